@@ -1,0 +1,158 @@
+"""The Python API, in Captum's calling convention and on the same path as the command line (`fit_masks`).
+
+Convention: Kokhlikyan et al., "Captum: A unified and generic model interpretability library for PyTorch", 2020.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inr_xai.classifier import FrozenClassifier
+from inr_xai.drawing import Drawing
+from inr_xai.errors import UserError
+from inr_xai.fit import Fitted, fit_masks
+from inr_xai.method import Method
+from inr_xai.render import IMPORTANCE_AREAS
+from inr_xai.types import Images, Preprocessing
+
+
+class INRAttribution:
+    """Area-exact masks of what a model needs to see of an image, drawn by implicit neural representations.
+
+    Args:
+        model: a module (or any callable) that maps inputs b x c x h x w to logits b x n. It is left as it was found.
+        input_mean, input_std: of the inputs, one number or one per channel: 0 and 1 for normalised tensors, the data
+            set's for images in [0, 1]. They serve the constant and colour baselines alone.
+        head: "softmax", or "sigmoid" for a multi-label model.
+        method: any argument of `inr_xai.Method` but areas and explanations, such as steps=200 or seed=1.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 4))
+        >>> explainer = INRAttribution(model, steps=2)
+        >>> explainer.attribute(torch.rand(2, 3, 16, 16), target=1, areas=(0.25,)).shape
+        torch.Size([2, 1, 1, 16, 16])
+    """
+
+    def __init__(
+        self,
+        model: Callable[[Tensor], Tensor],
+        input_mean: float | Sequence[float] = 0.0,
+        input_std: float | Sequence[float] = 1.0,
+        head: str = "softmax",
+        **method: Any,
+    ):
+        Method(**method)  # a misspelt or impossible option is refused here, before any input is at hand
+        self.model, self.head, self.method = model, head, method
+        self.input_mean, self.input_std = input_mean, input_std
+
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor],
+        target: int | Sequence[int] | Tensor,
+        areas: Sequence[float] = (0.05, 0.1, 0.2, 0.3),
+        explanations: int = 1,
+        image_ids: Sequence[str] | None = None,
+    ) -> Float[Tensor, "b k a h w"]:
+        """Masks in [0, 1], 1 keeps the pixel; dtype and device of the inputs.
+
+        Args:
+            inputs: b x c x h x w, given to the model as they are (a tuple of one such tensor is accepted too).
+            target: a class index for all images, or one for each.
+            areas: fractions of the image that the masks keep.
+            explanations: masks per image and area that do not overlap.
+            image_ids: names from which the images' random draws derive; by default a hash of each image.
+
+        Raises:
+            ValueError: bad input, or an image for which the model returns NaN or infinite logits.
+        """
+        images = _tensor(inputs)
+        method = Method(**{**self.method, "areas": tuple(areas), "explanations": explanations})
+        return self._fit(images, target, method, image_ids).masks.to(images)
+
+    def importance(
+        self,
+        inputs: Tensor | tuple[Tensor],
+        target: int | Sequence[int] | Tensor,
+        areas: Sequence[float] = (0.05, 0.1, 0.2, 0.3),
+        image_ids: Sequence[str] | None = None,
+    ) -> Float[Tensor, "b 1 h w"]:
+        """One heatmap per image in [0, 1], for tools that expect one: the mean mask of 32 areas from 1/33 to 32/33."""
+        images = _tensor(inputs)
+        method = Method(**{**self.method, "areas": tuple(areas), "explanations": 1})
+        ids = _ids(images, image_ids)
+        fitted = self._fit(images, target, method, ids)
+        drawing = Drawing(
+            IMPORTANCE_AREAS,
+            (images.shape[-2], images.shape[-1]),
+            area_rule=method.area_rule,
+            exclusion_area=0.0,
+            exclude=False,
+            sample_ids=ids,
+            seed=method.seed,
+        )
+        return drawing.next(fitted.inrs[0]).to(torch.float32).mean(1, keepdim=True).to(images)
+
+    def _fit(
+        self,
+        images: Images,
+        target: int | Sequence[int] | Tensor,
+        method: Method,
+        image_ids: Sequence[str] | None,
+    ) -> Fitted:
+        classifier = FrozenClassifier(
+            self.model,
+            preprocessing=_as_is(images),
+            head=self.head,
+            normalise=False,
+            input_mean=_per_channel("input_mean", self.input_mean, images),
+            input_std=_per_channel("input_std", self.input_std, images),
+        )
+        fitted = fit_masks(images, _targets(target, images), _ids(images, image_ids), classifier, method)
+        if fitted.failures:
+            place, reason = next(iter(fitted.failures.items()))
+            raise UserError(f"image {place} of {len(images)}: {reason}")
+        return fitted
+
+
+def _tensor(inputs: Tensor | tuple[Tensor]) -> Images:
+    images = inputs[0] if isinstance(inputs, tuple) and len(inputs) == 1 else inputs
+    if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
+        got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise UserError(f"inputs must be one floating-point tensor of shape b x c x h x w; got {got}")
+    return images
+
+
+def _as_is(images: Images) -> Preprocessing:
+    """No preprocessing: the inputs are the model's."""
+    size = (images.shape[-2], images.shape[-1])
+    channels = images.shape[1]
+    return Preprocessing(size, size, "bilinear", (0.0,) * channels, (1.0,) * channels)
+
+
+def _per_channel(name: str, value: float | Sequence[float], images: Images) -> tuple[float, ...]:
+    channels = images.shape[1]
+    values = (float(value),) * channels if isinstance(value, (int, float)) else tuple(float(part) for part in value)
+    if len(values) != channels:
+        raise UserError(f"{name} must be one number or one for each of the {channels} channels; got {len(values)}")
+    return values
+
+
+def _targets(target: int | Sequence[int] | Tensor, images: Images) -> Tensor:
+    targets = torch.as_tensor(target, device=images.device).reshape(-1)
+    if targets.is_floating_point() or len(targets) not in (1, len(images)):
+        raise UserError(
+            f"target must be a class index, or one for each of the {len(images)} images; got {target!r:.80}"
+        )
+    return targets.long().expand(len(images))
+
+
+def _ids(images: Images, image_ids: Sequence[str] | None) -> list[str]:
+    if image_ids is None:
+        return [hashlib.sha256(image.float().cpu().numpy().tobytes()).hexdigest() for image in images.detach()]
+    if len(image_ids) != len(images):
+        raise UserError(f"image_ids must name each of the {len(images)} images; got {len(image_ids)}")
+    return list(image_ids)

@@ -1,0 +1,77 @@
+"""One bar over the images with the scores so far; where nobody watches a terminal, a line now and then instead."""
+
+import logging
+import sys
+import time
+from typing import Any
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from inr_xai.callbacks.base import RunCallback, RunState
+from inr_xai.results import SampleRecord
+from inr_xai.types import Image
+
+log = logging.getLogger(__name__)
+
+
+class Progress(RunCallback):
+    """Images done, time left, and means over this sitting's images of explanation 1.
+
+    Args:
+        seconds: least time between two lines where there is no terminal.
+    """
+
+    def __init__(self, seconds: float = 10.0):
+        self.seconds = seconds
+
+    def on_run_start(self, state: RunState) -> None:
+        super().on_run_start(state)
+        self._at_start, self._began, self._last = state.images_done, time.monotonic(), 0.0
+        self._kept, self._full, self._error = 0.0, 0.0, 0.0
+        self._seen, self._ended = 0, 0
+        self._bar: tqdm[Any] | None = None
+        if sys.stderr.isatty():
+            self._redirect = logging_redirect_tqdm()
+            self._redirect.__enter__()
+            self._bar = tqdm(total=state.total, initial=state.images_done, unit="image", dynamic_ncols=True)
+
+    def on_sample(self, record: SampleRecord, image: Image) -> None:
+        rows = [row for row in record.rows if row["explanation"] == 1]
+        self._kept += sum(row["preservation_hard_mean"] for row in rows) / len(rows)
+        self._full += rows[0]["p_full"]
+        self._error += sum(row["area_error"] for row in rows) / len(rows)
+        self._seen += 1
+        self._tell(f"kept {self._kept / self._full:.2f} of p, area error {self._error / self._seen:.4f}")
+
+    def on_sample_failed(self, sample_id: str, reason: str) -> None:
+        self._tell(f"{len(self.state.failures)} failed")
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._redirect.__exit__(None, None, None)
+
+    def _tell(self, scores: str) -> None:
+        self._ended += 1
+        if self._bar is not None:
+            self._bar.set_postfix_str(scores)
+            self._bar.update()
+            return
+        now, done = time.monotonic(), self._at_start + self._ended
+        if now - self._last < self.seconds and done < self.state.total:
+            return
+        self._last = now
+        left = (now - self._began) / self._ended * (self.state.total - done)
+        log.info("%d of %d images, %s, about %s left", done, self.state.total, scores, _duration(left))
+
+
+def _duration(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> _duration(75), _duration(3700)
+    ('1:15', '1:01:40')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

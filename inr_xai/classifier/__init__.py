@@ -1,0 +1,6 @@
+"""Frozen image classifiers: the wrapper, and where they come from (demo, timm, torchvision, the user's own)."""
+
+from inr_xai.classifier.frozen import FrozenClassifier, require_class
+from inr_xai.classifier.sources import custom, demo, from_timm, from_torchvision
+
+__all__ = ["FrozenClassifier", "custom", "demo", "from_timm", "from_torchvision", "require_class"]

@@ -1,0 +1,167 @@
+"""The command line: Hydra's main around `inr_xai.runner.run`, with exit statuses, and refusals as one sentence.
+
+Exit status: 0 done, 1 a bug (with its traceback), 2 refused, 3 done but some images failed, 130 interrupted.
+"""
+
+import atexit
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from inr_xai.config import check, register, sentence
+from inr_xai.errors import UserError
+
+log = logging.getLogger(__name__)
+
+REFUSED, IMAGES_FAILED, INTERRUPTED = 2, 3, 130
+
+register()  # here, because a launcher's worker process knows the program by this module alone
+
+
+def main() -> None:
+    """Runs the program with the arguments of the command line and exits with its status."""
+    program = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)
+    wanted = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets exceptions through; Hydra would print them and exit by itself
+    try:
+        sys.exit(_status(program, full_error=wanted == "1"))
+    finally:
+        if wanted is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = wanted
+
+
+def conf_folder() -> Path:
+    """Where the configuration lies: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise FileNotFoundError(f"no conf/config.yaml in {package} or {package.parent}; install inr-xai again")
+
+
+class Stop(BaseException):
+    """Ends the program; not an Exception, because Hydra turns those of its callbacks into warnings."""
+
+    def __init__(self, status: int = 0, error: Exception | None = None):
+        super().__init__(status)
+        self.status, self.error = status, error
+
+
+class Gate(Callback):
+    """Hydra's callback that refuses, or shows, a configuration before Hydra makes any folder."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """A single run: refuses it, or prints it where only that is asked for."""
+        cfg = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        try:
+            check(cfg)
+        except UserError as error:
+            raise Stop(REFUSED, error) from error
+        if cfg.dry_run:
+            _show(cfg)
+            raise Stop
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Fixes the sweep's folder for all its jobs, also in other processes, which would draw its name anew."""
+        folder = str(config.hydra.sweep.dir)
+        if config.dry_run:
+            folder = tempfile.mkdtemp(prefix="inr_xai_dry_run_")
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        config.hydra.sweep.dir = folder
+        config.hydra.overrides.hydra.append("hydra.sweep.dir='" + folder.replace("'", r"\'") + "'")
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """The status of a sweep: a job in another process can hand over its files alone."""
+        from inr_xai.results import RunFolder  # late: it brings torch
+
+        if any(RunFolder(folder).read_failures() for folder in Path(config.hydra.sweep.dir).iterdir()):
+            raise Stop(IMAGES_FAILED)
+
+
+def job(cfg: DictConfig) -> float | None:
+    """One run; returns `sweep_metric` for a sweeper."""
+    hydra_cfg = HydraConfig.get()
+    many = hydra_cfg.mode is RunMode.MULTIRUN
+    try:
+        check(cfg)
+        if cfg.dry_run:
+            _show(cfg)
+            return None
+        cfg.out = hydra_cfg.runtime.output_dir
+        if many and cfg.logger and cfg.logger.get("wandb") is not None and cfg.logger.wandb.get("group") is None:
+            cfg.logger.wandb.group = Path(hydra_cfg.sweep.dir).resolve().name
+        return _run(cfg, many=many)
+    except Exception as error:
+        refusal = sentence(error)
+        if many:
+            # Hydra itself reports the first job that failed, after the last one has ended.
+            overrides = " ".join(hydra_cfg.overrides.task)
+            log.error("job %s (%s): %s", hydra_cfg.job.num, overrides, refusal, exc_info=refusal is None)
+        elif refusal is not None:
+            _write_to_file(refusal)
+            raise Stop(REFUSED, error) from error
+        raise
+
+
+def _run(cfg: DictConfig, *, many: bool) -> float | None:
+    log.info("configuration:\n%s", OmegaConf.to_yaml(cfg, resolve=True).rstrip())
+    from inr_xai.runner import run  # late: a refusal, a dry run and --help do not wait for it
+
+    outcome = run(cfg)
+    if outcome.metric is None:
+        log.warning("sweep_metric=%s is not in summary.json, so there is nothing to rank this run by", cfg.sweep_metric)
+    if outcome.failures and not many:
+        raise Stop(IMAGES_FAILED)
+    return outcome.metric
+
+
+def _show(cfg: DictConfig) -> None:
+    sys.stdout.write(OmegaConf.to_yaml(cfg, resolve=True))
+
+
+def _status(program: Any, *, full_error: bool) -> int:
+    try:
+        program()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SystemExit as exit_:
+        # Lightning turns Ctrl-C into exit(1).
+        if isinstance(exit_.__context__, KeyboardInterrupt):
+            return INTERRUPTED
+        raise
+    except Stop as stop:
+        return stop.status if stop.error is None else _report(stop.error, full_error=full_error)
+    except Exception as error:
+        if sentence(error) is None:
+            raise
+        return _report(error, full_error=full_error)
+    return 0
+
+
+def _report(error: Exception, *, full_error: bool) -> int:
+    if full_error:
+        traceback.print_exception(error)
+    else:
+        sys.stderr.write(f"error: {sentence(error)}\n")
+    return REFUSED
+
+
+def _write_to_file(message: str) -> None:
+    """Into the run's log alone: the terminal gets the message once, as the program's last line."""
+    record = log.makeRecord(log.name, logging.ERROR, __file__, 0, message, (), None)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)

@@ -1,0 +1,7 @@
+"""The configuration: its schema, the refusal of what cannot work before any work, and Hydra's errors as sentences."""
+
+from inr_xai.config.check import check
+from inr_xai.config.schema import register
+from inr_xai.config.sentences import sentence
+
+__all__ = ["check", "register", "sentence"]

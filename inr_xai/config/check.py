@@ -1,0 +1,167 @@
+"""Refuses a configuration that cannot work, before anything is downloaded, built or written.
+
+Each refusal is one sentence with the key, the value found and what would be right. Cheap checks come first: only the
+walk over the targets imports the heavy packages.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from inr_xai.config.schema import COLLECTIONS, TARGETS, Exclusion, Schema, Shard
+from inr_xai.config.sentences import describe
+from inr_xai.config.targets import argument, check_nested, check_target
+from inr_xai.config.words import did_you_mean, listing, shown
+from inr_xai.errors import UserError
+from inr_xai.limits import check_areas, check_exclusion
+
+LEAST = {
+    "steps": 1,
+    "image_batch_size": 1,
+    "masks_per_forward": 1,
+    "seed": 0,
+    "total_variation": 0,
+    "exclusion.weight": 0,
+    "shard.count": 1,
+}
+TRAINER = {
+    "accelerator": ("auto", "cpu", "gpu", "mps"),
+    "devices": (1,),
+    "precision": ("32-true", "64-true", "bf16-mixed"),
+}
+ONE_DEVICE = "; a run uses one device: divide the images with -m shard.count=2 shard.index=0,1"
+PLACEHOLDERS = {"root": "PATH", "checkpoint": "PATH", "name": "NAME", "_target_": "package.module.Class"}
+
+
+def check(cfg: DictConfig) -> None:
+    """Raises UserError where the configuration cannot work."""
+    _check_keys(cfg, Schema, "")
+    _check_keys(cfg.exclusion, Exclusion, "exclusion.")
+    _check_keys(cfg.shard, Shard, "shard.")
+    plain = _resolved(cfg)
+    _check_numbers(plain)
+    _check_masks(plain)
+    _check_metric(plain)
+    _check_trainer(plain["trainer"])
+    _check_groups(plain)
+    _check_nested(plain)
+
+
+def _check_keys(cfg: DictConfig, schema: type, prefix: str) -> None:
+    """Hydra checks the keys of files and overrides, but not of `+key=value` and `~key`."""
+    known, found = [f.name for f in fields(schema)], [str(key) for key in cfg if key != "hydra"]
+    for key in sorted(set(found) - set(known)):
+        hint = did_you_mean(key, known, prefix=prefix) or f"; the options are {listing(known)}"
+        raise UserError(f"{prefix}{key}={shown(cfg._get_node(key))} is not an option{hint}")
+    for key in sorted(set(known) - set(found)):
+        raise UserError(f"{prefix}{key} was deleted but is required: give {prefix}{key}=VALUE")
+
+
+def _check_given(cfg: DictConfig) -> None:
+    """No `???` is left."""
+    for key in sorted(OmegaConf.missing_keys(cfg)):
+        parent, _, name = key.rpartition(".")
+        siblings = [str(other) for other in OmegaConf.select(cfg, parent) or () if other != name] if parent else []
+        hint = did_you_mean(name, siblings, prefix=f"{parent}.")
+        misspelt = hint.replace("; did you mean", "; is it misspelt as") if hint else ""
+        raise UserError(f"{key} is required: {key}={PLACEHOLDERS.get(name, 'VALUE')}{misspelt}")
+
+
+def _resolved(cfg: DictConfig) -> dict[str, Any]:
+    try:
+        _check_given(cfg)
+        plain = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(describe(error)) from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _check_numbers(plain: Mapping[str, Any]) -> None:
+    for key, least in LEAST.items():
+        group, _, name = key.rpartition(".")
+        value = plain[group][name] if group else plain[name]
+        if not (math.isfinite(value) and value >= least):
+            raise UserError(f"{key}={shown(value)} is out of range; it must be at least {least}")
+    index, count = plain["shard"]["index"], plain["shard"]["count"]
+    if not 0 <= index < count:
+        raise UserError(
+            f"shard.index={index} is out of range; it must lie in 0..{count - 1}, below shard.count={count}"
+        )
+    for key in ("name", "out"):
+        if not plain[key].strip():
+            raise UserError(f"{key} is empty; give {key}=NAME")
+
+
+def _check_masks(plain: Mapping[str, Any]) -> None:
+    explanations = plain["explanations"]
+    if explanations == "auto":
+        raise UserError("explanations=auto is reserved and not available yet; give a number such as explanations=2")
+    if type(explanations) is not int:
+        raise UserError(f"explanations={shown(explanations)} must be a whole number such as explanations=2")
+    if explanations < 1:
+        raise UserError(f"explanations={explanations} is out of range; it must be at least 1")
+    check_areas(plain["areas"])
+    exclusion = plain["exclusion"]
+    check_exclusion(exclusion["mode"], exclusion["area"], areas=plain["areas"], explanations=explanations)
+
+
+def _check_metric(plain: Mapping[str, Any]) -> None:
+    """`<column>/k<k>` or `<column>/k<k>/a<area>`, of an explanation and an area that the run has."""
+    metric, areas = plain["sweep_metric"], [f"{area:g}" for area in plain["areas"]]
+    found = re.fullmatch(r"\w+/k(\d+)(?:/a(.+))?", metric)
+    if found is None:
+        raise UserError(
+            f"sweep_metric={metric} is not a key of the summary; give <column>/k<k> or <column>/k<k>/a<area>, such as "
+            f"preservation_hard_mean_rel/k1 or preservation_hard_mean_rel/k1/a{areas[0]}"
+        )
+    if found[1] not in map(str, range(1, plain["explanations"] + 1)):
+        raise UserError(
+            f"sweep_metric={metric} asks for explanation {found[1]}; k must lie in 1..{plain['explanations']} "
+            f"(explanations={plain['explanations']})"
+        )
+    if found[2] not in (None, *areas):
+        raise UserError(f"sweep_metric={metric} asks for area {found[2]}; a must be one of {', '.join(areas)} (areas)")
+
+
+def _check_trainer(trainer: Any) -> None:
+    if not isinstance(trainer, Mapping):
+        raise UserError(f"trainer={shown(trainer)} must hold {listing(TRAINER)}; use trainer=default")
+    for key, value in trainer.items():
+        if key not in TRAINER:
+            hint = did_you_mean(key, TRAINER, prefix="trainer.")
+            raise UserError(f"trainer.{key}={shown(value)} is not an option; trainer takes {listing(TRAINER)}{hint}")
+        allowed = TRAINER[key]
+        if value not in allowed or isinstance(value, bool):
+            hint = ONE_DEVICE if key == "devices" else did_you_mean(str(value), map(str, allowed))
+            raise UserError(f"trainer.{key}={shown(value)} must be {' or '.join(map(str, allowed))}{hint}")
+    for key in TRAINER:
+        if key not in trainer:
+            raise UserError(f"trainer.{key} is required: trainer.{key}={TRAINER[key][0]}")
+
+
+def _check_groups(plain: Mapping[str, Any]) -> None:
+    for group in TARGETS:
+        check_target(plain[group], group)
+    for group in COLLECTIONS:
+        entries = plain[group]
+        if not isinstance(entries, Mapping):
+            raise UserError(f"{group}={shown(entries)} must hold entries; write {group}.NAME=null to switch one off")
+        for name, entry in entries.items():
+            if entry is not None:
+                check_target(entry, f"{group}.{name}")
+    check_nested(plain["trainer"], "trainer")
+
+
+def _check_nested(plain: Mapping[str, Any]) -> None:
+    conditioning = argument(plain["inr"], "conditioning") if plain["nested"] else "none"
+    if conditioning != "none":
+        raise UserError(
+            f"nested=true needs one field for all areas, got inr.conditioning={shown(conditioning)}; add "
+            "inr.conditioning=none or leave nested=false"
+        )

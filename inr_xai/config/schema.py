@@ -1,0 +1,75 @@
+"""The schema: every key of a run with its type, so that Hydra refuses a misspelt key or a wrong type when composing.
+
+The nodes of the groups are open (what they may hold is said by the signatures of their targets, see targets.py), so
+that any argument of a target can be set without Hydra's plus sign.
+"""
+
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+TARGETS = ("data", "classifier", "perturbation", "inr", "area_rule", "objective", "score", "optimizer", "jitter")
+"""Nodes with a `_target_`."""
+COLLECTIONS = ("callbacks", "logger")
+"""Nodes whose entries have a `_target_`, or are null."""
+
+
+@dataclass
+class Exclusion:
+    """How later explanations stay apart from earlier ones."""
+
+    mode: str = MISSING
+    area: float | None = MISSING
+    weight: float = MISSING
+
+
+@dataclass
+class Shard:
+    """Which part of the images this run takes."""
+
+    index: int = MISSING
+    count: int = MISSING
+
+
+@dataclass
+class Schema:
+    """The keys of a run in the order in which they are printed; their values stand in conf/."""
+
+    name: str = MISSING
+    out: str = MISSING
+    areas: list[float] = MISSING
+    explanations: Any = MISSING
+    exclusion: Exclusion = field(default_factory=Exclusion)
+    nested: bool = MISSING
+    steps: int = MISSING
+    total_variation: float = MISSING
+    jitter: Any = field(default_factory=dict)
+    seed: int = MISSING
+    image_batch_size: int = MISSING
+    masks_per_forward: int = MISSING
+    shard: Shard = field(default_factory=Shard)
+    dry_run: bool = MISSING
+    sweep_metric: str = MISSING
+    data: Any = field(default_factory=dict)
+    classifier: Any = field(default_factory=dict)
+    perturbation: Any = field(default_factory=dict)
+    inr: Any = field(default_factory=dict)
+    area_rule: Any = field(default_factory=dict)
+    objective: Any = field(default_factory=dict)
+    score: Any = field(default_factory=dict)
+    optimizer: Any = field(default_factory=dict)
+    trainer: Any = field(default_factory=dict)
+    callbacks: Any = field(default_factory=dict)
+    logger: Any = field(default_factory=dict)
+
+
+def register() -> None:
+    """Makes the schema known to Hydra, and `${token:}`, six random hexadecimal digits, drawn once per configuration."""
+    node = OmegaConf.structured(Schema)
+    for group in (*TARGETS, *COLLECTIONS, "trainer"):
+        OmegaConf.set_struct(node[group], False)
+    ConfigStore.instance().store("schema", node)
+    OmegaConf.register_new_resolver("token", lambda: secrets.token_hex(3), use_cache=True, replace=True)

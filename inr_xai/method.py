@@ -1,0 +1,86 @@
+"""Everything that decides what a mask looks like, in one record: the command line and the Python API both fill it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from inr_xai.area import AreaProjection, AreaRule
+from inr_xai.inr import INR, FourierINR
+from inr_xai.jitter import Jitter
+from inr_xai.limits import check_areas, check_exclusion
+from inr_xai.objective import LogProbability, Objective, Preservation, ScoreFunction
+from inr_xai.perturbation import Mixture, Perturbation
+
+OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """How later explanations of an image stay apart from the earlier ones.
+
+    Args:
+        mode: "exclude" takes the earlier hard masks out of the later ones' free pixels; "penalty" adds
+            weight * mean(m_k * max_{j<k} m_j) to the loss.
+        area: the area a_x of the earlier masks that is taken out, where it is larger than the mask's own; None means
+            the largest area fitted, 0 means each area its own.
+        weight: of the penalty.
+    """
+
+    mode: str = "exclude"
+    area: float | None = None
+    weight: float = 10.0
+
+
+def adam(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """The default optimiser."""
+    return torch.optim.Adam(parameters, lr=0.01)
+
+
+@dataclass(frozen=True)
+class Method:
+    """The method with all its choices (METHOD symbols in brackets).
+
+    Args:
+        areas: fractions of the image that the masks keep [a], each in (0, 1), none repeated.
+        explanations: masks per image and area that do not overlap [K].
+        exclusion: how they are kept apart.
+        steps: optimisation steps per explanation.
+        seed: of every random draw; an image's draws derive from (seed, its id, the explanation).
+        total_variation: weight of the mask's total variation: its contour's length in image sides.
+        stride: the INR is evaluated on every stride-th pixel while fitting and upsampled to the image.
+        masks_per_forward: masked copies of images that go through the classifier at once (memory).
+        inr: a family's constructor, waiting for its generators.
+        area_rule, perturbation, objective, score, jitter, optimizer: see their modules.
+        nested: promise that a larger area contains the smaller; needs conditioning="none" and AreaProjection.
+    """
+
+    areas: Sequence[float] = (0.05, 0.1, 0.2, 0.3)
+    explanations: int = 1
+    exclusion: Exclusion = field(default_factory=Exclusion)
+    steps: int = 100
+    seed: int = 0
+    total_variation: float = 0.1
+    stride: int = 4
+    masks_per_forward: int = 32
+    inr: Callable[..., INR] = FourierINR
+    area_rule: AreaRule = field(default_factory=AreaProjection)
+    perturbation: Perturbation = field(default_factory=Mixture)
+    objective: Objective = field(default_factory=Preservation)
+    score: ScoreFunction = field(default_factory=LogProbability)
+    jitter: Jitter = field(default_factory=Jitter)
+    optimizer: OptimizerFactory = adam
+
+    def __post_init__(self) -> None:
+        check_areas(self.areas)
+        check_exclusion(self.exclusion.mode, self.exclusion.area, areas=self.areas, explanations=self.explanations)
+
+    @property
+    def exclusion_area(self) -> float:
+        """a_x, with None resolved to the largest area."""
+        return max(self.areas) if self.exclusion.area is None else self.exclusion.area
+
+    @property
+    def passes(self) -> int:
+        """Classifier passes (forward and backward) of one explanation of one image."""
+        return self.steps * len(self.areas) * self.objective.passes

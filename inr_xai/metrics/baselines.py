@@ -1,0 +1,55 @@
+"""The four baselines against which masks are scored: blur, mean colour, noise, and other photos.
+
+METHOD, "Metrics", in docs/method.md. No fit uses the last two, so no mask was fitted to exploit them.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inr_xai.blur import gaussian_blur
+from inr_xai.seeding import generator
+from inr_xai.types import Images
+
+BASELINES = ("blur", "grey", "noise", "photo")
+BLUR_SIDE = 224  # the side, in pixels, to which the blur's sigma refers
+
+
+def scoring_baselines(
+    images: Images,
+    sample_ids: Sequence[str],
+    *,
+    seed: int,
+    colour_mean: Float[Tensor, " c"],
+    photos: Float[Tensor, "b p c h w"],
+    blur_sigma: float = 20.0,
+    noise_std: float = 0.25,
+    noise_draws: int = 4,
+) -> dict[str, Float[Tensor, "b _d c h w"]]:
+    """What replaces the pixels that a mask does not keep: one or more draws per image and baseline, on its device.
+
+    Args:
+        images: values in [0, 1].
+        seed: with the sample id it names the image's noise, whatever the batch.
+        photos: other photos for each image, at least one.
+        blur_sigma: in pixels of an image of side 224; scaled with the shorter side. Borders are mirrored.
+        noise_std: standard deviation of the Gaussian around the mean colour, per pixel and channel, before clipping
+            to [0, 1].
+    """
+    if len(sample_ids) != len(images) or photos.shape[1] == 0:
+        raise ValueError(
+            f"expected {len(images)} sample ids and at least one photo per image, got {len(sample_ids)} ids and "
+            f"{photos.shape[1]} photos; build the scoring pool from more images"
+        )
+    colour = colour_mean.to(images).reshape(-1, 1, 1)
+    shape = noise_draws, *images.shape[1:]
+    # Drawn in single precision on the CPU, so that device and precision do not change the noise.
+    noise = torch.stack([torch.randn(shape, generator=generator(seed, name, "noise")) for name in sample_ids])
+    return {
+        "blur": gaussian_blur(images, blur_sigma * min(images.shape[-2:]) / BLUR_SIDE).unsqueeze(1),
+        "grey": colour.expand_as(images).unsqueeze(1),
+        "noise": (colour + noise_std * noise.to(images)).clamp(0, 1),
+        "photo": photos.to(images),
+    }

@@ -1,0 +1,33 @@
+"""Random smooth masks: what a mask of the same area in the same free region scores without knowing the classifier.
+
+METHOD, "Several explanations per image", in docs/method.md.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inr_xai.blur import gaussian_blur
+
+
+def smooth_fields(
+    size: tuple[int, int], *, generators: Sequence[torch.Generator], count: int = 8, sigma: float = 0.1
+) -> Float[Tensor, "b {count} h w"]:
+    """Gaussian-filtered white noise, `count` fields for each generator, on the CPU; hard masks of them are blobs.
+
+    The noise is drawn on a larger canvas and cut, so that pixels at the border are as likely to be chosen as others.
+
+    Args:
+        size: height and width in pixels.
+        sigma: of the filter, as a fraction of the shorter side.
+
+    >>> smooth_fields((8, 12), generators=[torch.Generator()], count=2).shape
+    torch.Size([1, 2, 8, 12])
+    """
+    pixels = sigma * min(size)
+    margin = round(4 * pixels)  # where the filter ends
+    canvas = count, size[0] + 2 * margin, size[1] + 2 * margin
+    noise = torch.stack([torch.randn(canvas, generator=draw) for draw in generators])
+    return gaussian_blur(noise, pixels)[:, :, margin : margin + size[0], margin : margin + size[1]]

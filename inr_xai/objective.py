@@ -1,0 +1,119 @@
+"""What a fit optimises: a score of the target class, and the game it is played in. One value per image, summed later.
+
+Games: Fong and Vedaldi, "Interpretable Explanations of Black Boxes by Meaningful Perturbation", ICCV 2017.
+Contrastive score: Fong, Patrick, Vedaldi, ICCV 2019, section 4 (t against the best other class).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from inr_xai.types import Masks
+
+Score = Float[Tensor, " n"]
+Scorer = Callable[[Masks], Float[Tensor, "b a"]]
+
+
+class ScoreFunction(ABC):
+    """A class score of logits: `evidence` is to be raised where the class must be seen, `absence` where it must not.
+
+    `sigmoid` says that the head is multi-label: probabilities are sigmoids of single logits, not a softmax.
+    """
+
+    @abstractmethod
+    def evidence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
+        """Grows as the target class is seen more."""
+
+    @abstractmethod
+    def absence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
+        """Grows as the target class is seen less."""
+
+
+class Logit(ScoreFunction):
+    """The raw output of the target class."""
+
+    def evidence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
+        return logits.gather(1, targets[:, None])[:, 0]
+
+    def absence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
+        return -self.evidence(logits, targets, sigmoid=sigmoid)
+
+
+class LogProbability(ScoreFunction):
+    """log p_t, and log(1 - p_t), which is bounded by 0 where the class has gone."""
+
+    def evidence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
+        own = logits.gather(1, targets[:, None])[:, 0]
+        return F.logsigmoid(own) if sigmoid else own - logits.logsumexp(1)
+
+    def absence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
+        own = logits.gather(1, targets[:, None])[:, 0]
+        if sigmoid:
+            return F.logsigmoid(-own)
+        return _others(logits, targets).logsumexp(1) - logits.logsumexp(1)
+
+
+class Contrastive(ScoreFunction):
+    """The target's logit less the greatest logit of any other class."""
+
+    def evidence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
+        return logits.gather(1, targets[:, None])[:, 0] - _others(logits, targets).amax(1)
+
+    def absence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
+        return -self.evidence(logits, targets, sigmoid=sigmoid)
+
+
+def _others(logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"]) -> Float[Tensor, "n m"]:
+    own = F.one_hot(targets, logits.shape[1]).bool()
+    return logits.masked_fill(own, -torch.inf)
+
+
+class Objective(ABC):
+    """A game: which perturbed images are scored, and how. `kept` and `removed` score masks, b x a."""
+
+    passes: int
+    """Classifier passes that one mask costs."""
+
+    @abstractmethod
+    def __call__(self, masks: Masks, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
+        """The value to lower. `evidence(m)` scores the image that keeps m, `absence(m)` the same for its absence."""
+
+
+class Preservation(Objective):
+    """The part that is kept must show the class."""
+
+    passes = 1
+
+    def __call__(self, masks: Masks, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
+        return -evidence(masks)
+
+
+class Deletion(Objective):
+    """What is left when the part is removed must not show the class."""
+
+    passes = 1
+
+    def __call__(self, masks: Masks, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
+        return -absence(1 - masks)
+
+
+class Hybrid(Objective):
+    """Both games at once, on the same mask.
+
+    Args:
+        deletion: weight of the deletion game beside the preservation game's 1.
+    """
+
+    passes = 2
+
+    def __init__(self, deletion: float = 1.0):
+        if deletion <= 0:
+            raise ValueError(f"expected deletion > 0, got {deletion}; use objective=preservation for 0")
+        self.deletion = deletion
+
+    def __call__(self, masks: Masks, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
+        return -evidence(masks) - self.deletion * absence(1 - masks)

@@ -1,0 +1,56 @@
+"""Pools of photos that take the place of pixels: one for scoring, one for fitting, fixed for the whole run."""
+
+import bisect
+import functools
+import logging
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inr_xai.errors import UserError
+from inr_xai.types import Image, ImageData, Images, Preprocessing
+
+DRAWS = 3  # photos that one sample is scored against
+log = logging.getLogger(__name__)
+
+
+class PhotoPool:
+    """Photos by id, read when first asked for; one that cannot be read is passed over.
+
+    Args:
+        ids: in any order; fixed in run.json, so that no result depends on limit, batch or shard.
+    """
+
+    def __init__(self, ids: Sequence[str], data: ImageData, preprocessing: Preprocessing):
+        self.ids = sorted(ids)
+
+        @functools.lru_cache(maxsize=len(self.ids))
+        def read(sample_id: str) -> Image | None:
+            try:
+                return data.load(sample_id, preprocessing).image
+            except UserError as error:
+                log.warning("left out of the pool of baselines: %s", error)
+                return None
+
+        self._read = read
+
+    def following(self, sample_id: str) -> Float[Tensor, "d c h w"]:
+        """The next three photos after `sample_id` in sorted order, from the beginning again after the last."""
+        start = bisect.bisect_right(self.ids, sample_id)
+        photos = []
+        for other in [*self.ids[start:], *self.ids[:start]]:
+            photo = None if other == sample_id else self._read(other)
+            if photo is not None:
+                photos.append(photo)
+            if len(photos) == DRAWS:
+                return torch.stack(photos)
+        raise UserError(
+            f"the pool of baselines has {len(photos)} readable photos beside {sample_id!r} and needs {DRAWS}; "
+            "add images to data.root"
+        )
+
+    def all(self) -> Images:
+        """Every photo that can be read."""
+        return torch.stack([photo for photo in map(self._read, self.ids) if photo is not None])

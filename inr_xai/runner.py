@@ -1,0 +1,349 @@
+"""A run from its configuration to its folder. `run` is the place to start reading: one line per part, in order."""
+
+import logging
+import platform
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from inr_xai.callbacks import RunCallback, RunState, WandbRun, open_wandb
+from inr_xai.classifier import FrozenClassifier, require_class
+from inr_xai.config import check
+from inr_xai.errors import UserError
+from inr_xai.fit import Fitted, device_of, fit_masks
+from inr_xai.method import Exclusion, Method
+from inr_xai.metrics.scores import score_masks
+from inr_xai.metrics.summary import format_table, summarise
+from inr_xai.photos import PhotoPool
+from inr_xai.render import describe_drawing
+from inr_xai.results import Row, RunFolder, SampleRecord
+from inr_xai.types import Image, ImageData, Sample
+
+log = logging.getLogger(__name__)
+PACKAGES = ("inr-xai", "torch", "torchvision", "lightning", "timm", "wandb", "hydra-core")
+
+
+@dataclass
+class RunOutcome:
+    """What a run leaves behind: the metric a sweep ranks by, how many images failed, and where everything lies."""
+
+    metric: float | None
+    failures: int
+    folder: Path
+
+
+@dataclass
+class Parts:
+    """What a run is made of."""
+
+    data: ImageData
+    classifier: FrozenClassifier
+    method: Method
+    trainer: dict[str, Any]
+    callbacks: list[RunCallback]
+    scoring: PhotoPool
+    donors: PhotoPool | None
+
+
+def run(cfg: DictConfig) -> RunOutcome:
+    """Explains the images that the configuration names, and those alone that its folder does not yet hold."""
+    check(cfg)
+    config = plain(cfg)
+    folder = RunFolder(cfg.out)
+    if folder.exists():
+        folder.require_same(config)
+    data: ImageData = build(cfg.data)
+    classifier: FrozenClassifier = build(cfg.classifier)
+    facts = start_or_continue(folder, config, data)
+    parts = assemble(cfg, data, classifier, facts)
+    require_target(parts)
+    plan = sample_plan(data, cfg.shard.index, cfg.shard.count)
+    state = RunState(folder, parts.method, total=len(plan), class_names=data.class_names)
+    count_done(state, plan)
+    with reporting(cfg, parts, state, facts, config):
+        for batch in batches(plan, cfg.image_batch_size, folder.done()):
+            explain_batch(batch, parts, state)
+        summary, rows = conclude(plan, parts, state, facts)
+        for callback in parts.callbacks:
+            callback.on_run_end(summary, rows)
+    log.info("\n%s", format_table(summary, list(parts.method.areas), parts.method.explanations))
+    log.info("%d images explained, %d failed; everything is in %s", state.images_done, len(state.failures), folder.path)
+    return RunOutcome(summary.get(cfg.sweep_metric), len(state.failures), folder.path)
+
+
+def build(node: Any, **more: Any) -> Any:
+    """What a `_target_` node describes; a refusal by its constructor stays the plain sentence it is."""
+    try:
+        return hydra.utils.instantiate(node, **more)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as plain values."""
+    content = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def build_method(cfg: DictConfig) -> Method:
+    """The method that the configuration describes."""
+    return Method(
+        areas=tuple(cfg.areas),
+        explanations=cfg.explanations,
+        exclusion=Exclusion(**plain(cfg.exclusion)),
+        steps=cfg.steps,
+        seed=cfg.seed,
+        total_variation=cfg.total_variation,
+        masks_per_forward=cfg.masks_per_forward,
+        inr=build(cfg.inr),
+        area_rule=build(cfg.area_rule),
+        perturbation=build(cfg.perturbation),
+        objective=build(cfg.objective),
+        score=build(cfg.score),
+        jitter=build(cfg.jitter),
+        optimizer=build(cfg.optimizer),
+    )
+
+
+def start_or_continue(folder: RunFolder, config: dict[str, Any], data: ImageData) -> dict[str, Any]:
+    """run.json of a new run, or of the one to continue with the pools and the W&B run that it had."""
+    now = {
+        "config": config,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "seed": config["seed"],
+        "classifier": config["classifier"],
+    }
+    if folder.exists():
+        folder.tidy()
+        facts = folder.read_run() | now
+    else:
+        pools = {"scoring_pool": list(data.scoring_ids), "donor_pool": list(data.donor_ids)}
+        facts = now | pools | {"wandb_id": secrets.token_hex(4), "seconds": 0.0, "classifier_passes": {}, "sittings": 0}
+    facts["sittings"] += 1
+    folder.write_run(facts)
+    return facts
+
+
+def assemble(cfg: DictConfig, data: ImageData, classifier: FrozenClassifier, facts: dict[str, Any]) -> Parts:
+    """Everything that the loop over images needs."""
+    method = build_method(cfg)
+    pools = [PhotoPool(facts[name], data, classifier.preprocessing) for name in ("scoring_pool", "donor_pool")]
+    callbacks = [build(node) for node in cfg.callbacks.values() if node is not None]
+    trainer = plain(cfg.trainer)
+    facts["device"] = describe_device(device_of(trainer))
+    donors = pools[1] if method.perturbation.needs_donors else None
+    return Parts(data, classifier, method, trainer, callbacks, pools[0], donors)
+
+
+def describe_device(device: torch.device) -> str:
+    """The device with the name of its hardware where torch knows it."""
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def require_target(parts: Parts) -> None:
+    """Raises UserError where a class given by number does not exist; one pass over a black image tells the classes."""
+    size, channels = parts.classifier.preprocessing.size, len(parts.classifier.preprocessing.mean)
+    with torch.no_grad(), parts.classifier.frozen():
+        parts.classifier(torch.zeros(1, channels, *size))
+    if isinstance(parts.data.targets, int):
+        assert parts.classifier.num_classes is not None
+        require_class(parts.data.targets, parts.classifier.num_classes)
+
+
+def sample_plan(data: ImageData, index: int, count: int) -> list[str]:
+    """The ids to explain: every n-th, at most `limit`, and of these this shard's."""
+    return data.ids[:: data.every][: data.limit][index::count]
+
+
+def batches(plan: Sequence[str], size: int, done: set[str]) -> Iterator[list[str]]:
+    """Batches of the plan without what is done. A continued run makes the same batches as an unbroken one."""
+    for start in range(0, len(plan), size):
+        batch = [sample_id for sample_id in plan[start : start + size] if sample_id not in done]
+        if batch:
+            yield batch
+
+
+def count_done(state: RunState, plan: Sequence[str]) -> None:
+    """Sets the run's counters to what earlier sittings did."""
+    done = state.folder.done()
+    skipped = [sample_id for sample_id in plan if sample_id in done]
+    state.images_done = len(skipped)
+    per_batch = state.method.steps * state.method.explanations
+    state.steps_done = max((state.folder.read_meta(name)["steps_before"] + per_batch for name in done), default=0)
+    if skipped:
+        log.info("continuing in %s: %d of %d images are done and skipped", state.folder.path, len(skipped), len(plan))
+    state.folder.rebuild(skipped)
+
+
+@contextmanager
+def reporting(
+    cfg: DictConfig, parts: Parts, state: RunState, facts: dict[str, Any], config: dict[str, Any]
+) -> Iterator[None]:
+    """Callbacks and W&B, open for the length of the run and closed in any case."""
+    failed = True
+    with ExitStack() as stack:
+        state.wandb = start_wandb(cfg, state.folder, facts, config)
+        if state.wandb is not None:
+            wandb_run = state.wandb
+            stack.callback(lambda: wandb_run.finish(failed=failed))
+        for callback in parts.callbacks:
+            stack.callback(callback.close)
+            callback.on_run_start(state)
+        yield
+        failed = False
+
+
+def start_wandb(cfg: DictConfig, folder: RunFolder, facts: dict[str, Any], config: dict[str, Any]) -> WandbRun | None:
+    """The run at W&B, continued where there was one; None where it is switched off."""
+    settings = build(cfg.logger.wandb) if cfg.logger and cfg.logger.get("wandb") is not None else None
+    if settings is None:
+        return None
+    return open_wandb(settings, save_dir=folder.path, run_id=facts["wandb_id"], name=cfg.name, config=config)
+
+
+def explain_batch(batch: Sequence[str], parts: Parts, state: RunState) -> None:
+    """Loads, fits, scores and commits a batch; an image that fails is noted and costs no other."""
+    began = time.monotonic()
+    samples = load_samples(batch, parts, state)
+    if not samples:
+        return
+    images = torch.stack([sample.image for sample in samples])
+    targets = choose_targets(parts, samples, images)
+    ids = [sample.sample_id for sample in samples]
+    fitted = fit_masks(
+        images,
+        targets,
+        ids,
+        parts.classifier,
+        parts.method,
+        donors=None if parts.donors is None else parts.donors.all(),
+        callbacks=parts.callbacks,
+        trainer=parts.trainer,
+    )
+    rows = score_batch(parts, fitted, images, targets, ids)
+    seconds = (time.monotonic() - began) / len(samples)
+    for position, sample in enumerate(samples):
+        if position in fitted.failures:
+            fail(state, parts, sample.sample_id, fitted.failures[position])
+            continue
+        record = make_record(sample, int(targets[position]), position, fitted, rows[position], parts.method)
+        record.steps_before, record.seconds = state.steps_done, seconds
+        commit(record, images[position], parts, state)
+    state.steps_done += parts.method.steps * parts.method.explanations
+
+
+def load_samples(batch: Sequence[str], parts: Parts, state: RunState) -> list[Sample]:
+    """The samples of a batch that can be read and have a class to explain."""
+    samples = []
+    for sample_id in batch:
+        try:
+            sample = parts.data.load(sample_id, parts.classifier.preprocessing)
+            if parts.data.targets == "label" and sample.target is not None and parts.classifier.num_classes:
+                require_class(sample.target, parts.classifier.num_classes)
+            parts.scoring.following(sample_id)
+            samples.append(sample)
+        except (UserError, OSError) as error:
+            fail(state, parts, sample_id, str(error))
+    return samples
+
+
+def choose_targets(parts: Parts, samples: Sequence[Sample], images: Tensor) -> Tensor:
+    """The class to explain of each image: its label, the classifier's prediction, or one given number."""
+    if parts.data.targets == "predicted":
+        device = device_of(parts.trainer)
+        with torch.no_grad(), parts.classifier.frozen(device, images.dtype):
+            return parts.classifier(images.to(device)).argmax(1).cpu()
+    return torch.tensor([parts.data.targets if isinstance(parts.data.targets, int) else s.target for s in samples])
+
+
+def score_batch(parts: Parts, fitted: Fitted, images: Tensor, targets: Tensor, ids: list[str]) -> list[list[Row]]:
+    """The metric rows of each image, explanation after explanation; adds to the failures what has no score."""
+    device = device_of(parts.trainer)
+    photos = torch.stack([parts.scoring.following(sample_id) for sample_id in ids])
+    rows: dict[str, list[Row]] = {sample_id: [] for sample_id in ids}
+    for k, free in enumerate(fitted.free):
+        scores = score_masks(
+            parts.classifier,
+            images.to(device),
+            targets,
+            fitted.masks[:, k],
+            areas=parts.method.areas,
+            sample_ids=ids,
+            seed=parts.method.seed,
+            photos=photos.to(device),
+            free=free,
+            masks_per_forward=parts.method.masks_per_forward,
+        )
+        fitted.failures = scores.failures | fitted.failures
+        for position, row in enumerate(scores.rows(k + 1)):
+            target = int(targets[position // len(parts.method.areas)])
+            rows[str(row["sample_id"])].append({"sample_id": row["sample_id"], "target": target} | row)
+    return list(rows.values())
+
+
+def make_record(
+    sample: Sample, target: int, position: int, fitted: Fitted, rows: list[Row], method: Method
+) -> SampleRecord:
+    """What is stored of a sample."""
+    return SampleRecord(
+        sample_id=sample.sample_id,
+        target=target,
+        frame=sample.frame,
+        areas=list(method.areas),
+        masks=fitted.masks[position],
+        inrs=[inr.export(position) for inr in fitted.inrs],
+        losses=fitted.losses[position],
+        rows=rows,
+        drawing=describe_drawing(method),
+    )
+
+
+def commit(record: SampleRecord, image: Image, parts: Parts, state: RunState) -> None:
+    """Reports a sample and writes its files; the masks file comes last of those that a rebuild cannot make."""
+    for callback in parts.callbacks:
+        callback.on_sample(record, image)
+    state.folder.commit(record)
+    state.folder.append_rows(record.rows)
+    state.images_done += 1
+
+
+def fail(state: RunState, parts: Parts, sample_id: str, reason: str) -> None:
+    """Notes an image that could not be explained."""
+    log.warning("%s failed: %s", sample_id, reason)
+    state.failures[sample_id] = reason
+    state.folder.write_failures(state.failures)
+    for callback in parts.callbacks:
+        callback.on_sample_failed(sample_id, reason)
+
+
+def conclude(
+    plan: Sequence[str], parts: Parts, state: RunState, facts: dict[str, Any]
+) -> tuple[dict[str, Any], list[Row]]:
+    """Writes the files that speak of the whole run."""
+    folder, done = state.folder, state.folder.done()
+    finished = [sample_id for sample_id in plan if sample_id in done]
+    rows = folder.rebuild(finished)
+    folder.write_failures(state.failures)
+    summary = summarise(rows)
+    seconds = sum(folder.read_meta(sample_id)["seconds"] for sample_id in finished)
+    passes = {"per_explanation": parts.method.passes, "per_image": parts.method.passes * parts.method.explanations}
+    summary |= {"images": len(finished), "failures": len(state.failures)}
+    if finished:
+        summary |= {"seconds_per_image": seconds / len(finished), "passes_per_image": passes["per_image"]}
+    folder.write_summary(summary)
+    folder.write_run(facts | {"seconds": seconds, "classifier_passes": passes})
+    return summary, rows

@@ -1,0 +1,101 @@
+"""Shapes, the sentence on mask polarity, and the two records that pass from the data to the fit.
+
+**Mask polarity, said once for the whole project: a mask has values in [0, 1]; 1 keeps the pixel, 0 replaces it.**
+Axes are named by one letter: b images, k explanations, a areas, c channels, h height, w width, p points, l levels.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Image = Float[Tensor, "c h w"]
+Images = Float[Tensor, "b c h w"]
+Masks = Float[Tensor, "b a h w"]
+Logits = Float[Tensor, "b n"]
+Targets = Int[Tensor, " b"]
+Areas = Float[Tensor, " a"]
+Free = Bool[Tensor, "b a h w"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How a photo became the classifier's input: resized to `resized`, then cut at (`top`, `left`) to `size`.
+
+    All pairs are (height, width) in pixels; `original` is the photo's size after EXIF orientation. `top` and `left`
+    are negative where the input was padded.
+    """
+
+    original: tuple[int, int]
+    resized: tuple[int, int]
+    top: int
+    left: int
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """A classifier's own evaluation transform, up to (not including) the normalisation.
+
+    Args:
+        size: input height and width in pixels.
+        resize: what the shorter side is resized to before the centre crop, or the (height, width) to squash to.
+        interpolation: "nearest", "bilinear", "bicubic" or "lanczos".
+        mean, std: per-channel statistics of the [0, 1] input that the classifier normalises with.
+    """
+
+    size: tuple[int, int]
+    resize: int | tuple[int, int]
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image to explain, in the classifier's input frame.
+
+    Args:
+        image: values in [0, 1].
+        target: class index of the label; None where the data set does not know it.
+        sample_id: unique name in the data set; file names and random generators derive from it.
+        frame: how the photo became the input.
+        segmentation: True on the object of the label, in the input frame; None where unknown.
+    """
+
+    image: Image
+    target: int | None
+    sample_id: str
+    frame: Frame
+    segmentation: Bool[Tensor, "h w"] | None = None
+
+
+class ImageData(Protocol):
+    """What every data set offers. Reading is lazy: nothing is decoded before `load`."""
+
+    targets: str | int
+    """Which class to explain: "label", "predicted", or a class index for every image."""
+    every: int
+    """Take every n-th of `ids`."""
+    limit: int | None
+    """And of these at most so many."""
+
+    @property
+    def ids(self) -> list[str]:
+        """All sample ids in sorted order, before limit and shard."""
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """A readable name for each class index, None where unknown."""
+
+    @property
+    def scoring_ids(self) -> list[str]:
+        """Ids of the pool whose photos serve as the scoring baseline `photo`."""
+
+    @property
+    def donor_ids(self) -> list[str]:
+        """Ids of the pool whose photos a fit may use; disjoint from `scoring_ids`."""
+
+    def load(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
+        """The sample, also of an id of one of the pools. Raises UserError where it cannot be read."""

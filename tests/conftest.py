@@ -1,0 +1,66 @@
+"""What all tests share: one thread, W&B's files out of the user's home, a tiny classifier, and the real photos."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from inr_xai.classifier import FrozenClassifier
+from inr_xai.types import Preprocessing
+
+SIDE = 24
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Two cores and small tensors: more threads only wait for each other."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def wandb_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test reads the user's W&B login or writes into the user's home."""
+    base = tmp_path_factory.getbasetemp() / "wandb_home"
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(base / name.lower()))
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Photos and a classifier of ImageNet, where the environment variable INR_XAI_DATA names their folder."""
+    root = os.environ.get("INR_XAI_DATA")
+    if root is None:
+        pytest.skip("INR_XAI_DATA is not set: no folder with imagenet-samples and a classifier")
+    return Path(root)
+
+
+def tiny_network(classes: int = 5) -> nn.Module:
+    """A small random CNN of some contrast."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            nn.Conv2d(3, 8, 5, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(3), nn.Flatten(),
+            nn.Linear(72, classes),
+        )
+        with torch.no_grad():
+            network[-1].weight.mul_(6)
+    return network
+
+
+@pytest.fixture
+def tiny() -> FrozenClassifier:
+    """A classifier of 24 x 24 images with 5 classes."""
+    preprocessing = Preprocessing((SIDE, SIDE), SIDE, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    return FrozenClassifier(tiny_network(), preprocessing=preprocessing)
+
+
+def pictures(count: int, side: int = SIDE, seed: int = 0) -> torch.Tensor:
+    """Different smooth random images in [0, 1]."""
+    noise = torch.rand(count, 3, side // 4, side // 4, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(noise, size=(side, side), mode="bilinear")

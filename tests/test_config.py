@@ -1,0 +1,390 @@
+"""Every refusal of a configuration names the key, what was found and what would be right; what is right passes."""
+
+import copy
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from inr_xai.config import check, register, sentence
+from inr_xai.config.targets import argument, check_target
+from inr_xai.errors import UserError
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+Composer = Callable[..., DictConfig]
+
+
+@pytest.fixture
+def composed() -> Iterator[Composer]:
+    """Composes the project's own configuration with overrides."""
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield partial(compose, "config")
+    GlobalHydra.instance().clear()
+
+
+def refusal(act: Callable[[], Any]) -> str:
+    """The one sentence that the program would print, whichever layer refuses."""
+    with pytest.raises((ValueError, HydraException, yaml.YAMLError)) as caught:
+        act()
+    text = sentence(caught.value)
+    assert text is not None, repr(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def refused(composed: Composer, *overrides: str) -> str:
+    return refusal(lambda: check(composed(overrides=list(overrides))))
+
+
+@pytest.fixture(scope="module")
+def base() -> DictConfig:
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config")
+
+
+def changed(base: DictConfig, override: str) -> DictConfig:
+    """What composing with the override gives, in a hundredth of the time."""
+    key, _, value = override.lstrip("+").partition("=")
+    cfg = copy.deepcopy(base)
+    OmegaConf.update(cfg, key, yaml.safe_load(value), force_add=override.startswith("+"))
+    return cfg
+
+
+# Overrides -> what the sentence must hold: the key and the value found, and what would be right.
+AT_COMPOSE = {
+    "stepz=3": ["stepz=3", "did you mean steps?"],
+    "zzz=3": ["zzz=3", "the options are", "total_variation"],
+    "inrr=fourier": ["inrr=fourier", "did you mean inr?"],
+    "shard.indx=1": ["shard.indx=1", "did you mean shard.index?"],
+    "exclusion.mod=penalty": ["exclusion.mod=penalty", "did you mean exclusion.mode?"],
+    "steps=abc": ["steps=abc", "whole number"],
+    "steps=1.5": ["steps=1.5", "whole number"],
+    "steps=true": ["steps=true", "whole number"],
+    "seed=0.5": ["seed=0.5", "whole number"],
+    "total_variation=much": ["total_variation=much", "must be a number"],
+    "nested=maybe": ["nested=maybe", "true or false"],
+    "name=null": ["name=null", "must be text"],
+    "areas=[0.1,abc]": ["areas=[0.1,abc]", "areas must be a list of numbers"],
+    "areas=0.1": ["areas=0.1", "a list of numbers"],
+    "areas=null": ["areas=null", "a list of numbers"],
+    "exclusion.area=x": ["exclusion.area=x", "a number or null"],
+    "exclusion=null": ["exclusion=null", "exclusion.mode"],
+    "inr=forier": ["inr=forier", "fourier", "did you mean inr=fourier?"],
+    "inr=null": ["a group takes a choice", "inr=fourier"],
+    "sweep=area_rul": ["sweep=area_rul", "perturbation", "did you mean sweep=area_rule?"],
+    "+experiment=imagenet_mult": ["+experiment=imagenet_mult", "did you mean +experiment=imagenet_multi?"],
+    "experiment=imagenet_multi": ["experiment=imagenet_multi needs a plus sign: +experiment=imagenet_multi"],
+    "hydra/launcher=jobli": ["hydra/launcher=jobli", "basic", "inr-xai[sweep]"],
+    "seed=1,2": ["seed=1,2", "add -m", "[a,b]"],
+    "+steps=3": ["+steps=3", "write steps=3 without the plus sign"],
+    "~stepz": ["stepz", "does not exist"],
+    "areas=[0.1": ["areas=[0.1", "KEY=VALUE", "quote"],
+    "stepz": ["stepz cannot be read as KEY=VALUE"],
+}
+
+VALUES = {
+    "+stepz=3": ["stepz=3", "did you mean steps?"],
+    "+shard.indx=1": ["shard.indx=1", "did you mean shard.index?"],
+    "steps=0": ["steps=0", "at least 1"],
+    "image_batch_size=0": ["image_batch_size=0", "at least 1"],
+    "masks_per_forward=-2": ["masks_per_forward=-2", "at least 1"],
+    "seed=-1": ["seed=-1", "at least 0"],
+    "total_variation=-0.1": ["total_variation=-0.1", "at least 0"],
+    "total_variation=.nan": ["total_variation=nan", "at least 0"],
+    "exclusion.weight=-1": ["exclusion.weight=-1", "at least 0"],
+    "shard.count=0": ["shard.count=0", "at least 1"],
+    "shard.index=1": ["shard.index=1", "0..0", "shard.count=1"],
+    "shard.index=-1": ["shard.index=-1", "0..0"],
+    "name=''": ["name is empty"],
+    "areas=[]": ["areas is empty", "areas=[0.1]"],
+    "areas=[0.1,1.0]": ["areas", "(0, 1)", "got 1.0"],
+    "areas=[0]": ["areas", "(0, 1)", "got 0.0"],
+    "areas=[.nan]": ["areas", "(0, 1)", "got nan"],
+    "areas=[0.1,0.2,0.1]": ["areas", "repeated", "0.1"],
+    "explanations=0": ["explanations=0", "at least 1"],
+    "explanations=auto": ["explanations=auto", "reserved", "explanations=2"],
+    "explanations=1.5": ["explanations=1.5", "whole number"],
+    "explanations=true": ["explanations=true", "whole number"],
+    "explanations=null": ["explanations=null", "whole number"],
+    "explanations=4": ["4 explanations", "0.3", "explanations=3", "0.25"],
+    "exclusion.area=0.6": ["2 explanations", "0.6", "explanations=1", "0.5"],
+    "exclusion.area=1": ["exclusion.area", "(0, 1)", "got 1.0"],
+    "exclusion.area=-0.1": ["exclusion.area", "got -0.1"],
+    "exclusion.mode=avoid": ["exclusion.mode", "exclude or penalty", "'avoid'"],
+    "sweep_metric=area_error": ["sweep_metric=area_error", "<column>/k<k>"],
+    "sweep_metric=area_error/k3": ["sweep_metric=area_error/k3", "explanation 3", "1..2", "explanations=2"],
+    "sweep_metric=area_error/k1/a0.15": ["area 0.15", "one of 0.05, 0.1, 0.2, 0.3 (areas)"],
+    "sweep_metric=area_error/k1/a0.10": ["area 0.10", "one of 0.05, 0.1, 0.2, 0.3 (areas)"],
+    "trainer.max_steps=3": ["trainer.max_steps=3", "accelerator, devices, precision"],
+    "trainer.devices=2": ["trainer.devices=2", "must be 1", "shard.count=2 shard.index=0,1"],
+    "trainer.devices=auto": ["trainer.devices=auto", "must be 1", "shard.count"],
+    "trainer.precision=bf16": ["trainer.precision=bf16", "32-true or 64-true or bf16-mixed"],
+    "trainer.accelerator=cpus": ["trainer.accelerator=cpus", "did you mean cpu?"],
+    "trainer.presicion=32-true": ["trainer.presicion=32-true", "did you mean trainer.precision?"],
+    "inr.width=${nothing}": ["inr.width", "nothing"],
+}
+
+TARGETS = {
+    "inr.widht=8": ["inr.widht=8", "FourierINR", "did you mean inr.width?"],
+    "+inr.widht=8": ["inr.widht=8", "did you mean inr.width?"],
+    "inr.width=abc": ["inr.width=abc", "must be int"],
+    "inr._target_=inr_xai.inr.ForierINR": [
+        "inr._target_=inr_xai.inr.ForierINR",
+        "did you mean inr_xai.inr.FourierINR?",
+    ],
+    "inr._target_=nowhere.Net": ["inr._target_=nowhere.Net", "no package nowhere"],
+    "inr._target_=null": ["inr=", "_target_", "inr._target_=package.Class"],
+    "optimizer.learning_rate=1": ["optimizer.learning_rate=1", "torch.optim.Adam", "it takes", "lr"],
+    "perturbation.parts.0.sigm=3": ["perturbation.parts[0].sigm=3", "did you mean perturbation.parts[0].sigma?"],
+    "callbacks.figures._target_=null": ["callbacks.figures", "no _target_"],
+    "callbacks.mine={every: 3}": ["callbacks.mine={every:3}", "callbacks.mine._target_=package.Class"],
+    "callbacks.mine=3": ["callbacks.mine=3", "no _target_"],
+    "jitter.shif=0.1": ["jitter.shif=0.1", "did you mean jitter.shift?"],
+    "nested=true": ["nested=true", "inr.conditioning=concat", "inr.conditioning=none"],
+}
+
+
+@pytest.mark.parametrize("override", AT_COMPOSE)
+def test_refused_at_compose(composed: Composer, override: str) -> None:
+    text = refusal(lambda: composed(overrides=[override]))
+    for part in AT_COMPOSE[override]:
+        assert part in text
+
+
+@pytest.mark.parametrize("override", VALUES)
+def test_refused_value(base: DictConfig, override: str) -> None:
+    text = refusal(lambda: check(changed(base, override)))
+    for part in VALUES[override]:
+        assert part in text
+
+
+@pytest.mark.parametrize("override", TARGETS)
+def test_refused_target(base: DictConfig, override: str) -> None:
+    text = refusal(lambda: check(changed(base, override)))
+    for part in TARGETS[override]:
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["explanations=4", "exclusion.mode=penalty"],
+        ["explanations=3", "areas=[0.1,0.3]", "exclusion.area=0"],
+        ["explanations=3", f"areas=[{1 / 3}]"],
+        ["areas=[0.2,0.1]", "sweep_metric=area_error/k2/a0.1"],
+        ["nested=true", "inr.conditioning=none"],
+        ["callbacks.progress=null", "callbacks.figures=null"],
+        ["~callbacks.progress"],
+        ["~callbacks", "~logger"],
+        ["logger=none"],
+        ["shard.count=3", "shard.index=2"],
+        ["area_rule.standardise=true"],
+        ["optimizer.weight_decay=0.1"],
+        ["classifier=timm", "classifier.name=resnet18"],
+        ["data=image_folder", "data.root=/photos", "data.targets=7"],
+        ["classifier=custom", "classifier.model._target_=torchvision.models.resnet18", "classifier.model.weights=null"],
+    ],
+    ids=" ".join,
+)
+def test_accepted(composed: Composer, overrides: list[str]) -> None:
+    check(composed(overrides=overrides))
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_experiment_passes(composed: Composer, file: Path) -> None:
+    cfg = composed(overrides=[f"+experiment={file.stem}"])
+    for key in OmegaConf.missing_keys(cfg):
+        OmegaConf.update(cfg, key, "given")
+    check(cfg)
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "sweep").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_value_of_every_sweep_passes(composed: Composer, file: Path) -> None:
+    cfg = composed(overrides=[f"sweep={file.stem}"], return_hydra_config=True)
+    assert cfg.hydra.mode.name == "MULTIRUN"
+    for key, values in cfg.hydra.sweeper.params.items():
+        for value in values.split(","):
+            check(composed(overrides=[f"sweep={file.stem}", f"{key}={value}"]))
+
+
+def _rounds() -> list[list[str]]:
+    """Every choice of every group, as few compositions: the first choice of each, then the second, and so on."""
+    groups = [sorted(folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.name not in ("experiment", "sweep")]
+    rounds = zip_longest(*(group for group in groups if group and group[0].parent.parent == CONF))
+    return [[f"{file.parent.name}={file.stem}" for file in files if file] for files in rounds]
+
+
+@pytest.mark.parametrize("choices", _rounds(), ids=" ".join)
+def test_every_choice_passes(composed: Composer, choices: list[str]) -> None:
+    cfg = composed(overrides=choices)
+    for key in OmegaConf.missing_keys(cfg):
+        given = "torchvision.models.resnet18" if key.endswith("_target_") else "given"
+        OmegaConf.update(cfg, key, given)
+    check(cfg)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("stepz: 3", ["stepz", "did you mean steps?", "experiment/mine.yaml"]),
+        ("steps: abc", ["steps=abc", "whole number", "experiment/mine.yaml"]),
+        ("shard: {indx: 1}", ["shard.indx", "did you mean shard.index?", "experiment/mine.yaml"]),
+        ("inr: {widht: 8}", ["inr.widht=8", "did you mean inr.width?"]),
+        ("inr: null", ["inr=null", "_target_"]),
+        ("trainer: {acelerator: cpu}", ["trainer.acelerator=cpu", "did you mean trainer.accelerator?"]),
+        ("callbacks: {figures: {evry: 3}}", ["callbacks.figures.evry=3"]),
+        ("defaults: [{override /inr: forier}]", ["inr=forier", "did you mean inr=fourier?"]),
+        ("callbacks: null", ["callbacks=null", "callbacks.NAME=null"]),
+        ("steps: [", ["not valid YAML", "mine.yaml"]),
+    ],
+)
+def test_refused_in_a_file(composed: Composer, tmp_path: Path, text: str, parts: list[str]) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
+    said = refused(composed, "+experiment=mine", f"hydra.searchpath=[file://{tmp_path}]")
+    for part in parts:
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("data=image_folder", ["data.root is required: data.root=PATH"]),
+        ("classifier=custom", ["classifier.model._target_ is required", "package.module.Class"]),
+        ("~steps", ["steps was deleted", "steps=VALUE"]),
+    ],
+)
+def test_refused_where_something_is_missing(composed: Composer, override: str, parts: list[str]) -> None:
+    text = refused(composed, override)
+    for part in parts:
+        assert part in text
+
+
+def test_a_misspelt_required_key_is_pointed_at(composed: Composer) -> None:
+    text = refused(composed, "data=image_folder", "data.rot=/photos")
+    assert text == "data.root is required: data.root=PATH; is it misspelt as data.rot?"
+
+
+# Targets of the walk's own tests.
+
+
+def plain(a: int, b: float = 1.0, *, c: Literal["x", "y"] | None = None) -> tuple:
+    return a, b, c
+
+
+def open_ended(first: int, **rest: Any) -> tuple:
+    return first, rest
+
+
+def by_position(first: int, /, second: Any = None) -> tuple:
+    return first, second
+
+
+def needs_much(*, area: float) -> None:
+    if area > 1:
+        raise ValueError(f"expected area <= 1, got {area}")
+    raise RuntimeError("a bug")
+
+
+def node(function: str, **arguments: Any) -> dict[str, Any]:
+    return {"_target_": f"{__name__}.{function}", **arguments}
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        node("plain", a=1),
+        node("plain", a=1, b=2, c="y"),
+        node("plain", a=1, c=None, _convert_="all", _recursive_=False),
+        node("plain", _args_=[1]),
+        node("plain", _partial_=True),
+        node("open_ended", first=1, anything=2),
+        node("by_position", _args_=[1], second=node("plain", a=2)),
+        node("by_position", _args_=[1], second=[node("plain", a=2), 3]),
+        {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1},
+        {"_target_": "torch.nn.Identity", "whatever": 1},
+    ],
+)
+def test_walk_accepts(good: dict[str, Any]) -> None:
+    check_target(good, "x")
+
+
+@pytest.mark.parametrize(
+    ("bad", "parts"),
+    [
+        (node("plain"), ["x.a is required", "x.a=VALUE", "x._partial_=true"]),
+        (node("plain", _args_=[1], d=1), ["x.d=1", "it takes a, b, c"]),
+        (node("plain", _partial_=True, d=1), ["x.d=1", "not an argument"]),
+        (node("plain", a="1"), ["x.a=1", "must be int"]),
+        (node("plain", a=True), ["x.a=true", "must be int"]),
+        (node("plain", a=1, b=None), ["x.b=null", "must be float"]),
+        (node("plain", a=1, c="z"), ["x.c=z", "x | y"]),
+        (node("open_ended", other=1), ["x.first is required"]),
+        (node("open_ended", first="one", other=1), ["x.first=one", "must be int"]),
+        (node("by_position"), ["x.first is required"]),
+        (node("plain", a=1, _partail_=True), ["x._partail_=true", "did you mean x._partial_?"]),
+        (node("by_position", _args_=[1], second=node("plain", d=1)), ["x.second.d=1"]),
+        (node("by_position", _args_=[1], second=[{"deep": node("plain", d=1)}]), ["x.second[0].deep.d=1"]),
+        (node("plan", a=1), ["x._target_=", f"did you mean {__name__}.plain?"]),
+        ({"_target_": f"{__name__}.CONF"}, ["x._target_", "give a class or a function"]),
+        ({"_target_": "inr_xai.nowhere.Thing"}, ["x._target_=inr_xai.nowhere.Thing", "no nowhere"]),
+        ({"_target_": "not a path"}, ["x._target_=not a path", "package.module.Class"]),
+        ({"a": 1}, ["x={a:1}", "x._target_=package.Class"]),
+        (None, ["x=null", "x._target_=package.Class"]),
+    ],
+)
+def test_walk_refuses(bad: Any, parts: list[str]) -> None:
+    text = refusal(lambda: check_target(bad, "x"))
+    for part in parts:
+        assert part in text
+
+
+def test_a_target_whose_own_import_fails_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "needs_other.py").write_text("import package_that_is_not_there\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    text = refusal(lambda: check_target({"_target_": "needs_other.Thing"}, "x"))
+    assert "x._target_=needs_other.Thing" in text
+    assert "install package_that_is_not_there" in text
+
+
+def test_argument_falls_back_to_the_signature() -> None:
+    assert argument(node("plain", b=3.0), "b") == 3.0
+    assert argument(node("plain"), "b") == 1.0
+    assert argument(node("plain"), "no such argument") is None
+
+
+def test_a_constructors_complaint_is_a_sentence_but_a_bug_is_not() -> None:
+    cfg = OmegaConf.create({"area_rule": node("needs_much", area=2.0)})
+    assert refusal(lambda: instantiate(cfg)) == "area_rule: expected area <= 1, got 2.0"
+    with pytest.raises(InstantiationException) as caught:
+        instantiate(node("needs_much", area=0.5))
+    assert sentence(caught.value) is None
+    assert sentence(RuntimeError("a bug")) is None
+    assert sentence(ValueError("raised by the program")) is None
+    assert sentence(UserError("no photo there")) == "no photo there"
+
+
+def test_check_does_not_change_the_configuration_or_draw_numbers(composed: Composer) -> None:
+    cfg = composed()
+    before, state = OmegaConf.to_yaml(cfg), torch.get_rng_state()
+    check(cfg)
+    assert OmegaConf.to_yaml(cfg) == before
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_two_compositions_do_not_share_a_folder(composed: Composer) -> None:
+    first, second = composed(), composed()
+    assert first.out[-6:] != second.out[-6:]

@@ -1,0 +1,274 @@
+"""Folders of photos: which files, which ids, which labels, and what is said where something lacks."""
+
+import json
+import logging
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from inr_xai.data import ImageFolder, imagenet
+from inr_xai.data.labels import (
+    check_selection,
+    imagenet_index,
+    imagenet_names,
+    names_by_index,
+    parse_targets,
+    read_classes,
+)
+from inr_xai.data.pools import split_pools
+from inr_xai.data.transform import read_image, to_input
+from inr_xai.errors import UserError
+from inr_xai.types import Preprocessing
+
+SMALL = Preprocessing(size=(16, 16), resize=20, interpolation="bilinear", mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+def put(root: Path, *names: str) -> Path:
+    """A folder of photos of different colours; returns it."""
+    for number, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kind = "JPEG" if path.suffix.lower() in (".jpeg", ".jpg") else None
+        Image.new("RGB", (30, 24), (10 * number, 50, 90)).save(path, format=kind)
+    return root
+
+
+def test_wnid_folders_give_the_index_among_all_thousand(tmp_path: Path) -> None:
+    put(tmp_path, "n02123045/a.JPEG", "n01440764/b.jpg", "deep/n15075141/more/c.png")
+    data = ImageFolder(tmp_path)
+    assert data.ids == ["deep/n15075141/more/c", "n01440764/b", "n02123045/a"]
+    assert [data.load(name, SMALL).target for name in data.ids] == [999, 0, 281]
+    assert data.class_names is not None
+    assert data.class_names[281].startswith("tabby")
+    assert len(data.class_names) == 1000
+
+
+def test_an_index_is_the_rank_among_all_wnids() -> None:
+    index = imagenet_index()
+    assert [index[wnid] for wnid in sorted(index)] == list(range(1000))
+    assert imagenet_names()[index["n02123045"]].startswith("tabby")
+
+
+def test_flat_folder_with_wnids_in_the_names(tmp_path: Path) -> None:
+    put(tmp_path, "n01440764_10026.JPEG", "ILSVRC2012_val_00000293_n02123045.jpg", "own/n01443537_5.png")
+    data = ImageFolder(tmp_path)
+    assert {name: data.load(name, SMALL).target for name in data.ids} == {
+        "ILSVRC2012_val_00000293_n02123045": 281,
+        "n01440764_10026": 0,
+        "own/n01443537_5": 1,
+    }
+
+
+def test_load_gives_the_input_of_the_file(tmp_path: Path) -> None:
+    put(tmp_path, "n01440764/a.png", "n01440764/b.png")
+    sample = ImageFolder(tmp_path).load("n01440764/b", SMALL)
+    image, frame = to_input(read_image(tmp_path / "n01440764/b.png"), SMALL)
+    assert torch.equal(sample.image, image)
+    assert sample.frame == frame
+    assert frame.original == (24, 30)
+    assert sample.sample_id == "n01440764/b"
+    assert sample.image[:, 8, 8].mul(255).round().tolist() == [10, 50, 90]
+
+
+def test_only_visible_images_count_whatever_the_case_of_the_suffix(tmp_path: Path) -> None:
+    put(tmp_path, "a.JPG", "b.Png", "c.tiff", "d.webp", "e.pgm", ".hidden.png", ".folder/f.png", "._a.JPG")
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "folder.png").mkdir()
+    assert ImageFolder(tmp_path, targets="predicted").ids == ["a", "b", "c", "d", "e"]
+
+
+def test_colliding_ids_keep_their_suffix(tmp_path: Path) -> None:
+    put(tmp_path, "x/a.png", "x/a.jpg", "x/b.png", "x/c.png", "x/c.jpg", "x/c.jpg.png")
+    data = ImageFolder(tmp_path, targets=3)
+    assert data.ids == ["x/a.jpg", "x/a.png", "x/b", "x/c.jpg", "x/c.jpg.png", "x/c.png"]
+    assert data.load("x/c.jpg", SMALL).image[0].mean() * 255 == pytest.approx(40, abs=2)
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    put(tmp_path / "store", "n01440764/a.png")
+    root = tmp_path / "root"
+    root.mkdir()
+    os.symlink(tmp_path / "store/n01440764", root / "n01440764")
+    os.symlink(root, tmp_path / "store/n01440764/loop")
+    assert ImageFolder(root).ids == ["n01440764/a"]
+
+
+def test_nothing_is_decoded_before_load(tmp_path: Path) -> None:
+    put(tmp_path, "n01440764/a.png")
+    (tmp_path / "n01440764/broken.jpg").write_text("no image")
+    data = ImageFolder(tmp_path)
+    assert data.ids == ["n01440764/a", "n01440764/broken"]
+    with pytest.raises(UserError, match=r"cannot read the image"):
+        data.load("n01440764/broken", SMALL)
+
+
+def test_own_folders_by_a_text_index(tmp_path: Path) -> None:
+    put(tmp_path / "data", "cat/a.png", "dog/train/b.png", "cow/c.png")
+    (tmp_path / "classes.txt").write_text("dog\r\ncat\r\n\r\n", encoding="utf-8-sig")
+    data = ImageFolder(tmp_path / "data", classes=tmp_path / "classes.txt")
+    assert data.load("cat/a", SMALL).target == 1
+    assert data.load("dog/train/b", SMALL).target == 0
+    assert data.class_names == ["dog", "cat"]
+    with pytest.raises(UserError, match=r"folder of 'cow/c.png' is not among data.classes.*targets=predicted"):
+        data.load("cow/c", SMALL)
+    assert (
+        ImageFolder(tmp_path / "data", classes=tmp_path / "classes.txt", targets=5).load("cow/c", SMALL).target is None
+    )
+
+
+def test_own_folders_by_a_json_index(tmp_path: Path) -> None:
+    put(tmp_path / "data", "n01440764/a.png")
+    (tmp_path / "classes.json").write_text(json.dumps({"n01440764": 2, "dog": 0}))
+    data = ImageFolder(tmp_path / "data", classes=str(tmp_path / "classes.json"))
+    assert data.load("n01440764/a", SMALL).target == 2
+    assert data.class_names == ["dog", "1", "n01440764"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("c.txt", "", "names no folder; write one folder name a line"),
+        ("c.txt", "a\n\nb\n", "line 2 of .* is empty"),
+        ("c.txt", "a\nb\na\n", "line 3 of .* repeats 'a' of line 1"),
+        ("c.json", "{", "is not JSON"),
+        ("c.json", '["a"]', r'holds a list; write \{"folder": index'),
+        ("c.json", '{"0": ["n01440764", "tench"]}', "gives folder '0' the index"),
+        ("c.json", '{"a": -1}', "gives folder 'a' the index -1"),
+        ("c.json", '{"a": true}', "gives folder 'a' the index True"),
+    ],
+)
+def test_bad_index_files_are_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        read_classes(tmp_path / name)
+
+
+def test_missing_index_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data.classes='/no/such' cannot be read"):
+        read_classes("/no/such")
+
+
+def test_names_of_folders_that_share_an_index_are_the_first() -> None:
+    assert names_by_index({"a": 1, "b": 1}) == ["0", "a"]
+
+
+def test_bad_roots_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"does not exist; give the folder"):
+        ImageFolder(tmp_path / "absent")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"is not a folder"):
+        ImageFolder(tmp_path / "file")
+    with pytest.raises(UserError, match=r"holds no images \(no file ends in jpg"):
+        ImageFolder(tmp_path)
+
+
+def test_labels_wanted_where_there_are_none(tmp_path: Path) -> None:
+    put(tmp_path / "own", "cat/a.png", "dog/b.png")
+    with pytest.raises(UserError, match=r"its folders \(cat, dog\) are not wnids .*data.classes=FILE.*data.targets"):
+        ImageFolder(tmp_path / "own")
+    (tmp_path / "classes.txt").write_text("horse\n")
+    with pytest.raises(UserError, match=r"\(cat, dog\) are not among the names of data.classes \(horse\)"):
+        ImageFolder(tmp_path / "own", classes=tmp_path / "classes.txt")
+    put(tmp_path / "flat", "a.png")
+    with pytest.raises(UserError, match=r"no image of .* has a label: it has no subfolders"):
+        ImageFolder(tmp_path / "flat")
+    data = ImageFolder(tmp_path / "flat", targets="predicted")
+    assert data.load("a", SMALL).target is None
+    assert data.class_names is None
+
+
+def test_one_file_without_label_fails_alone(tmp_path: Path) -> None:
+    put(tmp_path, "n01440764/a.png", "stray.png")
+    data = ImageFolder(tmp_path)
+    assert data.load("n01440764/a", SMALL).target == 0
+    with pytest.raises(UserError, match=r"the image has no label"):
+        data.load("stray", SMALL)
+    assert ImageFolder(tmp_path, targets="predicted").load("stray", SMALL).target is None
+    assert ImageFolder(tmp_path, targets="predicted").load("n01440764/a", SMALL).target == 0
+
+
+def test_unknown_ids_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no image 'b' below"):
+        ImageFolder(put(tmp_path, "a.png"), targets=0).load("b", SMALL)
+
+
+def test_targets_are_checked(tmp_path: Path) -> None:
+    assert [parse_targets(value) for value in ("label", "predicted", 0, "12")] == ["label", "predicted", 0, 12]
+    for value in ("labels", -1, "-1", 1.5, True, None, ""):
+        with pytest.raises(UserError, match=r"choose label, predicted or a class index"):
+            parse_targets(value)
+    assert ImageFolder(put(tmp_path, "a.png"), targets="7").targets == 7
+
+
+def test_limit_and_every_are_checked(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "b.png")
+    for limit, every, name in [(0, 1, "limit"), (-1, 1, "limit"), (True, 1, "limit"), ("3", 1, "limit")] + [
+        (None, every, "every") for every in (0, None, 1.5)
+    ]:
+        with pytest.raises(UserError, match=rf"data.{name}=.* is not allowed; give a whole number from 1"):
+            check_selection(limit=limit, every=every)
+    with pytest.raises(UserError, match=r"data.every=0"):
+        ImageFolder(tmp_path, targets=0, every=0)
+    data = ImageFolder(tmp_path, targets=0, limit=1, every=2)
+    assert (data.limit, data.every, data.ids) == (1, 2, ["a", "b"])
+
+
+@pytest.mark.parametrize("inside", ["val", "validation", "."])
+def test_imagenet_finds_its_validation_photos(tmp_path: Path, inside: str) -> None:
+    put(tmp_path / inside, "n01440764/ILSVRC2012_val_00000293.JPEG")
+    data = imagenet(tmp_path, limit=3)
+    assert data.ids == ["n01440764/ILSVRC2012_val_00000293"]
+    assert data.load(data.ids[0], SMALL).target == 0
+    assert data.limit == 3
+
+
+def test_imagenet_says_how_the_folder_must_look(tmp_path: Path) -> None:
+    put(tmp_path, "val/ILSVRC2012_val_00000001.JPEG")
+    with pytest.raises(UserError, match=r"has no wnid folders; expected val/<wnid>/"):
+        imagenet(tmp_path)
+    with pytest.raises(UserError, match=r"does not exist"):
+        imagenet(tmp_path / "absent")
+
+
+def test_pools_are_evenly_spaced_disjoint_and_independent_of_order() -> None:
+    ids = [f"{number:04}" for number in range(1000)]
+    scoring, donors = split_pools(list(reversed(ids)), size=64)
+    assert (len(scoring), len(donors)) == (64, 64)
+    assert not set(scoring) & set(donors)
+    gaps = [int(b) - int(a) for a, b in pairwise(scoring)]
+    assert set(gaps) <= {15, 16}
+    assert split_pools(ids, size=64) == (scoring, donors)
+    assert split_pools(ids[:9]) == (["0000", "0002", "0004", "0006", "0008"], ["0001", "0003", "0005", "0007"])
+
+
+def test_small_folders_are_completed_by_synthetic_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(tmp_path, "n01440764/a.png", "n01440764/b.png", "n01440764/c.png")
+    with caplog.at_level(logging.INFO, logger="inr_xai"):
+        data = ImageFolder(tmp_path)
+    assert "5 synthetic images join them" in caplog.text
+    assert data.scoring_ids[:2] == ["n01440764/a", "n01440764/c"]
+    assert data.donor_ids[:1] == ["n01440764/b"]
+    made = data.scoring_ids[2:] + data.donor_ids[1:]
+    assert len(made) == len(set(made)) == 5
+    assert all(name.startswith("synthetic:") for name in made)
+    samples = [data.load(name, SMALL) for name in made]
+    assert [sample.sample_id for sample in samples] == made
+    assert all(sample.target is None and sample.image.shape == (3, 16, 16) for sample in samples)
+    assert not torch.equal(samples[0].image, samples[1].image)
+    assert ImageFolder(tmp_path, limit=1).scoring_ids == data.scoring_ids
+
+
+@pytest.mark.skipif("INR_XAI_DATA" not in os.environ, reason="INR_XAI_DATA names no folder of real photos")
+def test_real_photos_carry_their_labels() -> None:
+    data = ImageFolder(Path(os.environ["INR_XAI_DATA"]) / "imagenet-samples")
+    assert len(data.ids) == 200
+    assert data.class_names is not None
+    for name in data.ids[:200:40]:
+        target = data.load(name, SMALL).target
+        assert target is not None
+        word = name.split("_", 1)[1].replace("_", " ").lower()
+        assert word in data.class_names[target].lower().replace("-", " ").replace("'", "")

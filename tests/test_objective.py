@@ -1,0 +1,55 @@
+"""Scores against probabilities worked out by hand; games by what they score."""
+
+import pytest
+import torch
+
+from inr_xai.objective import Contrastive, Deletion, Hybrid, Logit, LogProbability, Preservation
+
+LOGITS = torch.tensor([[1.0, 3.0, -2.0], [0.5, 0.0, 4.0]], dtype=torch.float64)
+TARGETS = torch.tensor([1, 0])
+
+
+def test_log_probability_of_a_softmax_and_of_what_is_left() -> None:
+    p = (LOGITS.exp() / LOGITS.exp().sum(1, keepdim=True))[[0, 1], TARGETS]
+    torch.testing.assert_close(LogProbability().evidence(LOGITS, TARGETS, sigmoid=False), p.log())
+    torch.testing.assert_close(LogProbability().absence(LOGITS, TARGETS, sigmoid=False), (1 - p).log())
+
+
+def test_log_probability_of_a_sigmoid() -> None:
+    p = 1 / (1 + (-LOGITS[[0, 1], TARGETS]).exp())
+    torch.testing.assert_close(LogProbability().evidence(LOGITS, TARGETS, sigmoid=True), p.log())
+    torch.testing.assert_close(LogProbability().absence(LOGITS, TARGETS, sigmoid=True), (1 - p).log())
+
+
+def test_absence_stays_finite_where_the_class_is_certain() -> None:
+    certain = torch.tensor([[100.0, 0.0, 0.0]], requires_grad=True)
+    value = LogProbability().absence(certain, torch.tensor([0]), sigmoid=False)
+    value.sum().backward()
+    assert value.item() == pytest.approx(-100 + torch.tensor(2.0).log().item())
+    assert certain.grad is not None
+    assert certain.grad.isfinite().all()
+
+
+def test_logit_and_contrastive() -> None:
+    assert Logit().evidence(LOGITS, TARGETS, sigmoid=False).tolist() == [3.0, 0.5]
+    assert Logit().absence(LOGITS, TARGETS, sigmoid=False).tolist() == [-3.0, -0.5]
+    assert Contrastive().evidence(LOGITS, TARGETS, sigmoid=False).tolist() == [2.0, -3.5]
+    assert Contrastive().absence(LOGITS, TARGETS, sigmoid=False).tolist() == [-2.0, 3.5]
+
+
+def test_games_score_the_kept_and_the_removed_image() -> None:
+    masks = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def mean(m: torch.Tensor) -> torch.Tensor:
+        return m.mean((-2, -1))
+
+    kept = mean(masks)
+    torch.testing.assert_close(Preservation()(masks, mean, mean), -kept)
+    torch.testing.assert_close(Deletion()(masks, mean, mean), -(1 - kept))
+    torch.testing.assert_close(Hybrid(0.5)(masks, mean, mean), -kept - 0.5 * (1 - kept))
+    assert [game.passes for game in (Preservation(), Deletion(), Hybrid())] == [1, 1, 2]
+
+
+def test_hybrid_needs_a_deletion_game() -> None:
+    with pytest.raises(ValueError, match=r"objective=preservation"):
+        Hybrid(0.0)

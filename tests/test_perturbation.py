@@ -1,0 +1,110 @@
+"""Identities of every perturbation, the pyramid against a loop, and the colours' statistics."""
+
+import pytest
+import torch
+
+from inr_xai.blur import gaussian_blur
+from inr_xai.errors import UserError
+from inr_xai.perturbation import (
+    Blur,
+    BlurPyramid,
+    Constant,
+    Donor,
+    Mixture,
+    Perturbation,
+    RandomColour,
+    Surroundings,
+)
+from tests.conftest import pictures
+
+IMAGES = pictures(3)
+AROUND = Surroundings(torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.1, 0.2, 0.3]), donors=pictures(4, seed=9))
+ALL = [Blur(), BlurPyramid(), Constant(), Constant(0.0), RandomColour(), Donor(), Mixture(), Mixture([Blur(), Donor()])]
+
+
+def draws(seed: int = 0, count: int = 3) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed + i) for i in range(count)]
+
+
+def masks(seed: int = 0) -> torch.Tensor:
+    return torch.rand(3, 2, 24, 24, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("perturbation", ALL, ids=lambda p: type(p).__name__)
+def test_a_mask_of_ones_returns_the_image(perturbation: Perturbation) -> None:
+    kept = perturbation.bind(IMAGES, AROUND).draw(range(3), draws())
+    torch.testing.assert_close(kept(torch.ones(3, 2, 24, 24)), IMAGES[:, None].expand(3, 2, -1, -1, -1))
+
+
+@pytest.mark.parametrize("perturbation", ALL, ids=lambda p: type(p).__name__)
+def test_no_image_depends_on_its_neighbours(perturbation: Perturbation) -> None:
+    together = perturbation.bind(IMAGES, AROUND).draw(range(3), draws())(masks())
+    for i in range(3):
+        bound = perturbation.bind(IMAGES[i : i + 1], AROUND)
+        assert torch.equal(bound.draw([0], draws(i, 1))(masks()[i : i + 1])[0], together[i])
+
+
+@pytest.mark.parametrize("perturbation", ALL, ids=lambda p: type(p).__name__)
+def test_gradient_to_the_mask_is_that_of_float64_differences(perturbation: Perturbation) -> None:
+    images = IMAGES[:1, :, :6, :6].double()
+    around = Surroundings(AROUND.colour_mean, AROUND.colour_std, AROUND.donors[:, :, :6, :6])
+    kept = perturbation.bind(images, around).draw([0], draws(count=1))
+    inside = (masks()[:1, :1, :6, :6].double() * 0.9 + 0.05).requires_grad_()
+    assert torch.autograd.gradcheck(kept, inside, eps=1e-7, atol=1e-5)
+
+
+def test_zero_is_the_baseline() -> None:
+    none = torch.zeros(3, 1, 24, 24)
+    blurred = gaussian_blur(IMAGES, 20 * 24 / 224)
+    torch.testing.assert_close(Blur().bind(IMAGES, AROUND).draw(range(3), draws())(none)[:, 0], blurred)
+    torch.testing.assert_close(BlurPyramid().bind(IMAGES, AROUND).draw(range(3), draws())(none)[:, 0], blurred)
+    mean = Constant().bind(IMAGES, AROUND).draw(range(3), draws())(none)[:, 0]
+    torch.testing.assert_close(mean, AROUND.colour_mean[:, None, None].expand_as(IMAGES))
+    black = Constant(0.0).bind(IMAGES, AROUND).draw(range(3), draws())(none)[:, 0]
+    assert (black == 0).all()
+
+
+def test_pyramid_interpolates_between_its_levels() -> None:
+    kept = BlurPyramid(levels=4).bind(IMAGES, AROUND).draw(range(3), draws())(masks())
+    levels = [gaussian_blur(IMAGES, 20 * 24 / 224 * (1 - i / 3)) for i in range(3)] + [IMAGES]
+    for b, a, y, x in [(0, 0, 3, 5), (1, 1, 20, 2), (2, 0, 11, 23)]:
+        at = float(masks()[b, a, y, x]) * 3
+        low = min(int(at), 2)
+        wanted = levels[low][b, :, y, x] * (low + 1 - at) + levels[low + 1][b, :, y, x] * (at - low)
+        torch.testing.assert_close(kept[b, a, :, y, x], wanted, atol=1e-5, rtol=0)
+
+
+def test_random_colours_have_the_mean_and_deviation_of_the_data() -> None:
+    bound = RandomColour().bind(IMAGES[:1], AROUND)
+    draw = draws(count=1)
+    colours = torch.stack([bound.draw([0], draw)(torch.zeros(1, 1, 24, 24))[0, 0, :, 0, 0] for _ in range(4000)])
+    torch.testing.assert_close(colours.mean(0), AROUND.colour_mean, atol=0.02, rtol=0)
+    torch.testing.assert_close(colours.std(0), AROUND.colour_std, atol=0.01, rtol=0)
+
+
+def test_mixture_draws_every_part_as_often() -> None:
+    bound = Mixture([Constant(0.0), Constant(1.0), Constant(0.5)]).bind(IMAGES[:1], AROUND)
+    draw = draws(count=1)
+    values = [float(bound.draw([0], draw)(torch.zeros(1, 1, 24, 24))[0, 0, 0, 0, 0]) for _ in range(600)]
+    assert all(150 < values.count(value) < 250 for value in (0.0, 0.5, 1.0))
+
+
+def test_a_photo_is_no_donor_of_its_own() -> None:
+    donors = torch.stack([IMAGES[0], torch.zeros_like(IMAGES[0])])
+    bound = Donor().bind(IMAGES, Surroundings(AROUND.colour_mean, AROUND.colour_std, donors))
+    draw = draws(count=1)
+    assert all((bound.draw([0], draw)(torch.zeros(1, 1, 24, 24)) == 0).all() for _ in range(20))
+    assert not all((bound.draw([1], draw)(torch.zeros(1, 1, 24, 24)) == 0).all() for _ in range(20))
+
+
+def test_refusals_name_the_option() -> None:
+    with pytest.raises(UserError, match=r"perturbation.sigma must be positive.*got -1"):
+        Blur(-1)
+    with pytest.raises(UserError, match=r"perturbation.levels must be at least 2"):
+        BlurPyramid(levels=1)
+    with pytest.raises(UserError, match=r"perturbation.colour must be .* got 'red'"):
+        Constant("red")
+    with pytest.raises(UserError, match=r"perturbation.parts must name at least one"):
+        Mixture([])
+    with pytest.raises(UserError, match=r"needs photos of other samples"):
+        Donor().bind(IMAGES, Surroundings(AROUND.colour_mean, AROUND.colour_std))
