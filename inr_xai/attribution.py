@@ -94,7 +94,9 @@ class INRAttribution:
             sample_ids=ids,
             seed=method.seed,
         )
-        return drawing.next(fitted.inrs[0]).to(torch.float32).mean(1, keepdim=True).to(images)
+        inr = method.inr([torch.Generator()] * len(images)).to(torch.float32)
+        inr.load([networks[0] for networks in fitted.networks])
+        return drawing.next(inr).to(torch.float32).mean(1, keepdim=True).to(images)
 
     def _fit(
         self,

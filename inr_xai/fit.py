@@ -9,7 +9,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import lightning
 import torch
@@ -28,6 +28,7 @@ from inr_xai.types import Free, Images, Logits, Masks, Targets
 NOT_FINITE = "the classifier returns NaN or infinite logits for this image; check its weights and the image's values"
 
 
+@runtime_checkable
 class Classifier(Protocol):
     """What a fit needs of a classifier: logits, the colours of its input, and to be frozen for a while."""
 
@@ -47,16 +48,18 @@ class Fitted:
     Args:
         masks: float16, b x k x a x h x w.
         free: per explanation, the pixels it could use (None: all).
-        inrs: per explanation, the stack of networks, on the CPU.
+        networks: of each image and explanation, the INR's weights and buffers.
         losses: b x k x steps.
         failures: position in the batch -> why there is no mask for it.
+        stacks: which of the batch's stacks (fits in turn) each image was in, from 0.
     """
 
     masks: Float[Tensor, "b k a h w"]
     free: list[Free | None]
-    inrs: list[INR]
+    networks: list[list[dict[str, Tensor]]]
     losses: Float[Tensor, "b k s"]
     failures: dict[int, str]
+    stacks: list[int]
 
 
 class MaskFit(lightning.LightningModule):
@@ -213,54 +216,97 @@ def fit_masks(
         UserError: a target outside the classifier's classes.
     """
     settings = dict(trainer) if trainer is not None else _trainer_of(images.device)
-    if settings.get("precision") == "64-true":
-        images = images.double()
     with _gradients(), quiet_lightning():
-        images, targets = images.detach().clone(), targets.detach().clone()
         device = device_of(settings)
-        images, targets = images.to(device), targets.to(device)
-        drawing = Drawing(
-            method.areas,
-            (images.shape[-2], images.shape[-1]),
-            area_rule=method.area_rule,
-            exclusion_area=method.exclusion_area,
-            exclude=method.exclusion.mode == "exclude",
-            sample_ids=sample_ids,
-            seed=method.seed,
-        )
+        images = images.detach().clone().to(device, torch.float64 if settings.get("precision") == "64-true" else None)
+        targets = targets.detach().clone().to(device)
+        # One image at a time costs nothing where the classifier fills the processor anyway, and then single precision
+        # gives the same bits whatever images come along: rounding differs with the batch, and fits amplify it.
+        size = method.images_per_fit or (1 if device.type == "cpu" else len(images))
         with classifier.frozen(device, images.dtype):
-            failed = ~finite_logits(classifier, images, targets)
-            inrs: list[INR] = []
-            free: list[Free | None] = []
-            masks: list[Masks] = []
-            losses: list[Tensor] = []
-            for explanation in range(1, method.explanations + 1):
-                free.append(drawing.free)
-                earlier = None if drawing.exclude or not masks else torch.stack(masks).amax(0).to(images.dtype)
-                fit = MaskFit(
-                    images,
-                    targets,
-                    sample_ids=sample_ids,
-                    explanation=explanation,
-                    classifier=classifier,
-                    method=method,
+            stacks = [
+                _fit_stack(
+                    images[start : start + size],
+                    targets[start : start + size],
+                    sample_ids[start : start + size],
+                    classifier,
+                    method,
                     donors=donors,
-                    free=free[-1],
-                    earlier=earlier,
+                    new_trainer=lambda: _light_trainer(settings, callbacks),
                 )
-                _light_trainer(settings, callbacks).fit(fit, train_dataloaders=list(range(method.steps)))
-                inr = fit.inr.to(device)
-                masks.append(drawing.next(inr))
-                losses.append(torch.stack(fit.losses, dim=1).to(device))
-                inrs.append(inr.cpu())
+                for start in range(0, len(images), size)
+            ]
+    return _join(stacks)
+
+
+def _fit_stack(
+    images: Images,
+    targets: Targets,
+    sample_ids: Sequence[str],
+    classifier: Classifier,
+    method: Method,
+    *,
+    donors: Images | None,
+    new_trainer: Callable[[], lightning.Trainer],
+) -> Fitted:
+    """The explanations, in turn, of images that are fitted as one stack."""
+    finite = finite_logits(classifier, images, targets)
+    drawing = Drawing(
+        method.areas,
+        (images.shape[-2], images.shape[-1]),
+        area_rule=method.area_rule,
+        exclusion_area=method.exclusion_area,
+        exclude=method.exclusion.mode == "exclude",
+        sample_ids=sample_ids,
+        seed=method.seed,
+    )
+    free: list[Free | None] = []
+    masks: list[Masks] = []
+    losses: list[Tensor] = []
+    networks: list[list[dict[str, Tensor]]] = [[] for _ in sample_ids]
+    for explanation in range(1, method.explanations + 1):
+        free.append(drawing.free)
+        fit = MaskFit(
+            images,
+            targets,
+            sample_ids=sample_ids,
+            explanation=explanation,
+            classifier=classifier,
+            method=method,
+            donors=donors,
+            free=free[-1],
+            earlier=None if drawing.exclude or not masks else torch.stack(masks).amax(0).to(images.dtype),
+        )
+        new_trainer().fit(fit, train_dataloaders=list(range(method.steps)))
+        masks.append(drawing.next(fit.inr.to(images.device)))
+        losses.append(torch.stack(fit.losses, dim=1))
+        for position, network in enumerate(networks):
+            network.append(fit.inr.export(position))
     curves = torch.stack(losses, dim=1).float().cpu()
-    failed = failed.cpu() | ~curves.isfinite().flatten(1).all(1)
+    failed = ~(finite.cpu() & curves.isfinite().flatten(1).all(1))
     return Fitted(
         masks=torch.stack(masks, dim=1).cpu(),
         free=[None if pixels is None else pixels.cpu() for pixels in free],
-        inrs=inrs,
+        networks=networks,
         losses=curves,
         failures=dict.fromkeys(failed.nonzero().flatten().tolist(), NOT_FINITE),
+        stacks=[0] * len(images),
+    )
+
+
+def _join(parts: Sequence[Fitted]) -> Fitted:
+    """Stacks of images as one batch again."""
+    starts = [sum(len(part.masks) for part in parts[:index]) for index in range(len(parts))]
+    free = [[pixels for pixels in each if pixels is not None] for each in zip(*(part.free for part in parts), strict=True)]
+    return Fitted(
+        masks=torch.cat([part.masks for part in parts]),
+        free=[torch.cat(pixels) if pixels else None for pixels in free],
+        networks=[network for part in parts for network in part.networks],
+        losses=torch.cat([part.losses for part in parts]),
+        failures={
+            start + place: why for start, part in zip(starts, parts, strict=True) for place, why in part.failures.items()
+        },
+        stacks=[index for index, part in enumerate(parts) for _ in part.stacks],
     )
 
 

@@ -1,5 +1,6 @@
 """What areas and explanations can be asked for, checked before any work; free of torch, so a refusal is quick."""
 
+import math
 from collections.abc import Sequence
 
 from inr_xai.errors import UserError
@@ -34,5 +35,5 @@ def check_exclusion(mode: str, area: float | None, *, areas: Sequence[float], ex
         raise UserError(
             f"{explanations} explanations of area {largest:g} do not fit into one image: explanations * "
             f"max(areas, exclusion.area) must be at most 1; use explanations={int(1 / largest + ROOM)} or areas up to "
-            f"{1 / explanations:.3g}"
+            f"{math.floor(1000 / explanations) / 1000:g}"
         )

@@ -1,11 +1,13 @@
 """Everything that decides what a mask looks like, in one record: the command line and the Python API both fill it."""
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from inr_xai.area import AreaProjection, AreaRule
+from inr_xai.errors import UserError
 from inr_xai.inr import INR, FourierINR
 from inr_xai.jitter import Jitter
 from inr_xai.limits import check_areas, check_exclusion
@@ -33,8 +35,12 @@ class Exclusion:
 
 
 def adam(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """The default optimiser."""
-    return torch.optim.Adam(parameters, lr=0.01)
+    """The default optimiser.
+
+    eps lies above the rounding noise of single precision: Adam divides each gradient by its own size, and would make
+    full steps along gradients that are nothing but noise, different ones in a batch than alone.
+    """
+    return torch.optim.Adam(parameters, lr=0.01, eps=1e-6)
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,11 @@ class Method:
         total_variation: weight of the mask's total variation: its contour's length in image sides.
         stride: the INR is evaluated on every stride-th pixel while fitting and upsampled to the image.
         masks_per_forward: masked copies of images that go through the classifier at once (memory).
+        images_per_fit: images whose networks are fitted as one stack. None: the whole batch on an accelerator, one
+            on a CPU, where a stack gains nothing and one image at a time gives the same bits in every batch.
         inr: a family's constructor, waiting for its generators.
         area_rule, perturbation, objective, score, jitter, optimizer: see their modules.
-        nested: promise that a larger area contains the smaller; needs conditioning="none" and AreaProjection.
+        nested: promise that a larger area contains the smaller; needs an INR of conditioning="none".
     """
 
     areas: Sequence[float] = (0.05, 0.1, 0.2, 0.3)
@@ -63,6 +71,7 @@ class Method:
     total_variation: float = 0.1
     stride: int = 4
     masks_per_forward: int = 32
+    images_per_fit: int | None = None
     inr: Callable[..., INR] = FourierINR
     area_rule: AreaRule = field(default_factory=AreaProjection)
     perturbation: Perturbation = field(default_factory=Mixture)
@@ -70,10 +79,31 @@ class Method:
     score: ScoreFunction = field(default_factory=LogProbability)
     jitter: Jitter = field(default_factory=Jitter)
     optimizer: OptimizerFactory = adam
+    nested: bool = False
 
     def __post_init__(self) -> None:
         check_areas(self.areas)
         check_exclusion(self.exclusion.mode, self.exclusion.area, areas=self.areas, explanations=self.explanations)
+        for name in ("steps", "stride", "masks_per_forward", "images_per_fit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} must be at least 1; got {value}")
+        if self.nested:
+            self._check_nested()
+
+    def _check_nested(self) -> None:
+        """One ordering of the free pixels for all areas is what nests masks."""
+        conditioning = inspect.signature(self.inr).parameters.get("conditioning")
+        if conditioning is None or conditioning.default != "none":
+            found = "without conditioning" if conditioning is None else f"with conditioning={conditioning.default!r}"
+            raise UserError(f"nested=true needs one field for all areas, got an INR {found}; use conditioning='none'")
+        if not isinstance(self.area_rule, AreaProjection):
+            raise UserError("nested=true needs one threshold per area on one field; use area_rule=projection")
+        if self.explanations > 1 and self.exclusion.mode == "exclude" and self.exclusion_area < max(self.areas):
+            raise UserError(
+                f"nested=true needs the same free pixels at every area, got exclusion.area={self.exclusion_area:g}; "
+                f"use exclusion.area=null or at least {max(self.areas):g}"
+            )
 
     @property
     def exclusion_area(self) -> float:

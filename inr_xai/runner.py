@@ -107,8 +107,11 @@ def build_method(cfg: DictConfig) -> Method:
         exclusion=Exclusion(**plain(cfg.exclusion)),
         steps=cfg.steps,
         seed=cfg.seed,
+        stride=cfg.stride,
         total_variation=cfg.total_variation,
         masks_per_forward=cfg.masks_per_forward,
+        images_per_fit=cfg.images_per_fit,
+        nested=cfg.nested,
         inr=build(cfg.inr),
         area_rule=build(cfg.area_rule),
         perturbation=build(cfg.perturbation),
@@ -182,8 +185,8 @@ def count_done(state: RunState, plan: Sequence[str]) -> None:
     done = state.folder.done()
     skipped = [sample_id for sample_id in plan if sample_id in done]
     state.images_done = len(skipped)
-    per_batch = state.method.steps * state.method.explanations
-    state.steps_done = max((state.folder.read_meta(name)["steps_before"] + per_batch for name in done), default=0)
+    per_stack = state.method.steps * state.method.explanations
+    state.steps_done = max((state.folder.read_meta(name)["steps_before"] + per_stack for name in done), default=0)
     if skipped:
         log.info("continuing in %s: %d of %d images are done and skipped", state.folder.path, len(skipped), len(plan))
     state.folder.rebuild(skipped)
@@ -235,15 +238,16 @@ def explain_batch(batch: Sequence[str], parts: Parts, state: RunState) -> None:
         trainer=parts.trainer,
     )
     rows = score_batch(parts, fitted, images, targets, ids)
-    seconds = (time.monotonic() - began) / len(samples)
+    seconds, steps = (time.monotonic() - began) / len(samples), parts.method.steps * parts.method.explanations
     for position, sample in enumerate(samples):
         if position in fitted.failures:
             fail(state, parts, sample.sample_id, fitted.failures[position])
             continue
         record = make_record(sample, int(targets[position]), position, fitted, rows[position], parts.method)
-        record.steps_before, record.seconds = state.steps_done, seconds
+        record.steps_before = state.steps_done + fitted.stacks[position] * steps
+        record.seconds = seconds
         commit(record, images[position], parts, state)
-    state.steps_done += parts.method.steps * parts.method.explanations
+    state.steps_done += (fitted.stacks[-1] + 1) * steps
 
 
 def load_samples(batch: Sequence[str], parts: Parts, state: RunState) -> list[Sample]:
@@ -305,7 +309,7 @@ def make_record(
         frame=sample.frame,
         areas=list(method.areas),
         masks=fitted.masks[position],
-        inrs=[inr.export(position) for inr in fitted.inrs],
+        inrs=fitted.networks[position],
         losses=fitted.losses[position],
         rows=rows,
         drawing=describe_drawing(method),

@@ -5,7 +5,7 @@ Axes are named by one letter: b images, k explanations, a areas, c channels, h h
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -71,6 +71,7 @@ class Sample:
     segmentation: Bool[Tensor, "h w"] | None = None
 
 
+@runtime_checkable
 class ImageData(Protocol):
     """What every data set offers. Reading is lazy: nothing is decoded before `load`."""
 

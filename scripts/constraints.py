@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]

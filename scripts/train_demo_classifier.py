@@ -1,8 +1,9 @@
 """Trains the demo classifier on synthetic scenes, and prints what it reaches with each cue alone.
 
 A third of the scenes lack the object and a third have a neutral ground, so that both cues are learnt. Parts of most
-scenes are replaced, because masks will be scored so. The target is then soft: shared among the classes whose cues can
-still be seen (CutMix: Yun et al., ICCV 2019), and uniform where none can.
+scenes are replaced, because masks will be scored so, and some show the object of one class on the ground of another.
+The target is soft: shared among the classes whose cues can be seen (CutMix: Yun et al., ICCV 2019), two parts for an
+object and one for a ground, and uniform where none can.
 """
 
 import argparse
@@ -32,6 +33,8 @@ OBJECT_WEIGHT, GROUND_WEIGHT = 1.0, 0.5
 """How the target is shared where cues of two classes can be seen."""
 WHOLE = 0.38
 """Share of the scenes of which nothing is replaced; all in the first epoch, then gradually fewer."""
+MIXED = 0.25
+"""Share of the scenes whose ground is of another class than the object."""
 
 
 def main() -> None:
@@ -50,7 +53,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     default = Path(__file__).resolve().parents[1] / "inr_xai" / "weights" / "demo.safetensors"
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the training scenes")
-    parser.add_argument("--epochs", type=int, default=13)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--images", type=int, default=8192, help="new scenes in an epoch")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--test-images", type=int, default=2048, help="for each accuracy")
@@ -99,10 +102,11 @@ def scenes_of(
     *,
     with_object: Bool[Tensor, " b"],
     with_texture: Bool[Tensor, " b"],
+    grounds: Int[Tensor, " b"] | None = None,
 ) -> Drawn:
     chances = torch.rand(len(kinds), CHANCES, generator=random)
     noise = torch.randn(len(kinds), 3, SIZE, SIZE, generator=random)
-    return draw(kinds, chances, noise, with_object=with_object, with_texture=with_texture)
+    return draw(kinds, chances, noise, with_object=with_object, with_texture=with_texture, grounds=grounds)
 
 
 def training_batch(count: int, random: torch.Generator, *, whole: float = WHOLE) -> tuple[Images, Float[Tensor, "b n"]]:
@@ -110,12 +114,14 @@ def training_batch(count: int, random: torch.Generator, *, whole: float = WHOLE)
     kinds = torch.randint(CLASSES, (count,), generator=random)
     cues = torch.randint(3, (count,), generator=random)
     with_object, with_texture = cues != 2, cues != 1
-    scenes = scenes_of(kinds, random, with_object=with_object, with_texture=with_texture)
+    mixed = torch.rand(count, generator=random) < MIXED
+    grounds = torch.where(mixed, torch.randint(CLASSES, (count,), generator=random), kinds)
+    scenes = scenes_of(kinds, random, with_object=with_object, with_texture=with_texture, grounds=grounds)
     keep = keep_masks(scenes.coverage, with_texture, random, whole=whole)
     other, of_neighbour = replacements(scenes.images, random)
     images = keep[:, None] * scenes.images + (1 - keep[:, None]) * other
-    share = evidence(kinds, keep, scenes.coverage, with_texture)
-    rest = evidence(kinds.roll(1), 1 - keep, scenes.coverage.roll(1, 0), with_texture.roll(1))
+    share = evidence(kinds, grounds, keep, scenes.coverage, with_texture)
+    rest = evidence(kinds.roll(1), grounds.roll(1), 1 - keep, scenes.coverage.roll(1, 0), with_texture.roll(1))
     return images, soft_targets(share + rest * of_neighbour[:, None, None])
 
 
@@ -193,14 +199,14 @@ def blurred(images: Images, sigma: float) -> Images:
 
 
 def evidence(
-    kinds: Int[Tensor, " b"], keep: Field, coverage: Field, with_texture: Bool[Tensor, " b"]
+    kinds: Int[Tensor, " b"], grounds: Int[Tensor, " b"], keep: Field, coverage: Field, with_texture: Bool[Tensor, " b"]
 ) -> Float[Tensor, "b 2 n"]:
-    """How well each scene's object and ground can be seen, 0 to 1, at the place of its class."""
+    """How well each scene's object and ground can be seen, 0 to 1, each at the place of its class."""
     seen = ((keep - 0.15) / 0.7).clamp(0, 1)
     figure = (seen * coverage).sum((1, 2)) / coverage.sum((1, 2)).clamp_min(1e-6)
     ground = (seen * (1 - coverage)).mean((1, 2)) * with_texture
     levels = torch.stack([(figure - 0.35) / 0.4, (ground - 0.03) / 0.09], dim=1).clamp(0, 1)
-    return levels[:, :, None] * F.one_hot(kinds, CLASSES)[:, None, :]
+    return levels[:, :, None] * F.one_hot(torch.stack([kinds, grounds], dim=1), CLASSES)
 
 
 def soft_targets(share: Float[Tensor, "b 2 n"]) -> Float[Tensor, "b n"]:
@@ -257,10 +263,8 @@ def conflict(network: DemoNetwork, *, images: int, seed: int) -> tuple[float, fl
     random = generator(seed, "conflict")
     figure, ground = torch.arange(images) % CLASSES, (torch.arange(images) + 3) % CLASSES
     both = torch.ones(images, dtype=torch.bool)
-    front = scenes_of(figure, random, with_object=both, with_texture=~both)
-    back = scenes_of(ground, random, with_object=~both, with_texture=both)
-    keep = front.coverage[:, None]
-    answers = network(normalised(keep * front.images + (1 - keep) * back.images)).softmax(1)
+    scenes = scenes_of(figure, random, with_object=both, with_texture=both, grounds=ground)
+    answers = network(normalised(scenes.images)).softmax(1)
     of_figure, of_ground = (float(answers.gather(1, kinds[:, None]).mean()) for kinds in (figure, ground))
     return of_figure, of_ground
 

@@ -81,3 +81,24 @@ def games(
                 means.append(total / len(baselines))
             columns[f"{game}_{kind}_mean"] = sum(means) / len(means)
     return columns
+
+
+def chance(
+    probability: Callable[[Array], float],
+    image: Array,
+    fields: Array,
+    area: float,
+    free: Array,
+    draws: dict[str, Sequence[Array]],
+) -> dict[str, float]:
+    """Hard preservation of random masks, the i-th field under draw i modulo the number of draws."""
+    columns = {}
+    for name, baselines in draws.items():
+        total = 0.0
+        for turn, field in enumerate(fields):
+            _, chosen, count = hard_mask_bounds(field, area, free)
+            assert len(chosen) == count, "a continuous field has no ties"
+            kept = np.isin(np.arange(field.size), list(chosen)).reshape(field.shape)
+            total += probability(np.where(kept, image, baselines[turn % len(baselines)]))
+        columns[f"chance_{name}"] = total / len(fields)
+    return columns | {"chance": sum(columns.values()) / len(columns)}

@@ -86,16 +86,15 @@ def test_out_is_the_run_folder_and_can_be_used_again(program: Program, tmp_path:
 
 
 def test_jobs_of_a_multirun_lie_below_one_folder_and_form_a_group(program: Program, tmp_path: Path) -> None:
-    assert program("-m", "seed=3,4", "name=a,b", 'out="it\'s here"') == 0
-    found = [(cfg.seed, cfg.name, cfg.out, cfg.logger.wandb.group) for cfg in program.started]
+    assert program("-m", "name=a,b", 'out="it\'s here"') == 0
     base = tmp_path / "it's here"
-    assert found == [
-        (3, "a", str(base / "0"), "it's here"),
-        (3, "b", str(base / "1"), "it's here"),
-        (4, "a", str(base / "2"), "it's here"),
-        (4, "b", str(base / "3"), "it's here"),
-    ]
-    assert (base / "2" / "inr_xai.log").read_text().count("seed: 4") == 1
+    found = [(cfg.name, cfg.out, cfg.logger.wandb.group) for cfg in program.started]
+    assert found == [("a", str(base / "0"), "it's here"), ("b", str(base / "1"), "it's here")]
+    assert (base / "1" / "inr_xai.log").read_text().count("\nname: b\n") == 1
+    program.started.clear()
+    assert program("-m", "name=a,b") == 0
+    assert {Path(cfg.out).parent.parent.name for cfg in program.started} == {"demo"}
+    assert len({Path(cfg.out).parent for cfg in program.started}) == 1
 
 
 def test_a_group_or_no_logger_stays_as_given(program: Program) -> None:
@@ -115,7 +114,7 @@ def test_a_named_sweep_runs_its_jobs_with_or_without_the_flag(program: Program, 
 
 
 def test_two_sweeps_do_not_share_a_folder(program: Program) -> None:
-    assert program("sweep=area_rule") == program("sweep=area_rule") == 0
+    assert program("-m", "seed=0") == program("-m", "seed=0") == 0
     assert len({Path(cfg.out).parent for cfg in program.started}) == 2
 
 
@@ -155,9 +154,7 @@ def test_a_refusal_is_one_line_and_leaves_nothing_behind(
     program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert program("steps=0") == 2
-    printed = capsys.readouterr()
-    assert printed.err == "error: steps=0 is out of range; it must be at least 1\n"
-    assert printed.out == ""
+    assert capsys.readouterr() == ("", "error: steps=0 is out of range; it must be at least 1\n")
     assert list(tmp_path.iterdir()) == []
     assert program.started == []
 
@@ -203,9 +200,6 @@ def test_one_refused_job_is_reported_and_the_others_run(program: Program, capsys
 
 
 def test_a_bug_keeps_its_traceback(program: Program) -> None:
-    program.act = fail(RuntimeError("a bug"))
-    with pytest.raises(RuntimeError, match="a bug"):
-        cli.main()
     program.act = fail(ValueError("a bug in the mathematics"))
     with pytest.raises(ValueError, match="mathematics"):
         cli.main()

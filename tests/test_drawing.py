@@ -107,7 +107,7 @@ def stored(tiny: FrozenClassifier, tmp_path: Path) -> SampleRecord:
         frame=Frame((40, 60), (24, 36), 0, 6, (24, 24)),
         areas=list(METHOD.areas),
         masks=fitted.masks[1],
-        inrs=[inr.export(1) for inr in fitted.inrs],
+        inrs=fitted.networks[1],
         losses=fitted.losses[1],
         rows=[],
         drawing=describe_drawing(METHOD),

@@ -1,5 +1,6 @@
 """Fits: independence of images, areas, exclusion, the chunks' gradient, and that the classifier stays as it was."""
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from inr_xai.classifier import FrozenClassifier, demo, from_torchvision
 from inr_xai.data import ImageFolder, Synthetic
 from inr_xai.errors import UserError
 from inr_xai.fit import NOT_FINITE, MaskFit, fit_masks, total_variation
+from inr_xai.inr import FourierINR
 from inr_xai.method import Exclusion, Method
-from inr_xai.metrics.masks import hard_masks
+from inr_xai.metrics.masks import hard_masks, nesting_violation
 from inr_xai.objective import Hybrid
 from tests.conftest import pictures
 
@@ -34,7 +36,7 @@ def test_default_fit_alone_and_in_a_batch_of_eight_agrees_in_float64() -> None:
     samples = [data.load(sample_id, classifier.preprocessing) for sample_id in data.ids]
     images = torch.stack([sample.image for sample in samples])
     targets = torch.tensor([sample.target for sample in samples])
-    method = Method(areas=(0.1, 0.3))
+    method = Method(areas=(0.1, 0.3), images_per_fit=8)
     trainer = CPU | {"precision": "64-true"}
     together = fit_masks(images, targets, data.ids, classifier, method, trainer=trainer)
     one = slice(5, 6)
@@ -48,7 +50,7 @@ def test_default_fit_alone_and_in_a_batch_of_eight_agrees_in_float64() -> None:
     )
     masks = []
     for fit, fitted in zip(fits, (together, alone), strict=True):
-        fit.inr = fitted.inrs[0]
+        fit.inr.load([networks[0] for networks in fitted.networks])
         fit.on_fit_start()
         masks.append(fit.current_masks(1.0).detach())
     assert masks[0].dtype == torch.float64
@@ -213,3 +215,39 @@ def test_total_variation_is_a_contours_length() -> None:
 def test_impossible_methods_are_refused(options: dict[str, object], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         Method(**options)  # type: ignore[arg-type]
+
+
+def test_on_a_cpu_the_batch_changes_no_bit(tiny: FrozenClassifier) -> None:
+    images, targets = pictures(3), torch.tensor([0, 1, 2])
+    together = fit_masks(images, targets, list("abc"), tiny, SHORT)
+    alone = [fit_masks(images[i : i + 1], targets[i : i + 1], ["abc"[i]], tiny, SHORT) for i in range(3)]
+    assert torch.equal(together.masks, torch.cat([fitted.masks for fitted in alone]))
+    assert together.stacks == [0, 1, 2]
+
+
+def test_nested_masks_grow_with_the_area(tiny: FrozenClassifier) -> None:
+    inr = functools.partial(FourierINR, conditioning="none")
+    method = replace(SHORT, areas=(0.1, 0.2, 0.3), inr=inr, nested=True)
+    masks = fit_masks(pictures(2), torch.tensor([0, 1]), list("ab"), tiny, method).masks
+    for k in range(2):
+        assert (nesting_violation(masks[:, k], torch.tensor(method.areas)) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({}, "nested=true needs one field .* conditioning='concat'; use conditioning='none'"),
+        ({"inr": functools.partial(FourierINR, conditioning="none"), "area_rule": RankPenalty()}, "area_rule=projection"),
+        (
+            {
+                "inr": functools.partial(FourierINR, conditioning="none"),
+                "explanations": 2,
+                "exclusion": Exclusion(area=0.0),
+            },
+            "got exclusion.area=0; use exclusion.area=null or at least 0.3",
+        ),
+    ],
+)
+def test_nested_is_refused_where_it_cannot_be_kept(options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        Method(nested=True, **options)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Metrics of masks against slow oracles, the blur against direct convolution, the baselines' statistics."""
+"""Metrics of masks against slow oracles, and the statistics of the baselines."""
 
 import math
 
@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from inr_xai import metrics
-from inr_xai.blur import gaussian_blur
 from inr_xai.metrics.chance import smooth_fields
 from inr_xai.metrics.masks import pixel_counts
 from inr_xai.seeding import generator
@@ -156,38 +155,6 @@ def test_half_precision_masks_are_computed_in_single_precision() -> None:
     assert float(metrics.area_error(masks, area)) == 0.75
     assert float(metrics.rank_violation(masks, area)) == pytest.approx(0.75, abs=1e-6)
     assert float(metrics.grayness(masks)) == 0
-
-
-@pytest.mark.parametrize("sigma", [0.7, 2.0, 9.0])
-def test_blur_is_a_direct_convolution_with_mirrored_borders(sigma: float) -> None:
-    images = torch.rand(2, 2, 9, 14, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    blurred = gaussian_blur(images, sigma)
-    for image in range(2):
-        for channel in range(2):
-            wanted = reference.gaussian_blur(images[image, channel].numpy(), sigma)
-            np.testing.assert_allclose(blurred[image, channel].numpy(), wanted, atol=1e-12)
-
-
-def test_blur_keeps_the_mean_colour_and_constants() -> None:
-    images = torch.rand(2, 3, 40, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    blurred = gaussian_blur(images, 6.0)
-    torch.testing.assert_close(blurred.mean((-2, -1)), images.mean((-2, -1)), atol=1e-12, rtol=0)
-    torch.testing.assert_close(gaussian_blur(torch.full_like(images, 0.3), 6.0), torch.full_like(images, 0.3))
-    assert torch.equal(gaussian_blur(images, 0.0), images)
-    with pytest.raises(ValueError, match="sigma"):
-        gaussian_blur(images, -1.0)
-
-
-def test_blur_of_half_precision_is_rounded_once() -> None:
-    images = torch.rand(1, 3, 32, 32).half()
-    assert torch.equal(gaussian_blur(images, 3.0), gaussian_blur(images.float(), 3.0).half())
-
-
-def test_a_pixel_that_is_not_a_number_stays_in_its_image() -> None:
-    images = torch.rand(2, 3, 12, 12, dtype=torch.float64)
-    alone = gaussian_blur(images[1:], 2.0)
-    images[0] = torch.nan
-    torch.testing.assert_close(gaussian_blur(images, 2.0)[1:], alone)
 
 
 def baselines_of(images: torch.Tensor, names: list[str], seed: int = 0) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 import pytest
@@ -107,26 +108,12 @@ def test_every_column_against_one_copy_at_a_time() -> None:
             hard = hard_masks(stored[None, None], torch.tensor([area]), generators=ties, free=free[None, None])[0, 0]
             wanted = reference.games(probability, pixels, stored.double().numpy(), hard.numpy(), own)
             wanted["p_full"] = probability(pixels)
-            wanted |= chance(probability, pixels, fields, area, free, own)
+            wanted |= reference.chance(probability, pixels, fields.numpy(), area, free.numpy(), own)
             found = {name: float(scores.columns[name][image, position]) for name in wanted}
             assert found == pytest.approx(wanted, abs=1e-12)
             assert float(scores.columns["rank_violation"][image, position]) == pytest.approx(
                 reference.rank_violation(stored.numpy(), area), abs=1e-6
             )
-
-
-def chance(probability, image, fields, area, free, draws) -> dict[str, float]:
-    """Hard preservation of eight random masks, the i-th under draw i modulo the number of draws."""
-    columns = {}
-    for name, baselines in draws.items():
-        total = 0.0
-        for turn, field in enumerate(fields):
-            must, may, _ = reference.hard_mask_bounds(field.numpy(), area, free.numpy())
-            assert must | may == may  # a continuous field: no ties but the least pixel itself
-            kept = np.isin(np.arange(field.numel()), list(may)).reshape(field.shape)
-            total += probability(np.where(kept, image, baselines[turn % len(baselines)]))
-        columns[f"chance_{name}"] = total / len(fields)
-    return columns | {"chance": sum(columns.values()) / len(columns)}
 
 
 def test_a_mask_of_ones_is_the_image_and_a_mask_of_zeros_the_baseline() -> None:
@@ -259,6 +246,14 @@ def test_an_image_with_infinite_logits_fails_alone() -> None:
         torch.testing.assert_close(column[[0, 2]], wanted[name][[0, 2]], rtol=0, atol=1e-12)
 
 
+def test_infinite_logits_are_a_failure_even_where_the_probability_is_finite() -> None:
+    class Overflowing(Stub):
+        def __call__(self, images: torch.Tensor) -> torch.Tensor:
+            return super().__call__(images).index_fill(1, torch.tensor([1]), -torch.inf)
+
+    assert score(batch(), Overflowing()).failures == dict.fromkeys(range(3), LOGITS_NOT_FINITE)
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_an_image_with_a_broken_mask_fails_alone(value: float) -> None:
     given = batch()
@@ -277,18 +272,8 @@ def test_rows_hold_the_columns_in_order() -> None:
     assert [(row["sample_id"], row["explanation"], row["area"]) for row in rows] == [
         (sample_id, 2, area) for sample_id in IDS for area in AREAS
     ]
-    assert all(
-        rows[3 * i + j][name] == float(column[i, j])
-        for name, column in scores.columns.items()
-        for i in range(3)
-        for j in range(3)
-    )
-    games = [
-        f"{game}_{kind}_{name}"
-        for game in ("preservation", "deletion")
-        for kind in ("hard", "soft")
-        for name in [*BASELINES, "mean"]
-    ]
+    assert all([row[name] for row in rows] == column.flatten().tolist() for name, column in scores.columns.items())
+    games = map("_".join, product(("preservation", "deletion"), ("hard", "soft"), (*BASELINES, "mean")))
     geometry = ["area_error", "grayness", "share_above_half", "rank_violation"]
     chances = [*(f"chance_{name}" for name in BASELINES), "chance"]
     assert list(rows[0]) == ["sample_id", "explanation", "area", *geometry, *games, "p_full", *chances]
@@ -304,10 +289,7 @@ def test_a_real_classifier_is_frozen_meanwhile_and_given_back() -> None:
     assert model.training
     assert model[1].training
     assert model[2].weight.requires_grad
-    whole = torch.nn.functional.linear(
-        ((given["images"] - torch.tensor([0.5, 0.4, 0.3])[:, None, None]) / 0.2).flatten(1),
-        model[2].weight,
-        model[2].bias,
-    ).softmax(1)
+    inputs = (given["images"] - torch.tensor([0.5, 0.4, 0.3])[:, None, None]) / 0.2
+    whole = (inputs.flatten(1) @ model[2].weight.T + model[2].bias).softmax(1)
     wanted = whole[torch.arange(3), given["targets"]].detach()
     torch.testing.assert_close(first.columns["p_full"][:, 0], wanted)

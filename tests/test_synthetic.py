@@ -100,6 +100,18 @@ def test_nothing_but_shape_and_texture_depends_on_the_class() -> None:
     assert (centre_colours - centre_colours[0]).abs().max() < 0.05  # the light differs over the object, no more
 
 
+def test_an_object_on_the_ground_of_another_class() -> None:
+    """The object and its place are those of its own class, the ground that of the other."""
+    grounds, all_of_them = (KINDS + 1) % 8, torch.ones(8, dtype=torch.bool)
+    noise = torch.zeros(8, 3, 96, 96, dtype=torch.float64)
+    mixed = draw(KINDS, chances(), noise, with_object=all_of_them, with_texture=all_of_them, grounds=grounds)
+    front, back = drawn(KINDS, chances()), drawn(grounds, chances(), with_object=False)
+    torch.testing.assert_close(mixed.coverage, front.coverage, rtol=0, atol=0)
+    inside, outside = ((mixed.coverage == share)[:, None].expand_as(mixed.images) for share in (1, 0))
+    torch.testing.assert_close(mixed.images[inside], front.images[inside], rtol=0, atol=1e-12)
+    torch.testing.assert_close(mixed.images[outside], back.images[outside], rtol=0, atol=1e-12)
+
+
 def test_the_object_covers_the_area_it_was_given() -> None:
     given = chances(64)
     share = drawn(KINDS.repeat(8), given).coverage.mean((1, 2))

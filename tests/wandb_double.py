@@ -1,4 +1,4 @@
-"""A small stand-in for the W&B backend on a loopback port: enough of its protocol to init, log, finish, resume and sync.
+"""A small stand-in for the W&B backend on a loopback port: enough protocol to init, log, finish, resume and sync.
 
 It proves nothing about the real server. `serve` starts a good one, which `status` and `hangs` make misbehave.
 """
@@ -57,6 +57,12 @@ class Double(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def vanish(self) -> None:
+        """From now on connections are refused; open ones get errors."""
+        self.status = 503
+        self.shutdown()
+        self.socket.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no news."""

@@ -17,16 +17,21 @@ from inr_xai.results import write_bytes
 
 
 class Curves(RunCallback):
-    """Logs the mean loss of each batch to W&B against the steps of the whole run, and counts those steps.
+    """Logs the mean loss of each fit to W&B against the steps of the whole run.
 
     curves.csv holds the same values; the run folder writes it from the stored losses.
     """
 
+    _batch, _steps = -1, 0  # steps before the batch at hand, and of it so far
+
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if not isinstance(pl_module, MaskFit):
             return
+        if self._batch != self.state.steps_done:
+            self._batch, self._steps = self.state.steps_done, 0
         losses = torch.stack(pl_module.losses).float().mean(1).tolist()
-        at = self.state.steps_done + (pl_module.explanation - 1) * len(losses)
+        at = self._batch + self._steps
+        self._steps += len(losses)
         for step, loss in enumerate(losses):
             self.state.log({f"loss/k{pl_module.explanation}": loss}, steps_done=at + step)
 

@@ -42,7 +42,7 @@ def draw_figure(record: SampleRecord, image: Image, *, title: str, cell: float =
     explanations, areas = record.masks.shape[:2]
     height, width = image.shape[-2:]
     tall = cell * height / width
-    figure = Figure(figsize=(cell * (areas + 1), (tall + 0.42) * explanations + 0.75), dpi=100, layout="constrained")
+    figure = Figure(figsize=(cell * (areas + 1), (tall + 0.3) * explanations + 0.6), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(explanations, areas + 1, squeeze=False)
     rows = {(row["explanation"], row["area"]): row for row in record.rows}

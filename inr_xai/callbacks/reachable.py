@@ -3,11 +3,15 @@
 import http
 import http.client
 import json
+import netrc
+import os
 import ssl
 import threading
 import urllib.error
 import urllib.request
 from base64 import b64encode
+from pathlib import Path
+from urllib.parse import urlsplit
 
 _QUESTION = json.dumps({"query": "query Viewer { viewer { id } }"}).encode()
 
@@ -22,6 +26,17 @@ def trouble(url: str, *, api_key: str | None, seconds: float) -> str | None:
     asker.start()
     asker.join(seconds)
     return found[0] if found else f"did not answer within {seconds:g} s"
+
+
+def stored_key(url: str) -> str | None:
+    """The API key that `wandb login` stored for the server at `url`, None where there is none."""
+    home = Path.home()
+    path = Path(os.environ.get("NETRC") or (home / ".netrc" if (home / ".netrc").exists() else home / "_netrc"))
+    try:
+        found = netrc.netrc(path.expanduser()).authenticators(urlsplit(url).netloc)
+    except (OSError, netrc.NetrcParseError):
+        return None
+    return found[2] if found else None
 
 
 def _ask(url: str, api_key: str | None, seconds: float) -> str | None:

@@ -4,20 +4,20 @@ Whatever might wait for the network happens in a background thread. The run fold
 """
 
 import logging
-import netrc
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from lightning.pytorch.loggers import WandbLogger
 
 from inr_xai.callbacks.background import Background
-from inr_xai.callbacks.reachable import trouble
+from inr_xai.callbacks.reachable import stored_key, trouble
+from inr_xai.callbacks.upload import Upload
 from inr_xai.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,10 +35,11 @@ MODES = {
 }
 AXES = ("images_done", "steps_done")
 STEP_KEYS = ("loss/", "fit/")
-# Seconds that an unreachable W&B may cost, with `finish_timeout` under 20 in all.
+STEPS_OF_A_PART = 1_000_000_000
+# What an unreachable W&B may cost, in seconds: PROBE_SECONDS and `finish_timeout`.
 PROBE_SECONDS = 3.0
-INIT_SECONDS = 4.0
-FINISH_GRACE_SECONDS = 2.0
+CLOSE_SECONDS = 15.0
+FLUSH_SECONDS = 5.0
 
 
 @dataclass
@@ -48,7 +49,7 @@ class WandbSettings:
     Args:
         mode: "offline" writes files that `wandb sync` uploads later, "online" uploads while the run goes on (offline
             where W&B cannot be reached), "disabled" does nothing.
-        finish_timeout: seconds that the end of an online run waits for its uploads; the rest stays on disk.
+        finish_timeout: seconds that the end of an online run waits for its upload; the rest stays on the disk.
     """
 
     project: str = "inr_xai"
@@ -56,7 +57,7 @@ class WandbSettings:
     group: str | None = None
     tags: list[str] = field(default_factory=list)
     entity: str | None = None
-    finish_timeout: float = 8.0
+    finish_timeout: float = 12.0
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -109,26 +110,38 @@ def open_wandb(
 class WandbRun:
     """An open W&B run. No method raises or waits because of W&B; only `finish` waits, and not for long.
 
-    The first failure is told in one warning and switches W&B off for the rest of the run. W&B's own step is not used:
-    the x axis is `steps_done` for `loss/*` and `fit/*`, and `images_done` for everything else.
+    The first failure is told in one warning and switches W&B off for the rest of the run. The x axis is `steps_done`
+    for `loss/*` and `fit/*`, and `images_done` for everything else; W&B's own step only keeps the order.
+
+    Args:
+        run: as W&B opened it, offline.
+        parts: the folders of its earlier parts, where it is continued.
+        finish_timeout: seconds that `finish` waits for the upload.
 
     Attributes:
         logger: Lightning's logger of this run.
-        folder: where W&B keeps the run's files; `wandb sync` takes it.
-        url: its page, None offline.
+        folder: where W&B keeps this part of the run.
+        remedy: the command that uploads it.
     """
 
-    def __init__(self, run: "wandb.Run", *, seconds: float) -> None:
+    def __init__(self, run: "wandb.Run", *, parts: Sequence[Path], finish_timeout: float) -> None:
         self.folder = Path(run.dir).parent
+        self.remedy = " ".join(["wandb sync", *map(str, [*parts, self.folder])])
         self.logger = WandbLogger(experiment=run, project=run.project, save_dir=self.folder.parent.parent, id=run.id)
-        self.url = run.url
-        vars(run)["_cached_public_api"] = _NoQuestions(run)
         self._run = run
-        self._seconds = seconds
-        self._background = Background(self._tell)
-        self._told = False
+        self._parts = [*parts, self.folder]
+        self._finish_timeout = finish_timeout
+        self._upload: Upload | None = None
         self._known = set(AXES)
-        self._background.call(self._define_axes)
+        self._background = Background(self._fail)
+        self._background.call(self._begin)
+
+    def upload(self) -> None:
+        """Upload from now on, beginning with the parts that are not uploaded yet."""
+        try:
+            self._upload = Upload(self._parts)
+        except OSError as error:
+            log.warning("W&B's upload cannot be started (%s); start it later with `%s`.", error, self.remedy)
 
     def log(self, metrics: Mapping[str, Any], *, images_done: int | None = None, steps_done: int | None = None) -> None:
         """Log values at a point of either axis."""
@@ -178,9 +191,11 @@ class WandbRun:
 
     def finish(self, *, failed: bool = False) -> None:
         """End the run; what cannot be uploaded in time stays in `folder`."""
-        ended = self._background.close(seconds=self._seconds, last=lambda: self._run.finish(exit_code=int(failed)))
-        if not ended:
-            self._tell(TimeoutError())
+        closed = self._background.close(seconds=CLOSE_SECONDS, last=lambda: self._run.finish(exit_code=int(failed)))
+        if not closed:
+            log.warning("W&B did not close its files in %s; the CSV files are complete.", self.folder)
+        if self._upload is not None and not self._upload.finish(seconds=self._finish_timeout if closed else 0.0):
+            log.warning("W&B did not take everything in time; upload the rest with `%s`.", self.remedy)
 
     def _send(self, payload: dict[str, Any]) -> None:
         """Log, with an x axis for each new key (by name, because two globs that match one key have no rank)."""
@@ -191,34 +206,15 @@ class WandbRun:
                 self._run.define_metric(key, step_metric=axis)
         self.logger.log_metrics(payload)
 
-    def _define_axes(self) -> None:
+    def _begin(self) -> None:
+        """Define the axes; W&B's own step, which begins anew with each part, begins after all steps of earlier ones."""
         for axis in AXES:
             self._run.define_metric(axis, hidden=True)
+        if len(self._parts) > 1:
+            self._run.log({}, step=(len(self._parts) - 1) * STEPS_OF_A_PART)
 
-    def _tell(self, error: Exception) -> None:
-        if self._told:
-            return
-        self._told = True
-        if isinstance(error, TimeoutError):
-            log.warning("W&B did not take everything in time; upload the rest with `wandb sync %s`.", self.folder)
-        else:
-            log.warning("W&B failed (%s); the run goes on without it, the CSV files are complete.", _sentence(error))
-
-
-class _NoQuestions:
-    """Stands where W&B keeps what it asks the server with, and waits, before it logs a table: is the name free?
-
-    It is, as it holds the run's id; without this a lost network would stop a run's last values on their way to the disk.
-    """
-
-    def __init__(self, run: "wandb.Run") -> None:
-        self.settings = {"entity": run.entity, "project": run.project}
-
-    def _expected_artifact_type(self, **names: str) -> None:
-        return None
-
-    def _set_artifact_save_handle(self, artifact: object, handle: object) -> None:
-        return None
+    def _fail(self, error: Exception) -> None:
+        log.warning("W&B failed (%s); the run goes on without it, the CSV files are complete.", _sentence(error))
 
 
 def _set_up() -> None:
@@ -243,60 +239,38 @@ def _without_mode() -> Iterator[None]:
 
 
 def _start(options: dict[str, Any], settings: WandbSettings) -> WandbRun:
-    """The run as asked for, or offline with a warning that says why."""
+    """The run, written to the disk as W&B's offline runs are; online, it is uploaded from there."""
     import wandb
 
-    limits = wandb.Settings(
-        silent=True,
-        console="off",
-        save_code=False,
-        init_timeout=INIT_SECONDS,
-        finish_timeout=settings.finish_timeout,
-        finish_timeout_raises=True,
+    written = Path(options["dir"], "wandb").resolve().glob(f"*run-*/run-{escape(options['id'])}.wandb")
+    parts = sorted(file.parent for file in written)
+    quiet = wandb.Settings(silent=True, console="off", save_code=False, x_transaction_log_flush_interval=FLUSH_SECONDS)
+    opened = WandbRun(
+        wandb.init(**options, mode="offline", settings=quiet), parts=parts, finish_timeout=settings.finish_timeout
     )
-    seconds = settings.finish_timeout + FINISH_GRACE_SECONDS
-    reason = None
-    if settings.mode == "online":
-        reason = _obstacle(limits)
-        if reason is None:
-            try:
-                opened = WandbRun(wandb.init(**options, mode="online", settings=limits), seconds=seconds)
-            except Exception as error:
-                reason = f"did not start an online run ({_sentence(error)})"
-                wandb.teardown()  # or its service holds the run's id
-            else:
-                log.info("W&B is online: %s", opened.url)
-                return opened
-    opened = WandbRun(wandb.init(**options, mode="offline", settings=limits), seconds=seconds)
-    if reason is None:
-        log.info("W&B is offline; upload this run later with `wandb sync %s`.", opened.folder)
+    if settings.mode == "offline":
+        log.info("W&B is offline; upload this run later with `%s`.", opened.remedy)
+        return opened
+    obstacle = _obstacle()
+    if obstacle is None:
+        opened.upload()
     else:
-        log.warning("W&B %s; this run stays offline, upload it later with `wandb sync %s`.", reason, opened.folder)
+        log.warning("W&B %s; this run stays offline, upload it later with `%s`.", obstacle, opened.remedy)
     return opened
 
 
-def _obstacle(limits: "wandb.Settings") -> str | None:
-    """Why no online run can be started, None where one can; the API key found goes into `limits`."""
+def _obstacle() -> str | None:
+    """Why a run cannot be uploaded now, None where it can."""
     import wandb
 
     known = wandb.setup().settings
+    key = None
     if known.identity_token_file is None:
-        limits.api_key = os.environ.get("WANDB_API_KEY") or known.api_key or _netrc_key(known.base_url)
-        if limits.api_key is None:
+        key = os.environ.get("WANDB_API_KEY") or known.api_key or stored_key(known.base_url)
+        if key is None:
             return "has no API key (run `wandb login` or set WANDB_API_KEY)"
-    cause = trouble(known.base_url, api_key=limits.api_key, seconds=PROBE_SECONDS)
+    cause = trouble(known.base_url, api_key=key, seconds=PROBE_SECONDS)
     return None if cause is None else f"at {known.base_url} {cause}"
-
-
-def _netrc_key(url: str) -> str | None:
-    """The key that `wandb login` stored."""
-    home = Path.home()
-    path = Path(os.environ.get("NETRC") or (home / ".netrc" if (home / ".netrc").exists() else home / "_netrc"))
-    try:
-        found = netrc.netrc(path.expanduser()).authenticators(urlsplit(url).netloc)
-    except (OSError, netrc.NetrcParseError):
-        return None
-    return found[2] if found else None
 
 
 def _picture(image: np.ndarray | str | Path, caption: str | None = None) -> "wandb.Image":

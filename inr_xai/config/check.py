@@ -24,6 +24,8 @@ LEAST = {
     "steps": 1,
     "image_batch_size": 1,
     "masks_per_forward": 1,
+    "images_per_fit": 1,
+    "stride": 1,
     "seed": 0,
     "total_variation": 0,
     "exclusion.weight": 0,
@@ -86,7 +88,7 @@ def _check_numbers(plain: Mapping[str, Any]) -> None:
     for key, least in LEAST.items():
         group, _, name = key.rpartition(".")
         value = plain[group][name] if group else plain[name]
-        if not (math.isfinite(value) and value >= least):
+        if value is not None and not (math.isfinite(value) and value >= least):
             raise UserError(f"{key}={shown(value)} is out of range; it must be at least {least}")
     index, count = plain["shard"]["index"], plain["shard"]["count"]
     if not 0 <= index < count:

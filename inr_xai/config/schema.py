@@ -45,11 +45,13 @@ class Schema:
     exclusion: Exclusion = field(default_factory=Exclusion)
     nested: bool = MISSING
     steps: int = MISSING
+    stride: int = MISSING
     total_variation: float = MISSING
     jitter: Any = field(default_factory=dict)
     seed: int = MISSING
     image_batch_size: int = MISSING
     masks_per_forward: int = MISSING
+    images_per_fit: int | None = MISSING
     shard: Shard = field(default_factory=Shard)
     dry_run: bool = MISSING
     sweep_metric: str = MISSING

@@ -71,9 +71,8 @@ def _(error: ValueError) -> str | None:
     while step is not None and step.tb_next is not None:
         step = step.tb_next
     module = "" if step is None else step.tb_frame.f_globals.get("__name__", "")
-    return (
-        f"{one_line(str(error))}; a group takes a choice, such as inr=fourier" if module.startswith("hydra.") else None
-    )
+    text = f"{one_line(str(error))}; a group takes a choice, such as inr=fourier"
+    return text if module.startswith("hydra.") else None
 
 
 @sentence.register
@@ -88,12 +87,11 @@ def _(error: InstantiationException) -> str | None:
     cause: BaseException | None = error
     while isinstance(cause, InstantiationException):
         cause = cause.__cause__
-    if cause is None:
-        return one_line(str(error))
-    if isinstance(cause, UserError) or not isinstance(cause, ValueError):
-        return sentence(cause) if isinstance(cause, UserError) else None
+    if cause is None or isinstance(cause, UserError):
+        return one_line(str(cause or error))
     key = re.search(r"full_key: (\S+)", str(error))
-    return f"{key[1]}: {one_line(str(cause))}" if key else one_line(str(cause))
+    where = f"{key[1]}: " if key else ""
+    return f"{where}{one_line(str(cause))}" if isinstance(cause, ValueError) else None
 
 
 @sentence.register
@@ -105,7 +103,9 @@ def _(error: MissingConfigException) -> str:
     plus = "+" if group == "experiment" else ""
     hint = did_you_mean(name, choices, prefix=f"{plus}{group}=")
     extra = "; others come with pip install 'inr-xai[sweep]'" if group.startswith("hydra/") else ""
-    return f"{plus}{group}={name} is not one of the choices of {group}: {listing(choices) or 'none'}{extra}{hint}"
+    return f"{plus}{group}={name} is not one of the choices of {group}: {listing(choices) or 'none'}{extra}{hint}" + (
+        _place(one_line(str(error)))
+    )
 
 
 @sentence.register
@@ -113,9 +113,8 @@ def _(error: ConfigCompositionException) -> str:
     text = one_line(str(error))
     cause = error.__cause__ or error.__context__
     if isinstance(cause, OmegaConfBaseException):
-        place = re.match(r"In '(\S+)':", text)
         entry = re.search(r"(?:Error merging override |To append to your config use \+)(.*)", text)
-        return describe(cause, entry=entry[1] if entry else "") + (f" (in {place[1]}.yaml)" if place else "")
+        return describe(cause, entry=entry[1] if entry else "") + _place(text)
     for pattern, wording in COMPOSITION:
         found = re.search(pattern, text)
         if found:
@@ -140,11 +139,18 @@ def describe(error: OmegaConfBaseException, *, entry: str = "") -> str:
 
 
 def one_line(text: str) -> str:
-    """
+    """The text without line breaks and links to Hydra's manual.
+
     >>> one_line("Error\\n  in the file.\\nSee https://hydra.cc/docs for details")
     'Error in the file.'
     """
     return " ".join(re.sub(r"See https?://\S+( for \w+)*", "", text).split())
+
+
+def _place(text: str) -> str:
+    """The file in which Hydra found a mistake; empty where it was the command line."""
+    found = re.match(r"In '(\S+)':", text)
+    return f" (in {found[1]}.yaml)" if found and found[1] != "config" else ""
 
 
 def _nearest(key: str) -> tuple[str, str, list[str]]:

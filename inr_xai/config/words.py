@@ -18,7 +18,8 @@ def did_you_mean(word: str, choices: Iterable[str], *, prefix: str = "") -> str:
 
 
 def listing(choices: Iterable[str]) -> str:
-    """
+    """In alphabetical order, for a refusal.
+
     >>> listing(["b", "a"])
     'a, b'
     """

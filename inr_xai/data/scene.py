@@ -38,16 +38,19 @@ def draw(
     *,
     with_object: Bool[Tensor, " b"],
     with_texture: Bool[Tensor, " b"],
+    grounds: Int[Tensor, " b"] | None = None,
 ) -> Drawn:
     """One scene for each row of `chances` (uniform in [0, 1)) and of `noise` (standard normal, image-sized).
 
-    Class i has the i-th shape and the i-th texture; nothing else depends on the class.
+    Class i has the i-th shape and the i-th texture; nothing else depends on the class. `grounds` gives the texture
+    another class than the object has.
     """
     size = noise.shape[-1]
+    textures = kinds if grounds is None else grounds
     chance = chances.unbind(1)
     x, y = _pixel_centres(size, like=chances)
     coverage = _object_coverage(kinds, x, y, chance[0:4]) * with_object[:, None, None]
-    ink = torch.where(with_texture[:, None, None], _ink(kinds, x, y, chance[4:8]), torch.full_like(coverage, 0.5))
+    ink = torch.where(with_texture[:, None, None], _ink(textures, x, y, chance[4:8]), torch.full_like(coverage, 0.5))
     ground, figure, paint = _palette(chance[8:17])
     images = _over(paint, _over(figure, ground[:, :, None, None], ink), coverage)
     images = images * _light(x, y, chance[17], chance[18])[:, None]

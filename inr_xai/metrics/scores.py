@@ -82,7 +82,7 @@ def score_masks(
     baselines = scoring_baselines(images, sample_ids, seed=seed, colour_mean=colour_mean, photos=photos)
     trial = Trial(classifier, images, targets, baselines=baselines, masks_per_forward=masks_per_forward)
     ties = [generator(seed, sample_id, "ties") for sample_id in sample_ids]
-    hard = hard_masks(masks, torch.tensor(areas, dtype=torch.float64), generators=ties, free=free)
+    hard = hard_masks(masks, torch.tensor(list(areas), dtype=torch.float64), generators=ties, free=free)
     columns = _geometry(masks, areas)
     with classifier.frozen(images.device, images.dtype):
         columns |= _games(trial, masks, hard)
@@ -90,13 +90,12 @@ def score_masks(
         columns |= _chance(trial, areas, free=free, sample_ids=sample_ids, seed=seed)
     finite = torch.stack([column.isfinite().all(1) for column in columns.values()]).all(0)
     columns = {name: column.where((finite & sound).unsqueeze(1), torch.nan).cpu() for name, column in columns.items()}
-    failures = _failures(sound, finite)
-    return Scores(list(sample_ids), list(areas), columns, failures, trial.passes)
+    return Scores(list(sample_ids), list(areas), columns, _failures(sound, finite), trial.passes)
 
 
 def _geometry(masks: Masks, areas: Sequence[float]) -> Columns:
     """What the masks are by themselves."""
-    fractions = torch.tensor(areas, dtype=torch.float64)
+    fractions = torch.tensor(list(areas), dtype=torch.float64)
     return {
         "area_error": area_error(masks, fractions),
         "grayness": grayness(masks),

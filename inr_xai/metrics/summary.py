@@ -33,7 +33,7 @@ TABLE = {
 Row = Mapping[str, object]
 
 
-def summarise(rows: Iterable[Row]) -> dict[str, float]:
+def summarise(rows: Iterable[Row]) -> dict[str, int | float]:
     """`<column>/k<k>/a<area>`, a mean over images; `<column>/k<k>`, its mean over areas; and `images`, how many.
 
     `<column>_rel` is the column's mean over images divided by that of p_full (NaN where that is 0). Rows may come
@@ -48,7 +48,7 @@ def summarise(rows: Iterable[Row]) -> dict[str, float]:
     for row in rows:
         images.add(row["sample_id"])
         groups.setdefault((int(str(row["explanation"])), float(str(row["area"]))), []).append(row)
-    summary: dict[str, float] = {"images": len(images)}
+    summary: dict[str, int | float] = {"images": len(images)}
     over_areas: dict[str, list[float]] = {}
     names = _score_columns([row for group in groups.values() for row in group])
     for (explanation, area), group in sorted(groups.items()):
@@ -58,7 +58,7 @@ def summarise(rows: Iterable[Row]) -> dict[str, float]:
     return summary | {key: _mean(values) for key, values in over_areas.items()}
 
 
-def format_table(summary: Mapping[str, float], areas: Sequence[float], explanations: int) -> str:
+def format_table(summary: Mapping[str, int | float], areas: Sequence[float], explanations: int) -> str:
     """The main means as aligned plain text: a row per explanation and area, then the mean over areas.
 
     What the summary does not have (an explanation that no image has) is a dash.

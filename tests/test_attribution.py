@@ -1,0 +1,105 @@
+"""The Python API: Captum's convention, the same masks as the command line, and one sentence for bad input."""
+
+import pytest
+import torch
+from torch import nn
+
+from inr_xai import INRAttribution, Method
+from inr_xai.classifier import FrozenClassifier
+from inr_xai.errors import UserError
+from inr_xai.fit import fit_masks
+from tests.conftest import pictures, tiny_network
+
+AREAS = (0.1, 0.3)
+
+
+class Normalised(nn.Module):
+    """The tiny network with its normalisation inside, for images in [0, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = tiny_network()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network((images - 0.5) / 0.25)
+
+
+def test_masks_are_those_of_the_command_lines_path(tiny: FrozenClassifier) -> None:
+    images, targets = pictures(2), torch.tensor([0, 1])
+    method = Method(areas=AREAS, explanations=2, steps=5, seed=3)
+    wanted = fit_masks(images, targets, ["a", "b"], tiny, method).masks
+    explainer = INRAttribution(Normalised(), input_mean=0.5, input_std=0.25, steps=5, seed=3)
+    masks = explainer.attribute(images, targets, areas=AREAS, explanations=2, image_ids=["a", "b"])
+    torch.testing.assert_close(masks, wanted.float(), atol=1e-3, rtol=0)
+
+
+def test_names_default_to_the_images_themselves() -> None:
+    explainer = INRAttribution(tiny_network().double(), steps=3)
+    images = pictures(3).double()
+    together = explainer.attribute(images, target=[0, 1, 2], areas=AREAS)
+    alone = explainer.attribute(images[1:2], target=1, areas=AREAS)
+    torch.testing.assert_close(together[1:2], alone, atol=1e-3, rtol=0)
+
+
+def test_inputs_may_be_a_tuple_of_one_and_gradients_off_as_captums_metrics_do() -> None:
+    explainer, images = INRAttribution(tiny_network(), steps=2), pictures(2)
+    wanted = explainer.attribute(images, target=1, areas=AREAS)
+    with torch.no_grad():
+        assert torch.equal(explainer.attribute((images,), target=torch.tensor([1, 1]), areas=AREAS), wanted)
+
+
+def test_dtype_follows_the_inputs_and_any_callable_is_a_model() -> None:
+    network = tiny_network().double().eval()
+    masks = INRAttribution(lambda x: network(x), steps=2).attribute(pictures(1).double(), target=0, areas=AREAS)
+    assert masks.dtype == torch.float64
+    assert (masks.mean((-2, -1)) - torch.tensor(AREAS)).abs().max() < 1e-3
+
+
+def test_importance_is_the_mean_over_32_areas() -> None:
+    heat = INRAttribution(tiny_network(), steps=2).importance(pictures(2), target=0)
+    assert heat.shape == (2, 1, 24, 24)
+    # Areas i/33 average to one half, and the most important pixel lies in nearly every mask.
+    torch.testing.assert_close(heat.mean((-2, -1)), torch.full((2, 1), 0.5), atol=1e-3, rtol=0)
+    assert heat.amax() > 0.9
+
+
+def test_model_is_returned_unchanged() -> None:
+    network = tiny_network().train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    INRAttribution(network, steps=2).attribute(pictures(1), target=0, areas=AREAS)
+    assert network.training
+    assert all(p.requires_grad for p in network.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"inputs": torch.zeros(3, 24, 24)}, r"inputs must be one floating-point tensor .* got \(3, 24, 24\)"),
+        ({"inputs": torch.zeros(1, 3, 24, 24, dtype=torch.uint8)}, "inputs must be one floating-point tensor"),
+        ({"target": 0.5}, "target must be a class index, or one for each of the 2 images; got 0.5"),
+        ({"target": [0, 1, 2]}, "one for each of the 2 images"),
+        ({"target": 9}, "target 9 is outside the classifier's 5 classes"),
+        ({"areas": (0.1, 2.0)}, r"areas must lie in \(0, 1\)"),
+        ({"areas": (0.4,), "explanations": 3}, "3 explanations of area 0.4 do not fit"),
+        ({"image_ids": ["a"]}, "image_ids must name each of the 2 images; got 1"),
+    ],
+)
+def test_bad_input_is_one_sentence(change: dict[str, object], sentence: str) -> None:
+    call = {"inputs": pictures(2), "target": 0, "areas": AREAS} | change
+    with pytest.raises(UserError, match=sentence):
+        INRAttribution(tiny_network(), steps=1).attribute(**call)  # type: ignore[arg-type]
+
+
+def test_options_are_refused_at_once() -> None:
+    with pytest.raises(TypeError, match="stepz"):
+        INRAttribution(tiny_network(), stepz=3)
+    with pytest.raises(UserError, match="input_mean must be one number or one for each of the 3 channels; got 2"):
+        INRAttribution(tiny_network(), input_mean=(0.1, 0.2), steps=1).attribute(pictures(1), target=0)
+
+
+def test_nan_logits_name_the_image() -> None:
+    images = pictures(2)
+    images[1, 0, 0, 0] = torch.nan
+    with pytest.raises(UserError, match="image 1 of 2: the classifier returns NaN or infinite logits"):
+        INRAttribution(tiny_network(), steps=1).attribute(images, target=0, areas=AREAS)

@@ -1,0 +1,38 @@
+"""Reads W&B's offline files back through W&B's own `wandb leet inspect`; a run must have ended before it is read."""
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+WANDB = [sys.executable, "-m", "wandb"]
+
+
+def parts(save_dir: Path) -> list[Path]:
+    """The folders of the runs below `save_dir`, in the order they were begun."""
+    return sorted((save_dir / "wandb").glob("offline-run-*"))
+
+
+def records(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """What was written under the record type `kind`, such as "history", "metric" or "run"."""
+    lines = [json.loads(line) for line in _inspect(folder).splitlines()]
+    return [line[kind] for line in lines if line["type"] == kind]
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    """The logged lines without W&B's own keys; nested keys joined by dots."""
+    items = [record["item"] for record in records(folder, "history")]
+    return [{key: value for key, value in item.items() if not key.startswith("_")} for item in items]
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """Name, project, configuration, final values and state."""
+    return json.loads(_inspect(folder, "--summary"))
+
+
+@cache
+def _inspect(folder: Path, *options: str) -> str:
+    command = [*WANDB, "leet", "inspect", *options, "--json", str(folder)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
