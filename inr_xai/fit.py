@@ -21,6 +21,7 @@ from inr_xai.drawing import Drawing
 from inr_xai.errors import UserError
 from inr_xai.inr import INR, pixel_centres
 from inr_xai.method import Method
+from inr_xai.metrics.masks import grayness
 from inr_xai.perturbation import Bound, Surroundings
 from inr_xai.seeding import generator
 from inr_xai.types import Free, Images, Logits, Masks, Targets
@@ -150,6 +151,7 @@ class MaskFit(lightning.LightningModule):
 
     def _regularisers(self, masks: Masks, progress: float) -> Float[Tensor, " b"]:
         loss = self.method.total_variation * total_variation(masks).sum(1)
+        loss = loss + self.method.binary * progress * grayness(masks).sum(1)
         loss = loss + self.method.area_rule.penalty(masks, self.areas, self.free, progress=progress)
         if self.earlier is not None:
             loss = loss + self.method.exclusion.weight * (masks * self.earlier).mean((-2, -1)).sum(1)

@@ -54,6 +54,8 @@ class Method:
         steps: optimisation steps per explanation.
         seed: of every random draw; an image's draws derive from (seed, its id, the explanation).
         total_variation: weight of the mask's total variation: its contour's length in image sides.
+        binary: weight of the masks' grayness mean(4m(1-m)), growing from 0 over the fit. Without it a fit that needs
+            less than the area asked for hides the rest in an even grey, of which a hard mask keeps a random part.
         stride: the INR is evaluated on every stride-th pixel while fitting and upsampled to the image.
         masks_per_forward: masked copies of images that go through the classifier at once (memory).
         images_per_fit: images whose networks are fitted as one stack. None: the whole batch on an accelerator, one
@@ -69,6 +71,7 @@ class Method:
     steps: int = 100
     seed: int = 0
     total_variation: float = 0.1
+    binary: float = 1.0
     stride: int = 4
     masks_per_forward: int = 32
     images_per_fit: int | None = None

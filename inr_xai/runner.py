@@ -109,6 +109,7 @@ def build_method(cfg: DictConfig) -> Method:
         seed=cfg.seed,
         stride=cfg.stride,
         total_variation=cfg.total_variation,
+        binary=cfg.binary,
         masks_per_forward=cfg.masks_per_forward,
         images_per_fit=cfg.images_per_fit,
         nested=cfg.nested,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import wandb
 from PIL import Image
 
-import wandb
 from inr_xai.callbacks import WandbSettings, open_wandb
 from inr_xai.errors import UserError
 from tests.wandb_read import history, parts, records, summary

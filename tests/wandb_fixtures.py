@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import wandb
 from PIL import Image
 
-import wandb
 from tests.wandb_double import Double, serve
 from tests.wandb_runs import KEY
 

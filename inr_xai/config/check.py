@@ -28,6 +28,7 @@ LEAST = {
     "stride": 1,
     "seed": 0,
     "total_variation": 0,
+    "binary": 0,
     "exclusion.weight": 0,
     "shard.count": 1,
 }

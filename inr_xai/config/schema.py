@@ -47,6 +47,7 @@ class Schema:
     steps: int = MISSING
     stride: int = MISSING
     total_variation: float = MISSING
+    binary: float = MISSING
     jitter: Any = field(default_factory=dict)
     seed: int = MISSING
     image_batch_size: int = MISSING
