@@ -8,11 +8,12 @@ MANIFEST := pyproject.toml constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help check lint test demo constraints clean
+.PHONY: help check lint test slow demo constraints clean
 
 help:
 	@echo 'make demo         explain the demo images and say where the figures are (no network, no GPU; first makes $(VENV))'
 	@echo 'make test         run the tests'
+	@echo 'make slow         run the tests that take long, the README commands among them'
 	@echo 'make check        run formatter, linter, type checker and tests'
 	@echo 'make constraints  rewrite constraints.txt, the exact versions that are installed'
 	@echo 'make clean        remove $(VENV) and caches; outputs/ stays'
@@ -26,6 +27,9 @@ lint: $(DEV)
 
 test: $(DEV)
 	$(BIN)/python -m pytest
+
+slow: $(DEV)
+	$(BIN)/python -m pytest -m slow
 
 demo: $(PACKAGE)
 	$(BIN)/python train.py

@@ -73,7 +73,9 @@ class RankPenalty(AreaRule):
 
     def __init__(self, start: float = 300.0, *, growth: float = 16.0):
         if start < 0 or growth < 1:
-            raise UserError(f"area_rule needs start >= 0 and growth >= 1, of its weight; got start={start}, growth={growth}")
+            raise UserError(
+                f"area_rule needs start >= 0 and growth >= 1, of its weight; got start={start}, growth={growth}"
+            )
         self.start, self.growth = start, growth
 
     def masks(self, logits: Masks, areas: Areas, free: Free | None, *, progress: float) -> Masks:

@@ -19,9 +19,8 @@ from torch import Tensor
 
 from inr_xai.drawing import Drawing
 from inr_xai.errors import UserError
-from inr_xai.inr import INR, pixel_centres
+from inr_xai.inr import pixel_centres
 from inr_xai.method import Method
-from inr_xai.metrics.masks import grayness
 from inr_xai.perturbation import Bound, Surroundings
 from inr_xai.seeding import generator
 from inr_xai.types import Free, Images, Logits, Masks, Targets
@@ -151,7 +150,8 @@ class MaskFit(lightning.LightningModule):
 
     def _regularisers(self, masks: Masks, progress: float) -> Float[Tensor, " b"]:
         loss = self.method.total_variation * total_variation(masks).sum(1)
-        loss = loss + self.method.binary * progress * grayness(masks).sum(1)
+        grayness = (4 * masks * (1 - masks)).mean((-2, -1))
+        loss = loss + self.method.binary * progress * grayness.sum(1)
         loss = loss + self.method.area_rule.penalty(masks, self.areas, self.free, progress=progress)
         if self.earlier is not None:
             loss = loss + self.method.exclusion.weight * (masks * self.earlier).mean((-2, -1)).sum(1)
@@ -222,9 +222,7 @@ def fit_masks(
         device = device_of(settings)
         images = images.detach().clone().to(device, torch.float64 if settings.get("precision") == "64-true" else None)
         targets = targets.detach().clone().to(device)
-        # One image at a time costs nothing where the classifier fills the processor anyway, and then single precision
-        # gives the same bits whatever images come along: rounding differs with the batch, and fits amplify it.
-        size = method.images_per_fit or (1 if device.type == "cpu" else len(images))
+        size = stack_size(method, device, len(images))
         with classifier.frozen(device, images.dtype):
             stacks = [
                 _fit_stack(
@@ -239,6 +237,15 @@ def fit_masks(
                 for start in range(0, len(images), size)
             ]
     return _join(stacks)
+
+
+def stack_size(method: Method, device: torch.device, images: int) -> int:
+    """How many of `images` are fitted as one stack.
+
+    On a CPU one: that costs nothing where the classifier fills the processor anyway, and then single precision gives
+    the same bits whatever images come along. (Rounding differs with the batch, and fits amplify it.)
+    """
+    return method.images_per_fit or (1 if device.type == "cpu" else images)
 
 
 def _fit_stack(
@@ -299,14 +306,18 @@ def _fit_stack(
 def _join(parts: Sequence[Fitted]) -> Fitted:
     """Stacks of images as one batch again."""
     starts = [sum(len(part.masks) for part in parts[:index]) for index in range(len(parts))]
-    free = [[pixels for pixels in each if pixels is not None] for each in zip(*(part.free for part in parts), strict=True)]
+    free = [
+        [pixels for pixels in each if pixels is not None] for each in zip(*(part.free for part in parts), strict=True)
+    ]
     return Fitted(
         masks=torch.cat([part.masks for part in parts]),
         free=[torch.cat(pixels) if pixels else None for pixels in free],
         networks=[network for part in parts for network in part.networks],
         losses=torch.cat([part.losses for part in parts]),
         failures={
-            start + place: why for start, part in zip(starts, parts, strict=True) for place, why in part.failures.items()
+            start + place: why
+            for start, part in zip(starts, parts, strict=True)
+            for place, why in part.failures.items()
         },
         stacks=[index for index, part in enumerate(parts) for _ in part.stacks],
     )

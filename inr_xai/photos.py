@@ -53,4 +53,9 @@ class PhotoPool:
 
     def all(self) -> Images:
         """Every photo that can be read."""
-        return torch.stack([photo for photo in map(self._read, self.ids) if photo is not None])
+        photos = [photo for photo in map(self._read, self.ids) if photo is not None]
+        if not photos:
+            raise UserError(
+                f"none of the {len(self.ids)} photos of the pool of baselines can be read; add images to data.root"
+            )
+        return torch.stack(photos)

@@ -21,7 +21,7 @@ from inr_xai.callbacks import RunCallback, RunState, WandbRun, open_wandb
 from inr_xai.classifier import FrozenClassifier, require_class
 from inr_xai.config import check
 from inr_xai.errors import UserError
-from inr_xai.fit import Fitted, device_of, fit_masks
+from inr_xai.fit import Fitted, device_of, fit_masks, stack_size
 from inr_xai.method import Exclusion, Method
 from inr_xai.metrics.scores import score_masks
 from inr_xai.metrics.summary import format_table, summarise
@@ -68,11 +68,14 @@ def run(cfg: DictConfig) -> RunOutcome:
     facts = start_or_continue(folder, config, data)
     parts = assemble(cfg, data, classifier, facts)
     require_target(parts)
+    folder.write_run(facts)  # a refusal up to here leaves no run behind that other options could not continue
     plan = sample_plan(data, cfg.shard.index, cfg.shard.count)
     state = RunState(folder, parts.method, total=len(plan), class_names=data.class_names)
     count_done(state, plan)
     with reporting(cfg, parts, state, facts, config):
-        for batch in batches(plan, cfg.image_batch_size, folder.done()):
+        # A batch no larger than a stack is committed as soon as it is fitted.
+        size = min(cfg.image_batch_size, stack_size(parts.method, device_of(parts.trainer), cfg.image_batch_size))
+        for batch in batches(plan, size, folder.done()):
             explain_batch(batch, parts, state)
         summary, rows = conclude(plan, parts, state, facts)
         for callback in parts.callbacks:
@@ -124,7 +127,7 @@ def build_method(cfg: DictConfig) -> Method:
 
 
 def start_or_continue(folder: RunFolder, config: dict[str, Any], data: ImageData) -> dict[str, Any]:
-    """run.json of a new run, or of the one to continue with the pools and the W&B run that it had."""
+    """What run.json will hold of a new run, or of the one to continue with the pools and the W&B run that it had."""
     now = {
         "config": config,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
@@ -138,7 +141,6 @@ def start_or_continue(folder: RunFolder, config: dict[str, Any], data: ImageData
         pools = {"scoring_pool": list(data.scoring_ids), "donor_pool": list(data.donor_ids)}
         facts = now | pools | {"wandb_id": secrets.token_hex(4), "seconds": 0.0, "classifier_passes": {}, "sittings": 0}
     facts["sittings"] += 1
-    folder.write_run(facts)
     return facts
 
 
@@ -190,7 +192,7 @@ def count_done(state: RunState, plan: Sequence[str]) -> None:
     state.steps_done = max((state.folder.read_meta(name)["steps_before"] + per_stack for name in done), default=0)
     if skipped:
         log.info("continuing in %s: %d of %d images are done and skipped", state.folder.path, len(skipped), len(plan))
-    state.folder.rebuild(skipped)
+        state.folder.rebuild(skipped)
 
 
 @contextmanager

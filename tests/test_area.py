@@ -36,7 +36,9 @@ def test_projection_is_what_bisection_finds(temperature: float) -> None:
     masks = AreaProjection(1.0, end=temperature, standardise=False).masks(logits, AREAS, free, progress=1.0)
     for i in range(2):
         for j, area in enumerate(AREAS.tolist()):
-            torch.testing.assert_close(masks[i, j], bisected(logits[i, j], area, free[i, j], temperature), atol=1e-9, rtol=0)
+            torch.testing.assert_close(
+                masks[i, j], bisected(logits[i, j], area, free[i, j], temperature), atol=1e-9, rtol=0
+            )
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])

@@ -77,7 +77,10 @@ def test_model_is_returned_unchanged() -> None:
     [
         ({"inputs": torch.zeros(3, 24, 24)}, r"inputs must be one floating-point tensor .* got \(3, 24, 24\)"),
         ({"inputs": torch.zeros(1, 3, 24, 24, dtype=torch.uint8)}, "inputs must be one floating-point tensor"),
-        ({"target": 0.5}, "target must be a class index, or one for each of the 2 images; got 0.5"),
+        (
+            {"target": torch.tensor(0.5)},
+            r"target must be a class index, or one for each of the 2 images; got tensor\(0.5",
+        ),
         ({"target": [0, 1, 2]}, "one for each of the 2 images"),
         ({"target": 9}, "target 9 is outside the classifier's 5 classes"),
         ({"areas": (0.1, 2.0)}, r"areas must lie in \(0, 1\)"),

@@ -20,7 +20,11 @@ from inr_xai.types import Frame
 from tests.conftest import pictures
 
 METHOD = Method(
-    areas=(0.1, 0.3), explanations=2, steps=3, inr=functools.partial(FourierINR, width=16), area_rule=AreaProjection(end=0.05)
+    areas=(0.1, 0.3),
+    explanations=2,
+    steps=3,
+    inr=functools.partial(FourierINR, width=16),
+    area_rule=AreaProjection(end=0.05),
 )
 
 

@@ -65,7 +65,7 @@ def draw_figure(record: SampleRecord, image: Image, *, title: str, cell: float =
     note = (
         "p: mean probability of the class when only the bright part is kept (blur, grey, noise, other photos around it)"
     )
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)  # a file name may hold dollar signs
     figure.supxlabel(f"{note}; chance: random masks of the same area", fontsize=7, color="#555555")
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
@@ -96,5 +96,6 @@ def overlay(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def strip(image: Image, masks: Float[Tensor, "a h w"]) -> np.ndarray:
     """Overlays side by side, h x (a w) x 3, 8 bits."""
     photo = image.permute(1, 2, 0).clamp(0, 1).float().cpu().numpy()
-    parts = [overlay(photo, mask.float().cpu().numpy()) for mask in masks.to(torch.float32)]
+    # A fit that diverged has NaN here, which no 8 bits can hold.
+    parts = [overlay(photo, mask.cpu().numpy()) for mask in masks.to(torch.float32).nan_to_num(0.0)]
     return np.asarray(np.concatenate(parts, axis=1) * 255, dtype=np.uint8)

@@ -1,6 +1,7 @@
 """One bar over the images with the scores so far; where nobody watches a terminal, a line now and then instead."""
 
 import logging
+import math
 import sys
 import time
 from typing import Any
@@ -42,7 +43,8 @@ class Progress(RunCallback):
         self._full += rows[0]["p_full"]
         self._error += sum(row["area_error"] for row in rows) / len(rows)
         self._seen += 1
-        self._tell(f"kept {self._kept / self._full:.2f} of p, area error {self._error / self._seen:.4f}")
+        kept = self._kept / self._full if self._full else math.nan
+        self._tell(f"kept {kept:.2f} of p, area error {self._error / self._seen:.4f}")
 
     def on_sample_failed(self, sample_id: str, reason: str) -> None:
         self._tell(f"{len(self.state.failures)} failed")

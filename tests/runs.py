@@ -1,0 +1,114 @@
+"""What the tests of whole runs share: tiny configurations, run in process or as a process, and their folders read."""
+
+import csv
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+from PIL import Image
+from torch import nn
+
+from inr_xai.config import register
+from inr_xai.results import RunFolder
+from inr_xai.runner import RunOutcome, run
+from tests.conftest import tiny_network
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = "from inr_xai.cli import main; main()"
+CLASSES = 8
+SHORT = ["steps=2", "areas=[0.1,0.3]", "logger=none", "trainer.accelerator=cpu", "data.size=3"]
+TINY = [
+    "classifier=custom",
+    "classifier.model._target_=tests.runs.network",
+    "classifier.input_size=24",
+    "classifier.resize=24",
+    "callbacks.figures=null",
+    *SHORT,
+]
+FOLDER = ["data=image_folder", *TINY[:-1]]
+
+
+def network() -> nn.Module:
+    """A small random classifier of the synthetic set's classes, for inputs of 24 x 24."""
+    return tiny_network(CLASSES)
+
+
+def configured(*overrides: str) -> DictConfig:
+    """The project's own configuration with overrides."""
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+def explain(out: Path, *overrides: str, base: list[str] = TINY) -> RunOutcome:
+    """A run in this process."""
+    return run(configured(*base, *overrides, f"out='{out}'"))
+
+
+def command(*arguments: str, program: str = PROGRAM) -> list[str]:
+    return [sys.executable, "-c", program, *arguments]
+
+
+def environment() -> dict[str, str]:
+    """Of a process: one thread, no terminal's full errors, and these tests importable."""
+    inherited = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    return inherited | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def process(*arguments: str, folder: Path, program: str = PROGRAM) -> subprocess.CompletedProcess[str]:
+    """A run in a process of its own."""
+    return subprocess.run(
+        command(*arguments, program=program),
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def table(out: Path, name: str = "per_image.csv") -> list[dict[str, str]]:
+    """A CSV of the run folder."""
+    with (out / name).open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def masks_of(out: Path) -> dict[str, torch.Tensor]:
+    """Every sample's stored masks."""
+    folder = RunFolder(out)
+    return {sample_id: folder.read(sample_id).masks for sample_id in sorted(folder.done())}
+
+
+def same_masks(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same samples with equal bits of masks."""
+    first, second = masks_of(one), masks_of(other)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def photos(root: Path, *names: str, side: int = 40) -> Path:
+    """Different smooth photos below `root`."""
+    for index, name in enumerate(names):
+        small = np.random.default_rng(index).integers(0, 255, (4, 4, 3), dtype=np.uint8)
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC).save(file)
+    return root
+
+
+def files_below(out: Path) -> Iterator[str]:
+    """Names of the files of a folder."""
+    return (file.relative_to(out).as_posix() for file in sorted(out.rglob("*")) if file.is_file())
+
+
+def said(records: list[logging.LogRecord], of: str = "inr_xai") -> list[str]:
+    return [record.getMessage() for record in records if record.name.startswith(of)]

@@ -1,0 +1,109 @@
+"""Every command and every piece of Python of the README is run, with folders and files that the test makes."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from safetensors.torch import save_file
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+TEXT = (CHECKOUT / "README.md").read_text()
+SHORT = ["steps=1", "data.limit=1", "explanations=1", "areas=[0.1,0.2]", "logger=none", "callbacks.progress=null"]
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    """The README's command lines without their comments."""
+    lines = [line.split("  #")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the placeholders of the README stand for."""
+    root = tmp_path_factory.mktemp("readme")
+    (root / "photos" / "n01440764").mkdir(parents=True)
+    noise = np.random.default_rng(0)
+    for index in range(2):
+        pixels = noise.integers(0, 255, (260, 300, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / "photos" / "n01440764" / f"n01440764_{index}.JPEG")
+    network = torchvision.models.squeezenet1_0(weights=None)
+    save_file(network.state_dict(), str(root / "weights.safetensors"))
+    parts = next(block for block in blocks("python") if block.startswith("# my_parts.py"))
+    (root / "my_parts.py").write_text(parts)
+    return {"PATH": str(root / "photos"), "FILE": str(root / "weights.safetensors"), "root": str(root)}
+
+
+def train_commands() -> list[str]:
+    return [line for line in commands() if line.startswith("python train.py")]
+
+
+def test_the_readme_is_read() -> None:
+    assert len(train_commands()) == 8
+    assert [line for line in commands() if not line.startswith("python train.py")] == ["make demo", "make test"]
+
+
+@pytest.mark.parametrize("line", train_commands())
+@pytest.mark.slow
+def test_commands_run(line: str, world: dict[str, str], tmp_path: Path) -> None:
+    for word in ("PATH", "FILE"):
+        line = re.sub(rf"={word}\b", f"={world[word]}", line)
+    command = [sys.executable, str(CHECKOUT / "train.py"), *shlex.split(line)[2:]]
+    options = [option for option in SHORT if not ("sweep" in line and option.startswith("steps"))]
+    options = [option for option in options if not (" steps=" in line and option.startswith("steps"))]
+    if "imagenet_multi" in line and "torchvision" not in line:
+        options.append("classifier.pretrained=false")
+    if "shard.count" in line:
+        options.append("data.limit=2")
+    run = subprocess.run(
+        [*command, *options, f"out={tmp_path}/run"],
+        cwd=world["root"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=_environment(world["root"]),
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert list(tmp_path.rglob("masks/**/*.safetensors"))
+
+
+def test_python_of_the_api_runs() -> None:
+    (api,) = (block for block in blocks("python") if "INRAttribution" in block)
+    names: dict[str, object] = {}
+    exec(api, names)
+    masks, heatmap = names["masks"], names["heatmap"]
+    assert isinstance(masks, torch.Tensor)
+    assert isinstance(heatmap, torch.Tensor)
+    wanted = torch.tensor([0.1, 0.2]).expand(2, 2, 2)
+    torch.testing.assert_close(masks.mean((-2, -1)), wanted, atol=1e-3, rtol=0)
+    assert heatmap.shape == (2, 1, 64, 64)
+
+
+def test_python_of_the_results_runs(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    options = ["data.size=1", "steps=1", "logger=none", f"out={out}", "callbacks.figures=null"]
+    subprocess.run([sys.executable, str(CHECKOUT / "train.py"), *options], check=True, capture_output=True)
+    (reading,) = (block for block in blocks("python") if "inr_xai.load" in block)
+    names: dict[str, object] = {}
+    exec(reading.replace("outputs/demo/RUN", str(out)), names)
+    mask = names["mask"]
+    assert isinstance(mask, torch.Tensor)
+    assert mask.shape == (448, 448)
+    assert float(mask.double().mean()) == pytest.approx(0.13, abs=1e-3)
+
+
+def _environment(root: str) -> dict[str, str]:
+
+    return {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
