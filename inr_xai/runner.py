@@ -88,7 +88,7 @@ def run(cfg: DictConfig) -> RunOutcome:
 def build(node: Any, **more: Any) -> Any:
     """What a `_target_` node describes; a refusal by its constructor stays the plain sentence it is."""
     try:
-        return hydra.utils.instantiate(node, **more)
+        return hydra.utils.instantiate(node, _convert_="all", **more)  # plain lists and dicts, as the types say
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None

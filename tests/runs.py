@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +17,13 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import nn
 
+from inr_xai.callbacks import RunCallback
+from inr_xai.classifier.torchvision_models import IMAGENET_MEAN, IMAGENET_STD
 from inr_xai.config import register
-from inr_xai.results import RunFolder
+from inr_xai.data import Synthetic
+from inr_xai.results import RunFolder, SampleRecord
 from inr_xai.runner import RunOutcome, run
+from inr_xai.types import Preprocessing
 from tests.conftest import tiny_network
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +44,29 @@ FOLDER = ["data=image_folder", *TINY[:-1]]
 def network() -> nn.Module:
     """A small random classifier of the synthetic set's classes, for inputs of 24 x 24."""
     return tiny_network(CLASSES)
+
+
+class Picky(nn.Module):
+    """The same classifier, but without finite logits for one image of the synthetic set."""
+
+    def __init__(self, image: str) -> None:
+        super().__init__()
+        self.network = network()
+        mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+        preprocessing = Preprocessing((24, 24), 24, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
+        self.image = (Synthetic().load(image, preprocessing).image - mean) / std
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found = (images - self.image).abs().amax((1, 2, 3)) < 1e-4
+        return self.network(images).masked_fill(found[:, None], torch.nan)
+
+
+class Slow(RunCallback):
+    """Gives a test the time to kill the run between two images."""
+
+    def on_sample(self, record: SampleRecord, image: torch.Tensor) -> None:
+        if self.state.images_done:
+            time.sleep(60)
 
 
 def configured(*overrides: str) -> DictConfig:

@@ -13,8 +13,9 @@ from inr_xai.area import AreaProjection, RankPenalty
 from inr_xai.classifier import FrozenClassifier, demo, from_torchvision
 from inr_xai.data import ImageFolder, Synthetic
 from inr_xai.errors import UserError
-from inr_xai.fit import NOT_FINITE, MaskFit, fit_masks, total_variation
+from inr_xai.fit import NOT_FINITE, fit_masks
 from inr_xai.inr import FourierINR
+from inr_xai.maskfit import MaskFit, total_variation
 from inr_xai.method import Exclusion, Method
 from inr_xai.metrics.masks import hard_masks, nesting_violation
 from inr_xai.objective import Hybrid

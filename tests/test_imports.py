@@ -18,6 +18,7 @@ LEVELS = [
     {"metrics"},
     {"method"},
     {"drawing"},
+    {"maskfit"},
     {"fit"},
     {"render"},
     {"attribution", "callbacks", "peers"},

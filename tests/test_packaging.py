@@ -91,7 +91,9 @@ def make(folder: Path, *arguments: str, **interpreters: str) -> subprocess.Compl
         script.chmod(0o755)
     names = " ".join(f"./{name}" for name in interpreters)
     command = ["make", "--silent", f"PYTHON={names}", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    ours = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "VENV")  # these tests may run below `make` themselves
+    environment = {key: value for key, value in os.environ.items() if key not in ours}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")

@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 from inr_xai.callbacks.base import RunCallback
 from inr_xai.callbacks.figures import strip
 from inr_xai.errors import UserError
-from inr_xai.fit import MaskFit
+from inr_xai.maskfit import MaskFit
 from inr_xai.results import write_bytes
 
 
