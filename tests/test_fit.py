@@ -38,7 +38,7 @@ def test_default_fit_alone_and_in_a_batch_of_eight_agrees_in_float64() -> None:
     samples = [data.load(sample_id, classifier.preprocessing) for sample_id in data.ids]
     images = torch.stack([sample.image for sample in samples])
     targets = torch.tensor([sample.target for sample in samples])
-    method = Method(areas=(0.1, 0.3), images_per_fit=8)
+    method = Method(areas=(0.2,), images_per_fit=8)
     trainer = CPU | {"precision": "64-true"}
     together = fit_masks(images, targets, data.ids, classifier, method, trainer=trainer)
     one = slice(5, 6)

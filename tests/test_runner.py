@@ -122,7 +122,8 @@ def test_a_masks_file_holds_masks_networks_and_what_rendering_needs(demo: Path) 
     assert networks[0] == networks[1] != set()
     assert len(tensors) == 3 + 2 * len(networks[0])
     assert (meta["sample_id"], meta["target"], meta["drawing"]["seed"], meta["areas"]) == (IDS[1], 1, 3, [0.1, 0.3])
-    assert meta["drawing"]["area_rule"]["arguments"] == {"start": 1.0, "end": 0.03}
+    assert meta["drawing"]["area_rule"]["class"] == "inr_xai.area:AreaProjection"
+    assert {"start": 1.0, "end": 0.03}.items() <= meta["drawing"]["area_rule"]["arguments"].items()
     assert meta["drawing"]["inr"]["arguments"]["width"] == 64
     assert meta["frame"]["original"] == [SIZE, SIZE]
     text = io.StringIO(newline="")

@@ -1,0 +1,160 @@
+"""Bad input to whole runs: an image that fails costs no other, and what cannot work is refused before any work."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from inr_xai.config import sentence
+from inr_xai.errors import UserError
+from inr_xai.fit import NOT_FINITE
+from inr_xai.results import RunFolder
+from tests.runs import FOLDER, SHORT, TINY, explain, masks_of, network, photos, process, said, table
+
+REPORT = """
+import sys
+from inr_xai.cli import main
+for arguments in " ".join(sys.argv[1:]).split(" + "):
+    sys.argv = ["inr-xai", *arguments.split()]
+    try:
+        main()
+    except SystemExit as ended:
+        print("status", ended.code, flush=True)
+"""
+
+
+def mixed(root: Path) -> Path:
+    """Two good photos among a truncated one, a text file and an empty file."""
+    photos(root, "a/good.jpg", "a/torn.jpg", "b/good.png")
+    torn = root / "a" / "torn.jpg"
+    torn.write_bytes(torn.read_bytes()[:300])
+    (root / "a" / "text.jpg").write_text("no picture")
+    (root / "b" / "empty.jpg").touch()
+    return root
+
+
+@pytest.mark.parametrize("missing", [True, False], ids=["missing", "without images"])
+def test_a_root_without_images_is_refused_and_leaves_nothing(tmp_path: Path, missing: bool) -> None:
+    root = tmp_path / "root"
+    if not missing:
+        root.mkdir()
+        (root / "notes.txt").touch()
+    said_of = "does not exist" if missing else "holds no images"
+    with pytest.raises(UserError, match=rf"data\.root='{root}' {said_of}"):
+        explain(tmp_path / "out", f"data.root={root}", "data.targets=3", base=FOLDER)
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_that_cannot_be_read_fail_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root, out = mixed(tmp_path / "root"), tmp_path / "out"
+    outcome = explain(out, f"data.root={root}", "data.targets=3", "image_batch_size=3", base=FOLDER)
+    assert outcome.failures == 3
+    failures = {row["image_id"]: row["reason"] for row in table(out, "failures.csv")}
+    assert list(failures) == ["a/text", "a/torn", "b/empty"]
+    for name, reason in failures.items():
+        assert reason.startswith(f"cannot read the image '{root / name}.jpg'")
+    assert {row["sample_id"] for row in table(out)} == set(masks_of(out)) == {"a/good", "b/good"}
+    assert RunFolder(out).read_summary()["failures"] == 3
+    assert [line for line in said(caplog.records) if line.startswith("a/torn failed: cannot read")]
+    assert f"2 images explained, 3 failed; everything is in {out}" not in said(caplog.records)  # no warning
+    alone = photos(tmp_path / "alone", "a/good.jpg")
+    assert explain(tmp_path / "second", f"data.root={alone}", "data.targets=3", base=FOLDER).failures == 0
+    assert torch.equal(masks_of(tmp_path / "second")["a/good"], masks_of(out)["a/good"])
+
+
+def test_a_mended_file_is_explained_when_the_run_is_continued(tmp_path: Path) -> None:
+    root, out = mixed(tmp_path / "root"), tmp_path / "out"
+    arguments = [f"data.root={root}", "data.targets=3"]
+    assert explain(out, *arguments, base=FOLDER).failures == 3
+    photos(root, "a/text.jpg", "a/torn.jpg", "b/empty.jpg")
+    assert explain(out, *arguments, base=FOLDER).failures == 0
+    assert (out / "failures.csv").read_text() == "image_id,reason\n"
+    assert len(masks_of(out)) == 5
+    steps = [int(line["steps_done"]) for line in table(out, "curves.csv")]
+    assert sorted(set(steps)) == steps
+
+
+def test_exit_statuses_of_the_program(tmp_path: Path) -> None:
+    """Three refusals (2), and a run with images that fail (3), one after the other in one process."""
+    mixed(tmp_path / "root")
+    torch.save({"model": network()}, tmp_path / "whole.pth")
+    checkpoints = [f"{' '.join(TINY)} classifier.checkpoint={name} out=refused" for name in ("none.pth", "whole.pth")]
+    commands = [*checkpoints, f"{' '.join(TINY)} data.targets=8 out=refused"]
+    commands.append(f"{' '.join(FOLDER)} data.root=root data.targets=3 out=done data.limit=2 explanations=1")
+    done = process(*" + ".join(commands).split(), folder=tmp_path, program=REPORT)
+    assert [line for line in done.stdout.splitlines() if line.startswith("status")] == [*["status 2"] * 3, "status 3"]
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in done.stderr
+    assert errors[0] == "error: classifier.checkpoint='none.pth' is no file; give a local .safetensors or .pth file"
+    assert errors[1].startswith("error: classifier.checkpoint='whole.pth' cannot be loaded safely (UnpicklingError: ")
+    assert errors[2].startswith("error: class 8 does not exist: the classifier has 8 classes (0 to 7); ")
+    assert {row["image_id"] for row in table(tmp_path / "done", "failures.csv")} == {"a/text"}
+    assert list(masks_of(tmp_path / "done")) == ["a/good"]
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "other.pth"
+    torch.save(torch.nn.Conv2d(3, 8, 5).state_dict() | {"fc.weight": torch.zeros(8, 2)}, file)
+    with pytest.raises(UserError, match=r"is not one of Sequential: \d+ keys are missing .*give a checkpoint of") as caught:
+        explain(tmp_path / "out", f"classifier.checkpoint={file}")
+    assert "\n" not in str(sentence(caught.value))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_of_the_right_one_is_taken(tmp_path: Path) -> None:
+    state = network().state_dict()
+    torch.save({"state_dict": {f"module.{name}": -value for name, value in state.items()}}, tmp_path / "negative.pth")
+    torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "same.pth")
+    full = {}
+    for name in ("negative", "same"):
+        explain(tmp_path / name, f"classifier.checkpoint={tmp_path / name}.pth", "data.limit=1", "explanations=1")
+        full[name] = table(tmp_path / name)[0]["p_full"]
+    explain(tmp_path / "none", "data.limit=1", "explanations=1")
+    assert full["same"] == table(tmp_path / "none")[0]["p_full"] != full["negative"]
+
+
+def test_a_class_that_does_not_exist_is_refused_and_can_be_corrected(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"class 8 does not exist: the classifier has 8 classes \(0 to 7\)"):
+        explain(tmp_path / "out", "data.targets=8")
+    assert not (tmp_path / "out").exists()
+    assert explain(tmp_path / "out", "data.targets=7", "data.limit=1").failures == 0
+    assert {row["target"] for row in table(tmp_path / "out")} == {"7"}
+
+
+def test_a_label_outside_the_classes_fails_its_image(tmp_path: Path) -> None:
+    root, out = photos(tmp_path / "root", "cat/1.png", "dog/1.png", "emu/1.png"), tmp_path / "out"
+    classes = tmp_path / "classes.json"
+    classes.write_text('{"cat": 0, "dog": 8}')
+    outcome = explain(out, f"data.root={root}", f"data.classes={classes}", base=FOLDER)
+    assert outcome.failures == 2
+    failures = RunFolder(out).read_failures()
+    assert failures["dog/1"].startswith("class 8 does not exist: the classifier has 8 classes (0 to 7)")
+    assert "the folder of 'emu/1.png' is not among data.classes" in failures["emu/1"]
+    assert list(masks_of(out)) == ["cat/1"]
+
+
+def test_an_image_without_finite_logits_fails_alone(tmp_path: Path) -> None:
+    picky = ["classifier.model._target_=tests.runs.Picky", "classifier.model.image=00001-square"]
+    assert explain(tmp_path / "picky", *picky, "callbacks=evolution", "callbacks.evolution.every=1").failures == 1
+    assert RunFolder(tmp_path / "picky").read_failures() == {"00001-square": NOT_FINITE}
+    explain(tmp_path / "well")
+    found, wanted = masks_of(tmp_path / "picky"), masks_of(tmp_path / "well")
+    assert found.keys() == wanted.keys() - {"00001-square"}
+    assert all(torch.equal(found[name], wanted[name]) for name in found)
+    rows = [row for row in table(tmp_path / "well") if row["sample_id"] != "00001-square"]
+    assert table(tmp_path / "picky") == rows
+
+
+def test_a_run_in_which_every_image_fails_ends_well(tmp_path: Path) -> None:
+    root = photos(tmp_path / "root", "cat/1.png")
+    (root / "cat" / "1.png").write_bytes(b"")
+    outcome = explain(tmp_path / "out", f"data.root={root}", "data.targets=0", base=FOLDER)
+    assert (outcome.metric, outcome.failures) == (None, 1)
+    assert RunFolder(tmp_path / "out").read_summary() == {"images": 0, "failures": 1}
+
+
+def test_an_image_of_no_probability_at_all_is_scored(tmp_path: Path) -> None:
+    """A class that the classifier gives exactly 0, in single precision."""
+    certain = ["classifier.model._target_=tests.runs.certain", "data.targets=3", "data.size=1"]
+    assert explain(tmp_path, *certain, base=[*TINY, *SHORT[:1]]).failures == 0
+    assert {row["p_full"] for row in table(tmp_path)} == {"0.0"}

@@ -1,0 +1,59 @@
+"""What areas and explanations can be asked for, at the edges."""
+
+import pytest
+
+from inr_xai.errors import UserError
+from inr_xai.limits import check_areas, check_exclusion
+
+
+def test_areas_inside_the_unit_interval_pass() -> None:
+    check_areas([0.001, 0.999])
+    check_areas((0.5,))
+
+
+@pytest.mark.parametrize(
+    ("areas", "sentence"),
+    [
+        ([], r"areas is empty; give at least one .* such as areas=\[0\.1\]"),
+        ([0.1, 0.0], r"must lie in \(0, 1\).*got 0\.0"),
+        ([1.0], r"must lie in \(0, 1\).*got 1\.0"),
+        ([float("nan")], r"must lie in \(0, 1\).*got nan"),
+        ([0.2, 0.1, 0.2], r"must not be repeated; 0\.2 stands more than once in \[0\.2, 0\.1, 0\.2\]"),
+    ],
+)
+def test_areas_that_cannot_be(areas: list[float], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        check_areas(areas)
+
+
+@pytest.mark.parametrize(
+    ("mode", "area", "areas", "explanations"),
+    [
+        ("exclude", None, [0.5], 2),
+        ("exclude", None, [1 / 3], 3),
+        ("exclude", 0.0, [0.1, 0.25], 4),
+        ("exclude", 0.2, [0.1], 5),
+        ("penalty", None, [0.9], 7),  # masks that only pay for their overlap always fit
+    ],
+)
+def test_explanations_that_just_fit(mode: str, area: float | None, areas: list[float], explanations: int) -> None:
+    check_exclusion(mode, area, areas=areas, explanations=explanations)
+
+
+@pytest.mark.parametrize(
+    ("mode", "area", "areas", "explanations", "sentence"),
+    [
+        ("block", None, [0.1], 1, "exclusion.mode must be exclude or penalty; got 'block'"),
+        ("exclude", None, [0.1], 0, "explanations must be at least 1; got 0"),
+        ("exclude", 1.0, [0.1], 1, r"exclusion.area must lie in \(0, 1\).*got 1\.0"),
+        ("exclude", -0.1, [0.1], 1, r"exclusion.area must lie in \(0, 1\).*got -0\.1"),
+        ("exclude", None, [0.1, 0.51], 2, r"2 explanations of area 0\.51 .*use explanations=1 or areas up to 0\.5$"),
+        ("exclude", 0.3, [0.1], 4, r"4 explanations of area 0\.3 .*use explanations=3 or areas up to 0\.25$"),
+        ("exclude", 0.0, [0.15], 7, r"7 explanations of area 0\.15 .*use explanations=6 or areas up to 0\.142$"),
+    ],
+)
+def test_explanations_that_do_not_fit(
+    mode: str, area: float | None, areas: list[float], explanations: int, sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        check_exclusion(mode, area, areas=areas, explanations=explanations)
