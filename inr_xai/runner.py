@@ -1,37 +1,31 @@
 """A run from its configuration to its folder. `run` is the place to start reading: one line per part, in order."""
 
 import logging
-import platform
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
-from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
-from inr_xai.callbacks import RunCallback, RunState, WandbRun, open_wandb
+from inr_xai.assembly import Parts, assemble, build, plain, start_or_continue
+from inr_xai.callbacks import RunState, WandbRun, open_wandb
 from inr_xai.classifier import FrozenClassifier, require_class
 from inr_xai.config import check
 from inr_xai.errors import UserError
 from inr_xai.fit import Fitted, device_of, fit_masks, stack_size
-from inr_xai.method import Exclusion, Method
+from inr_xai.method import Method
 from inr_xai.metrics.scores import score_masks
 from inr_xai.metrics.summary import format_table, summarise
-from inr_xai.photos import PhotoPool
 from inr_xai.render import describe_drawing
 from inr_xai.results import Row, RunFolder, SampleRecord
 from inr_xai.types import Image, ImageData, Sample
 
 log = logging.getLogger(__name__)
-PACKAGES = ("inr-xai", "torch", "torchvision", "lightning", "timm", "wandb", "hydra-core")
 
 
 @dataclass
@@ -41,19 +35,6 @@ class RunOutcome:
     metric: float | None
     failures: int
     folder: Path
-
-
-@dataclass
-class Parts:
-    """What a run is made of."""
-
-    data: ImageData
-    classifier: FrozenClassifier
-    method: Method
-    trainer: dict[str, Any]
-    callbacks: list[RunCallback]
-    scoring: PhotoPool
-    donors: PhotoPool | None
 
 
 def run(cfg: DictConfig) -> RunOutcome:
@@ -83,81 +64,6 @@ def run(cfg: DictConfig) -> RunOutcome:
     log.info("\n%s", format_table(summary, list(parts.method.areas), parts.method.explanations))
     log.info("%d images explained, %d failed; everything is in %s", state.images_done, len(state.failures), folder.path)
     return RunOutcome(summary.get(cfg.sweep_metric), len(state.failures), folder.path)
-
-
-def build(node: Any, **more: Any) -> Any:
-    """What a `_target_` node describes; a refusal by its constructor stays the plain sentence it is."""
-    try:
-        return hydra.utils.instantiate(node, _convert_="all", **more)  # plain lists and dicts, as the types say
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise
-
-
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as plain values."""
-    content = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
-
-
-def build_method(cfg: DictConfig) -> Method:
-    """The method that the configuration describes."""
-    return Method(
-        areas=tuple(cfg.areas),
-        explanations=cfg.explanations,
-        exclusion=Exclusion(**plain(cfg.exclusion)),
-        steps=cfg.steps,
-        seed=cfg.seed,
-        stride=cfg.stride,
-        total_variation=cfg.total_variation,
-        binary=cfg.binary,
-        masks_per_forward=cfg.masks_per_forward,
-        images_per_fit=cfg.images_per_fit,
-        nested=cfg.nested,
-        inr=build(cfg.inr),
-        area_rule=build(cfg.area_rule),
-        perturbation=build(cfg.perturbation),
-        objective=build(cfg.objective),
-        score=build(cfg.score),
-        jitter=build(cfg.jitter),
-        optimizer=build(cfg.optimizer),
-    )
-
-
-def start_or_continue(folder: RunFolder, config: dict[str, Any], data: ImageData) -> dict[str, Any]:
-    """What run.json will hold of a new run, or of the one to continue with the pools and the W&B run that it had."""
-    now = {
-        "config": config,
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "seed": config["seed"],
-        "classifier": config["classifier"],
-    }
-    if folder.exists():
-        folder.tidy()
-        facts = folder.read_run() | now
-    else:
-        pools = {"scoring_pool": list(data.scoring_ids), "donor_pool": list(data.donor_ids)}
-        facts = now | pools | {"wandb_id": secrets.token_hex(4), "seconds": 0.0, "classifier_passes": {}, "sittings": 0}
-    facts["sittings"] += 1
-    return facts
-
-
-def assemble(cfg: DictConfig, data: ImageData, classifier: FrozenClassifier, facts: dict[str, Any]) -> Parts:
-    """Everything that the loop over images needs."""
-    method = build_method(cfg)
-    pools = [PhotoPool(facts[name], data, classifier.preprocessing) for name in ("scoring_pool", "donor_pool")]
-    callbacks = [build(node) for node in cfg.callbacks.values() if node is not None]
-    trainer = plain(cfg.trainer)
-    facts["device"] = describe_device(device_of(trainer))
-    donors = pools[1] if method.perturbation.needs_donors else None
-    return Parts(data, classifier, method, trainer, callbacks, pools[0], donors)
-
-
-def describe_device(device: torch.device) -> str:
-    """The device with the name of its hardware where torch knows it."""
-    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
 def require_target(parts: Parts) -> None:

@@ -43,7 +43,9 @@ FOLDER = ["data=image_folder", *TINY[:-1]]
 
 def network() -> nn.Sequential:
     """A small random classifier of the synthetic set's classes, for inputs of 24 x 24."""
-    return tiny_network(CLASSES)
+    module = tiny_network(CLASSES)
+    assert isinstance(module, nn.Sequential)
+    return module
 
 
 class Picky(nn.Module):
@@ -65,7 +67,7 @@ def certain() -> nn.Module:
     """The same classifier, sure of class 0 beyond what single precision can hold of the others."""
     module = network()
     with torch.no_grad():
-        module[-1].bias[0] = 1000.0
+        list(module.parameters())[-1][0] = 1000.0  # the bias of the last layer
     return module
 
 

@@ -24,6 +24,7 @@ LEVELS = [
     {"attribution", "callbacks", "peers"},
     {"evaluate", "audit", "report"},
     {"config"},
+    {"assembly"},
     {"runner"},
     {"cli", "__init__"},
 ]
@@ -31,7 +32,7 @@ RANK = {module: rank for rank, modules in enumerate(LEVELS) for module in module
 # Allowed within a level, but only inside a function.
 LAZY = {("classifier", "demo")}
 # Who may import these packages.
-KEPT = {"hydra": {"config", "runner", "cli"}, "hydra_plugins": set(), "wandb": {"callbacks"}}
+KEPT = {"hydra": {"config", "assembly", "cli"}, "hydra_plugins": set(), "wandb": {"callbacks"}}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

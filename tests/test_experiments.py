@@ -1,0 +1,90 @@
+"""Every experiment file runs, with small untrained models; and a vision transformer, and a classifier of ImageNet."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.runs import ROOT, explain, masks_of, photos, table
+
+EXPERIMENTS = sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml"))
+CHEAP = [
+    "classifier.pretrained=false",
+    "steps=2",
+    "stride=16",
+    "logger=none",
+    "callbacks.figures=null",
+    "trainer.accelerator=cpu",
+    "data.limit=1",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos in a wnid folder."""
+    return photos(tmp_path_factory.mktemp("photos"), *(f"n01440764/{number}.JPEG" for number in range(8)), side=64)
+
+
+def scores(out: Path) -> list[float]:
+    keys = ("preservation_hard_mean", "deletion_soft_mean", "chance", "p_full")
+    return [float(row[key]) for row in table(out) for key in keys]
+
+
+def test_there_are_experiments() -> None:
+    assert "imagenet_multi" in EXPERIMENTS
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_runs(folder: Path, tmp_path: Path, name: str) -> None:
+    """At its own areas and explanations, as it stands in its file but for the weights."""
+    options = [f"+experiment={name}", f"data.root={folder}", "classifier.name=test_resnet.r160_in1k"]
+    assert explain(tmp_path, *options, base=CHEAP).failures == 0
+    config = json.loads((tmp_path / "run.json").read_text())["config"]
+    areas, explanations = config["areas"], config["explanations"]
+    found = [(int(row["explanation"]), float(row["area"])) for row in table(tmp_path)]
+    assert found == [(k, area) for k in range(1, explanations + 1) for area in areas]
+    (masks,) = masks_of(tmp_path).values()
+    assert (masks.double().mean((-2, -1)) - torch.tensor(areas)).abs().max() < 1e-3
+    assert all(0 <= value <= 1 for value in scores(tmp_path))
+    # Any two explanations share no pixel.
+    hard = torch.stack(
+        [
+            mask.flatten() >= mask.flatten().sort().values[-int(a * mask.numel())]
+            for k in masks
+            for a, mask in zip(areas, k, strict=True)
+        ]
+    ).unflatten(0, (explanations, len(areas)))
+    assert hard.sum(0).max() == 1
+
+
+def test_a_vision_transformer_is_explained(folder: Path, tmp_path: Path) -> None:
+    options = ["data=image_folder", f"data.root={folder}", "classifier=timm", "areas=[0.2]", "explanations=1"]
+    explain(tmp_path, *options, "classifier.name=vit_tiny_patch16_224.augreg_in21k_ft_in1k", base=CHEAP)
+    (row,) = table(tmp_path)
+    assert float(row["area_error"]) < 1e-3
+    losses = [float(line["loss"]) for line in table(tmp_path, "curves.csv")]
+    assert len(losses) == 2
+    assert losses[0] != losses[1]
+
+
+def test_a_classifier_of_imagenet_from_its_options(real_data: Path, tmp_path: Path) -> None:
+    """Two photos whose class SqueezeNet mostly knows, by a local checkpoint."""
+    options = [
+        "data=image_folder",
+        f"data.root={real_data / 'imagenet-samples'}",
+        "data.every=40",
+        "classifier=torchvision",
+        "classifier.name=squeezenet1_0",
+        f"classifier.checkpoint={real_data / 'squeezenet1_0-imagenet1k.safetensors'}",
+        "explanations=1",
+        "areas=[0.1,0.3]",
+    ]
+    assert explain(tmp_path, *options, base=[*CHEAP[1:-1], "data.limit=2"]).failures == 0
+    rows = table(tmp_path)
+    assert len({row["sample_id"] for row in rows}) == 2
+    assert len({row["target"] for row in rows}) == 2
+    assert max(float(row["p_full"]) for row in rows) > 0.1  # labels and weights belong together
+    assert all(float(row["area_error"]) < 1e-3 for row in rows)
+    with_names = json.loads((tmp_path / "run.json").read_text())
+    assert with_names["classifier"]["name"] == "squeezenet1_0"
