@@ -2,6 +2,7 @@
 
 import platform
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from inr_xai.callbacks import RunCallback
 from inr_xai.classifier import FrozenClassifier
+from inr_xai.data.pools import is_synthetic
 from inr_xai.errors import UserError
 from inr_xai.fit import device_of
 from inr_xai.method import Exclusion, Method
@@ -36,10 +38,10 @@ class Parts:
     donors: PhotoPool | None
 
 
-def build(node: Any, **more: Any) -> Any:
+def build(node: Any) -> Any:
     """What a `_target_` node describes; a refusal by its constructor stays the plain sentence it is."""
     try:
-        return hydra.utils.instantiate(node, _convert_="all", **more)  # plain lists and dicts, as the types say
+        return hydra.utils.instantiate(node, _convert_="all")  # plain lists and dicts, as the types say
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
@@ -98,12 +100,20 @@ def start_or_continue(folder: RunFolder, config: dict[str, Any], data: ImageData
 def assemble(cfg: DictConfig, data: ImageData, classifier: FrozenClassifier, facts: dict[str, Any]) -> Parts:
     """Everything that the loop over images needs."""
     method = build_method(cfg)
-    pools = [PhotoPool(facts[name], data, classifier.preprocessing) for name in ("scoring_pool", "donor_pool")]
+    scoring, donors = (photo_pool(facts[name], data, classifier) for name in ("scoring_pool", "donor_pool"))
     callbacks = [build(node) for node in cfg.callbacks.values() if node is not None]
     trainer = plain(cfg.trainer)
     facts["device"] = describe_device(device_of(trainer))
-    donors = pools[1] if method.perturbation.needs_donors else None
-    return Parts(data, classifier, method, trainer, callbacks, pools[0], donors)
+    return Parts(
+        data, classifier, method, trainer, callbacks, scoring, donors if method.perturbation.needs_donors else None
+    )
+
+
+def photo_pool(ids: Sequence[str], data: ImageData, classifier: FrozenClassifier) -> PhotoPool:
+    """The photos of a pool; the synthetic images of a small folder's pool stand by."""
+    reserve = [sample_id for sample_id in ids if is_synthetic(sample_id)]
+    photos = [sample_id for sample_id in ids if not is_synthetic(sample_id)]
+    return PhotoPool(photos, data, classifier.preprocessing, reserve)
 
 
 def describe_device(device: torch.device) -> str:

@@ -21,12 +21,13 @@ class PhotoPool:
 
     Args:
         ids: in any order; fixed in run.json, so that no result depends on limit, batch or shard.
+        reserve: ids that are turned to only where too few of `ids` can be read.
     """
 
-    def __init__(self, ids: Sequence[str], data: ImageData, preprocessing: Preprocessing):
-        self.ids = sorted(ids)
+    def __init__(self, ids: Sequence[str], data: ImageData, preprocessing: Preprocessing, reserve: Sequence[str] = ()):
+        self.ids, self.reserve = sorted(ids), sorted(reserve)
 
-        @functools.lru_cache(maxsize=len(self.ids))
+        @functools.lru_cache(maxsize=len(self.ids) + len(self.reserve))
         def read(sample_id: str) -> Image | None:
             try:
                 return data.load(sample_id, preprocessing).image
@@ -40,7 +41,7 @@ class PhotoPool:
         """The next three photos after `sample_id` in sorted order, from the beginning again after the last."""
         start = bisect.bisect_right(self.ids, sample_id)
         photos = []
-        for other in [*self.ids[start:], *self.ids[:start]]:
+        for other in [*self.ids[start:], *self.ids[:start], *self.reserve]:
             photo = None if other == sample_id else self._read(other)
             if photo is not None:
                 photos.append(photo)
@@ -52,8 +53,10 @@ class PhotoPool:
         )
 
     def all(self) -> Images:
-        """Every photo that can be read."""
+        """Every photo that can be read, with the reserve where they are few."""
         photos = [photo for photo in map(self._read, self.ids) if photo is not None]
+        if len(photos) <= DRAWS:
+            photos += [photo for photo in map(self._read, self.reserve) if photo is not None]
         if not photos:
             raise UserError(
                 f"none of the {len(self.ids)} photos of the pool of baselines can be read; add images to data.root"

@@ -23,7 +23,7 @@ from torch import Tensor
 from inr_xai.errors import UserError
 from inr_xai.types import Frame
 
-# A continued run may change these: none of them changes a result.
+# A continued run may change these: where and how it is computed, not what.
 FREE_KEYS = (
     "data.root",
     "data.limit",

@@ -115,7 +115,7 @@ VALUES = {
     "explanations=1.5": ["explanations=1.5", "whole number"],
     "explanations=true": ["explanations=true", "whole number"],
     "explanations=null": ["explanations=null", "whole number"],
-    "explanations=4": ["4 explanations", "0.3", "explanations=3", "0.25"],
+    "explanations=6": ["6 explanations", "0.2", "explanations=5", "0.166"],
     "exclusion.area=0.6": ["2 explanations", "0.6", "explanations=1", "0.5"],
     "exclusion.area=1": ["exclusion.area", "(0, 1)", "got 1.0"],
     "exclusion.area=-0.1": ["exclusion.area", "got -0.1"],
@@ -178,7 +178,7 @@ def test_refused_target(base: DictConfig, override: str) -> None:
     "overrides",
     [
         [],
-        ["explanations=4", "exclusion.mode=penalty"],
+        ["explanations=6", "exclusion.mode=penalty"],
         ["explanations=3", "areas=[0.1,0.3]", "exclusion.area=0"],
         ["explanations=3", f"areas=[{1 / 3}]"],
         ["areas=[0.2,0.1]", "sweep_metric=area_error/k2/a0.1"],

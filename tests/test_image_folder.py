@@ -1,7 +1,6 @@
 """Folders of photos: which files, which ids, which labels, and what is said where something lacks."""
 
 import json
-import logging
 import os
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +18,7 @@ from inr_xai.data.labels import (
     parse_targets,
     read_classes,
 )
-from inr_xai.data.pools import split_pools
+from inr_xai.data.pools import is_synthetic, split_pools
 from inr_xai.data.transform import read_image, to_input
 from inr_xai.errors import UserError
 from inr_xai.types import Preprocessing
@@ -242,18 +241,18 @@ def test_pools_are_evenly_spaced_disjoint_and_independent_of_order() -> None:
     gaps = [int(b) - int(a) for a, b in pairwise(scoring)]
     assert set(gaps) <= {15, 16}
     assert split_pools(ids, size=64) == (scoring, donors)
-    assert split_pools(ids[:9]) == (["0000", "0002", "0004", "0006", "0008"], ["0001", "0003", "0005", "0007"])
+    small = split_pools(ids[:9])
+    assert [pool[:-4] for pool in small] == [["0000", "0002", "0004", "0006", "0008"], ["0001", "0003", "0005", "0007"]]
+    assert all(is_synthetic(name) for pool in small for name in pool[-4:])
 
 
-def test_small_folders_are_completed_by_synthetic_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_synthetic_images_stand_by_in_small_folders(tmp_path: Path) -> None:
     put(tmp_path, "n01440764/a.png", "n01440764/b.png", "n01440764/c.png")
-    with caplog.at_level(logging.INFO, logger="inr_xai"):
-        data = ImageFolder(tmp_path)
-    assert "5 synthetic images join them" in caplog.text
+    data = ImageFolder(tmp_path)
     assert data.scoring_ids[:2] == ["n01440764/a", "n01440764/c"]
     assert data.donor_ids[:1] == ["n01440764/b"]
     made = data.scoring_ids[2:] + data.donor_ids[1:]
-    assert len(made) == len(set(made)) == 5
+    assert len(made) == len(set(made)) == 8
     assert all(name.startswith("synthetic:") for name in made)
     samples = [data.load(name, SMALL) for name in made]
     assert [sample.sample_id for sample in samples] == made

@@ -88,3 +88,14 @@ def test_too_few_photos_are_refused(ids: str, broken: str, sample_id: str, left:
 def test_a_pool_without_any_readable_photo_is_refused() -> None:
     with pytest.raises(UserError, match="none of the 2 photos of the pool of baselines can be read; add images"):
         pool("12", broken="12").all()
+
+
+def test_the_reserve_is_turned_to_only_where_photos_lack() -> None:
+    data = Numbered(broken="12")
+    few = PhotoPool(list("1234"), data, PREPROCESSING, reserve=list("789"))
+    assert numbers(few.following("0")) == [3, 4, 7]
+    assert "8" not in data.read
+    assert numbers(few.all()) == [3, 4, 7, 8, 9]
+    enough = PhotoPool(list("13456"), Numbered(), PREPROCESSING, reserve=list("789"))
+    assert numbers(enough.following("6")) == [1, 3, 4]
+    assert numbers(enough.all()) == [1, 3, 4, 5, 6]

@@ -13,16 +13,20 @@ from inr_xai.callbacks.base import RunCallback
 from inr_xai.callbacks.figures import strip
 from inr_xai.errors import UserError
 from inr_xai.maskfit import MaskFit
-from inr_xai.results import write_bytes
+from inr_xai.results import SampleRecord, write_bytes
+from inr_xai.types import Image
 
 
 class Curves(RunCallback):
     """Logs the mean loss of each fit to W&B against the steps of the whole run.
 
-    curves.csv holds the same values; the run folder writes it from the stored losses.
+    They are sent when the fit's first image is about to be committed: a run that is killed before makes the fit again,
+    and its steps must not be there twice. curves.csv holds the same values, written from the stored losses.
     """
 
-    _batch, _steps = -1, 0  # steps before the batch at hand, and of it so far
+    def __init__(self) -> None:
+        self._batch, self._steps = -1, 0  # steps before the batch at hand, and of it so far
+        self._pending: list[tuple[dict[str, Any], int]] = []
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if not isinstance(pl_module, MaskFit):
@@ -32,8 +36,19 @@ class Curves(RunCallback):
         losses = torch.stack(pl_module.losses).float().mean(1).tolist()
         at = self._batch + self._steps
         self._steps += len(losses)
-        for step, loss in enumerate(losses):
-            self.state.log({f"loss/k{pl_module.explanation}": loss}, steps_done=at + step)
+        key = f"loss/k{pl_module.explanation}"
+        self._pending += [({key: loss}, at + step) for step, loss in enumerate(losses)]
+
+    def on_sample(self, record: SampleRecord, image: Image) -> None:
+        self._flush()
+
+    def on_sample_failed(self, sample_id: str, reason: str) -> None:
+        self._flush()
+
+    def _flush(self) -> None:
+        for metrics, at in self._pending:
+            self.state.log(metrics, steps_done=at)
+        self._pending.clear()
 
 
 class Evolution(RunCallback):

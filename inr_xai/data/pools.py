@@ -9,7 +9,7 @@ from inr_xai.data.synthetic import Synthetic
 from inr_xai.types import Preprocessing, Sample
 
 POOL_SIZE = 64
-SMALLEST = 4  # a sample of the pool is scored against its next three
+RESERVE = 4  # a sample is scored against three photos; one more, in case it is itself one of them
 PREFIX = "synthetic:"
 SIDE = 96  # the least that the synthetic set draws, in pixels
 log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 def split_pools(ids: Sequence[str], size: int = POOL_SIZE) -> tuple[list[str], list[str]]:
     """Scoring and donor ids, evenly spaced over the sorted `ids`, at most `size` each.
 
-    A folder too small for four of each is completed by images of the synthetic set.
+    Where a pool is not full, images of the synthetic set stand by, for folders of a few photos or many broken ones.
 
     >>> split_pools([f"{i:02}" for i in range(20)], size=4)
     (['00', '05', '10', '15'], ['02', '07', '12', '17'])
@@ -27,17 +27,11 @@ def split_pools(ids: Sequence[str], size: int = POOL_SIZE) -> tuple[list[str], l
     taken = min(2 * size, len(ordered))
     picked = [ordered[position * len(ordered) // taken] for position in range(taken)]
     scoring, donors = picked[0::2], picked[1::2]
-    smallest = min(SMALLEST, size)
-    lacking = max(smallest - len(scoring), 0), max(smallest - len(donors), 0)
-    if any(lacking):
+    if taken < 2 * size:
         synthetic = synthetic_set()
-        scoring += [PREFIX + name for name in synthetic.scoring_ids[: lacking[0]]]
-        donors += [PREFIX + name for name in synthetic.donor_ids[: lacking[1]]]
-        log.info(
-            "%d images are too few for baselines of other photos; %d synthetic images join them",
-            len(ordered),
-            sum(lacking),
-        )
+        scoring += [PREFIX + name for name in synthetic.scoring_ids[:RESERVE]]
+        donors += [PREFIX + name for name in synthetic.donor_ids[:RESERVE]]
+        log.debug("%d images may be too few for baselines of other photos; synthetic images stand by", len(ordered))
     return scoring, donors
 
 

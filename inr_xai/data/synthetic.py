@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from inr_xai.data.labels import parse_targets
 from inr_xai.data.scene import CHANCES, Drawn, draw
 from inr_xai.data.shapes import SHAPES
 from inr_xai.data.textures import TEXTURES
@@ -50,7 +51,7 @@ class Synthetic:
         every: int = 1,
     ):
         _check(size=size, image_size=image_size, cues=cues, limit=limit, every=every)
-        self.targets, self.limit, self.every = targets, limit, every
+        self.targets, self.limit, self.every = parse_targets(targets), limit, every
         self._image_size, self._seed = image_size, seed
         self._with_object, self._with_texture = CUES[cues]
         self._ids = _named("", size)
