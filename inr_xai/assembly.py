@@ -12,7 +12,7 @@ import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from inr_xai.callbacks import RunCallback
+from inr_xai.callbacks import RunCallback, WandbSettings
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.data.pools import is_synthetic
 from inr_xai.errors import UserError
@@ -36,6 +36,7 @@ class Parts:
     callbacks: list[RunCallback]
     scoring: PhotoPool
     donors: PhotoPool | None
+    wandb: WandbSettings | None
 
 
 def build(node: Any) -> Any:
@@ -104,9 +105,19 @@ def assemble(cfg: DictConfig, data: ImageData, classifier: FrozenClassifier, fac
     callbacks = [build(node) for node in cfg.callbacks.values() if node is not None]
     trainer = plain(cfg.trainer)
     facts["device"] = describe_device(device_of(trainer))
-    return Parts(
-        data, classifier, method, trainer, callbacks, scoring, donors if method.perturbation.needs_donors else None
-    )
+    require_optimizer(method)
+    wandb = build(cfg.logger.wandb) if cfg.logger and cfg.logger.get("wandb") is not None else None
+    if not method.perturbation.needs_donors:
+        return Parts(data, classifier, method, trainer, callbacks, scoring, None, wandb)
+    return Parts(data, classifier, method, trainer, callbacks, scoring, donors, wandb)
+
+
+def require_optimizer(method: Method) -> None:
+    """Raises UserError where the optimiser refuses its arguments, which it does only once it has parameters."""
+    try:
+        method.optimizer([torch.nn.Parameter(torch.zeros(1))])
+    except (ValueError, TypeError) as error:
+        raise UserError(f"optimizer cannot be built: {error}; correct the values of optimizer") from error
 
 
 def photo_pool(ids: Sequence[str], data: ImageData, classifier: FrozenClassifier) -> PhotoPool:

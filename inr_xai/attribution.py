@@ -3,8 +3,10 @@
 Convention: Kokhlikyan et al., "Captum: A unified and generic model interpretability library for PyTorch", 2020.
 """
 
+import difflib
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inr_xai.classifier import FrozenClassifier
+from inr_xai.classifier.frozen import require_head
 from inr_xai.drawing import Drawing
 from inr_xai.errors import UserError
 from inr_xai.fit import Fitted, fit_masks
@@ -45,7 +48,8 @@ class INRAttribution:
         head: str = "softmax",
         **method: Any,
     ):
-        Method(**method)  # a misspelt or impossible option is refused here, before any input is at hand
+        check_options(method)  # a misspelt or impossible option is refused here, before any input is at hand
+        require_head(head)
         self.model, self.head, self.method = model, head, method
         self.input_mean, self.input_std = input_mean, input_std
 
@@ -120,11 +124,22 @@ class INRAttribution:
         return fitted
 
 
+def check_options(options: dict[str, Any]) -> None:
+    """Raises UserError for an option that `Method` does not have, or that it refuses."""
+    known = [option.name for option in fields(Method)]
+    for name in options:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"the options are {', '.join(known)}"
+            raise UserError(f"{name}={options[name]!r} is not an option of the method; {hint}")
+    Method(**options)
+
+
 def _tensor(inputs: Tensor | tuple[Tensor]) -> Images:
     images = inputs[0] if isinstance(inputs, tuple) and len(inputs) == 1 else inputs
-    if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
+    if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point() or len(images) == 0:
         got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-        raise UserError(f"inputs must be one floating-point tensor of shape b x c x h x w; got {got}")
+        raise UserError(f"inputs must be one floating-point tensor of shape b x c x h x w, not empty; got {got}")
     return images
 
 
@@ -144,8 +159,11 @@ def _per_channel(name: str, value: float | Sequence[float], images: Images) -> t
 
 
 def _targets(target: int | Sequence[int] | Tensor, images: Images) -> Tensor:
-    targets = torch.as_tensor(target, device=images.device).reshape(-1)
-    if targets.is_floating_point() or len(targets) not in (1, len(images)):
+    try:
+        targets = torch.as_tensor(target, device=images.device).reshape(-1)
+    except (TypeError, ValueError, RuntimeError):
+        targets = images.new_zeros(0)
+    if targets.is_floating_point() or targets.dtype == torch.bool or len(targets) not in (1, len(images)):
         raise UserError(
             f"target must be a class index, or one for each of the {len(images)} images; got {target!r:.80}"
         )

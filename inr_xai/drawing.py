@@ -41,7 +41,10 @@ class Drawing:
         sample_ids: Sequence[str],
         seed: int,
     ):
-        self.wanted, self.size, self.area_rule, self.exclude = list(areas), size, area_rule, exclude
+        pixels = size[0] * size[1]
+        if min(areas) * pixels < 1:
+            raise UserError(f"area {min(areas):g} is less than one pixel of a mask of {size[0]} x {size[1]}")
+        self.size, self.area_rule, self.exclude = size, area_rule, exclude
         self.sample_ids, self.seed = sample_ids, seed
         partners = [max(area, exclusion_area) for area in areas]
         # What is taken out is closed under max(., a_x): drawing at these areas is enough for any number of rounds.

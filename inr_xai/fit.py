@@ -11,6 +11,7 @@ import lightning
 import torch
 from jaxtyping import Bool, Float
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from inr_xai.drawing import Drawing
@@ -19,6 +20,11 @@ from inr_xai.maskfit import Classifier, MaskFit
 from inr_xai.method import Method
 from inr_xai.types import Free, Images, Masks, Targets
 
+DIVERGED = (
+    "the loss of this image became NaN or infinite: the classifier gives no finite logits for masked copies of it, or "
+    "the fit diverged; try a smaller learning rate or another score"
+)
+HALF = (torch.float16, torch.bfloat16)  # too coarse for an area: such inputs are fitted in single precision
 NOT_FINITE = "the classifier returns NaN or infinite logits for this image; check its weights and the image's values"
 
 
@@ -68,7 +74,11 @@ def fit_masks(
     settings = dict(trainer) if trainer is not None else _trainer_of(images.device)
     with _gradients(), quiet_lightning():
         device = device_of(settings)
-        images = images.detach().clone().to(device, torch.float64 if settings.get("precision") == "64-true" else None)
+        images = images.detach().clone().to(device)
+        if settings.get("precision") == "64-true":
+            images = images.double()
+        elif images.dtype in HALF:
+            images = images.float()
         targets = targets.detach().clone().to(device)
         size = stack_size(method, device, len(images))
         with classifier.frozen(device, images.dtype):
@@ -140,13 +150,15 @@ def _fit_stack(
         for position, network in enumerate(networks):
             network.append(fit.inr.export(position))
     curves = torch.stack(losses, dim=1).float().cpu()
-    failed = ~(finite.cpu() & curves.isfinite().flatten(1).all(1))
+    diverged = ~curves.isfinite().flatten(1).all(1)
+    failures = dict.fromkeys(diverged.nonzero().flatten().tolist(), DIVERGED)
+    failures |= dict.fromkeys((~finite).nonzero().flatten().tolist(), NOT_FINITE)
     return Fitted(
         masks=torch.stack(masks, dim=1).cpu(),
         free=[None if pixels is None else pixels.cpu() for pixels in free],
         networks=networks,
         losses=curves,
-        failures=dict.fromkeys(failed.nonzero().flatten().tolist(), NOT_FINITE),
+        failures=failures,
         stacks=[0] * len(images),
     )
 
@@ -215,8 +227,14 @@ def _trainer_of(device: torch.device) -> dict[str, Any]:
 
 def device_of(settings: Mapping[str, Any]) -> torch.device:
     """The device that a trainer of these settings fits on."""
-    with quiet_lightning():
-        return _light_trainer(settings, ()).strategy.root_device
+    try:
+        with quiet_lightning():
+            return _light_trainer(settings, ()).strategy.root_device
+    except MisconfigurationException as error:
+        raise UserError(
+            f"trainer.accelerator={settings.get('accelerator')} is not to be had on this machine ({error}); "
+            "use trainer.accelerator=auto or cpu"
+        ) from error
 
 
 def _light_trainer(settings: Mapping[str, Any], callbacks: Sequence[lightning.Callback]) -> lightning.Trainer:

@@ -85,14 +85,26 @@ class Method:
     nested: bool = False
 
     def __post_init__(self) -> None:
+        self._check_types()
         check_areas(self.areas)
         check_exclusion(self.exclusion.mode, self.exclusion.area, areas=self.areas, explanations=self.explanations)
         for name in ("steps", "stride", "masks_per_forward", "images_per_fit"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name} must be at least 1; got {value}")
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise UserError(f"{name} must be a whole number, at least 1; got {value!r}")
         if self.nested:
             self._check_nested()
+
+    def _check_types(self) -> None:
+        """Refuses what a configuration file cannot hold but a caller can."""
+        if not isinstance(self.areas, Sequence) or isinstance(self.areas, str):
+            raise UserError(f"areas must be a sequence of fractions such as (0.1, 0.2); got {self.areas!r}")
+        if not isinstance(self.explanations, int):
+            raise UserError(f"explanations must be a whole number; got {self.explanations!r}")
+        parts = {"area_rule": AreaRule, "perturbation": Perturbation, "objective": Objective, "score": ScoreFunction}
+        for name, kind in parts.items():
+            if not isinstance(getattr(self, name), kind):
+                raise UserError(f"{name} must be an inr_xai {kind.__name__} object; got {getattr(self, name)!r}")
 
     def _check_nested(self) -> None:
         """One ordering of the free pixels for all areas is what nests masks."""

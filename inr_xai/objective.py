@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from inr_xai.errors import UserError
 from inr_xai.types import Masks
 
 Score = Float[Tensor, " n"]
@@ -112,7 +113,9 @@ class Hybrid(Objective):
 
     def __init__(self, deletion: float = 1.0):
         if deletion <= 0:
-            raise ValueError(f"expected deletion > 0, got {deletion}; use objective=preservation for 0")
+            raise UserError(
+                f"objective.deletion must be positive, got {deletion}; objective=preservation has no deletion"
+            )
         self.deletion = deletion
 
     def __call__(self, masks: Masks, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:

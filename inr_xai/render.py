@@ -97,7 +97,10 @@ class Explained:
     def _size(self, size: tuple[int, int] | int | None) -> tuple[int, int]:
         if size is None:
             return (self.masks.shape[-2], self.masks.shape[-1])
-        return (size, size) if isinstance(size, int) else size
+        sides = (size, size) if isinstance(size, int) else size
+        if not isinstance(sides, tuple) or len(sides) != 2 or not all(isinstance(s, int) and s > 0 for s in sides):
+            raise UserError(f"size must be a side in pixels or (height, width), whole and positive; got {size!r}")
+        return sides
 
 
 def load(run: str | Path) -> Run:

@@ -280,7 +280,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON file. Raises UserError where it is missing or damaged."""
     try:
         content: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{path} does not exist; is {path.parent} the folder of a run?") from error
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}); give another out=PATH") from error

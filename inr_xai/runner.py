@@ -53,12 +53,12 @@ def run(cfg: DictConfig) -> RunOutcome:
     plan = sample_plan(data, cfg.shard.index, cfg.shard.count)
     state = RunState(folder, parts.method, total=len(plan), class_names=data.class_names)
     count_done(state, plan)
-    with reporting(cfg, parts, state, facts, config):
+    with reporting(parts, state, facts, config):
         # A batch no larger than a stack is committed as soon as it is fitted.
         size = min(cfg.image_batch_size, stack_size(parts.method, device_of(parts.trainer), cfg.image_batch_size))
         for batch in batches(plan, size, folder.done()):
             explain_batch(batch, parts, state)
-        summary, rows = conclude(plan, parts, state, facts)
+        summary, rows = conclude(parts, state, facts)
         for callback in parts.callbacks:
             callback.on_run_end(summary, rows)
     log.info("\n%s", format_table(summary, list(parts.method.areas), parts.method.explanations))
@@ -96,19 +96,19 @@ def count_done(state: RunState, plan: Sequence[str]) -> None:
     state.images_done = len(skipped)
     per_stack = state.method.steps * state.method.explanations
     state.steps_done = max((state.folder.read_meta(name)["steps_before"] + per_stack for name in done), default=0)
+    state.others_failures = {name: why for name, why in state.folder.read_failures().items() if name not in plan}
     if skipped:
         log.info("continuing in %s: %d of %d images are done and skipped", state.folder.path, len(skipped), len(plan))
-        state.folder.rebuild(skipped)
+    if done:
+        state.folder.rebuild(sorted(done))
 
 
 @contextmanager
-def reporting(
-    cfg: DictConfig, parts: Parts, state: RunState, facts: dict[str, Any], config: dict[str, Any]
-) -> Iterator[None]:
+def reporting(parts: Parts, state: RunState, facts: dict[str, Any], config: dict[str, Any]) -> Iterator[None]:
     """Callbacks and W&B, open for the length of the run and closed in any case."""
     failed = True
     with ExitStack() as stack:
-        state.wandb = start_wandb(cfg, state.folder, facts, config)
+        state.wandb = start_wandb(parts, state.folder, facts, config)
         if state.wandb is not None:
             wandb_run = state.wandb
             stack.callback(lambda: wandb_run.finish(failed=failed))
@@ -119,12 +119,11 @@ def reporting(
         failed = False
 
 
-def start_wandb(cfg: DictConfig, folder: RunFolder, facts: dict[str, Any], config: dict[str, Any]) -> WandbRun | None:
+def start_wandb(parts: Parts, folder: RunFolder, facts: dict[str, Any], config: dict[str, Any]) -> WandbRun | None:
     """The run at W&B, continued where there was one; None where it is switched off."""
-    settings = build(cfg.logger.wandb) if cfg.logger and cfg.logger.get("wandb") is not None else None
-    if settings is None:
+    if parts.wandb is None:
         return None
-    return open_wandb(settings, save_dir=folder.path, run_id=facts["wandb_id"], name=cfg.name, config=config)
+    return open_wandb(parts.wandb, save_dir=folder.path, run_id=facts["wandb_id"], name=config["name"], config=config)
 
 
 def explain_batch(batch: Sequence[str], parts: Parts, state: RunState) -> None:
@@ -238,23 +237,22 @@ def fail(state: RunState, parts: Parts, sample_id: str, reason: str) -> None:
     """Notes an image that could not be explained."""
     log.warning("%s failed: %s", sample_id, reason)
     state.failures[sample_id] = reason
-    state.folder.write_failures(state.failures)
+    state.folder.write_failures(state.others_failures | state.failures)
     for callback in parts.callbacks:
         callback.on_sample_failed(sample_id, reason)
 
 
-def conclude(
-    plan: Sequence[str], parts: Parts, state: RunState, facts: dict[str, Any]
-) -> tuple[dict[str, Any], list[Row]]:
-    """Writes the files that speak of the whole run."""
-    folder, done = state.folder, state.folder.done()
-    finished = [sample_id for sample_id in plan if sample_id in done]
+def conclude(parts: Parts, state: RunState, facts: dict[str, Any]) -> tuple[dict[str, Any], list[Row]]:
+    """Writes the files that speak of the whole folder, other shards' samples included."""
+    folder = state.folder
+    finished = sorted(folder.done())
     rows = folder.rebuild(finished)
-    folder.write_failures(state.failures)
+    failures = {name: why for name, why in state.others_failures.items() if name not in finished} | state.failures
+    folder.write_failures(failures)
     summary = summarise(rows)
     seconds = sum(folder.read_meta(sample_id)["seconds"] for sample_id in finished)
     passes = {"per_explanation": parts.method.passes, "per_image": parts.method.passes * parts.method.explanations}
-    summary |= {"images": len(finished), "failures": len(state.failures)}
+    summary |= {"images": len(finished), "failures": len(failures)}
     if finished:
         summary |= {"seconds_per_image": seconds / len(finished), "passes_per_image": passes["per_image"]}
     folder.write_summary(summary)

@@ -82,6 +82,9 @@ def test_model_is_returned_unchanged() -> None:
             r"target must be a class index, or one for each of the 2 images; got tensor\(0.5",
         ),
         ({"target": [0, 1, 2]}, "one for each of the 2 images"),
+        ({"target": True}, "target must be a class index"),
+        ({"inputs": torch.zeros(0, 3, 24, 24)}, "inputs must be one floating-point tensor .* not empty"),
+        ({"areas": (1e-5,)}, "area 1e-05 is less than one pixel of a mask of 24 x 24"),
         ({"target": 9}, "target 9 is outside the classifier's 5 classes"),
         ({"areas": (0.1, 2.0)}, r"areas must lie in \(0, 1\)"),
         ({"areas": (0.4,), "explanations": 3}, "3 explanations of area 0.4 do not fit"),
@@ -95,8 +98,12 @@ def test_bad_input_is_one_sentence(change: dict[str, object], sentence: str) -> 
 
 
 def test_options_are_refused_at_once() -> None:
-    with pytest.raises(TypeError, match="stepz"):
+    with pytest.raises(UserError, match="stepz=3 is not an option of the method; did you mean steps"):
         INRAttribution(tiny_network(), stepz=3)
+    with pytest.raises(UserError, match="steps must be a whole number, at least 1; got 0"):
+        INRAttribution(tiny_network(), steps=0)
+    with pytest.raises(UserError, match=r"classifier.head='sofmax'"):
+        INRAttribution(tiny_network(), head="sofmax")
     with pytest.raises(UserError, match="input_mean must be one number or one for each of the 3 channels; got 2"):
         INRAttribution(tiny_network(), input_mean=(0.1, 0.2), steps=1).attribute(pictures(1), target=0)
 
@@ -106,3 +113,9 @@ def test_nan_logits_name_the_image() -> None:
     images[1, 0, 0, 0] = torch.nan
     with pytest.raises(UserError, match="image 1 of 2: the classifier returns NaN or infinite logits"):
         INRAttribution(tiny_network(), steps=1).attribute(images, target=0, areas=AREAS)
+
+
+def test_half_precision_inputs_are_fitted_in_single() -> None:
+    masks = INRAttribution(tiny_network(), steps=2).attribute(pictures(1).half(), target=0, areas=AREAS)
+    assert masks.dtype == torch.float16
+    torch.testing.assert_close(masks.float().mean((-2, -1))[0, 0], torch.tensor(AREAS), atol=1e-3, rtol=0)

@@ -124,6 +124,7 @@ VALUES = {
     "sweep_metric=area_error/k3": ["sweep_metric=area_error/k3", "explanation 3", "1..2", "explanations=2"],
     "sweep_metric=area_error/k1/a0.15": ["area 0.15", "one of 0.05, 0.1, 0.2 (areas)"],
     "sweep_metric=area_error/k1/a0.10": ["area 0.10", "one of 0.05, 0.1, 0.2 (areas)"],
+    "callbacks.figure=null": ["callbacks.figure=null", "evolution, figures, progress", "callbacks.figures"],
     "trainer.max_steps=3": ["trainer.max_steps=3", "accelerator, devices, precision"],
     "trainer.devices=2": ["trainer.devices=2", "must be 1", "shard.count=2 shard.index=0,1"],
     "trainer.devices=auto": ["trainer.devices=auto", "must be 1", "shard.count"],

@@ -161,6 +161,9 @@ def test_impossible_renderings_are_refused(stored: SampleRecord, tmp_path: Path)
     assert float(explained.mask(0.6).double().mean()) == pytest.approx(0.6, abs=1e-3)
     with pytest.raises(UserError, match=r"frame must be input or image; got 'photo'"):
         explained.mask(0.1, frame="photo")
+    for size in (0, -3, (4, 0)):
+        with pytest.raises(UserError, match="size must be a side in pixels"):
+            explained.mask(0.1, size)
     with pytest.raises(KeyError, match=r"'nobody' is not in this run; it has 1 samples"):
         load(tmp_path)["nobody"]
     with pytest.raises(UserError, match=r"run.json does not exist"):

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from inr_xai.config import sentence
+from inr_xai.data import ImageFolder
 from inr_xai.errors import UserError
 from inr_xai.fit import NOT_FINITE
 from inr_xai.results import RunFolder
@@ -167,3 +169,32 @@ def test_an_image_of_no_probability_at_all_is_scored(tmp_path: Path) -> None:
     certain = ["classifier.model._target_=tests.runs.certain", "data.targets=3", "data.size=1"]
     assert explain(tmp_path, *certain, base=[*TINY, *SHORT[:1]]).failures == 0
     assert {row["p_full"] for row in table(tmp_path)} == {"0.0"}
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("optimizer.lr=-1", r"optimizer cannot be built: Invalid learning rate: -1"),
+        ("logger.wandb.mode=onlin", r"logger.wandb.mode is 'onlin'; choose offline"),
+    ],
+)
+def test_a_late_refusal_leaves_no_run_behind(tmp_path: Path, option: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        explain(tmp_path, "logger=wandb", option)
+    assert not (tmp_path / "run.json").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what the test asks for in vain")
+def test_an_accelerator_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"trainer.accelerator=gpu is not to be had .* use trainer.accelerator=auto or cpu"
+    ):
+        explain(tmp_path, "trainer.accelerator=gpu")
+
+
+def test_a_runs_own_folder_among_the_photos_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "run" / "masks").mkdir(parents=True)
+    (tmp_path / "run" / "run.json").write_text("{}")
+    for name in ("photo.png", "run/figure.png"):
+        Image.new("RGB", (30, 30), "red").save(tmp_path / name)
+    assert ImageFolder(tmp_path, targets="predicted").ids == ["photo"]

@@ -51,5 +51,5 @@ def test_games_score_the_kept_and_the_removed_image() -> None:
 
 
 def test_hybrid_needs_a_deletion_game() -> None:
-    with pytest.raises(ValueError, match=r"objective=preservation"):
+    with pytest.raises(ValueError, match=r"objective.deletion must be positive, got 0.0"):
         Hybrid(0.0)

@@ -75,6 +75,7 @@ def test_more_shards_than_images_leave_one_empty(tmp_path: Path) -> None:
 def test_shards_may_take_turns_in_one_folder(whole: Path, tmp_path: Path) -> None:
     for index in range(2):
         explain(tmp_path, *FIVE, f"shard.index={index}", "shard.count=2")
+    assert table(tmp_path) == table(whole)
     explain(tmp_path, *FIVE)
     assert same_as(whole, masks_of(tmp_path))
     assert table(tmp_path) == table(whole)

@@ -19,6 +19,7 @@ class RunState:
         total: samples of this run (and shard), done ones included.
         images_done: samples committed so far.
         steps_done: optimisation steps over all fits so far.
+        failures: of this run's samples; `others_failures` are those of other shards in the same folder.
         class_names: readable names by class index, None where unknown.
     """
 
@@ -30,6 +31,7 @@ class RunState:
     wandb: WandbRun | None = None
     class_names: list[str] | None = None
     failures: dict[str, str] = field(default_factory=dict)
+    others_failures: dict[str, str] = field(default_factory=dict)
 
     def class_name(self, target: int) -> str:
         """The class's readable name, or its number."""

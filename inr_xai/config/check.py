@@ -158,6 +158,12 @@ def _check_groups(plain: Mapping[str, Any]) -> None:
         for name, entry in entries.items():
             if entry is not None:
                 check_target(entry, f"{group}.{name}")
+            elif name not in COLLECTIONS[group]:
+                known = COLLECTIONS[group]
+                hint = did_you_mean(name, known, prefix=f"{group}.")
+                raise UserError(
+                    f"{group}.{name}=null switches off what is not there; {group} has {listing(known)}{hint}"
+                )
     check_nested(plain["trainer"], "trainer")
 
 

@@ -13,8 +13,8 @@ from omegaconf import MISSING, OmegaConf
 
 TARGETS = ("data", "classifier", "perturbation", "inr", "area_rule", "objective", "score", "optimizer", "jitter")
 """Nodes with a `_target_`."""
-COLLECTIONS = ("callbacks", "logger")
-"""Nodes whose entries have a `_target_`, or are null."""
+COLLECTIONS = {"callbacks": ("progress", "figures", "curves", "scores", "evolution"), "logger": ("wandb",)}
+"""Nodes whose entries have a `_target_`, or are null, with the names of the entries that conf/ has."""
 
 
 @dataclass

@@ -141,6 +141,9 @@ def find_images(root: Path) -> list[PurePosixPath]:
         if real in seen:
             subfolders.clear()
             continue
+        if "run.json" in files and "masks" in subfolders:  # a run's own folder: its figures are no photos
+            subfolders.clear()
+            continue
         seen.add(real)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         inside = PurePosixPath(Path(folder).relative_to(root).as_posix())
