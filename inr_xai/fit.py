@@ -52,7 +52,7 @@ class Fitted:
 def fit_masks(
     images: Images,
     targets: Targets,
-    sample_ids: Sequence[str],
+    image_ids: Sequence[str],
     classifier: Classifier,
     method: Method,
     *,
@@ -65,7 +65,7 @@ def fit_masks(
     Args:
         images: in the units of the classifier's input, on any device.
         targets: class index of each image.
-        sample_ids: name the images' random draws; repeated ids draw alike.
+        image_ids: name the images' random draws; repeated ids draw alike.
         trainer: accelerator, devices and precision for Lightning; by default the images' own device.
 
     Raises:
@@ -86,7 +86,7 @@ def fit_masks(
                 _fit_stack(
                     images[start : start + size],
                     targets[start : start + size],
-                    sample_ids[start : start + size],
+                    image_ids[start : start + size],
                     classifier,
                     method,
                     donors=donors,
