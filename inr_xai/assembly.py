@@ -33,6 +33,7 @@ class Parts:
     classifier: FrozenClassifier
     method: Method
     trainer: dict[str, Any]
+    device: torch.device
     callbacks: list[RunCallback]
     scoring: PhotoPool
     donors: PhotoPool | None
@@ -104,12 +105,12 @@ def assemble(cfg: DictConfig, data: ImageData, classifier: FrozenClassifier, fac
     scoring, donors = (photo_pool(facts[name], data, classifier) for name in ("scoring_pool", "donor_pool"))
     callbacks = [build(node) for node in cfg.callbacks.values() if node is not None]
     trainer = plain(cfg.trainer)
-    facts["device"] = describe_device(device_of(trainer))
+    device = device_of(trainer)
+    facts["device"] = describe_device(device)
     require_optimizer(method)
     wandb = build(cfg.logger.wandb) if cfg.logger and cfg.logger.get("wandb") is not None else None
-    if not method.perturbation.needs_donors:
-        return Parts(data, classifier, method, trainer, callbacks, scoring, None, wandb)
-    return Parts(data, classifier, method, trainer, callbacks, scoring, donors, wandb)
+    used = donors if method.perturbation.needs_donors else None
+    return Parts(data, classifier, method, trainer, device, callbacks, scoring, used, wandb)
 
 
 def require_optimizer(method: Method) -> None:

@@ -17,7 +17,7 @@ from inr_xai.callbacks import RunState, WandbRun, open_wandb
 from inr_xai.classifier import FrozenClassifier, require_class
 from inr_xai.config import check
 from inr_xai.errors import UserError
-from inr_xai.fit import Fitted, device_of, fit_masks, stack_size
+from inr_xai.fit import Fitted, fit_masks, stack_size
 from inr_xai.method import Method
 from inr_xai.metrics.scores import score_masks
 from inr_xai.metrics.summary import format_table, summarise
@@ -55,7 +55,7 @@ def run(cfg: DictConfig) -> RunOutcome:
     count_done(state, plan)
     with reporting(parts, state, facts, config):
         # A batch no larger than a stack is committed as soon as it is fitted.
-        size = min(cfg.image_batch_size, stack_size(parts.method, device_of(parts.trainer), cfg.image_batch_size))
+        size = min(cfg.image_batch_size, stack_size(parts.method, parts.device, cfg.image_batch_size))
         for batch in batches(plan, size, folder.done()):
             explain_batch(batch, parts, state)
         summary, rows = conclude(parts, state, facts)
@@ -176,27 +176,25 @@ def load_samples(batch: Sequence[str], parts: Parts, state: RunState) -> list[Sa
 def choose_targets(parts: Parts, samples: Sequence[Sample], images: Tensor) -> Tensor:
     """The class to explain of each image: its label, the classifier's prediction, or one given number."""
     if parts.data.targets == "predicted":
-        device = device_of(parts.trainer)
-        with torch.no_grad(), parts.classifier.frozen(device, images.dtype):
-            return parts.classifier(images.to(device)).argmax(1).cpu()
+        with torch.no_grad(), parts.classifier.frozen(parts.device, images.dtype):
+            return parts.classifier(images.to(parts.device)).argmax(1).cpu()
     return torch.tensor([parts.data.targets if isinstance(parts.data.targets, int) else s.target for s in samples])
 
 
 def score_batch(parts: Parts, fitted: Fitted, images: Tensor, targets: Tensor, ids: list[str]) -> list[list[Row]]:
     """The metric rows of each image, explanation after explanation; adds to the failures what has no score."""
-    device = device_of(parts.trainer)
     photos = torch.stack([parts.scoring.following(sample_id) for sample_id in ids])
     rows: dict[str, list[Row]] = {sample_id: [] for sample_id in ids}
     for k, free in enumerate(fitted.free):
         scores = score_masks(
             parts.classifier,
-            images.to(device),
+            images.to(parts.device),
             targets,
             fitted.masks[:, k],
             areas=parts.method.areas,
             sample_ids=ids,
             seed=parts.method.seed,
-            photos=photos.to(device),
+            photos=photos.to(parts.device),
             free=free,
             masks_per_forward=parts.method.masks_per_forward,
         )

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,7 @@ from inr_xai.classifier.checkpoint import read_state
 from inr_xai.classifier.hub import require_reachable
 from inr_xai.errors import UserError
 from inr_xai.types import Preprocessing
-
-
-def network(classes: int = 5) -> nn.Sequential:
-    """A small network with everything that can be changed: batch norm, dropout, convolutions."""
-    torch.manual_seed(3)
-    return nn.Sequential(
-        OrderedDict(
-            conv=nn.Conv2d(3, 4, 3),
-            norm=nn.BatchNorm2d(4),
-            drop=nn.Dropout(0.5),
-            flat=nn.Flatten(),
-            fc=nn.Linear(4 * 36, classes),
-        )
-    )
+from tests.test_classifier import network
 
 
 def test_demo_is_the_trained_network_at_its_size() -> None:
