@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from inr_xai.attribution import INRAttribution
     from inr_xai.fit import fit_masks
-    from inr_xai.method import Exclusion, Method
+    from inr_xai.method import Exclusion, Method, Stop
     from inr_xai.render import load
 
-__all__ = ["Exclusion", "INRAttribution", "Method", "fit_masks", "load"]
+__all__ = ["Exclusion", "INRAttribution", "Method", "Stop", "fit_masks", "load"]
 
 _HOMES = {
     "Exclusion": "inr_xai.method",
     "INRAttribution": "inr_xai.attribution",
     "Method": "inr_xai.method",
+    "Stop": "inr_xai.method",
     "fit_masks": "inr_xai.fit",
     "load": "inr_xai.render",
 }

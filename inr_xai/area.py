@@ -40,7 +40,7 @@ class AreaProjection(AreaRule):
             and T are degenerate; dividing makes T mean the same for every image.
     """
 
-    def __init__(self, start: float = 1.0, *, end: float = 0.03, hold: float = 2.0, standardise: bool = True):
+    def __init__(self, start: float = 1.0, *, end: float = 0.03, hold: float = 1.0, standardise: bool = True):
         if not 0 < end <= start or hold <= 0:
             raise UserError(
                 "area_rule needs 0 < end <= start and hold > 0, the course of the temperature; "

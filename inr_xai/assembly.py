@@ -16,10 +16,10 @@ from inr_xai.callbacks import RunCallback, WandbSettings
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.data.pools import is_synthetic
 from inr_xai.errors import UserError
-from inr_xai.fit import device_of
-from inr_xai.method import Exclusion, Method
+from inr_xai.method import Exclusion, Method, Stop
 from inr_xai.photos import PhotoPool
 from inr_xai.results import RunFolder
+from inr_xai.trainers import device_of
 from inr_xai.types import ImageData
 
 PACKAGES = ("inr-xai", "torch", "torchvision", "lightning", "timm", "wandb", "hydra-core")
@@ -63,6 +63,7 @@ def build_method(cfg: DictConfig) -> Method:
         areas=tuple(cfg.areas),
         explanations=cfg.explanations,
         exclusion=Exclusion(**plain(cfg.exclusion)),
+        stop=Stop(**plain(cfg.stop)),
         steps=cfg.steps,
         seed=cfg.seed,
         stride=cfg.stride,
@@ -77,6 +78,7 @@ def build_method(cfg: DictConfig) -> Method:
         objective=build(cfg.objective),
         score=build(cfg.score),
         jitter=build(cfg.jitter),
+        reveal=build(cfg.reveal),
         optimizer=build(cfg.optimizer),
     )
 

@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from inr_xai.classifier import FrozenClassifier
@@ -31,7 +31,10 @@ class INRAttribution:
         input_mean, input_std: of the inputs, one number or one per channel: 0 and 1 for normalised tensors, the data
             set's for images in [0, 1]. They serve the constant and colour baselines alone.
         head: "softmax", or "sigmoid" for a multi-label model.
-        method: any argument of `inr_xai.Method` but areas and explanations, such as steps=200 or seed=1.
+        donors: other images, p x c x h x w in the units of the inputs, whose pixels the default perturbation also puts
+            in the place of what a mask leaves out; masks hold up better with them. None for none.
+        method: any argument of `inr_xai.Method` but areas and explanations, such as steps=200, seed=1 or
+            stop=Stop(share=0.2).
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 4))
@@ -46,11 +49,12 @@ class INRAttribution:
         input_mean: float | Sequence[float] = 0.0,
         input_std: float | Sequence[float] = 1.0,
         head: str = "softmax",
+        donors: Images | None = None,
         **method: Any,
     ):
         check_options(method)  # a misspelt or impossible option is refused here, before any input is at hand
         require_head(head)
-        self.model, self.head, self.method = model, head, method
+        self.model, self.head, self.donors, self.method = model, head, donors, method
         self.input_mean, self.input_std = input_mean, input_std
 
     def attribute(
@@ -58,7 +62,7 @@ class INRAttribution:
         inputs: Tensor | tuple[Tensor],
         target: int | Sequence[int] | Tensor,
         areas: Sequence[float] = (0.05, 0.1, 0.2, 0.3),
-        explanations: int = 1,
+        explanations: int | str = 1,
         image_ids: Sequence[str] | None = None,
     ) -> Float[Tensor, "b k a h w"]:
         """Masks in [0, 1], 1 keeps the pixel; dtype and device of the inputs.
@@ -67,7 +71,10 @@ class INRAttribution:
             inputs: b x c x h x w, given to the model as they are (a tuple of one such tensor is accepted too).
             target: a class index for all images, or one for each.
             areas: fractions of the image that the masks keep.
-            explanations: masks per image and area that do not overlap.
+            explanations: masks per image and area that do not overlap. "auto" goes on with each image until the next
+                would carry less than `Stop.share` of the class or no more than chance, under noise in place of the
+                rest; the result is as long as the largest number found, the masks that an image does not have are 0,
+                and `counts` tells how many each image has.
             image_ids: names from which the images' random draws derive; by default a hash of each image.
 
         Raises:
@@ -76,6 +83,17 @@ class INRAttribution:
         images = _tensor(inputs)
         method = Method(**{**self.method, "areas": tuple(areas), "explanations": explanations})
         return self._fit(images, target, method, image_ids).masks.to(images)
+
+    @staticmethod
+    def counts(masks: Float[Tensor, "b k a h w"]) -> Int[Tensor, " b"]:
+        """How many explanations each image has in a result of `attribute`.
+
+        >>> masks = torch.zeros(2, 3, 1, 4, 4)
+        >>> masks[0, 0], masks[1, :2] = 1, 1
+        >>> INRAttribution.counts(masks).tolist()
+        [1, 2]
+        """
+        return (masks != 0).flatten(2).any(2).sum(1)
 
     def importance(
         self,
@@ -117,7 +135,9 @@ class INRAttribution:
             input_mean=_per_channel("input_mean", self.input_mean, images),
             input_std=_per_channel("input_std", self.input_std, images),
         )
-        fitted = fit_masks(images, _targets(target, images), _ids(images, image_ids), classifier, method)
+        fitted = fit_masks(
+            images, _targets(target, images), _ids(images, image_ids), classifier, method, donors=self.donors
+        )
         if fitted.failures:
             place, reason = next(iter(fitted.failures.items()))
             raise UserError(f"image {place} of {len(images)}: {reason}")

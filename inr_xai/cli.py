@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,16 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from inr_xai.columns import less_is_better
 from inr_xai.config import check, register, sentence
 from inr_xai.errors import UserError
 
 log = logging.getLogger(__name__)
 
 REFUSED, IMAGES_FAILED, INTERRUPTED = 2, 3, 130
+
+# What a multirun leaves to be done after its last job. Hydra tells its callbacks nothing where a job failed.
+_afterwards = ExitStack()
 
 register()  # here, because a launcher's worker process knows the program by this module alone
 
@@ -35,7 +40,8 @@ def main() -> None:
     wanted = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets exceptions through; Hydra would print them and exit by itself
     try:
-        sys.exit(_status(program, full_error=wanted == "1"))
+        with _afterwards:
+            sys.exit(_status(program, full_error=wanted == "1"))
     finally:
         if wanted is None:
             del os.environ["HYDRA_FULL_ERROR"]
@@ -76,10 +82,13 @@ class Gate(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Fixes the sweep's folder for all its jobs, also in other processes, which would draw its name anew."""
+        _check_direction(config)
         folder = str(config.hydra.sweep.dir)
         if config.dry_run:
             folder = tempfile.mkdtemp(prefix="inr_xai_dry_run_")
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        else:
+            _afterwards.callback(_compare, Path(folder).absolute())
         config.hydra.sweep.dir = folder
         config.hydra.overrides.hydra.append("hydra.sweep.dir='" + folder.replace("'", r"\'") + "'")
 
@@ -94,26 +103,48 @@ class Gate(Callback):
 def job(cfg: DictConfig) -> float | None:
     """One run; returns `sweep_metric` for a sweeper."""
     hydra_cfg = HydraConfig.get()
-    many = hydra_cfg.mode is RunMode.MULTIRUN
+    if hydra_cfg.mode is RunMode.MULTIRUN:
+        return _job_of_many(cfg, hydra_cfg)
     try:
-        check(cfg)
-        if cfg.dry_run:
-            _show(cfg)
-            return None
-        cfg.out = hydra_cfg.runtime.output_dir
-        if many and cfg.logger and cfg.logger.get("wandb") is not None and cfg.logger.wandb.get("group") is None:
-            cfg.logger.wandb.group = Path(hydra_cfg.sweep.dir).resolve().name
-        return _run(cfg, many=many)
+        return _job(cfg, hydra_cfg)
     except Exception as error:
         refusal = sentence(error)
-        if many:
-            # Hydra itself reports the first job that failed, after the last one has ended.
-            overrides = " ".join(hydra_cfg.overrides.task)
-            log.error("job %s (%s): %s", hydra_cfg.job.num, overrides, refusal, exc_info=refusal is None)
-        elif refusal is not None:
+        if refusal is not None:
             _write_to_file(refusal)
             raise Stop(REFUSED, error) from error
         raise
+
+
+def _job_of_many(cfg: DictConfig, hydra_cfg: Any) -> float | None:
+    """A job of a multirun notes in its folder how it ends, for the table of all of them."""
+    number, overrides = hydra_cfg.job.num, list(hydra_cfg.overrides.task)
+    if cfg.get("dry_run"):
+        return _job(cfg, hydra_cfg)
+    from inr_xai.sweeps import DONE, FAILED, RUNNING, note_job  # late: it brings torch
+
+    note_job(hydra_cfg.runtime.output_dir, number, overrides, RUNNING)
+    try:
+        metric = _job(cfg, hydra_cfg)
+    except Exception as error:
+        refusal = sentence(error)
+        # Hydra itself reports the first job that failed, after the last one has ended.
+        log.error("job %s (%s): %s", number, " ".join(overrides), refusal, exc_info=refusal is None)
+        note_job(hydra_cfg.runtime.output_dir, number, overrides, FAILED, refusal or repr(error))
+        raise
+    note_job(hydra_cfg.runtime.output_dir, number, overrides, DONE)
+    return metric
+
+
+def _job(cfg: DictConfig, hydra_cfg: Any) -> float | None:
+    check(cfg)
+    if cfg.dry_run:
+        _show(cfg)
+        return None
+    cfg.out = hydra_cfg.runtime.output_dir
+    many = hydra_cfg.mode is RunMode.MULTIRUN
+    if many and cfg.logger and cfg.logger.get("wandb") is not None and cfg.logger.wandb.get("group") is None:
+        cfg.logger.wandb.group = Path(hydra_cfg.sweep.dir).resolve().name
+    return _run(cfg, many=many)
 
 
 def _run(cfg: DictConfig, *, many: bool) -> float | None:
@@ -126,6 +157,36 @@ def _run(cfg: DictConfig, *, many: bool) -> float | None:
     if outcome.failures and not many:
         raise Stop(IMAGES_FAILED)
     return outcome.metric
+
+
+def _check_direction(config: DictConfig) -> None:
+    """A search must not look for the worst value of `sweep_metric`."""
+    wanted, metric = config.hydra.sweeper.get("direction"), str(config.get("sweep_metric"))
+    if str(getattr(wanted, "name", wanted)) == "maximize" and less_is_better(metric):
+        error = UserError(
+            f"hydra.sweeper.direction=maximize looks for the worst sweep_metric={metric}, of which less is better; "
+            "give hydra.sweeper.direction=minimize"
+        )
+        raise Stop(REFUSED, error)
+
+
+def _compare(folder: Path) -> None:
+    """The table of a multirun's jobs: printed, written, and logged to W&B where the jobs' logger is on."""
+    from inr_xai.sweeps import compare, read_jobs, write_comparison
+
+    jobs = read_jobs(folder)
+    if not jobs:
+        return
+    comparison = compare(jobs)
+    write_comparison(folder, comparison)
+    sys.stdout.write(f"\n{comparison.markdown()}\nThe table is in {folder / 'sweep.md'} and sweep.csv.\n")
+    logged = [job.facts for job in jobs if (job.facts.get("config", {}).get("logger") or {}).get("wandb")]
+    if logged:
+        from inr_xai.assembly import build
+        from inr_xai.callbacks import log_sweep
+
+        settings = build(logged[0]["config"]["logger"]["wandb"])
+        log_sweep(comparison, settings, folder=folder, run_id=f"sweep-{logged[0]['wandb_id']}")
 
 
 def _show(cfg: DictConfig) -> None:

@@ -14,7 +14,7 @@ from inr_xai.area import AreaRule
 from inr_xai.errors import UserError
 from inr_xai.inr import INR, draw_logits
 from inr_xai.limits import check_exclusion
-from inr_xai.metrics.masks import hard_masks
+from inr_xai.metrics.masks import hard_masks, pixel_counts
 from inr_xai.seeding import generator
 from inr_xai.types import Free, Masks
 
@@ -58,6 +58,22 @@ class Drawing:
     def free(self) -> Free | None:
         """The pixels that the next explanation may use at each of the wanted areas; None where all are."""
         return None if self._blocked is None else ~self._blocked[:, self._rows]
+
+    @property
+    def room(self) -> list[bool]:
+        """Whether each image has free pixels enough for another explanation at each of the wanted areas."""
+        if self._blocked is None:
+            return [True] * len(self.sample_ids)
+        free = (~self._blocked[:, self._rows]).sum((-2, -1))
+        wanted = torch.tensor([self.areas[row] for row in self._rows], dtype=torch.float64)
+        needed = torch.tensor(pixel_counts(wanted, self.size[0] * self.size[1]), device=free.device)
+        return [bool(enough) for enough in (free >= needed).all(1)]
+
+    def only(self, positions: Sequence[int]) -> None:
+        """Leaves out all images but those at these positions; what is drawn of them stays the same."""
+        self.sample_ids = [self.sample_ids[position] for position in positions]
+        if self._blocked is not None:
+            self._blocked = self._blocked[list(positions)]
 
     def next(self, inr: INR) -> Masks:
         """The next explanation's masks, float16, with no tie at the threshold of their hard masks."""

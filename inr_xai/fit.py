@@ -1,52 +1,52 @@
 """`fit_masks`: from images and targets to masks; the command line and the Python API share it."""
 
 import contextlib
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import lightning
 import torch
-from jaxtyping import Bool, Float
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.utilities.exceptions import MisconfigurationException
+from jaxtyping import Float
 from torch import Tensor
 
-from inr_xai.drawing import Drawing
-from inr_xai.errors import UserError
-from inr_xai.maskfit import Classifier, MaskFit
+from inr_xai.maskfit import Classifier
 from inr_xai.method import Method
-from inr_xai.types import Free, Images, Masks, Targets
+from inr_xai.stack import Found, Stack
+from inr_xai.stopping import Attempt, Keep, OnNoise
+from inr_xai.trainers import device_of, light_trainer, quiet_lightning, trainer_of
+from inr_xai.types import Free, Images, Targets
 
-DIVERGED = (
-    "the loss of this image became NaN or infinite: the classifier gives no finite logits for masked copies of it, or "
-    "the fit diverged; try a smaller learning rate or another score"
-)
 HALF = (torch.float16, torch.bfloat16)  # too coarse for an area: such inputs are fitted in single precision
-NOT_FINITE = "the classifier returns NaN or infinite logits for this image; check its weights and the image's values"
 
 
 @dataclass
 class Fitted:
-    """The masks of a batch of images.
+    """The masks of a batch of images. Images may have different numbers of explanations.
 
     Args:
-        masks: float16, b x k x a x h x w.
-        free: per explanation, the pixels it could use (None: all).
-        networks: of each image and explanation, the INR's weights and buffers.
-        losses: b x k x steps.
+        masks: float16, b x k x a x h x w; zero where an image has fewer explanations than others.
+        free: per explanation, the pixels it could use (None: all); none where an image does not have it.
+        networks: of each image and each of its explanations, the INR's weights and buffers.
+        losses: b x f x steps, a row for each fit: one more than explanations where the last was not kept; NaN where
+            others have more.
+        fits: how many rows of `losses` are each image's own.
         failures: position in the batch -> why there is no mask for it.
-        stacks: which of the batch's stacks (fits in turn) each image was in, from 0.
+        spans: of each image, the batch's optimisation steps before its stack was fitted, and after.
     """
 
     masks: Float[Tensor, "b k a h w"]
     free: list[Free | None]
     networks: list[list[dict[str, Tensor]]]
-    losses: Float[Tensor, "b k s"]
+    losses: Float[Tensor, "b f s"]
+    fits: list[int]
     failures: dict[int, str]
-    stacks: list[int]
+    spans: list[tuple[int, int]]
+
+    @property
+    def counts(self) -> list[int]:
+        """The number of explanations of each image."""
+        return [len(networks) for networks in self.networks]
 
 
 def fit_masks(
@@ -56,45 +56,57 @@ def fit_masks(
     classifier: Classifier,
     method: Method,
     *,
-    donors: Images | None = None,
+    donors: Float[Tensor, "_d c h w"] | None = None,
     callbacks: Sequence[lightning.Callback] = (),
     trainer: Mapping[str, Any] | None = None,
+    keep: Keep | None = None,
 ) -> Fitted:
-    """Fits all explanations of a batch of images, in turn.
+    """Fits the explanations of a batch of images, in turn.
 
     Args:
         images: in the units of the classifier's input, on any device.
         targets: class index of each image.
         image_ids: name the images' random draws; repeated ids draw alike.
         trainer: accelerator, devices and precision for Lightning; by default the images' own device.
+        keep: asked after each explanation which images keep it and go on, up to `method.most`. By default all do, and
+            with explanations="auto" those that the rule of `stopping.OnNoise` keeps.
 
     Raises:
         UserError: a target outside the classifier's classes.
     """
-    settings = dict(trainer) if trainer is not None else _trainer_of(images.device)
+    settings = dict(trainer) if trainer is not None else trainer_of(images.device)
     with _gradients(), quiet_lightning():
         device = device_of(settings)
-        images = images.detach().clone().to(device)
-        if settings.get("precision") == "64-true":
-            images = images.double()
-        elif images.dtype in HALF:
-            images = images.float()
+        images = _as_fitted(images.detach().clone().to(device), settings.get("precision"))
         targets = targets.detach().clone().to(device)
+        if keep is None:
+            keep = OnNoise(classifier, images, targets, image_ids, method) if method.auto else _keep_all
         size = stack_size(method, device, len(images))
         with classifier.frozen(device, images.dtype):
             stacks = [
-                _fit_stack(
+                Stack(
                     images[start : start + size],
                     targets[start : start + size],
                     image_ids[start : start + size],
                     classifier,
                     method,
+                    first=start,
                     donors=donors,
-                    new_trainer=lambda: _light_trainer(settings, callbacks),
-                )
+                ).explain(lambda: light_trainer(settings, callbacks), keep)
                 for start in range(0, len(images), size)
             ]
-    return _join(stacks)
+    return _join(stacks, method, (images.shape[-2], images.shape[-1]))
+
+
+def _as_fitted(images: Images, precision: str | None) -> Images:
+    """The images in the precision in which they are fitted."""
+    if precision == "64-true":
+        return images.double()
+    return images.float() if images.dtype in HALF else images
+
+
+def _keep_all(attempt: Attempt) -> list[bool]:
+    return [True] * len(attempt.places)
 
 
 def stack_size(method: Method, device: torch.device, images: int) -> int:
@@ -106,111 +118,36 @@ def stack_size(method: Method, device: torch.device, images: int) -> int:
     return method.images_per_fit or (1 if device.type == "cpu" else images)
 
 
-def _fit_stack(
-    images: Images,
-    targets: Targets,
-    sample_ids: Sequence[str],
-    classifier: Classifier,
-    method: Method,
-    *,
-    donors: Images | None,
-    new_trainer: Callable[[], lightning.Trainer],
-) -> Fitted:
-    """The explanations, in turn, of images that are fitted as one stack."""
-    finite = finite_logits(classifier, images, targets)
-    drawing = Drawing(
-        method.areas,
-        (images.shape[-2], images.shape[-1]),
-        area_rule=method.area_rule,
-        exclusion_area=method.exclusion_area,
-        exclude=method.exclusion.mode == "exclude",
-        sample_ids=sample_ids,
-        seed=method.seed,
-    )
-    free: list[Free | None] = []
-    masks: list[Masks] = []
-    losses: list[Tensor] = []
-    networks: list[list[dict[str, Tensor]]] = [[] for _ in sample_ids]
-    for explanation in range(1, method.explanations + 1):
-        free.append(drawing.free)
-        fit = MaskFit(
-            images,
-            targets,
-            sample_ids=sample_ids,
-            explanation=explanation,
-            classifier=classifier,
-            method=method,
-            donors=donors,
-            free=free[-1],
-            earlier=None if drawing.exclude or not masks else torch.stack(masks).amax(0).to(images.dtype),
-        )
-        new_trainer().fit(fit, train_dataloaders=list(range(method.steps)))
-        masks.append(drawing.next(fit.inr.to(images.device)))
-        losses.append(torch.stack(fit.losses, dim=1))
-        for position, network in enumerate(networks):
-            network.append(fit.inr.export(position))
-    curves = torch.stack(losses, dim=1).float().cpu()
-    diverged = ~curves.isfinite().flatten(1).all(1)
-    failures = dict.fromkeys(diverged.nonzero().flatten().tolist(), DIVERGED)
-    failures |= dict.fromkeys((~finite).nonzero().flatten().tolist(), NOT_FINITE)
+def _join(stacks: Sequence[list[Found]], method: Method, size: tuple[int, int]) -> Fitted:
+    """The images of all stacks as one batch, filled up to the most explanations and fits of any."""
+    found = [image for stack in stacks for image in stack]
+    explanations = max(1, *(len(image.masks) for image in found))
+    fits = max(1, *(len(image.losses) for image in found))
+    masks = torch.zeros(len(found), explanations, len(method.areas), *size, dtype=torch.float16)
+    free = torch.zeros(masks.shape, dtype=torch.bool)
+    limited = [False] * explanations
+    losses = torch.full((len(found), fits, method.steps), torch.nan)
+    for place, image in enumerate(found):
+        for k, (mask, pixels) in enumerate(zip(image.masks, image.free, strict=True)):
+            masks[place, k] = mask
+            if pixels is not None:
+                free[place, k], limited[k] = pixels, True
+        if image.losses:
+            losses[place, : len(image.losses)] = torch.stack(image.losses)
+    spans, steps = [], 0
+    for stack in stacks:
+        after = steps + method.steps * max(len(image.losses) for image in stack)
+        spans += [(steps, after)] * len(stack)
+        steps = after
     return Fitted(
-        masks=torch.stack(masks, dim=1).cpu(),
-        free=[None if pixels is None else pixels.cpu() for pixels in free],
-        networks=networks,
-        losses=curves,
-        failures=failures,
-        stacks=[0] * len(images),
+        masks=masks,
+        free=[free[:, k] if limited[k] else None for k in range(explanations)],
+        networks=[image.networks for image in found],
+        losses=losses,
+        fits=[len(image.losses) for image in found],
+        failures={place: image.failure for place, image in enumerate(found) if image.failure is not None},
+        spans=spans,
     )
-
-
-def _join(parts: Sequence[Fitted]) -> Fitted:
-    """Stacks of images as one batch again."""
-    starts = [sum(len(part.masks) for part in parts[:index]) for index in range(len(parts))]
-    free = [
-        [pixels for pixels in each if pixels is not None] for each in zip(*(part.free for part in parts), strict=True)
-    ]
-    return Fitted(
-        masks=torch.cat([part.masks for part in parts]),
-        free=[torch.cat(pixels) if pixels else None for pixels in free],
-        networks=[network for part in parts for network in part.networks],
-        losses=torch.cat([part.losses for part in parts]),
-        failures={
-            start + place: why
-            for start, part in zip(starts, parts, strict=True)
-            for place, why in part.failures.items()
-        },
-        stacks=[index for index, part in enumerate(parts) for _ in part.stacks],
-    )
-
-
-@torch.no_grad()
-def finite_logits(classifier: Classifier, images: Images, targets: Targets) -> Bool[Tensor, " b"]:
-    """Which images the classifier can score at all. Raises UserError where a target is outside its classes."""
-    logits = classifier(images)
-    wrong = (targets < 0) | (targets >= logits.shape[1])
-    if wrong.any():
-        raise UserError(
-            f"target {int(targets[wrong][0])} is outside the classifier's {logits.shape[1]} classes "
-            f"(0 to {logits.shape[1] - 1}); check data.targets and the classifier"
-        )
-    return logits.isfinite().all(1)
-
-
-@contextlib.contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """A Trainer per fit must not announce its hardware each time."""
-    names = ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.pytorch")
-    loggers = [logging.getLogger(name) for name in names]
-    before = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, before, strict=True):
-                logger.setLevel(level)
 
 
 @contextlib.contextmanager
@@ -218,34 +155,3 @@ def _gradients() -> Iterator[None]:
     """Gradients even where the caller switched them off (captum's metrics, Lightning's test loops do)."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
-
-
-def _trainer_of(device: torch.device) -> dict[str, Any]:
-    accelerator = {"cuda": "gpu"}.get(device.type, device.type)
-    return {"accelerator": accelerator, "devices": [device.index or 0] if device.type == "cuda" else 1}
-
-
-def device_of(settings: Mapping[str, Any]) -> torch.device:
-    """The device that a trainer of these settings fits on."""
-    try:
-        with quiet_lightning():
-            return _light_trainer(settings, ()).strategy.root_device
-    except MisconfigurationException as error:
-        raise UserError(
-            f"trainer.accelerator={settings.get('accelerator')} is not to be had on this machine ({error}); "
-            "use trainer.accelerator=auto or cpu"
-        ) from error
-
-
-def _light_trainer(settings: Mapping[str, Any], callbacks: Sequence[lightning.Callback]) -> lightning.Trainer:
-    # LightningEnvironment: a cluster's launcher owns requeueing, not each of the many small fits.
-    return lightning.Trainer(
-        **settings,
-        max_epochs=1,
-        logger=False,
-        callbacks=list(callbacks),
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        plugins=[LightningEnvironment()],
-    )

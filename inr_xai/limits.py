@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from inr_xai.errors import UserError
 
+AUTO = "auto"
+"""As many explanations of each image as carry enough of its class (`inr_xai.stopping`)."""
 ROOM = 1e-9  # tolerance of K * a <= 1, for areas such as 1/3
 
 
@@ -37,3 +39,23 @@ def check_exclusion(mode: str, area: float | None, *, areas: Sequence[float], ex
             f"max(areas, exclusion.area) must be at most 1; use explanations={int(1 / largest + ROOM)} or areas up to "
             f"{math.floor(1000 / explanations) / 1000:g}"
         )
+
+
+def check_stop(share: float, most: int) -> None:
+    """Raises UserError where the rule that ends `explanations=auto` asks for what cannot be."""
+    if not 0 <= share <= 1:
+        raise UserError(
+            f"stop.share={share} is out of range; it must lie in [0, 1], the part of the class's probability that "
+            "each further explanation must carry by itself"
+        )
+    if type(most) is not int or most < 1:
+        raise UserError(f"stop.most={most} is out of range; it must be a whole number of explanations, at least 1")
+
+
+def most_explanations(mode: str, area: float | None, *, areas: Sequence[float], most: int) -> int:
+    """How many explanations `auto` may find: `most`, or as many as fit beside each other, K * max(a, a_x) <= 1.
+
+    >>> most_explanations("exclude", None, areas=[0.1, 0.3], most=5)
+    3
+    """
+    return most if mode == "penalty" else min(most, int(1 / max(*areas, area or 0.0) + ROOM))

@@ -6,6 +6,7 @@ clipped global gradient would couple them), so that a mask does not depend on th
 
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import lightning
@@ -29,6 +30,8 @@ class Classifier(Protocol):
     colour_std: tuple[float, ...]
 
     def __call__(self, images: Images) -> Logits: ...
+
+    def probability(self, logits: Logits, targets: Targets) -> Float[Tensor, " b"]: ...
 
     def frozen(self, device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]: ...
 
@@ -55,7 +58,7 @@ class MaskFit(lightning.LightningModule):
         explanation: int,
         classifier: Classifier,
         method: Method,
-        donors: Images | None = None,
+        donors: Float[Tensor, "_d c h w"] | None = None,
         free: Free | None = None,
         earlier: Masks | None = None,
     ):
@@ -99,9 +102,10 @@ class MaskFit(lightning.LightningModule):
         masks = self.current_masks(progress)
         assert self._bound is not None
         kept = self._bound.draw(range(len(masks)), self._draws)
+        reveal = partial(self.method.reveal, progress=progress)
 
         def scorer(score: Callable[..., Tensor]) -> Callable[[Masks], Float[Tensor, "b a"]]:
-            return lambda m: self._score(self.method.jitter(kept(m), self._draws), score)
+            return lambda m: self._score(self.method.jitter(kept(reveal(m)), self._draws), score)
 
         game = self.method.objective(masks, scorer(self.method.score.evidence), scorer(self.method.score.absence))
         loss = game.sum(1) + self._regularisers(masks, progress)

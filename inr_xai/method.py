@@ -8,11 +8,12 @@ import torch
 
 from inr_xai.area import AreaProjection, AreaRule
 from inr_xai.errors import UserError
-from inr_xai.inr import INR, FourierINR
+from inr_xai.inr import INR, PyramidINR
 from inr_xai.jitter import Jitter
-from inr_xai.limits import check_areas, check_exclusion
+from inr_xai.limits import AUTO, check_areas, check_exclusion, check_stop, most_explanations
 from inr_xai.objective import LogProbability, Objective, Preservation, ScoreFunction
 from inr_xai.perturbation import Mixture, Perturbation
+from inr_xai.reveal import Reveal
 
 OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
 
@@ -34,6 +35,19 @@ class Exclusion:
     weight: float = 10.0
 
 
+@dataclass(frozen=True)
+class Stop:
+    """When `explanations="auto"` ends; the rule is `inr_xai.stopping.worth_keeping`.
+
+    Args:
+        share: the part of p_t(x), in [0, 1], that each explanation after the first must carry by itself.
+        most: the largest number of explanations; lowered to as many as fit beside each other.
+    """
+
+    share: float = 0.1
+    most: int = 5
+
+
 def adam(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
     """The default optimiser.
 
@@ -49,8 +63,9 @@ class Method:
 
     Args:
         areas: fractions of the image that the masks keep [a], each in (0, 1), none repeated.
-        explanations: masks per image and area that do not overlap [K].
+        explanations: masks per image and area that do not overlap [K]; "auto" for as many as carry enough.
         exclusion: how they are kept apart.
+        stop: when "auto" ends.
         steps: optimisation steps per explanation.
         seed: of every random draw; an image's draws derive from (seed, its id, the explanation).
         total_variation: weight of the mask's total variation: its contour's length in image sides.
@@ -61,13 +76,14 @@ class Method:
         images_per_fit: images whose networks are fitted as one stack. None: the whole batch on an accelerator, one
             on a CPU, where a stack gains nothing and one image at a time gives the same bits in every batch.
         inr: a family's constructor, waiting for its generators.
-        area_rule, perturbation, objective, score, jitter, optimizer: see their modules.
+        area_rule, perturbation, objective, score, jitter, reveal, optimizer: see their modules.
         nested: promise that a larger area contains the smaller; needs an INR of conditioning="none".
     """
 
     areas: Sequence[float] = (0.05, 0.1, 0.2, 0.3)
-    explanations: int = 1
+    explanations: int | str = 1
     exclusion: Exclusion = field(default_factory=Exclusion)
+    stop: Stop = field(default_factory=Stop)
     steps: int = 100
     seed: int = 0
     total_variation: float = 0.1
@@ -75,19 +91,22 @@ class Method:
     stride: int = 4
     masks_per_forward: int = 32
     images_per_fit: int | None = None
-    inr: Callable[..., INR] = FourierINR
+    inr: Callable[..., INR] = PyramidINR
     area_rule: AreaRule = field(default_factory=AreaProjection)
     perturbation: Perturbation = field(default_factory=Mixture)
     objective: Objective = field(default_factory=Preservation)
     score: ScoreFunction = field(default_factory=LogProbability)
     jitter: Jitter = field(default_factory=Jitter)
+    reveal: Reveal = field(default_factory=Reveal)
     optimizer: OptimizerFactory = adam
     nested: bool = False
 
     def __post_init__(self) -> None:
         self._check_types()
         check_areas(self.areas)
-        check_exclusion(self.exclusion.mode, self.exclusion.area, areas=self.areas, explanations=self.explanations)
+        check_stop(self.stop.share, self.stop.most)
+        least = 1 if self.auto else int(self.explanations)
+        check_exclusion(self.exclusion.mode, self.exclusion.area, areas=self.areas, explanations=least)
         for name in ("steps", "stride", "masks_per_forward", "images_per_fit"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
@@ -99,8 +118,8 @@ class Method:
         """Refuses what a configuration file cannot hold but a caller can."""
         if not isinstance(self.areas, Sequence) or isinstance(self.areas, str):
             raise UserError(f"areas must be a sequence of fractions such as (0.1, 0.2); got {self.areas!r}")
-        if not isinstance(self.explanations, int):
-            raise UserError(f"explanations must be a whole number; got {self.explanations!r}")
+        if type(self.explanations) is not int and self.explanations != AUTO:
+            raise UserError(f"explanations must be a whole number or 'auto'; got {self.explanations!r}")
         parts = {"area_rule": AreaRule, "perturbation": Perturbation, "objective": Objective, "score": ScoreFunction}
         for name, kind in parts.items():
             if not isinstance(getattr(self, name), kind):
@@ -114,11 +133,23 @@ class Method:
             raise UserError(f"nested=true needs one field for all areas, got an INR {found}; use conditioning='none'")
         if not isinstance(self.area_rule, AreaProjection):
             raise UserError("nested=true needs one threshold per area on one field; use area_rule=projection")
-        if self.explanations > 1 and self.exclusion.mode == "exclude" and self.exclusion_area < max(self.areas):
+        if self.most > 1 and self.exclusion.mode == "exclude" and self.exclusion_area < max(self.areas):
             raise UserError(
                 f"nested=true needs the same free pixels at every area, got exclusion.area={self.exclusion_area:g}; "
                 f"use exclusion.area=null or at least {max(self.areas):g}"
             )
+
+    @property
+    def auto(self) -> bool:
+        """Whether each image has its own number of explanations."""
+        return self.explanations == AUTO
+
+    @property
+    def most(self) -> int:
+        """The number of explanations; of "auto", the largest."""
+        if not self.auto:
+            return int(self.explanations)
+        return most_explanations(self.exclusion.mode, self.exclusion.area, areas=self.areas, most=self.stop.most)
 
     @property
     def exclusion_area(self) -> float:
@@ -128,4 +159,4 @@ class Method:
     @property
     def passes(self) -> int:
         """Classifier passes (forward and backward) of one explanation of one image."""
-        return self.steps * len(self.areas) * self.objective.passes
+        return self.steps * self.objective.passes(len(self.areas))

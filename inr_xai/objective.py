@@ -76,8 +76,9 @@ def _others(logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"]) -> Float[T
 class Objective(ABC):
     """A game: which perturbed images are scored, and how. `kept` and `removed` score masks, b x a."""
 
-    passes: int
-    """Classifier passes that one mask costs."""
+    def passes(self, areas: int) -> int:
+        """Classifier passes that one step costs an image of so many masks; one each, unless a game says otherwise."""
+        return areas
 
     @abstractmethod
     def __call__(self, masks: Masks, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
@@ -87,16 +88,12 @@ class Objective(ABC):
 class Preservation(Objective):
     """The part that is kept must show the class."""
 
-    passes = 1
-
     def __call__(self, masks: Masks, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
         return -evidence(masks)
 
 
 class Deletion(Objective):
     """What is left when the part is removed must not show the class."""
-
-    passes = 1
 
     def __call__(self, masks: Masks, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
         return -absence(1 - masks)
@@ -107,16 +104,24 @@ class Hybrid(Objective):
 
     Args:
         deletion: weight of the deletion game beside the preservation game's 1.
+        deleted: number of masks, from the smallest, at which deletion is played too; None for all. Where larger masks
+            contain the smaller, what the smallest deletes is deleted by all, for one pass a step.
     """
 
-    passes = 2
-
-    def __init__(self, deletion: float = 1.0):
+    def __init__(self, deletion: float = 2.0, *, deleted: int | None = 1):
         if deletion <= 0:
             raise UserError(
                 f"objective.deletion must be positive, got {deletion}; objective=preservation has no deletion"
             )
-        self.deletion = deletion
+        if deleted is not None and deleted < 1:
+            raise UserError(f"objective.deleted must be at least 1, or null for all masks; got {deleted}")
+        self.deletion, self.deleted = deletion, deleted
+
+    def passes(self, areas: int) -> int:
+        return areas + min(self.deleted or areas, areas)
 
     def __call__(self, masks: Masks, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
-        return -evidence(masks) - self.deletion * absence(1 - masks)
+        value = -evidence(masks)
+        # The same masks for all images, or their sizes would couple them: those that are smallest on the first.
+        chosen = masks[0].detach().mean((-2, -1)).argsort()[: self.deleted]
+        return value.index_add(1, chosen, absence(1 - masks[:, chosen]).to(value), alpha=-self.deletion)

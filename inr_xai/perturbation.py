@@ -160,6 +160,33 @@ class RandomColour(Perturbation):
         return DrawnBaseline(images, sample)
 
 
+class PinkNoise(Perturbation):
+    """One image of coloured noise per image and step: structure at every scale, as in photos, and no photo.
+
+    The amplitude of a wave of k periods a side is k^-e; e is drawn from [1, 2] each time, and so are the contrast, how
+    alike the channels are, and a colour. Mean and spread are those of the data.
+    """
+
+    def bind(self, images: Images, around: Surroundings) -> Bound:
+        mean, std = (values.to(images).reshape(-1, 1, 1) for values in (around.colour_mean, around.colour_std))
+        height, width = images.shape[-2:]
+        periods = torch.hypot(
+            torch.fft.fftfreq(height, 1 / height)[:, None], torch.fft.rfftfreq(width, 1 / width)[None]
+        ).clamp(min=1)
+
+        def sample(_: int, generator: torch.Generator) -> Float[Tensor, "c h w"]:
+            steepness, own, contrast = torch.rand(3, generator=generator).tolist()
+            colour = (torch.rand(len(mean), 1, 1, generator=generator) * 2 - 1) * 3**0.5 / 2
+            waves = torch.fft.rfft2(torch.randn(len(mean), height, width, generator=generator))
+            field = torch.fft.irfft2(waves * periods ** -(1 + steepness), s=(height, width))
+            field = (field - field.mean((-2, -1), keepdim=True)) / field.std((-2, -1), keepdim=True)
+            grey = field.mean(0, keepdim=True) * len(mean) ** 0.5
+            mixed = own * field + (1 - own) * grey
+            return mean + std * ((0.5 + contrast) * mixed + colour).to(images)
+
+        return DrawnBaseline(images, sample)
+
+
 class Donor(Perturbation):
     """Another photo per image and step, mirrored half of the time and cut at a random place (the rest wraps around)."""
 
@@ -189,17 +216,20 @@ class Mixture(Perturbation):
     """One of several perturbations, drawn anew for each image at each step: masks cannot exploit a single one.
 
     Args:
-        parts: the perturbations, each as likely as the others.
+        parts: the perturbations, each as likely as the others; by default blur, mean colour, random colour, coloured
+            noise, and other photos. Those that take other photos are left out where there are none.
     """
 
     def __init__(self, parts: Sequence[Perturbation] | None = None):
-        self.parts = [Blur(), Constant(), RandomColour()] if parts is None else list(parts)
+        self.parts = [Blur(), Constant(), RandomColour(), PinkNoise(), Donor()] if parts is None else list(parts)
         if not self.parts:
             raise UserError("perturbation.parts must name at least one perturbation, got none")
         self.needs_donors = any(part.needs_donors for part in self.parts)
 
     def bind(self, images: Images, around: Surroundings) -> Bound:
-        return BoundMixture([part.bind(images, around) for part in self.parts])
+        without = [part for part in self.parts if not part.needs_donors]
+        parts = without if without and around.donors is None else self.parts
+        return BoundMixture([part.bind(images, around) for part in parts])
 
 
 class BoundMixture(Bound):

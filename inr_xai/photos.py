@@ -54,6 +54,10 @@ class PhotoPool:
 
     def all(self) -> Images:
         """Every photo that can be read, with the reserve where they are few."""
+        return self._all
+
+    @functools.cached_property
+    def _all(self) -> Images:
         photos = [photo for photo in map(self._read, self.ids) if photo is not None]
         if len(photos) <= DRAWS:
             photos += [photo for photo in map(self._read, self.reserve) if photo is not None]

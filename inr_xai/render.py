@@ -14,9 +14,10 @@ from inr_xai.area import AreaRule
 from inr_xai.data.transform import mask_to_image
 from inr_xai.drawing import Drawing, check_rendering
 from inr_xai.errors import UserError
+from inr_xai.files import Row
 from inr_xai.inr import INR
 from inr_xai.method import Method
-from inr_xai.results import Row, RunFolder, SampleRecord
+from inr_xai.results import RunFolder, SampleRecord
 
 FRAMES = ("input", "image")
 IMPORTANCE_AREAS = tuple(i / 33 for i in range(1, 33))

@@ -5,10 +5,7 @@ files hold and can be rebuilt from them.
 """
 
 import csv
-import io
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inr_xai.errors import UserError
+from inr_xai.files import ASIDE, Row, format_csv, read_json, write_bytes, write_json
 from inr_xai.types import Frame
 
 # A continued run may change these: where and how it is computed, not what.
@@ -37,8 +35,6 @@ FREE_KEYS = (
     "dry_run",
 )
 FORMAT = "1"
-ASIDE = ".writing-"  # prefix of a file that is not whole yet
-Row = dict[str, Any]
 
 
 @dataclass
@@ -46,12 +42,14 @@ class SampleRecord:
     """All that is stored of one sample.
 
     Args:
-        masks: float16, k x a x h x w.
+        masks: float16, k x a x h x w; samples may have different numbers of explanations.
         inrs: per explanation, weights and buffers by name.
-        losses: k x steps.
+        losses: of each fit, f x steps; f is k, or one more where a last explanation was fitted and not kept.
         rows: a dict of metrics per explanation and area.
         drawing: what rendering needs beside the weights: family, area rule, exclusion, seed, stride.
-        steps_before: steps of the whole run before this sample's batch, so that curves can be rebuilt.
+        steps_before, steps_after: of the whole run, before this sample's stack and after it, so that curves can be
+            rebuilt.
+        extra: `dropped`, what the explanation that was not kept carried.
     """
 
     sample_id: str
@@ -60,12 +58,23 @@ class SampleRecord:
     areas: list[float]
     masks: Float[Tensor, "k a h w"]
     inrs: list[dict[str, Tensor]]
-    losses: Float[Tensor, "k s"]
+    losses: Float[Tensor, "f s"]
     rows: list[Row]
     drawing: dict[str, Any]
     steps_before: int = 0
+    steps_after: int = 0
     seconds: float = 0.0
     extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a masks file tells without its masks: the sample's rows, its time, its last step, and its fits."""
+
+    rows: list[Row]
+    seconds: float
+    steps_after: int
+    fits: int
 
 
 class RunFolder:
@@ -146,6 +155,7 @@ class RunFolder:
             "rows": record.rows,
             "drawing": record.drawing,
             "steps_before": record.steps_before,
+            "steps_after": record.steps_after,
             "seconds": record.seconds,
             "extra": record.extra,
         }
@@ -173,6 +183,7 @@ class RunFolder:
             rows=meta["rows"],
             drawing=meta["drawing"],
             steps_before=meta["steps_before"],
+            steps_after=meta.get("steps_after", 0),  # older files have none
             seconds=meta["seconds"],
             extra=meta["extra"],
         )
@@ -203,14 +214,14 @@ class RunFolder:
         with file.open("a", newline="") as stream:
             stream.write(text)
 
-    def rebuild(self, sample_ids: Iterable[str]) -> list[Row]:
-        """Writes per_image.csv and curves.csv anew from the masks files of these samples, and returns the rows."""
-        rows: list[Row] = []
+    def rebuild(self, sample_ids: Iterable[str]) -> list[Told]:
+        """Writes per_image.csv and curves.csv anew from the masks files of these samples; what the files tell."""
+        told: list[Told] = []
         curves: dict[tuple[int, int, int], list[float]] = {}
         for sample_id in sample_ids:
             tensors, meta = self._open(sample_id, only=("losses",))
-            rows += meta["rows"]
-            steps = tensors["losses"].shape[1]
+            fits, steps = tensors["losses"].shape
+            told.append(Told(meta["rows"], meta["seconds"], meta.get("steps_after", 0), fits))
             for k, losses in enumerate(tensors["losses"].tolist(), start=1):
                 for step, loss in enumerate(losses):
                     at = meta["steps_before"] + (k - 1) * steps + step
@@ -219,9 +230,9 @@ class RunFolder:
             {"steps_done": at, "explanation": k, "step": step, "loss": sum(values) / len(values), "images": len(values)}
             for (at, k, step), values in sorted(curves.items())
         ]
-        write_bytes(self.path / "per_image.csv", format_csv(rows).encode())
+        write_bytes(self.path / "per_image.csv", format_csv([row for sample in told for row in sample.rows]).encode())
         write_bytes(self.path / "curves.csv", format_csv(lines).encode())
-        return rows
+        return told
 
     def write_failures(self, failures: Mapping[str, str]) -> None:
         rows = [{"image_id": sample_id, "reason": reason} for sample_id, reason in sorted(failures.items())]
@@ -259,45 +270,3 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-def format_csv(rows: Sequence[Row], columns: Sequence[str] | None = None, *, header: bool = True) -> str:
-    """Rows as CSV; the columns are those of the first row unless given."""
-    names = list(columns) if columns is not None else list(rows[0]) if rows else []
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, names, lineterminator="\n")
-    if header and names:
-        writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file. Raises UserError where it is missing or damaged."""
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"{path} does not exist; is {path.parent} the folder of a run?") from error
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); give another out=PATH") from error
-    return content
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=ASIDE)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise

@@ -17,12 +17,13 @@ from inr_xai.callbacks import RunState, WandbRun, open_wandb
 from inr_xai.classifier import FrozenClassifier, require_class
 from inr_xai.config import check
 from inr_xai.errors import UserError
+from inr_xai.files import Row
 from inr_xai.fit import Fitted, fit_masks, stack_size
 from inr_xai.method import Method
-from inr_xai.metrics.scores import score_masks
 from inr_xai.metrics.summary import format_table, summarise
 from inr_xai.render import describe_drawing
-from inr_xai.results import Row, RunFolder, SampleRecord
+from inr_xai.results import RunFolder, SampleRecord
+from inr_xai.stopping import ScoreKeeper
 from inr_xai.types import Image, ImageData, Sample
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def run(cfg: DictConfig) -> RunOutcome:
         summary, rows = conclude(parts, state, facts)
         for callback in parts.callbacks:
             callback.on_run_end(summary, rows)
-    log.info("\n%s", format_table(summary, list(parts.method.areas), parts.method.explanations))
+    log.info("\n%s", format_table(summary, list(parts.method.areas), explanations_found(parts.method, rows)))
     log.info("%d images explained, %d failed; everything is in %s", state.images_done, len(state.failures), folder.path)
     return RunOutcome(summary.get(cfg.sweep_metric), len(state.failures), folder.path)
 
@@ -94,13 +95,11 @@ def count_done(state: RunState, plan: Sequence[str]) -> None:
     done = state.folder.done()
     skipped = [sample_id for sample_id in plan if sample_id in done]
     state.images_done = len(skipped)
-    per_stack = state.method.steps * state.method.explanations
-    state.steps_done = max((state.folder.read_meta(name)["steps_before"] + per_stack for name in done), default=0)
     state.others_failures = {name: why for name, why in state.folder.read_failures().items() if name not in plan}
     if skipped:
         log.info("continuing in %s: %d of %d images are done and skipped", state.folder.path, len(skipped), len(plan))
     if done:
-        state.folder.rebuild(sorted(done))
+        state.steps_done = max(sample.steps_after for sample in state.folder.rebuild(sorted(done)))
 
 
 @contextmanager
@@ -135,6 +134,7 @@ def explain_batch(batch: Sequence[str], parts: Parts, state: RunState) -> None:
     images = torch.stack([sample.image for sample in samples])
     targets = choose_targets(parts, samples, images)
     ids = [sample.sample_id for sample in samples]
+    scores = keep_scores(parts, images, targets, ids)
     fitted = fit_masks(
         images,
         targets,
@@ -144,18 +144,20 @@ def explain_batch(batch: Sequence[str], parts: Parts, state: RunState) -> None:
         donors=None if parts.donors is None else parts.donors.all(),
         callbacks=parts.callbacks,
         trainer=parts.trainer,
+        keep=scores,
     )
-    rows = score_batch(parts, fitted, images, targets, ids)
-    seconds, steps = (time.monotonic() - began) / len(samples), parts.method.steps * parts.method.explanations
+    failures = scores.failures | fitted.failures
+    seconds = (time.monotonic() - began) / len(samples)
     for position, sample in enumerate(samples):
-        if position in fitted.failures:
-            fail(state, parts, sample.sample_id, fitted.failures[position])
+        if position in failures:
+            fail(state, parts, sample.sample_id, failures[position])
             continue
-        record = make_record(sample, int(targets[position]), position, fitted, rows[position], parts.method)
-        record.steps_before = state.steps_done + fitted.stacks[position] * steps
+        record = make_record(sample, int(targets[position]), position, fitted, scores, parts.method)
+        before, after = fitted.spans[position]
+        record.steps_before, record.steps_after = state.steps_done + before, state.steps_done + after
         record.seconds = seconds
         commit(record, images[position], parts, state)
-    state.steps_done += (fitted.stacks[-1] + 1) * steps
+    state.steps_done += fitted.spans[-1][1]
 
 
 def load_samples(batch: Sequence[str], parts: Parts, state: RunState) -> list[Sample]:
@@ -181,44 +183,31 @@ def choose_targets(parts: Parts, samples: Sequence[Sample], images: Tensor) -> T
     return torch.tensor([parts.data.targets if isinstance(parts.data.targets, int) else s.target for s in samples])
 
 
-def score_batch(parts: Parts, fitted: Fitted, images: Tensor, targets: Tensor, ids: list[str]) -> list[list[Row]]:
-    """The metric rows of each image, explanation after explanation; adds to the failures what has no score."""
+def keep_scores(parts: Parts, images: Tensor, targets: Tensor, ids: list[str]) -> ScoreKeeper:
+    """What scores each explanation of a batch as soon as it is fitted."""
     photos = torch.stack([parts.scoring.following(sample_id) for sample_id in ids])
-    rows: dict[str, list[Row]] = {sample_id: [] for sample_id in ids}
-    for k, free in enumerate(fitted.free):
-        scores = score_masks(
-            parts.classifier,
-            images.to(parts.device),
-            targets,
-            fitted.masks[:, k],
-            areas=parts.method.areas,
-            sample_ids=ids,
-            seed=parts.method.seed,
-            photos=photos.to(parts.device),
-            free=free,
-            masks_per_forward=parts.method.masks_per_forward,
-        )
-        fitted.failures = scores.failures | fitted.failures
-        for position, row in enumerate(scores.rows(k + 1)):
-            target = int(targets[position // len(parts.method.areas)])
-            rows[str(row["sample_id"])].append({"sample_id": row["sample_id"], "target": target} | row)
-    return list(rows.values())
+    device = parts.device
+    return ScoreKeeper(
+        parts.classifier, images.to(device), targets.to(device), ids, parts.method, photos=photos.to(device)
+    )
 
 
 def make_record(
-    sample: Sample, target: int, position: int, fitted: Fitted, rows: list[Row], method: Method
+    sample: Sample, target: int, position: int, fitted: Fitted, scores: ScoreKeeper, method: Method
 ) -> SampleRecord:
     """What is stored of a sample."""
+    dropped = scores.dropped.get(position)
     return SampleRecord(
         sample_id=sample.sample_id,
         target=target,
         frame=sample.frame,
         areas=list(method.areas),
-        masks=fitted.masks[position],
+        masks=fitted.masks[position, : fitted.counts[position]],
         inrs=fitted.networks[position],
-        losses=fitted.losses[position],
-        rows=rows,
+        losses=fitted.losses[position, : fitted.fits[position]],
+        rows=scores.rows[position],
         drawing=describe_drawing(method),
+        extra={} if dropped is None else {"dropped": dropped},
     )
 
 
@@ -240,18 +229,25 @@ def fail(state: RunState, parts: Parts, sample_id: str, reason: str) -> None:
         callback.on_sample_failed(sample_id, reason)
 
 
+def explanations_found(method: Method, rows: list[Row]) -> int:
+    """How many explanations the printed table has: those asked for, or as many as any image has."""
+    return max((int(row["explanation"]) for row in rows), default=1) if method.auto else method.most
+
+
 def conclude(parts: Parts, state: RunState, facts: dict[str, Any]) -> tuple[dict[str, Any], list[Row]]:
     """Writes the files that speak of the whole folder, other shards' samples included."""
     folder = state.folder
     finished = sorted(folder.done())
-    rows = folder.rebuild(finished)
+    told = folder.rebuild(finished)
+    rows = [row for sample in told for row in sample.rows]
     failures = {name: why for name, why in state.others_failures.items() if name not in finished} | state.failures
     folder.write_failures(failures)
     summary = summarise(rows)
-    seconds = sum(folder.read_meta(sample_id)["seconds"] for sample_id in finished)
-    passes = {"per_explanation": parts.method.passes, "per_image": parts.method.passes * parts.method.explanations}
+    seconds = sum(sample.seconds for sample in told)
+    passes: dict[str, float] = {"per_explanation": parts.method.passes}
     summary |= {"images": len(finished), "failures": len(failures)}
     if finished:
+        passes["per_image"] = parts.method.passes * sum(sample.fits for sample in told) / len(told)
         summary |= {"seconds_per_image": seconds / len(finished), "passes_per_image": passes["per_image"]}
     folder.write_summary(summary)
     folder.write_run(facts | {"seconds": seconds, "classifier_passes": passes})

@@ -9,6 +9,7 @@ from torch import nn
 
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.types import Preprocessing
+from tests.program import program  # noqa: F401
 
 SIDE = 24
 

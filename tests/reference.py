@@ -43,6 +43,34 @@ def intersection_over_union(first: Array, second: Array) -> float:
     return len(one & other) / len(one | other) if one | other else 0.0
 
 
+def components(hard: Array) -> int:
+    """Connected parts by flood fill over the eight neighbours."""
+    left = {(int(i), int(j)) for i, j in np.argwhere(hard)}
+    parts = 0
+    while left:
+        parts += 1
+        front = [left.pop()]
+        while front:
+            i, j = front.pop()
+            for near in ((i + down, j + right) for down in (-1, 0, 1) for right in (-1, 0, 1)):
+                if near in left:
+                    left.remove(near)
+                    front.append(near)
+    return parts
+
+
+def perimeter(hard: Array) -> float:
+    """Pixel edges between kept and replaced pixels, each as long as a pixel in image sides."""
+    height, width = hard.shape
+    length = 0.0
+    for (i, j), kept in np.ndenumerate(hard):
+        if i + 1 < height and hard[i + 1, j] != kept:
+            length += 1 / width
+        if j + 1 < width and hard[i, j + 1] != kept:
+            length += 1 / height
+    return length
+
+
 def gaussian_blur(channel: Array, sigma: float, truncate: float = 4.0) -> Array:
     """Direct convolution of an h x w array with a two-dimensional Gaussian, borders mirrored (edge repeated)."""
     radius = max(1, round(truncate * sigma))
@@ -102,3 +130,110 @@ def chance(
             total += probability(np.where(kept, image, baselines[turn % len(baselines)]))
         columns[f"chance_{name}"] = total / len(fields)
     return columns | {"chance": sum(columns.values()) / len(columns)}
+
+
+def area_code(area: float) -> list[float]:
+    """(z, sin pi z, cos pi z) of z = logit(a)/3."""
+    z = math.log(area / (1 - area)) / 3
+    return [z, math.sin(math.pi * z), math.cos(math.pi * z)]
+
+
+def fourier_inputs(frequencies: Array, point: Sequence[float]) -> list[float]:
+    """(sin 2 pi B u, cos 2 pi B u), frequency by frequency."""
+    angles = [
+        2 * math.pi * sum(float(row[f]) * u for row, u in zip(frequencies, point, strict=True))
+        for f in range(frequencies.shape[1])
+    ]
+    return [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]
+
+
+def grid_inputs(table: Array, point: Sequence[float], sides: Sequence[int], table_size: int | None) -> list[float]:
+    """The features of a point, level by level and corner by corner; the hash in 32-bit arithmetic."""
+    found: list[float] = []
+    begin = 0
+    for side in sides:
+        rows = (side + 1) ** 2 if table_size is None else min((side + 1) ** 2, table_size)
+        x, y = ((u + 1) / 2 * side for u in point)
+        features = [0.0] * table.shape[1]
+        for i in range(side + 1):
+            for j in range(side + 1):
+                share = max(0.0, 1 - abs(x - i)) * max(0.0, 1 - abs(y - j))
+                if share > 0:
+                    hashed = ((i * 1) & 0xFFFFFFFF) ^ ((j * 2654435761) & 0xFFFFFFFF)
+                    row = begin + (hashed % rows if (side + 1) ** 2 > rows else j * (side + 1) + i)
+                    features = [value + share * float(table[row, f]) for f, value in enumerate(features)]
+        found += features
+        begin += rows
+    return found
+
+
+def network_logit(
+    weights: dict[str, Array],
+    inputs: Sequence[float],
+    area: float,
+    *,
+    conditioning: str,
+    gain: Callable[[int, int], float],
+    activation: Callable[[list[float]], list[float]],
+) -> float:
+    """One network at one point, sum by sum, from its stored weights.
+
+    Args:
+        gain: the factor of sum i of hidden layer l, at (l, i).
+        activation: from a layer's sums to its outputs.
+    """
+    values, code = list(inputs), area_code(area)
+    hidden = sum(name.startswith("network.hidden") for name in weights) // 2
+    for layer, name in enumerate(["network.first", *(f"network.hidden.{index}" for index in range(hidden))]):
+        sums = [gain(layer, index) * total for index, total in enumerate(linear(weights, name, values))]
+        if conditioning == "concat" and layer == 0:
+            share = linear(weights, "network.area.linear", code)
+            sums = [total + share[index] for index, total in enumerate(sums)]
+        if conditioning == "film":
+            film = linear(weights, f"network.area.linear.{layer}", code)
+            sums = [total * (1 + film[index]) + film[len(sums) + index] for index, total in enumerate(sums)]
+        values = activation(sums)
+    return linear(weights, "network.last", values)[0]
+
+
+def linear(weights: dict[str, Array], name: str, inputs: Sequence[float]) -> list[float]:
+    """x W + c, number by number."""
+    matrix, constants = weights[f"{name}.weight"], weights[f"{name}.bias"][0]
+    return [
+        float(constants[j]) + sum(value * float(matrix[i, j]) for i, value in enumerate(inputs))
+        for j in range(matrix.shape[1])
+    ]
+
+
+def together(
+    probability: Callable[[Array], float], image: Array, hards: Sequence[Array], draws: dict[str, Sequence[Array]]
+) -> dict[str, float]:
+    """What several hard masks of one image restore together and what is left without all of them, pixel by pixel."""
+    inside = {(i, j) for hard in hards for i, j in np.ndindex(*hard.shape) if hard[i, j]}
+    columns = {"union_share": len(inside) / hards[0].size}
+    for game, keeps_union in (("union_hard", True), ("remaining_hard", False)):
+        means = []
+        for name, baselines in draws.items():
+            total = 0.0
+            for baseline in baselines:
+                copy = np.empty_like(image)
+                for c, i, j in np.ndindex(*image.shape):
+                    copy[c, i, j] = (image if ((i, j) in inside) == keeps_union else baseline)[c, i, j]
+                total += probability(copy)
+            means.append(total / len(baselines))
+            columns[f"{game}_{name}"] = means[-1]
+        columns[f"{game}_mean"] = sum(means) / len(means)
+    return columns
+
+
+def pyramid_logit(table: Array, point: tuple[float, float], sides: Sequence[int], gain: float) -> float:
+    """The sum over grids of the bilinear interpolation at a point: every corner's hat function, looked at in turn."""
+    total, row = 0.0, 0
+    for side in sides:
+        place = [(coordinate + 1) / 2 * side for coordinate in point]
+        for y in range(side + 1):
+            for x in range(side + 1):
+                hat = max(0.0, 1 - abs(place[0] - x)) * max(0.0, 1 - abs(place[1] - y))
+                total += hat * float(table[row])
+                row += 1
+    return gain * total

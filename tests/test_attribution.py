@@ -85,7 +85,7 @@ def test_model_is_returned_unchanged() -> None:
         ({"target": True}, "target must be a class index"),
         ({"inputs": torch.zeros(0, 3, 24, 24)}, "inputs must be one floating-point tensor .* not empty"),
         ({"areas": (1e-5,)}, "area 1e-05 is less than one pixel of a mask of 24 x 24"),
-        ({"target": 9}, "target 9 is outside the classifier's 5 classes"),
+        ({"target": 9}, "class 9 does not exist: the classifier has 5 classes"),
         ({"areas": (0.1, 2.0)}, r"areas must lie in \(0, 1\)"),
         ({"areas": (0.4,), "explanations": 3}, "3 explanations of area 0.4 do not fit"),
         ({"image_ids": ["a"]}, "image_ids must name each of the 2 images; got 1"),

@@ -1,64 +1,21 @@
 """The program from its command line: where a run goes, what it prints, and with which status it ends."""
 
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from inr_xai import cli
 from inr_xai.errors import UserError
+from tests.program import Program
 
 PROGRAM = "from inr_xai.cli import main; main()"
-
-
-@dataclass
-class Program:
-    """The command line with a runner that only notes what it was given and then does `act`."""
-
-    started: list[DictConfig] = field(default_factory=list)
-    act: Callable[[DictConfig], Any] = lambda cfg: None
-    failures: int = 0
-
-    def run(self, cfg: DictConfig) -> SimpleNamespace:
-        self.started.append(cfg)
-        self.act(cfg)
-        return SimpleNamespace(metric=0.25, failures=self.failures, folder=Path(cfg.out))
-
-    def __call__(self, *arguments: str) -> int:
-        sys.argv = ["inr-xai", *arguments]
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code
-
-
-@pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Program]:
-    made = Program()
-    runner = ModuleType("inr_xai.runner")
-    runner.run = made.run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "inr_xai.runner", runner)
-    monkeypatch.setattr(sys, "argv", ["inr-xai"])
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    monkeypatch.chdir(tmp_path)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield made
-    for handler in root.handlers:
-        if handler not in handlers:
-            handler.close()
-    root.handlers[:], root.level = handlers, level
-    GlobalHydra.instance().clear()
 
 
 def fail(error: BaseException) -> Callable[[DictConfig], None]:
@@ -224,7 +181,7 @@ def test_interruption_ends_with_130(program: Program) -> None:
 def test_a_dry_run_prints_the_configuration_and_does_nothing(
     program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert program("dry_run=true", "steps=7", "name=mine") == 0
+    assert program("dry_run=true", "steps=7", "name=mine", "inr=fourier") == 0
     shown = OmegaConf.create(capsys.readouterr().out)
     assert (shown.steps, shown.inr._target_, "hydra" in shown) == (7, "inr_xai.inr.FourierINR", False)
     assert shown.out.startswith("outputs/mine/")
@@ -283,7 +240,12 @@ def test_process_help_is_short_and_needs_no_torch(tmp_path: Path) -> None:
     done = process("--help", folder=tmp_path, before=NO_TORCH)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) < 45
-    for part in ("python train.py -m sweep=area_rule", "perturbation: blur,", "inr: fourier", "torch: False"):
+    for part in (
+        "python train.py -m sweep=area_rule",
+        "perturbation: blur,",
+        "inr: dense_grid, fourier",
+        "torch: False",
+    ):
         assert part in done.stdout
     assert list(tmp_path.iterdir()) == []
 

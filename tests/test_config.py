@@ -82,6 +82,8 @@ AT_COMPOSE = {
     "inr=null": ["a group takes a choice", "inr=fourier"],
     "sweep=area_rul": ["sweep=area_rul", "perturbation", "did you mean sweep=area_rule?"],
     "+experiment=imagenet_mult": ["+experiment=imagenet_mult", "did you mean +experiment=imagenet_multi?"],
+    "ablation=default": ["ablation=default needs a plus sign: +ablation=default"],
+    "+ablation=soft_ends": ["+ablation=soft_ends", "did you mean +ablation=soft_end?"],
     "experiment=imagenet_multi": ["experiment=imagenet_multi needs a plus sign: +experiment=imagenet_multi"],
     "hydra/launcher=jobli": ["hydra/launcher=jobli", "basic", "inr-xai[sweep]"],
     "seed=1,2": ["seed=1,2", "add -m", "[a,b]"],
@@ -111,7 +113,10 @@ VALUES = {
     "areas=[.nan]": ["areas", "(0, 1)", "got nan"],
     "areas=[0.1,0.2,0.1]": ["areas", "repeated", "0.1"],
     "explanations=0": ["explanations=0", "at least 1"],
-    "explanations=auto": ["explanations=auto", "reserved", "explanations=2"],
+    "explanations=many": ["explanations=many", "whole number", "explanations=auto"],
+    "stop.share=2": ["stop.share=2", "[0, 1]"],
+    "stop.most=0": ["stop.most=0", "at least 1"],
+    "+stop.shar=0.2": ["stop.shar=0.2", "did you mean stop.share?"],
     "explanations=1.5": ["explanations=1.5", "whole number"],
     "explanations=true": ["explanations=true", "whole number"],
     "explanations=null": ["explanations=null", "whole number"],
@@ -121,6 +126,8 @@ VALUES = {
     "exclusion.area=-0.1": ["exclusion.area", "got -0.1"],
     "exclusion.mode=avoid": ["exclusion.mode", "exclude or penalty", "'avoid'"],
     "sweep_metric=area_error": ["sweep_metric=area_error", "<column>/k<k>"],
+    "sweep_metric=preservation_hard_men_rel/k1": ["not a column of the summary", "mean preservation_hard_mean_rel?"],
+    "sweep_metric=accuracy/k1": ["asks for accuracy", "the columns are area_error, chance,", "deletion_hard_blur_rel"],
     "sweep_metric=area_error/k3": ["sweep_metric=area_error/k3", "explanation 3", "1..2", "explanations=2"],
     "sweep_metric=area_error/k1/a0.15": ["area 0.15", "one of 0.05, 0.1, 0.2 (areas)"],
     "sweep_metric=area_error/k1/a0.10": ["area 0.10", "one of 0.05, 0.1, 0.2 (areas)"],
@@ -168,6 +175,13 @@ def test_refused_value(base: DictConfig, override: str) -> None:
         assert part in text
 
 
+def test_only_the_first_explanation_is_sure_to_be_there(base: DictConfig) -> None:
+    cfg = changed(base, "explanations=auto")
+    check(cfg)
+    text = refusal(lambda: check(changed(cfg, "sweep_metric=area_error/k2")))
+    assert text.startswith("sweep_metric=area_error/k2 asks for explanation 2; with explanations=auto only the first")
+
+
 @pytest.mark.parametrize("override", TARGETS)
 def test_refused_target(base: DictConfig, override: str) -> None:
     text = refusal(lambda: check(changed(base, override)))
@@ -182,6 +196,7 @@ def test_refused_target(base: DictConfig, override: str) -> None:
         ["explanations=6", "exclusion.mode=penalty"],
         ["explanations=3", "areas=[0.1,0.3]", "exclusion.area=0"],
         ["explanations=3", f"areas=[{1 / 3}]"],
+        ["explanations=auto", "areas=[0.3,0.9]", "stop.share=0", "stop.most=1"],
         ["areas=[0.2,0.1]", "sweep_metric=area_error/k2/a0.1"],
         ["nested=true", "inr.conditioning=none"],
         ["callbacks.progress=null", "callbacks.figures=null"],
@@ -209,21 +224,10 @@ def test_every_experiment_passes(composed: Composer, file: Path) -> None:
     check(cfg)
 
 
-@pytest.mark.parametrize("file", sorted((CONF / "sweep").glob("*.yaml")), ids=lambda file: file.stem)
-def test_every_sweep_names_choices_or_values_that_pass(composed: Composer, base: DictConfig, file: Path) -> None:
-    swept = composed(overrides=[f"sweep={file.stem}"], return_hydra_config=True).hydra
-    assert swept.mode.name == "MULTIRUN"
-    for key, values in swept.sweeper.params.items():
-        for value in values.split(","):
-            if (CONF / key).is_dir():  # the choices themselves pass in the next test
-                assert (CONF / key / f"{value}.yaml").is_file()
-            else:
-                check(changed(base, f"{key}={value}"))
-
-
 def _rounds() -> list[list[str]]:
     """Every choice of every group, as few compositions: the first choice of each, then the second, and so on."""
-    groups = [sorted(folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.name not in ("experiment", "sweep")]
+    added = ("experiment", "ablation", "sweep")
+    groups = [sorted(folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.name not in added]
     rounds = zip_longest(*(group for group in groups if group and group[0].parent.parent == CONF))
     return [[f"{file.parent.name}={file.stem}" for file in files if file] for files in rounds]
 

@@ -9,8 +9,8 @@ from PIL import Image
 from inr_xai.config import sentence
 from inr_xai.data import ImageFolder
 from inr_xai.errors import UserError
-from inr_xai.fit import NOT_FINITE
 from inr_xai.results import RunFolder
+from inr_xai.stack import NOT_FINITE
 from tests.runs import FOLDER, SHORT, TINY, explain, masks_of, network, photos, process, said, table
 
 REPORT = """

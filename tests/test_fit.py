@@ -13,12 +13,13 @@ from inr_xai.area import AreaProjection, RankPenalty
 from inr_xai.classifier import FrozenClassifier, demo, from_torchvision
 from inr_xai.data import ImageFolder, Synthetic
 from inr_xai.errors import UserError
-from inr_xai.fit import NOT_FINITE, fit_masks
+from inr_xai.fit import fit_masks
 from inr_xai.inr import FourierINR
 from inr_xai.maskfit import MaskFit, total_variation
 from inr_xai.method import Exclusion, Method
 from inr_xai.metrics.masks import hard_masks, nesting_violation
 from inr_xai.objective import Hybrid
+from inr_xai.stack import NOT_FINITE
 from tests.conftest import pictures
 
 SHORT = Method(areas=(0.1, 0.3), explanations=2, steps=4)
@@ -177,7 +178,7 @@ def test_an_image_without_finite_logits_fails_alone(tiny: FrozenClassifier) -> N
 
 
 def test_target_outside_the_classes_is_refused(tiny: FrozenClassifier) -> None:
-    with pytest.raises(UserError, match=r"target 5 is outside the classifier's 5 classes \(0 to 4\)"):
+    with pytest.raises(UserError, match=r"class 5 does not exist: the classifier has 5 classes \(0 to 4\)"):
         fit_masks(pictures(1), torch.tensor([5]), ["a"], tiny, SHORT)
 
 
@@ -238,7 +239,7 @@ def test_on_a_cpu_the_batch_changes_no_bit(tiny: FrozenClassifier) -> None:
     together = fit_masks(images, targets, list("abc"), tiny, SHORT)
     alone = [fit_masks(images[i : i + 1], targets[i : i + 1], ["abc"[i]], tiny, SHORT) for i in range(3)]
     assert torch.equal(together.masks, torch.cat([fitted.masks for fitted in alone]))
-    assert together.stacks == [0, 1, 2]
+    assert together.spans == [(0, 8), (8, 16), (16, 24)]
 
 
 def test_nested_masks_grow_with_the_area(tiny: FrozenClassifier) -> None:

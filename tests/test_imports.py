@@ -13,12 +13,13 @@ PACKAGE = Path(inr_xai.__file__).parent
 # From the bottom up. A folder counts as one module; modules of one level do not import one another.
 LEVELS = [
     {"types", "errors", "seeding"},
-    {"limits", "blur", "photos"},
-    {"data", "demo", "classifier", "perturbation", "jitter", "inr", "area", "objective", "results"},
-    {"metrics"},
+    {"limits", "columns", "blur", "photos", "files", "trainers"},
+    {"data", "demo", "classifier", "perturbation", "jitter", "reveal", "inr", "area", "objective", "results"},
+    {"metrics", "sweeps"},
     {"method"},
-    {"drawing"},
+    {"drawing", "stopping"},
     {"maskfit"},
+    {"stack"},
     {"fit"},
     {"render"},
     {"attribution", "callbacks", "peers"},

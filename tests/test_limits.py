@@ -3,7 +3,7 @@
 import pytest
 
 from inr_xai.errors import UserError
-from inr_xai.limits import check_areas, check_exclusion
+from inr_xai.limits import check_areas, check_exclusion, check_stop, most_explanations
 
 
 def test_areas_inside_the_unit_interval_pass() -> None:
@@ -57,3 +57,32 @@ def test_explanations_that_do_not_fit(
 ) -> None:
     with pytest.raises(UserError, match=sentence):
         check_exclusion(mode, area, areas=areas, explanations=explanations)
+
+
+@pytest.mark.parametrize(
+    ("mode", "area", "areas", "most", "expected"),
+    [
+        ("exclude", None, [0.1, 0.3], 5, 3),
+        ("exclude", None, [1 / 3], 5, 3),
+        ("exclude", 0.5, [0.1], 5, 2),
+        ("exclude", 0.0, [0.7], 5, 1),
+        ("exclude", None, [0.1], 2, 2),
+        ("penalty", 0.5, [0.4], 5, 5),
+    ],
+)
+def test_the_most_that_fit(mode: str, area: float | None, areas: list[float], most: int, expected: int) -> None:
+    assert most_explanations(mode, area, areas=areas, most=most) == expected
+
+
+@pytest.mark.parametrize(
+    ("share", "most", "sentence"),
+    [
+        (-0.1, 5, r"stop\.share=-0\.1 .* must lie in \[0, 1\]"),
+        (float("nan"), 5, r"stop\.share=nan"),
+        (1.5, 5, r"stop\.share=1\.5"),
+        (0.1, 0, r"stop\.most=0 .* a whole number of explanations, at least 1"),
+    ],
+)
+def test_rules_of_stopping_that_cannot_be(share: float, most: int, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        check_stop(share, most)

@@ -77,6 +77,11 @@ def test_each_photo_is_read_once_and_only_when_asked_for() -> None:
     assert data.read == ["1", "3", "5", "7"]
 
 
+def test_all_photos_are_put_together_once() -> None:
+    photos = pool("13579")
+    assert photos.all() is photos.all()
+
+
 @pytest.mark.parametrize(
     ("ids", "broken", "sample_id", "left"), [("135", "", "3", 2), ("13579", "157", "3", 1), ("12", "12", "9", 0)]
 )

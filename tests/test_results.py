@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from inr_xai.errors import UserError
-from inr_xai.results import RunFolder, SampleRecord, write_bytes
+from inr_xai.files import write_bytes
+from inr_xai.results import RunFolder, SampleRecord
 from inr_xai.types import Frame
 
 
@@ -25,6 +26,7 @@ def record(sample_id: str, steps_before: int = 0, loss: float = 1.0) -> SampleRe
         rows=rows,
         drawing={"seed": 0},
         steps_before=steps_before,
+        steps_after=steps_before + 4,
         seconds=1.5,
     )
 
@@ -37,7 +39,7 @@ def test_a_sample_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert torch.equal(back.masks, written.masks)
     assert all(torch.equal(back.inrs[k]["first.weight"], written.inrs[k]["first.weight"]) for k in range(2))
     assert torch.equal(back.losses, written.losses)
-    same = ("sample_id", "target", "frame", "areas", "rows", "drawing", "steps_before", "seconds")
+    same = ("sample_id", "target", "frame", "areas", "rows", "drawing", "steps_before", "steps_after", "seconds")
     assert all(getattr(back, name) == getattr(written, name) for name in same)
 
 
@@ -46,7 +48,11 @@ def test_rebuild_repeats_rows_and_means_of_losses(tmp_path: Path) -> None:
     for sample_id, before, loss in [("a", 0, 1.0), ("b", 0, 3.0), ("c", 4, 5.0)]:
         folder.commit(record(sample_id, before, loss))
     (tmp_path / "per_image.csv").write_text("sample_id,expl")  # torn by a kill
-    rows = folder.rebuild(["a", "b", "c"])
+    told = folder.rebuild(["a", "b", "c"])
+    assert [(sample.seconds, sample.steps_after, sample.fits) for sample in told] == [
+        (1.5, before, 2) for before in (4, 4, 8)
+    ]
+    rows = [row for sample in told for row in sample.rows]
     with (tmp_path / "per_image.csv").open() as stream:
         read = list(csv.DictReader(stream))
     assert [row["sample_id"] for row in read] == ["a", "a", "b", "b", "c", "c"] == [row["sample_id"] for row in rows]

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from inr_xai.classifier import FrozenClassifier
+from inr_xai.columns import SCORES
 from inr_xai.metrics import Scores, hard_masks, score_masks, scoring_baselines
 from inr_xai.metrics.chance import smooth_fields
 from inr_xai.metrics.scores import LOGITS_NOT_FINITE, MASK_NOT_FINITE
@@ -276,7 +277,10 @@ def test_rows_hold_the_columns_in_order() -> None:
     games = map("_".join, product(("preservation", "deletion"), ("hard", "soft"), (*BASELINES, "mean")))
     geometry = ["area_error", "grayness", "share_above_half", "rank_violation"]
     chances = [*(f"chance_{name}" for name in BASELINES), "chance"]
-    assert list(rows[0]) == ["sample_id", "explanation", "area", *geometry, *games, "p_full", *chances]
+    together = map("_".join, product(("union_hard", "remaining_hard"), (*BASELINES, "mean")))
+    scored = [*geometry, *games, "p_full", *chances, *together, "union_share"]
+    assert list(rows[0]) == ["sample_id", "explanation", "area", *scored]
+    assert list(scores.columns) == list(SCORES)
 
 
 def test_a_real_classifier_is_frozen_meanwhile_and_given_back() -> None:

@@ -28,6 +28,8 @@ def rows() -> list[dict[str, object]]:
                         "deletion_hard_mean": full - preserved,
                         "p_full": full,
                         "chance": full / 5,
+                        "union_hard_mean": preserved * explanation,
+                        "remaining_hard_mean": full / 4 / explanation,
                         "class_name": "cat",
                     }
                 )
@@ -52,9 +54,10 @@ def test_means_over_areas_and_what_is_no_score() -> None:
             wanted = (summary[f"{name}/k{k}/a0.05"] + summary[f"{name}/k{k}/a0.2"]) / 2
             assert summary[f"{name}/k{k}"] == pytest.approx(wanted, abs=1e-15)
     assert summary["images"] == 2
-    names = {key.split("/")[0] for key in summary} - {"images"}
-    columns = {"area_error", "grayness", "preservation_hard_mean", "deletion_hard_mean", "p_full", "chance"}
-    assert names == columns | {"preservation_hard_mean_rel", "deletion_hard_mean_rel", "chance_rel"}
+    names = {key.split("/")[0] for key in summary} - {"images", "explanations"}
+    games = {f"{game}_hard_mean" for game in ("preservation", "deletion", "union", "remaining")}
+    columns = {"area_error", "grayness", "p_full", "chance"} | games
+    assert names == columns | {f"{game}_rel" for game in games} | {"chance_rel"}
 
 
 def test_rows_from_a_csv_give_the_same_in_any_order() -> None:
@@ -88,15 +91,41 @@ def test_no_rows_and_a_probability_of_zero() -> None:
 
 def test_table() -> None:
     wanted = """
-explanation  area  area error  grayness  preservation  of p_full  chance  deletion
-          1  0.05       0.005     0.125         0.051      0.125   0.081     0.354
-          1   0.2       0.020     0.125         0.172      0.425   0.081     0.233
-          1  mean       0.013     0.125         0.111      0.275   0.081     0.294
-          2  0.05       0.005     0.125         0.030      0.075   0.081     0.375
-          2   0.2       0.020     0.125         0.091      0.225   0.081     0.314
-          2  mean       0.013     0.125         0.061      0.150   0.081     0.344
-          3  0.05           -         -             -          -       -         -
-          3   0.2           -         -             -          -       -         -
-          3  mean           -         -             -          -       -         -
+explanation  area  area error  grayness  preservation  of p_full  chance  deletion  union  remaining
+          1  0.05       0.005     0.125         0.051      0.125   0.081     0.354  0.051      0.101
+          1   0.2       0.020     0.125         0.172      0.425   0.081     0.233  0.172      0.101
+          1  mean       0.013     0.125         0.111      0.275   0.081     0.294  0.111      0.101
+          2  0.05       0.005     0.125         0.030      0.075   0.081     0.375  0.061      0.051
+          2   0.2       0.020     0.125         0.091      0.225   0.081     0.314  0.182      0.051
+          2  mean       0.013     0.125         0.061      0.150   0.081     0.344  0.121      0.051
+          3  0.05           -         -             -          -       -         -      -          -
+          3   0.2           -         -             -          -       -         -      -          -
+          3  mean           -         -             -          -       -         -      -          -
 """
     assert format_table(summarise(rows()), [0.2, 0.05], 3) == wanted.strip("\n")
+
+
+def test_a_table_of_one_explanation_has_no_union() -> None:
+    wanted = """
+explanation  area  area error  grayness  preservation  of p_full  chance  deletion
+          1   0.2       0.020     0.125         0.172      0.425   0.081     0.233
+          1  mean       0.013     0.125         0.111      0.275   0.081     0.294
+"""
+    assert format_table(summarise(rows()), [0.2], 1) == wanted.strip("\n")
+
+
+def test_images_with_different_numbers_of_explanations() -> None:
+    ragged = [row for row in rows() if (row["sample_id"], row["explanation"]) != ("b", 2)]
+    summary = summarise(ragged)
+    assert (summary["images"], summary["images/k1"], summary["images/k2"]) == (2, 2, 1)
+    assert summary["explanations/mean"] == 1.5
+    assert summary["p_full/k2"] == 0.8
+    assert summary["chance_rel/k2/a0.2"] == pytest.approx(0.2)
+    wanted = """
+explanation  images  area  area error  grayness  preservation  of p_full  chance  deletion  union  remaining
+          1       2   0.2       0.020     0.125         0.172      0.425   0.081     0.233  0.172      0.101
+          1       2  mean       0.013     0.125         0.111      0.275   0.081     0.294  0.111      0.101
+          2       1   0.2       0.020     0.125         0.160      0.200   0.160     0.640  0.320      0.100
+          2       1  mean       0.013     0.125         0.100      0.125   0.160     0.700  0.200      0.100
+"""
+    assert format_table(summary, [0.2], 2) == wanted.strip("\n")

@@ -12,8 +12,9 @@ from PIL import Image as PillowImage
 from inr_xai.callbacks.base import RunCallback
 from inr_xai.callbacks.figures import strip
 from inr_xai.errors import UserError
+from inr_xai.files import write_bytes
 from inr_xai.maskfit import MaskFit
-from inr_xai.results import SampleRecord, write_bytes
+from inr_xai.results import SampleRecord
 from inr_xai.types import Image
 
 

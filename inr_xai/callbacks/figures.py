@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from inr_xai.callbacks.base import RunCallback
-from inr_xai.results import Row, SampleRecord, write_bytes
+from inr_xai.files import Row, write_bytes
+from inr_xai.results import SampleRecord
 from inr_xai.types import Image
 
 CONTOURS = ("#ffd400", "#00d5ff", "#ff5ec4", "#7dff5e")  # of the explanations in turn, again from the first

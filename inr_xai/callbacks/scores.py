@@ -3,7 +3,8 @@
 from typing import Any
 
 from inr_xai.callbacks.base import RunCallback
-from inr_xai.results import Row, SampleRecord
+from inr_xai.files import Row
+from inr_xai.results import SampleRecord
 from inr_xai.types import Image
 
 NAMES = ("sample_id", "target", "explanation", "area")

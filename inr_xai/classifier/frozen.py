@@ -111,7 +111,7 @@ def require_class(target: int, num_classes: int) -> None:
     if not 0 <= target < num_classes:
         raise UserError(
             f"class {target} does not exist: the classifier has {num_classes} classes (0 to {num_classes - 1}); "
-            "check data.targets, data.classes and the classifier"
+            "check the target (data.targets, data.classes) and the classifier"
         )
 
 

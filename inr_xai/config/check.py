@@ -10,15 +10,17 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from inr_xai.config.schema import COLLECTIONS, TARGETS, Exclusion, Schema, Shard
+from inr_xai.columns import SUMMARISED
+from inr_xai.config.schema import COLLECTIONS, TARGETS, Exclusion, Schema, Shard, Stop
 from inr_xai.config.sentences import describe
 from inr_xai.config.targets import argument, check_nested, check_target
 from inr_xai.config.words import did_you_mean, listing, shown
 from inr_xai.errors import UserError
-from inr_xai.limits import check_areas, check_exclusion
+from inr_xai.limits import AUTO, check_areas, check_exclusion, check_stop
 
 LEAST = {
     "steps": 1,
@@ -45,6 +47,7 @@ def check(cfg: DictConfig) -> None:
     """Raises UserError where the configuration cannot work."""
     _check_keys(cfg, Schema, "")
     _check_keys(cfg.exclusion, Exclusion, "exclusion.")
+    _check_keys(cfg.stop, Stop, "stop.")
     _check_keys(cfg.shard, Shard, "shard.")
     plain = _resolved(cfg)
     _check_numbers(plain)
@@ -53,6 +56,7 @@ def check(cfg: DictConfig) -> None:
     _check_trainer(plain["trainer"])
     _check_groups(plain)
     _check_nested(plain)
+    _check_inr(plain["inr"])
 
 
 def _check_keys(cfg: DictConfig, schema: type, prefix: str) -> None:
@@ -102,34 +106,44 @@ def _check_numbers(plain: Mapping[str, Any]) -> None:
 
 
 def _check_masks(plain: Mapping[str, Any]) -> None:
-    explanations = plain["explanations"]
-    if explanations == "auto":
-        raise UserError("explanations=auto is reserved and not available yet; give a number such as explanations=2")
-    if type(explanations) is not int:
-        raise UserError(f"explanations={shown(explanations)} must be a whole number such as explanations=2")
-    if explanations < 1:
+    explanations, exclusion, stop = plain["explanations"], plain["exclusion"], plain["stop"]
+    if explanations != AUTO and type(explanations) is not int:
+        raise UserError(
+            f"explanations={shown(explanations)} must be a whole number such as explanations=2, or explanations=auto"
+        )
+    if explanations != AUTO and explanations < 1:
         raise UserError(f"explanations={explanations} is out of range; it must be at least 1")
     check_areas(plain["areas"])
-    exclusion = plain["exclusion"]
-    check_exclusion(exclusion["mode"], exclusion["area"], areas=plain["areas"], explanations=explanations)
+    check_stop(stop["share"], stop["most"])
+    least = 1 if explanations == AUTO else explanations
+    check_exclusion(exclusion["mode"], exclusion["area"], areas=plain["areas"], explanations=least)
 
 
 def _check_metric(plain: Mapping[str, Any]) -> None:
     """`<column>/k<k>` or `<column>/k<k>/a<area>`, of an explanation and an area that the run has."""
     metric, areas = plain["sweep_metric"], [f"{area:g}" for area in plain["areas"]]
-    found = re.fullmatch(r"\w+/k(\d+)(?:/a(.+))?", metric)
+    found = re.fullmatch(r"(\w+)/k(\d+)(?:/a(.+))?", metric)
     if found is None:
         raise UserError(
             f"sweep_metric={metric} is not a key of the summary; give <column>/k<k> or <column>/k<k>/a<area>, such as "
             f"preservation_hard_mean_rel/k1 or preservation_hard_mean_rel/k1/a{areas[0]}"
         )
-    if found[1] not in map(str, range(1, plain["explanations"] + 1)):
+    column, explanation, area = found.groups()
+    if column not in SUMMARISED:
+        hint = did_you_mean(column, SUMMARISED) or f"; the columns are {listing(SUMMARISED)}"
+        raise UserError(f"sweep_metric={metric} asks for {column}, which is not a column of the summary{hint}")
+    if plain["explanations"] == AUTO and explanation != "1":
         raise UserError(
-            f"sweep_metric={metric} asks for explanation {found[1]}; k must lie in 1..{plain['explanations']} "
+            f"sweep_metric={metric} asks for explanation {explanation}; with explanations=auto only the first is sure "
+            "to be there: give a metric of k1"
+        )
+    if plain["explanations"] != AUTO and explanation not in map(str, range(1, plain["explanations"] + 1)):
+        raise UserError(
+            f"sweep_metric={metric} asks for explanation {explanation}; k must lie in 1..{plain['explanations']} "
             f"(explanations={plain['explanations']})"
         )
-    if found[2] not in (None, *areas):
-        raise UserError(f"sweep_metric={metric} asks for area {found[2]}; a must be one of {', '.join(areas)} (areas)")
+    if area not in (None, *areas):
+        raise UserError(f"sweep_metric={metric} asks for area {area}; a must be one of {', '.join(areas)} (areas)")
 
 
 def _check_trainer(trainer: Any) -> None:
@@ -174,3 +188,11 @@ def _check_nested(plain: Mapping[str, Any]) -> None:
             f"nested=true needs one field for all areas, got inr.conditioning={shown(conditioning)}; add "
             "inr.conditioning=none or leave nested=false"
         )
+
+
+def _check_inr(node: Mapping[str, Any]) -> None:
+    """A network of one image, made for the refusals of its constructor: it would otherwise wait for the first fit."""
+    if node.get("_partial_", False):
+        import torch  # late: importing this module must not wait for it
+
+        hydra.utils.instantiate(node, _convert_="all")([torch.Generator()])

@@ -11,7 +11,18 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-TARGETS = ("data", "classifier", "perturbation", "inr", "area_rule", "objective", "score", "optimizer", "jitter")
+TARGETS = (
+    "data",
+    "classifier",
+    "perturbation",
+    "inr",
+    "area_rule",
+    "objective",
+    "score",
+    "optimizer",
+    "jitter",
+    "reveal",
+)
 """Nodes with a `_target_`."""
 COLLECTIONS = {"callbacks": ("progress", "figures", "curves", "scores", "evolution"), "logger": ("wandb",)}
 """Nodes whose entries have a `_target_`, or are null, with the names of the entries that conf/ has."""
@@ -24,6 +35,14 @@ class Exclusion:
     mode: str = MISSING
     area: float | None = MISSING
     weight: float = MISSING
+
+
+@dataclass
+class Stop:
+    """When `explanations=auto` ends."""
+
+    share: float = MISSING
+    most: int = MISSING
 
 
 @dataclass
@@ -42,6 +61,7 @@ class Schema:
     out: str = MISSING
     areas: list[float] = MISSING
     explanations: Any = MISSING
+    stop: Stop = field(default_factory=Stop)
     exclusion: Exclusion = field(default_factory=Exclusion)
     nested: bool = MISSING
     steps: int = MISSING
@@ -49,6 +69,7 @@ class Schema:
     total_variation: float = MISSING
     binary: float = MISSING
     jitter: Any = field(default_factory=dict)
+    reveal: Any = field(default_factory=dict)
     seed: int = MISSING
     image_batch_size: int = MISSING
     masks_per_forward: int = MISSING

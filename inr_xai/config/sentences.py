@@ -100,7 +100,7 @@ def _(error: MissingConfigException) -> str:
     if not group:
         return one_line(str(error))
     choices = sorted(error.options or [])
-    plus = "+" if group == "experiment" else ""
+    plus = "+" if group in ("experiment", "ablation") else ""
     hint = did_you_mean(name, choices, prefix=f"{plus}{group}=")
     extra = "; others come with pip install 'inr-xai[sweep]'" if group.startswith("hydra/") else ""
     return f"{plus}{group}={name} is not one of the choices of {group}: {listing(choices) or 'none'}{extra}{hint}" + (
@@ -150,7 +150,7 @@ def one_line(text: str) -> str:
 def _place(text: str) -> str:
     """The file in which Hydra found a mistake; empty where it was the command line."""
     found = re.match(r"In '(\S+)':", text)
-    return f" (in {found[1]}.yaml)" if found and found[1] != "config" else ""
+    return f" (in {found[1]}.yaml)" if found and found[1] not in ("config", "hydra/config") else ""
 
 
 def _nearest(key: str) -> tuple[str, str, list[str]]:

@@ -6,17 +6,22 @@ the mask is a network of the pixel's coordinates, conditioned on the area.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from inr_xai.errors import UserError
 from inr_xai.types import Areas
 
 POINTS_AT_ONCE = 8192  # bounds the memory of a drawing at a high resolution
 
+Encoded = TypeVar("Encoded")
+"""What a family makes of coordinates before learned weights come in: features, or the cells of a grid."""
 
-class INR(nn.Module, ABC):
+
+class INR(nn.Module, ABC, Generic[Encoded]):
     """b networks f(u, a) -> logit, evaluated together.
 
     Every entry of the state dict has a leading image axis, so that one image's network can be cut out and stored.
@@ -24,11 +29,11 @@ class INR(nn.Module, ABC):
     """
 
     @abstractmethod
-    def encode(self, coordinates: Float[Tensor, "p 2"]) -> Float[Tensor, "b p e"]:
-        """The part of the network without learned weights; a fit computes it once for its grid."""
+    def encode(self, coordinates: Float[Tensor, "p 2"]) -> Encoded:
+        """The part of the network without learned weights, for `forward`; a fit computes it once for its grid."""
 
     @abstractmethod
-    def forward(self, encoded: Float[Tensor, "b p e"], areas: Areas) -> Float[Tensor, "b a p"]:
+    def forward(self, encoded: Encoded, areas: Areas) -> Float[Tensor, "b a p"]:
         """Logits of every image at every area and point."""
 
     def export(self, image: int) -> dict[str, Tensor]:
@@ -39,6 +44,20 @@ class INR(nn.Module, ABC):
         """Fills the stack with exported networks, one per image, in order. Raises KeyError where a weight misses."""
         names = self.state_dict().keys()
         self.load_state_dict({name: torch.stack([network[name] for network in networks]) for name in names})
+
+
+def require_whole(**options: int) -> None:
+    """Raises UserError unless every option of the INR is at least 1."""
+    for name, value in options.items():
+        if value < 1:
+            raise UserError(f"inr.{name}={value} is out of range; it must be a whole number, at least 1")
+
+
+def require_positive(**options: float) -> None:
+    """Raises UserError unless every option of the INR is positive and finite."""
+    for name, value in options.items():
+        if not 0 < value < float("inf"):
+            raise UserError(f"inr.{name}={value:g} is out of range; it must be a positive number")
 
 
 def pixel_centres(size: tuple[int, int], like: Tensor) -> Float[Tensor, "p 2"]:
@@ -53,7 +72,7 @@ def pixel_centres(size: tuple[int, int], like: Tensor) -> Float[Tensor, "p 2"]:
 
 
 @torch.no_grad()
-def draw_logits(inr: INR, areas: Areas, size: tuple[int, int]) -> Float[Tensor, "b a h w"]:
+def draw_logits(inr: INR[Any], areas: Areas, size: tuple[int, int]) -> Float[Tensor, "b a h w"]:
     """The INR at every pixel of a grid of any size, in bounded memory."""
     points = pixel_centres(size, areas).split(POINTS_AT_ONCE)
     logits = torch.cat([inr(inr.encode(part), areas) for part in points], dim=-1)

@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inr_xai.blur import gaussian_blur
+from inr_xai.columns import BASELINES
 from inr_xai.seeding import generator
 from inr_xai.types import Images
 
-BASELINES = ("blur", "grey", "noise", "photo")
 BLUR_SIDE = 224  # the side, in pixels, to which the blur's sigma refers
 
 
@@ -44,12 +44,21 @@ def scoring_baselines(
             f"{photos.shape[1]} photos; build the scoring pool from more images"
         )
     colour = colour_mean.to(images).reshape(-1, 1, 1)
-    shape = noise_draws, *images.shape[1:]
+    noise = white_noise(images, sample_ids, seed=seed, draws=noise_draws)
+    draws = (
+        gaussian_blur(images, blur_sigma * min(images.shape[-2:]) / BLUR_SIDE).unsqueeze(1),
+        colour.expand_as(images).unsqueeze(1),
+        (colour + noise_std * noise).clamp(0, 1),
+        photos.to(images),
+    )
+    return dict(zip(BASELINES, draws, strict=True))
+
+
+def white_noise(
+    images: Images, sample_ids: Sequence[str], *, seed: int, draws: int = 4
+) -> Float[Tensor, "b {draws} c h w"]:
+    """Standard normal noise of each image, named by (seed, sample id); dtype and device are the images'."""
+    shape = draws, *images.shape[1:]
     # Drawn in single precision on the CPU, so that device and precision do not change the noise.
-    noise = torch.stack([torch.randn(shape, generator=generator(seed, name, "noise")) for name in sample_ids])
-    return {
-        "blur": gaussian_blur(images, blur_sigma * min(images.shape[-2:]) / BLUR_SIDE).unsqueeze(1),
-        "grey": colour.expand_as(images).unsqueeze(1),
-        "noise": (colour + noise_std * noise.to(images)).clamp(0, 1),
-        "photo": photos.to(images),
-    }
+    noise = [torch.randn(shape, generator=generator(seed, name, "noise")) for name in sample_ids]
+    return torch.stack(noise).to(images)

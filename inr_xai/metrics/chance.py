@@ -10,6 +10,26 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inr_xai.blur import gaussian_blur
+from inr_xai.metrics.masks import hard_masks
+from inr_xai.metrics.trial import Trial
+from inr_xai.seeding import generator
+from inr_xai.types import Free
+
+
+def chance_scores(
+    trial: Trial, areas: Sequence[float], *, free: Free | None, sample_ids: Sequence[str], seed: int
+) -> dict[str, Float[Tensor, "b a"]]:
+    """`chance_<baseline>`: hard preservation of random smooth masks, the same fields at every area."""
+    height, width = trial.images.shape[-2:]
+    draws = [generator(seed, sample_id, "chance") for sample_id in sample_ids]
+    fields = smooth_fields((height, width), generators=draws).to(trial.images.device)
+    by_area = []
+    for position, area in enumerate(areas):
+        ties = [generator(seed, sample_id, "chance", repr(area)) for sample_id in sample_ids]
+        same = torch.full((fields.shape[1],), area, dtype=torch.float64)
+        own = None if free is None else free[:, position, None].expand_as(fields)
+        by_area.append(trial.alternating(hard_masks(fields, same, generators=ties, free=own)))
+    return {f"chance_{name}": torch.stack([means[name] for means in by_area], dim=1) for name in trial.names}
 
 
 def smooth_fields(

@@ -1,16 +1,18 @@
 """The metrics as torchmetrics classes: sums over images and areas, for Lightning logging and many processes.
 
-The formulas are the pure functions of `inr_xai.metrics.masks`; here is only the state.
+The formulas are the pure functions of `inr_xai.metrics`; here is only the state.
 """
 
 from typing import Any
 
 import torch
 import torchmetrics
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from inr_xai.metrics.masks import area_error, grayness, nesting_violation, rank_violation
+from inr_xai.metrics.shape import components, perimeter
+from inr_xai.metrics.stability import mask_iou
 from inr_xai.types import Areas, Masks
 
 
@@ -97,6 +99,70 @@ class NestingViolation(torchmetrics.Metric):
 
     def update(self, masks: Masks, areas: Areas) -> None:
         _accumulate(self, nesting_violation(masks, areas))
+
+    def compute(self) -> Float[Tensor, ""]:
+        return self.total / self.count
+
+
+class Components(torchmetrics.Metric):
+    """Mean over images and areas of the number of connected parts of the hard mask."""
+
+    higher_is_better = False
+    is_differentiable = False
+    full_state_update = False
+    plot_lower_bound = 0.0
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        _add_states(self, "total", "count")
+
+    def update(self, hard: Bool[Tensor, "b a h w"]) -> None:
+        _accumulate(self, components(hard))
+
+    def compute(self) -> Float[Tensor, ""]:
+        return self.total / self.count
+
+
+class Perimeter(torchmetrics.Metric):
+    """Mean over images and areas of the length of the hard mask's contour in image sides."""
+
+    higher_is_better = False
+    is_differentiable = False
+    full_state_update = False
+    plot_lower_bound = 0.0
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        _add_states(self, "total", "count")
+
+    def update(self, hard: Bool[Tensor, "b a h w"]) -> None:
+        _accumulate(self, perimeter(hard))
+
+    def compute(self) -> Float[Tensor, ""]:
+        return self.total / self.count
+
+
+class SeedStability(torchmetrics.Metric):
+    """Mean over images and areas of the intersection over union of hard masks from two seeds."""
+
+    higher_is_better = True
+    is_differentiable = False
+    full_state_update = False
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        _add_states(self, "total", "count")
+
+    def update(self, a: Bool[Tensor, "b a h w"], b: Bool[Tensor, "b a h w"]) -> None:
+        _accumulate(self, mask_iou(a, b))
 
     def compute(self) -> Float[Tensor, ""]:
         return self.total / self.count

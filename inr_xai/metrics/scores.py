@@ -11,9 +11,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from inr_xai.metrics.baselines import scoring_baselines
-from inr_xai.metrics.chance import smooth_fields
+from inr_xai.metrics.chance import chance_scores
 from inr_xai.metrics.masks import area_error, grayness, hard_masks, rank_violation, share_above_half
-from inr_xai.metrics.trial import Classifier, Trial
+from inr_xai.metrics.together import scores_together
+from inr_xai.metrics.trial import Classifier, Trial, mean_over_baselines
 from inr_xai.seeding import generator
 from inr_xai.types import Free, Images, Masks, Targets
 
@@ -29,6 +30,7 @@ class Scores:
 
     Args:
         columns: name -> value of each image and area, on the CPU; all NaN for an image that failed.
+        union: the pixels of the hard masks of this explanation and of those before it.
         failures: position in the batch -> why the image has no scores.
         passes: images and masked copies that went through the classifier.
     """
@@ -36,6 +38,7 @@ class Scores:
     sample_ids: list[str]
     areas: list[float]
     columns: Columns
+    union: Bool[Tensor, "b a h w"]
     failures: dict[int, str]
     passes: int
 
@@ -62,6 +65,7 @@ def score_masks(
     seed: int,
     photos: Float[Tensor, "b p c h w"],
     free: Free | None = None,
+    earlier: Bool[Tensor, "b a h w"] | None = None,
     masks_per_forward: int = 32,
 ) -> Scores:
     """Scores one explanation of each image. No result depends on the other images or on `masks_per_forward`.
@@ -72,6 +76,7 @@ def score_masks(
         sample_ids, seed: name the images' noise, ties and chance masks.
         photos: of the scoring pool, for each image.
         free: the pixels that the explanation could use; None where it could use all.
+        earlier: `Scores.union` of the explanation before; None for the first.
         masks_per_forward: masked copies that go through the classifier at once (memory).
     """
     masks, targets = masks.to(images.device), targets.to(images.device)
@@ -83,14 +88,17 @@ def score_masks(
     trial = Trial(classifier, images, targets, baselines=baselines, masks_per_forward=masks_per_forward)
     ties = [generator(seed, sample_id, "ties") for sample_id in sample_ids]
     hard = hard_masks(masks, torch.tensor(list(areas), dtype=torch.float64), generators=ties, free=free)
+    union = hard if earlier is None else hard | earlier.to(images.device)
     columns = _geometry(masks, areas)
     with classifier.frozen(images.device, images.dtype):
         columns |= _games(trial, masks, hard)
         columns |= {"p_full": trial.whole().unsqueeze(1).expand(masks.shape[:2])}
-        columns |= _chance(trial, areas, free=free, sample_ids=sample_ids, seed=seed)
+        chances = chance_scores(trial, areas, free=free, sample_ids=sample_ids, seed=seed)
+        columns |= chances | {"chance": torch.stack(list(chances.values())).mean(0)}
+        columns |= scores_together(trial, union, alone=columns if earlier is None else None)
     finite = torch.stack([column.isfinite().all(1) for column in columns.values()]).all(0)
     columns = {name: column.where((finite & sound).unsqueeze(1), torch.nan).cpu() for name, column in columns.items()}
-    return Scores(list(sample_ids), list(areas), columns, _failures(sound, finite), trial.passes)
+    return Scores(list(sample_ids), list(areas), columns, union, _failures(sound, finite), trial.passes)
 
 
 def _geometry(masks: Masks, areas: Sequence[float]) -> Columns:
@@ -110,27 +118,8 @@ def _games(trial: Trial, masks: Masks, hard: Bool[Tensor, "b a h w"]) -> Columns
     games = {"preservation_hard": hard, "preservation_soft": soft, "deletion_hard": ~hard, "deletion_soft": 1 - soft}
     columns: Columns = {}
     for game, kept in games.items():
-        means = trial.means(kept)
-        columns |= {f"{game}_{name}": value for name, value in means.items()}
-        columns[f"{game}_mean"] = torch.stack(list(means.values())).mean(0)
+        columns |= mean_over_baselines(game, trial.means(kept))
     return columns
-
-
-def _chance(
-    trial: Trial, areas: Sequence[float], *, free: Free | None, sample_ids: Sequence[str], seed: int
-) -> Columns:
-    """Hard preservation of random smooth masks, the same fields at every area and for every explanation."""
-    height, width = trial.images.shape[-2:]
-    draws = [generator(seed, sample_id, "chance") for sample_id in sample_ids]
-    fields = smooth_fields((height, width), generators=draws).to(trial.images.device)
-    by_area = []
-    for position, area in enumerate(areas):
-        ties = [generator(seed, sample_id, "chance", repr(area)) for sample_id in sample_ids]
-        same = torch.full((fields.shape[1],), area, dtype=torch.float64)
-        own = None if free is None else free[:, position, None].expand_as(fields)
-        by_area.append(trial.alternating(hard_masks(fields, same, generators=ties, free=own)))
-    columns = {f"chance_{name}": torch.stack([means[name] for means in by_area], dim=1) for name in trial.names}
-    return columns | {"chance": torch.stack(list(columns.values())).mean(0)}
 
 
 def _failures(sound: Bool[Tensor, " b"], finite: Bool[Tensor, " b"]) -> dict[int, str]:

@@ -89,3 +89,13 @@ class Trial:
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         finite = logits.isfinite().all(1)
         return self.classifier.probability(logits, targets).where(finite, torch.nan)
+
+
+def mean_over_baselines(game: str, means: Mapping[str, Float[Tensor, "b q"]]) -> dict[str, Float[Tensor, "b q"]]:
+    """`<game>_<baseline>` of each baseline, and `<game>_mean`.
+
+    >>> list(mean_over_baselines("chance", {"grey": torch.zeros(1, 1)}))
+    ['chance_grey', 'chance_mean']
+    """
+    named = {f"{game}_{name}": value for name, value in means.items()}
+    return named | {f"{game}_mean": torch.stack(list(means.values())).mean(0)}

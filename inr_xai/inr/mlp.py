@@ -1,0 +1,63 @@
+"""The network that every family ends in: hidden layers, into which the area comes, and one logit."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from inr_xai.inr.base import require_whole
+from inr_xai.inr.conditioning import make_conditioning
+from inr_xai.inr.stacked import StackedLinear
+from inr_xai.types import Areas
+
+Activation = Callable[[Tensor], Tensor]
+Layer = Callable[[int, bool], StackedLinear]
+"""Makes a hidden layer from the number of its inputs and whether it is the first."""
+
+
+class StackedMLP(nn.Module):
+    """b networks of `depth` hidden layers of `width` units and a linear last one.
+
+    Args:
+        generators: one per image.
+        inputs: width of the input.
+        width, depth: units of a hidden layer, and the number of hidden layers.
+        conditioning: "concat", "film" or "none".
+        layer: makes the hidden layers; by default a linear layer of `width` sums.
+        activation: from a layer's sums to its `width` units.
+        last_bound: of the last layer's weights; None for the usual one.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        inputs: int,
+        *,
+        width: int,
+        depth: int,
+        conditioning: str,
+        layer: Layer | None = None,
+        activation: Activation = torch.relu,
+        last_bound: float | None = None,
+    ):
+        super().__init__()
+        require_whole(width=width, depth=depth)
+        make = layer or (lambda inputs, _: StackedLinear(generators, inputs, width))
+        self.activation = activation
+        self.first = make(inputs, True)
+        self.area = make_conditioning(conditioning, generators, sums=self.first.outputs, layers=depth)
+        self.hidden = nn.ModuleList(make(width, False) for _ in range(depth - 1))
+        self.last = StackedLinear(generators, width, 1, bound=last_bound)
+
+    def __len__(self) -> int:
+        """The number of networks."""
+        return len(self.last.weight)
+
+    def forward(self, x: Float[Tensor, "b p i"], areas: Areas) -> Float[Tensor, "b a p"]:
+        b, p = x.shape[:2]
+        x = self.activation(self.area(self.first(x).unsqueeze(1), areas, 0))
+        for index, layer in enumerate(self.hidden, start=1):
+            sums = layer(x.flatten(1, 2)).unflatten(1, (-1, p))
+            x = self.activation(self.area(sums, areas, index))
+        return self.last(x.flatten(1, 2)).reshape(b, -1, p).expand(b, len(areas), p)

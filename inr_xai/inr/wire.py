@@ -1,0 +1,72 @@
+"""WIRE: Gabor wavelets as activations, in their real form.
+
+Saragadam et al., "WIRE: Wavelet Implicit Neural Representations", CVPR 2023, section 3. The paper's networks are
+complex, exp(j omega z - |s z|^2); the authors' real ones, used here, give each unit two real sums, one for the wave and
+one for its envelope. They need no complex weights, which half precision and stored files would not hold.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inr_xai.inr.base import INR, require_positive, require_whole
+from inr_xai.inr.mlp import StackedMLP
+from inr_xai.inr.stacked import StackedLinear
+from inr_xai.types import Areas
+
+Coordinates = Float[Tensor, "b p 2"]
+
+
+class WireINR(INR[Coordinates]):
+    """Layers cos(omega (W x + c)) exp(-(s (V x + d))^2), with the weights of torch.nn.Linear.
+
+    Args:
+        generators: one per image.
+        width: units of a hidden layer.
+        depth: number of hidden layers.
+        omega: frequency of the waves, in the first layer in radians per half image side.
+        scale: s, the inverse width of their envelopes.
+        conditioning: "concat", "film" or "none", of both sums of a unit: see `inr_xai.inr.conditioning`.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        *,
+        width: int = 64,
+        depth: int = 3,
+        omega: float = 2.0,
+        scale: float = 1.0,
+        conditioning: str = "concat",
+    ):
+        super().__init__()
+        require_whole(width=width)
+        require_positive(omega=omega, scale=scale)
+        gain = [omega] * width + [scale] * width
+        self.network = StackedMLP(
+            generators,
+            2,
+            width=width,
+            depth=depth,
+            conditioning=conditioning,
+            layer=lambda inputs, _: StackedLinear(generators, inputs, 2 * width, gain=gain),
+            activation=gabor,
+        )
+
+    def encode(self, coordinates: Float[Tensor, "p 2"]) -> Coordinates:
+        return coordinates.expand(len(self.network), -1, -1)
+
+    def forward(self, encoded: Coordinates, areas: Areas) -> Float[Tensor, "b a p"]:
+        return self.network(encoded, areas)
+
+
+def gabor(sums: Float[Tensor, "... s"]) -> Float[Tensor, "... w"]:
+    """cos(first half) * exp(-(second half)^2).
+
+    >>> gabor(torch.tensor([0.0, 0.0])).tolist()
+    [1.0]
+    """
+    wave, envelope = sums.chunk(2, dim=-1)
+    return wave.cos() * (-envelope.square()).exp()

@@ -1,0 +1,44 @@
+"""How compact a hard mask is: the number of its connected parts, and the length of its contour.
+
+METHOD, "Metrics", in docs/method.md. Lower is more compact; compare masks of one area only, since a larger mask has
+more contour to have.
+"""
+
+import numpy as np
+import scipy.ndimage
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+NEIGHBOURS = np.ones((3, 3))  # all eight: pixels that touch at a corner belong together
+
+
+def components(hard: Bool[Tensor, "b a h w"]) -> Float[Tensor, "b a"]:
+    """Number of connected parts of what is kept, lower is more compact; 0 where nothing is kept.
+
+    8-connectivity, the default of OpenCV and scikit-image: pixels that share a side or a corner are connected.
+
+    >>> components(torch.tensor([[[[1, 0, 0], [0, 1, 0], [0, 0, 0], [1, 1, 0]]]]).bool()).item()
+    2.0
+    """
+    masks = hard.flatten(0, 1).cpu().numpy()
+    counts = [scipy.ndimage.label(mask, structure=NEIGHBOURS)[1] for mask in masks]
+    return torch.tensor(counts, dtype=torch.float32, device=hard.device).reshape(hard.shape[:2])
+
+
+def perimeter(hard: Bool[Tensor, "b a h w"]) -> Float[Tensor, "b a"]:
+    """Length of the contour between kept and replaced pixels in image sides, lower is more compact.
+
+    The pixel edges between a kept and a replaced pixel: one between two pixels side by side is 1/h long, one between
+    two pixels above each other 1/w. The border of the image does not count. This is the anisotropic total variation
+    of the mask: equal to the `total_variation` that a fit is charged with, taken of the binary mask. Edges are steps,
+    so a slanted line counts up to sqrt(2) times its Euclidean length.
+
+    >>> half = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    >>> half[..., 4:] = True
+    >>> perimeter(half).item()
+    1.0
+    """
+    above = (hard[..., 1:, :] != hard[..., :-1, :]).sum((-2, -1))
+    beside = (hard[..., 1:] != hard[..., :-1]).sum((-2, -1))
+    return above / hard.shape[-1] + beside / hard.shape[-2]

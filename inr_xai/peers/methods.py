@@ -1,0 +1,109 @@
+"""The methods of the comparison by name, and how each is built."""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from inr_xai.classifier import FrozenClassifier
+from inr_xai.errors import UserError
+from inr_xai.method import Method
+from inr_xai.peers.beside import InFreeRegion, Reseeded
+from inr_xai.peers.by_captum import IntegratedGradients, Occlusion
+from inr_xai.peers.cam import CAM
+from inr_xai.peers.comparison import MapMaker
+from inr_xai.peers.explainer import Explainer
+from inr_xai.peers.extremal import TorchRay
+from inr_xai.peers.floors import CentredDisc, RandomMasks
+from inr_xai.peers.ours import FirstExplanation, Fit, SecondExplanation
+from inr_xai.photos import PhotoPool
+
+PASSES = {50: 12, 100: 25, 200: 50, 400: 100, 800: 200}
+"""About so many passes over four areas -> optimisation steps."""
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What methods are built from.
+
+    Args:
+        compose: options as on the command line (`objective=hybrid`) -> our method with them.
+        seed: of our fits and of random masks.
+        layer: that class activation maps read; None takes the last feature map.
+        donors: photos that a fit may use.
+        trainer: accelerator and precision of our fits.
+    """
+
+    classifier: FrozenClassifier
+    device: torch.device
+    areas: Sequence[float]
+    compose: Callable[[Sequence[str]], Method]
+    maker: MapMaker
+    seed: int = 0
+    layer: str | None = None
+    donors: PhotoPool | None = None
+    trainer: Mapping[str, Any] | None = None
+
+    def fit(self, *options: str) -> Fit:
+        """Our fit with some options changed."""
+        method = self.compose(options)
+        return Fit(method, self.classifier, device=self.device, donors=self.donors, trainer=self.trainer)
+
+    def shortened(self, steps: int) -> FirstExplanation:
+        """Our fit of so many steps."""
+        return FirstExplanation(self.fit(f"steps={steps}"), controlled=False)
+
+    def cam(self, kind: str) -> CAM:
+        return CAM(self.classifier, device=self.device, kind=kind, layer=self.layer)
+
+    def torchray(self, reward: str) -> TorchRay:
+        return TorchRay(self.classifier, areas=self.areas, device=self.device, reward=reward)
+
+    def reseeded(self, name: str, option: str) -> Reseeded:
+        """A setting of ours under the next seed, compared with itself under this one."""
+        first = build(name, self)
+        inside = FirstExplanation(self.fit(option), controlled=False)
+        maps = partial(self.maker.maps, name, first)
+        return Reseeded(inside, maps, of=first.settings, areas=self.areas, seed=self.seed)
+
+    def in_free_region(self, name: str) -> InFreeRegion:
+        """A method in the region of our second explanation."""
+        second = build("inr_second", self)
+        return InFreeRegion(build(name, self), partial(self.maker.maps, "inr_second", second), of=second.settings)
+
+
+METHODS: dict[str, Callable[[Kit], Explainer]] = {
+    "inr": lambda kit: FirstExplanation(kit.fit()),
+    "inr_hybrid": lambda kit: FirstExplanation(kit.fit("objective=hybrid", "steps=80")),  # the passes of 100 of `inr`
+    "inr_nested": lambda kit: FirstExplanation(kit.fit("nested=true", "inr.conditioning=none")),
+    "inr_seed1": lambda kit: kit.reseeded("inr", f"seed={kit.seed + 1}"),
+    **{f"inr_passes_{passes}": partial(Kit.shortened, steps=steps) for passes, steps in PASSES.items()},
+    "inr_second": lambda kit: SecondExplanation(kit.fit("explanations=2")),
+    "torchray": lambda kit: kit.torchray("simple_reward"),
+    "torchray_contrastive": lambda kit: kit.torchray("contrastive_reward"),
+    "gradcam": lambda kit: kit.cam("GradCAM"),
+    "gradcam_plus_plus": lambda kit: kit.cam("GradCAMPlusPlus"),
+    "layercam": lambda kit: kit.cam("LayerCAM"),
+    "integrated_gradients": lambda kit: IntegratedGradients(kit.classifier, device=kit.device),
+    "occlusion": lambda kit: Occlusion(kit.classifier, device=kit.device),
+    "random": lambda kit: RandomMasks(seed=kit.seed),
+    "disc": lambda kit: CentredDisc(),
+    "gradcam_second": lambda kit: kit.in_free_region("gradcam"),
+    "chance_second": lambda kit: kit.in_free_region("random"),
+}
+
+
+def build(name: str, kit: Kit) -> Explainer:
+    """The method of this name.
+
+    Raises:
+        UserError: there is none, it lacks its package, or it cannot explain this classifier.
+    """
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose some of {', '.join(METHODS)}"
+        raise UserError(f"--methods names {name!r}, which is no method; {hint}")
+    return METHODS[name](kit)

@@ -1,0 +1,249 @@
+"""The jobs of a multirun side by side, read from their folders: one table, as sweep.csv and sweep.md beside them.
+
+A job leaves job.json in its run folder: which values it was given, and how it ended. All else is in the job's run.json
+and summary.json. `python -m inr_xai.sweeps FOLDER` makes the table again.
+"""
+
+import math
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inr_xai.columns import BASELINES, less_is_better
+from inr_xai.errors import UserError
+from inr_xai.files import format_csv, read_json, write_bytes, write_json
+from inr_xai.limits import AUTO
+from inr_xai.results import RunFolder
+
+JOB_FILE = "job.json"
+RUNNING, DONE, FAILED = "running", "done", "failed"
+OWN = "preservation_hard_mean_rel"
+FIGURES = {
+    f"{OWN}/k1": ("preservation", ".3f"),
+    "deletion_hard_mean_rel/k1": ("deletion", ".3f"),
+    **{f"preservation_hard_{baseline}_rel/k1": (baseline, ".3f") for baseline in BASELINES},
+    "grayness/k1": ("grayness", ".3f"),
+    "area_error/k1": ("area error", ".4f"),
+    "nesting_violation/k1": ("nesting violation", ".4f"),
+}
+"""Key of summary.json -> the heading of its column in sweep.md, and how its numbers are written there."""
+COUNTS = {
+    "explanations/mean": ("mean explanations", ".2f"),
+    "seconds_per_image": ("s/image", ".1f"),
+    "passes_per_image": ("passes/image", ".0f"),
+    "images": ("images", ".0f"),
+    "failures": ("failures", ".0f"),
+}
+WIDEST = 24  # a longer cell, such as the reason of a failure, does not widen its column
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a multirun.
+
+    Args:
+        values: option -> the value that the job was given on its command line.
+        status: "done", "unfinished" (it runs, or was killed) or "failed: " with the reason.
+        summary: of its images; empty unless the job is done.
+        facts: its run.json; empty where it has none.
+    """
+
+    folder: Path
+    number: int
+    values: dict[str, str]
+    status: str
+    summary: dict[str, Any]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The table of a multirun: a row per job, in their order.
+
+    Args:
+        columns: keys of summary.json and names of options.
+        headings, formats: of the columns and of their numbers, for people.
+        metric: the key by which jobs are ranked; None where no job says.
+        best: the row that is best by it; None where fewer than two rows have a value.
+    """
+
+    columns: list[str]
+    headings: list[str]
+    formats: list[str]
+    rows: list[list[Cell]]
+    metric: str | None
+    best: int | None
+
+    def csv(self) -> str:
+        """All digits, one line per job; what a job does not have is empty."""
+        return format_csv([dict(zip(self.columns, row, strict=True)) for row in self.rows], self.columns)
+
+    def markdown(self) -> str:
+        """A table that reads well as plain text, too."""
+        values = zip(*self.rows, strict=True)
+        columns = [_column(*column) for column in zip(self.headings, values, self.formats, strict=True)]
+        return "\n".join("| " + " | ".join(cells) + " |" for cells in zip(*columns, strict=True)) + "\n"
+
+
+def note_job(folder: str | Path, number: int, overrides: Sequence[str], status: str, reason: str = "") -> None:
+    """Writes the job's job.json; `status` is running, done or failed, and `reason` says why it failed.
+
+    Args:
+        overrides: KEY=VALUE, as on the command line.
+    """
+    pairs = (override.lstrip("+").partition("=") for override in overrides)
+    values = {key: value for key, _, value in pairs}
+    write_json(
+        Path(folder) / JOB_FILE, {"job": number, "values": values, "status": status, "reason": " ".join(reason.split())}
+    )
+
+
+def read_jobs(folder: str | Path) -> list[Job]:
+    """The jobs whose folders lie below `folder`, in their order; none where it is no multirun's folder."""
+    files = Path(folder).rglob(JOB_FILE)
+    return sorted((_read_job(file) for file in files), key=lambda job: (job.number, str(job.folder)))
+
+
+def compare(jobs: Sequence[Job]) -> Comparison:
+    """Jobs side by side: the values that differ between them, then their scores, then how they ended.
+
+    The scores are those of explanation 1, means over areas, and the preservation of each later explanation.
+    """
+    swept = _swept(jobs)
+    metric = next((job.facts["config"]["sweep_metric"] for job in jobs if job.facts), None)
+    figures = _figures(jobs, metric)
+    best = _best(jobs, metric)
+    rows: list[list[Cell]] = []
+    for place, job in enumerate(jobs):
+        row: list[Cell] = [job.number, "best" if place == best else None]
+        row += [column[place] for column in swept.values()]
+        rows.append([*row, *(job.summary.get(key) for key in figures), job.status])
+    options, shown = list(swept), list(figures.values())
+    return Comparison(
+        columns=["job", "best", *options, *figures, "status"],
+        headings=["job", "", *options, *(heading for heading, _ in shown), "status"],
+        formats=["", "", *(".4g" for _ in options), *(form for _, form in shown), ""],
+        rows=rows,
+        metric=metric,
+        best=best,
+    )
+
+
+def write_comparison(folder: str | Path, comparison: Comparison) -> None:
+    """Writes sweep.csv and sweep.md into the multirun's folder."""
+    folder = Path(folder)
+    write_bytes(folder / "sweep.csv", comparison.csv().encode())
+    text = f"# {folder.resolve().name}\n\n{comparison.markdown()}\n{_legend(comparison)}\n"
+    write_bytes(folder / "sweep.md", text.encode())
+
+
+def _read_job(file: Path) -> Job:
+    """What is damaged or missing becomes the job's status, and costs no other job its row."""
+    said, folder = read_json(file), RunFolder(file.parent)
+    status, summary, facts = str(said["status"]), {}, {}
+    try:
+        facts = folder.read_run() if folder.exists() else {}
+        summary = folder.read_summary() if status == DONE else {}
+    except UserError as error:
+        status = f"{FAILED}: {error}"
+    else:
+        status = {RUNNING: "unfinished", FAILED: f"{FAILED}: {said['reason']}"}.get(status, status)
+    return Job(file.parent, int(said["job"]), said["values"], status, summary, facts)
+
+
+def _swept(jobs: Sequence[Job]) -> dict[str, list[Cell]]:
+    """Option -> its value in each job, for the options that differ; numbers where all its values are numbers."""
+    keys = dict.fromkeys(key for job in jobs for key in job.values)
+    columns = {key: [job.values.get(key) for job in jobs] for key in keys}
+    return {key: _typed(values) for key, values in columns.items() if len(set(values)) > 1}
+
+
+def _typed(values: Sequence[str | None]) -> list[Cell]:
+    """Texts as numbers where all of them are.
+
+    >>> _typed(["1", None, "2"]), _typed(["0.5", "1"]), _typed(["1", "none"])
+    ([1, None, 2], [0.5, 1.0], ['1', 'none'])
+    """
+    for kind in (int, float):
+        try:
+            return [None if value is None else kind(value) for value in values]
+        except ValueError:
+            continue
+    return list(values)
+
+
+def _figures(jobs: Sequence[Job], metric: str | None) -> dict[str, tuple[str, str]]:
+    """The summary's keys to show, with headings and formats: those that a job has, and the one that ranks the jobs.
+
+    How many explanations an image has is shown where the images decide it.
+    """
+    known = {key for job in jobs for key in job.summary}
+    if not any(job.facts["config"].get("explanations") == AUTO for job in jobs if job.facts):
+        known.discard("explanations/mean")
+    later = sorted(int(found[1]) for key in known if (found := re.fullmatch(rf"{OWN}/k(\d+)", key)))
+    figures = FIGURES | {f"{OWN}/k{k}": (f"preservation k{k}", ".3f") for k in later if k > 1}
+    if metric is not None:
+        figures = figures | {metric: figures.get(metric, (metric, ".4g"))}
+    return {key: shown for key, shown in (figures | COUNTS).items() if key in known}
+
+
+def _best(jobs: Sequence[Job], metric: str | None) -> int | None:
+    values = {place: job.summary.get(metric) for place, job in enumerate(jobs)} if metric is not None else {}
+    finite = {place: value for place, value in values.items() if value is not None and math.isfinite(value)}
+    if metric is None or len(finite) < 2:
+        return None
+    return (min if less_is_better(metric) else max)(finite, key=lambda place: finite[place])
+
+
+def _legend(comparison: Comparison) -> str:
+    """What the columns are, and by what a row is the best."""
+    text = (
+        "Explanation 1, means over areas and images. Preservation, under each baseline too, and deletion are of hard "
+        "masks, relative to p_full."
+    )
+    if comparison.metric is None:
+        return text
+    which = "lowest" if less_is_better(comparison.metric) else "highest"
+    return f"{text} Best: the {which} {comparison.metric}."
+
+
+def _column(heading: str, values: Sequence[Cell], form: str) -> list[str]:
+    """A column of the table for people: heading, rule and cells of one width; numbers to the right."""
+    cells = [_shown(value, form) for value in values]
+    width = max(3, len(heading), *(len(cell) for cell in cells if len(cell) <= WIDEST))
+    if any(isinstance(value, int | float) for value in values):
+        return [text.rjust(width) for text in (heading, "-" * (width - 1) + ":", *cells)]
+    return [text.ljust(width) for text in (heading, "-" * width, *cells)]
+
+
+def _shown(cell: Cell, form: str) -> str:
+    """A cell of the table for people, on one line."""
+    if isinstance(cell, float):
+        return f"{cell:{form}}"
+    return "" if cell is None else " ".join(str(cell).split()).replace("|", r"\|")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Writes and prints the table of the multirun in the folder named; the exit status."""
+    if len(arguments) != 1:
+        sys.stderr.write("error: give the folder of a multirun: python -m inr_xai.sweeps FOLDER\n")
+        return 2
+    try:
+        jobs = read_jobs(arguments[0])
+        if not jobs:
+            raise UserError(f"{arguments[0]} holds no {JOB_FILE} of a job; give the folder of a multirun")
+        comparison = compare(jobs)
+        write_comparison(arguments[0], comparison)
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    sys.stdout.write(comparison.markdown())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,55 @@
+"""The program from its command line with a runner that only notes what it was given."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from inr_xai import cli
+
+
+@dataclass
+class Program:
+    """The command line with a runner that only notes what it was given and then does `act`."""
+
+    started: list[DictConfig] = field(default_factory=list)
+    act: Callable[[DictConfig], Any] = lambda cfg: None
+    failures: int = 0
+
+    def run(self, cfg: DictConfig) -> SimpleNamespace:
+        self.started.append(cfg)
+        self.act(cfg)
+        return SimpleNamespace(metric=0.25, failures=self.failures, folder=Path(cfg.out))
+
+    def __call__(self, *arguments: str) -> int:
+        sys.argv = ["inr-xai", *arguments]
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Program]:
+    made = Program()
+    runner = ModuleType("inr_xai.runner")
+    runner.run = made.run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "inr_xai.runner", runner)
+    monkeypatch.setattr(sys, "argv", ["inr-xai"])
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield made
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
+    root.handlers[:], root.level = handlers, level
+    GlobalHydra.instance().clear()

@@ -1,0 +1,122 @@
+"""The named sweeps and ablations: every job of each passes the check, and changes what its name says alone."""
+
+import copy
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from inr_xai.columns import less_is_better
+from inr_xai.config import check, sentence
+from inr_xai.results import flatten
+from tests.runs import ROOT, configured
+
+CONF = ROOT / "conf"
+SWEEPS = {file.stem: file for file in sorted((CONF / "sweep").glob("*.yaml"))}
+GRIDS = {name: file for name, file in SWEEPS.items() if name != "optuna_search"}
+ABLATIONS = sorted(file.stem for file in (CONF / "ablation").glob("*.yaml"))
+# Ablation -> the keys of the configuration that it changes, with their values.
+CHANGES = {
+    "default": {},
+    "no_total_variation": {"total_variation": 0.0},
+    "no_jitter": {"jitter.shift": 0},
+    "no_grayness_weight": {"binary": 0.0},
+    "soft_end": {"area_rule.end": 0.3},
+}
+
+
+def options(file: Path) -> list[list[str]]:
+    """Each swept option with its values, KEY=VALUE; of an interval its ends."""
+    swept = yaml.safe_load(file.read_text())["hydra"]["sweeper"]["params"]
+    found = []
+    for override in OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in swept.items()]):
+        key, value = override.get_key_element(), override.value()
+        if isinstance(value, IntervalSweep):
+            found.append([f"{key}={end}" for end in (value.start, value.end)])
+        elif isinstance(value, ChoiceSweep):
+            found.append([f"{key}={text}" for text in override.sweep_string_iterator()])
+        else:
+            found.append([f"{key}={override.get_value_element_as_str()}"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def base() -> DictConfig:
+    return configured("out=here")
+
+
+def test_the_sweeps_are_there() -> None:
+    names = {"inr_family", "area_rule", "perturbation", "conditioning", "frequency", "explanations", "steps", "fitting"}
+    assert names <= GRIDS.keys()
+    assert options(SWEEPS["explanations"]) == [[f"explanations={k}" for k in (1, 2, 3, 4)]]
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_named_sweep_is_a_multirun_whose_values_pass(base: DictConfig, name: str) -> None:
+    assert yaml.safe_load(SWEEPS[name].read_text())["hydra"]["mode"] == "MULTIRUN"
+    fixed = [values[0] for values in options(SWEEPS[name]) if len(values) == 1]
+    swept = [option for values in options(SWEEPS[name]) if len(values) > 1 for option in values]
+    assert swept
+    around = configured("out=here", *fixed) if fixed else base
+    for option in swept:
+        key, _, value = option.lstrip("+").partition("=")
+        if (CONF / key).is_dir():  # that each choice passes is a test of the configuration's
+            assert (CONF / key / f"{value}.yaml").is_file()
+        else:
+            cfg = copy.deepcopy(around)
+            OmegaConf.update(cfg, key, yaml.safe_load(value))
+            check(cfg)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_named_sweep_leaves_the_configuration_of_a_single_run(base: DictConfig, name: str) -> None:
+    assert configured(f"sweep={name}", "out=here") == base
+
+
+def test_the_fitting_sweep_runs_every_ablation() -> None:
+    assert options(SWEEPS["fitting"]) == [[f"+ablation={name}" for name in sorted(ABLATIONS, key=_order)]]
+
+
+def _order(name: str) -> int:
+    swept = yaml.safe_load(SWEEPS["fitting"].read_text())["hydra"]["sweeper"]["params"]["+ablation"]
+    return [part.strip() for part in swept.split(",")].index(name)
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_an_ablation_changes_one_thing(base: DictConfig, name: str) -> None:
+    ablated = configured("out=here", f"+ablation={name}")
+    check(ablated)
+    plain, changed = (flatten(OmegaConf.to_container(cfg, resolve=True)) for cfg in (base, ablated))
+    different = {key: changed.get(key) for key in plain.keys() | changed.keys() if plain.get(key) != changed.get(key)}
+    if name in CHANGES:
+        assert different == CHANGES[name]
+    assert name == "default" or different
+    assert len({key.split(".")[0] for key in different}) <= 1
+
+
+def test_an_ablation_may_choose_a_part() -> None:
+    assert configured("+ablation=blur_only").perturbation == configured("perturbation=blur").perturbation
+
+
+def test_the_search_without_its_package_is_refused_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["sweeper"], "optuna.yaml", raising=False)
+    with pytest.raises(HydraException) as caught:
+        configured("sweep=optuna_search")
+    assert sentence(caught.value) == (
+        "hydra/sweeper=optuna is not one of the choices of hydra/sweeper: basic; others come with pip install "
+        "'inr-xai[sweep]'"
+    )
+
+
+@pytest.mark.skipif(find_spec("optuna") is None, reason="optuna is not installed (extra sweep)")
+def test_the_search_maximises_what_should_be_large() -> None:
+    cfg = configured("sweep=optuna_search")
+    assert not less_is_better(cfg.sweep_metric)
+    sweeper = yaml.safe_load(SWEEPS["optuna_search"].read_text())["hydra"]["sweeper"]
+    assert (sweeper["direction"], sweeper["sampler"]) == ("maximize", {"seed": 0})
