@@ -104,24 +104,26 @@ class Hybrid(Objective):
 
     Args:
         deletion: weight of the deletion game beside the preservation game's 1.
-        deleted: number of masks, from the smallest, at which deletion is played too; None for all. Where larger masks
-            contain the smaller, what the smallest deletes is deleted by all, for one pass a step.
+        area: deletion is played on the one mask whose area is nearest to this; None plays it on all. Where larger
+            masks contain the smaller, one mask that deletes draws the others along, for one pass a step.
     """
 
-    def __init__(self, deletion: float = 2.0, *, deleted: int | None = 1):
+    def __init__(self, deletion: float = 2.0, *, area: float | None = 0.2):
         if deletion <= 0:
             raise UserError(
                 f"objective.deletion must be positive, got {deletion}; objective=preservation has no deletion"
             )
-        if deleted is not None and deleted < 1:
-            raise UserError(f"objective.deleted must be at least 1, or null for all masks; got {deleted}")
-        self.deletion, self.deleted = deletion, deleted
+        if area is not None and not 0 < area < 1:
+            raise UserError(f"objective.area must lie in (0, 1), or be null for all masks; got {area}")
+        self.deletion, self.area = deletion, area
 
     def passes(self, areas: int) -> int:
-        return areas + min(self.deleted or areas, areas)
+        return 2 * areas if self.area is None else areas + 1
 
     def __call__(self, masks: Masks, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
         value = -evidence(masks)
-        # The same masks for all images, or their sizes would couple them: those that are smallest on the first.
-        chosen = masks[0].detach().mean((-2, -1)).argsort()[: self.deleted]
-        return value.index_add(1, chosen, absence(1 - masks[:, chosen]).to(value), alpha=-self.deletion)
+        if self.area is None:
+            return value - self.deletion * absence(1 - masks)
+        # The same mask for every image, or their sizes would couple the images of a batch.
+        nearest = (masks[0].detach().mean((-2, -1)) - self.area).abs().argmin().unsqueeze(0)
+        return value.index_add(1, nearest, absence(1 - masks[:, nearest]).to(value), alpha=-self.deletion)

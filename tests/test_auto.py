@@ -12,27 +12,38 @@ import inr_xai
 from inr_xai.errors import UserError
 from inr_xai.results import RunFolder
 from tests import wandb_read
-from tests.runs import TINY, explain, masks_of, said, same_masks, table
-from tests.test_runner import IDS, content
+from tests.planted import CORNERS, folder
+from tests.runs import FOLDER, explain, masks_of, said, same_masks, table
+from tests.test_runner import content
 from tests.wandb_fixtures import fresh_wandb  # noqa: F401
 
-AUTO = ["explanations=auto", "stop.share=0.6"]
-FIGURES = [option for option in TINY if not option.startswith("callbacks.figures")]
+IDS = list(CORNERS)
+AUTO = ["explanations=auto", "stop.share=0.3", "stop.most=3"]
 
 
 @pytest.fixture(scope="module")
-def auto(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("auto")
-    explain(folder, *AUTO, base=FIGURES)
-    return folder
+def base(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Images with one, two and three cues."""
+    changed = ["steps=40", "areas=[0.07,0.1]", "classifier.model._target_=tests.planted.Normalised"]
+    root = folder(tmp_path_factory.mktemp("planted"))
+    keys = [option.partition("=")[0] for option in changed] + ["callbacks.figures"]
+    rest = [option for option in FOLDER if option.partition("=")[0] not in keys]
+    return [*rest, *changed, f"data.root={root}", "data.targets=1"]
 
 
 @pytest.fixture(scope="module")
-def fixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same images with three explanations each, the most that have room."""
-    folder = tmp_path_factory.mktemp("fixed")
-    explain(folder, "explanations=3")
-    return folder
+def auto(tmp_path_factory: pytest.TempPathFactory, base: list[str]) -> Path:
+    out = tmp_path_factory.mktemp("auto")
+    explain(out, *AUTO, base=base)
+    return out
+
+
+@pytest.fixture(scope="module")
+def fixed(tmp_path_factory: pytest.TempPathFactory, base: list[str]) -> Path:
+    """The same images with three explanations each."""
+    out = tmp_path_factory.mktemp("fixed")
+    explain(out, "explanations=3", "callbacks.figures=null", base=base)
+    return out
 
 
 def carried(rows: list[dict[str, str]], game: str) -> float:
@@ -48,7 +59,7 @@ def wanted_counts(fixed: Path) -> dict[str, int]:
         for k in ("2", "3"):
             rows = [row for row in table(fixed) if (row["sample_id"], row["explanation"]) == (name, k)]
             own = carried(rows, "preservation_hard")
-            if own < 0.6 * float(rows[0]["p_full"]) or own <= carried(rows, "chance"):
+            if own < 0.3 * float(rows[0]["p_full"]) or own <= carried(rows, "chance"):
                 break
             counts[name] += 1
     return counts
@@ -56,7 +67,7 @@ def wanted_counts(fixed: Path) -> dict[str, int]:
 
 def test_each_image_ends_where_the_rule_says(auto: Path, fixed: Path) -> None:
     counts = wanted_counts(fixed)
-    assert sorted(counts.values()) == [1, 2, 3]  # or the test tells nothing of raggedness
+    assert counts == {"a-one": 1, "b-two": 2, "c-three": 3}
     assert {name: len(masks) for name, masks in masks_of(auto).items()} == counts
     for name, masks in masks_of(auto).items():
         assert torch.equal(masks, masks_of(fixed)[name][: counts[name]])
@@ -75,18 +86,18 @@ def test_the_summary_is_over_the_images_that_have_the_explanation(auto: Path) ->
         a = [row for row in own if row["area"] == "0.1"]
         ratio = sum(float(row["union_hard_mean"]) for row in a) / sum(float(row["p_full"]) for row in a)
         assert summary[f"union_hard_mean_rel/k{k}/a0.1"] == pytest.approx(ratio)
-    fits = 2 + 3 + 3  # the third image has room for no more
-    assert summary["passes_per_image"] == pytest.approx(4 * fits / 3)
+    fits = 2 + 3 + 3
+    assert summary["passes_per_image"] == pytest.approx(40 * 2 * fits / 3)
 
 
 def test_steps_and_curves_count_what_was_tried(auto: Path) -> None:
-    folder, counts = RunFolder(auto), {name: len(masks) for name, masks in masks_of(auto).items()}
+    written, counts = RunFolder(auto), {name: len(masks) for name, masks in masks_of(auto).items()}
     before = 0
     for name in IDS:
-        record = folder.read(name)
+        record = written.read(name)
         tried = min(3, counts[name] + 1)
-        assert record.losses.shape == (tried, 2)
-        assert (record.steps_before, record.steps_after) == (before, before + 2 * tried)
+        assert record.losses.shape == (tried, 40)
+        assert (record.steps_before, record.steps_after) == (before, before + 40 * tried)
         assert record.extra.get("dropped", {}).get("explanation") == (None if counts[name] == 3 else tried)
         before = record.steps_after
     assert [int(line["steps_done"]) for line in table(auto, "curves.csv")] == list(range(before))
@@ -99,7 +110,7 @@ def test_a_ragged_run_is_read_back_rendered_and_drawn(auto: Path) -> None:
         explained, count = run[name], len(run[name].masks)
         for k in range(1, count + 1):
             again = explained.mask(0.1, explanation=k)
-            assert (again - explained.masks[k - 1, 0].float()).abs().max() <= 1e-3
+            assert (again - explained.masks[k - 1, 1].float()).abs().max() <= 1e-3
             assert float(explained.mask(0.2, size=48, explanation=k).double().mean()) == pytest.approx(0.2, abs=1e-3)
         with pytest.raises(UserError, match=f"explanation must lie in 1 to {count}, the number fitted"):
             explained.mask(0.1, explanation=count + 1)
@@ -112,50 +123,56 @@ def test_a_ragged_run_is_read_back_rendered_and_drawn(auto: Path) -> None:
 
 @pytest.mark.slow
 def test_a_broken_ragged_run_is_continued_as_if_it_had_not_been(
-    auto: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    auto: Path,
+    base: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     commit = RunFolder.commit
 
-    def breaks(folder: RunFolder, record: object) -> None:
-        if folder.done():
+    def breaks(written: RunFolder, record: object) -> None:
+        if written.done():
             raise RuntimeError("broken on purpose")
-        commit(folder, record)  # type: ignore[arg-type]
+        commit(written, record)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "commit", breaks)
         with pytest.raises(RuntimeError, match="on purpose"):
-            explain(tmp_path, *AUTO, base=FIGURES)
+            explain(tmp_path, *AUTO, base=base)
     assert list(masks_of(tmp_path)) == IDS[:1]
     caplog.set_level("INFO")
-    explain(tmp_path, *AUTO, base=FIGURES)
+    explain(tmp_path, *AUTO, base=base)
     assert same_masks(tmp_path, auto)
     assert content(tmp_path) == content(auto)
     (printed,) = (text for text in said(caplog.records) if "explanation  images  area" in text)
     assert [line.split()[:3] for line in printed.strip().splitlines()[1::3]] == [
-        [str(k), str(4 - k), "0.1"] for k in (1, 2, 3)
+        [str(k), str(4 - k), "0.07"] for k in (1, 2, 3)
     ]
 
 
-def test_each_masks_file_is_opened_once_at_the_end(auto: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_masks_file_is_opened_once_at_the_end(
+    auto: Path, base: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[str] = []
     read = RunFolder._open
 
-    def counting(folder: RunFolder, sample_id: str, **options: object) -> object:
+    def counting(written: RunFolder, sample_id: str, **options: object) -> object:
         opened.append(sample_id)
-        return read(folder, sample_id, **options)  # type: ignore[arg-type]
+        return read(written, sample_id, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(RunFolder, "_open", counting)
-    explain(auto, *AUTO, base=FIGURES)
+    explain(auto, *AUTO, base=base)
     assert opened == IDS * 2  # once at the start of the sitting, once at its end
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("fresh_wandb")
-def test_a_ragged_run_at_wandb(tmp_path: Path, auto: Path) -> None:
-    explain(tmp_path, *AUTO, "logger=wandb")
+def test_a_ragged_run_at_wandb(tmp_path: Path, auto: Path, base: list[str]) -> None:
+    explain(tmp_path, *AUTO, "logger=wandb", base=base)
     (part,) = wandb_read.parts(tmp_path)
     final, own = wandb_read.summary(part)["summary"], json.loads((auto / "summary.json").read_text())
-    for key in ("explanations/mean", "images/k3", "union_hard_mean_rel/k2", "remaining_hard_photo/k3/a0.3"):
+    for key in ("explanations/mean", "images/k3", "union_hard_mean_rel/k2", "remaining_hard_photo/k3/a0.1"):
         assert final[key] == pytest.approx(own[key])
     assert final["per_image"]["nrows"] == 2 * (1 + 2 + 3)
     lines, curves = wandb_read.history(part), table(auto, "curves.csv")

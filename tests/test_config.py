@@ -138,13 +138,13 @@ VALUES = {
     "trainer.precision=bf16": ["trainer.precision=bf16", "32-true or 64-true or bf16-mixed"],
     "trainer.accelerator=cpus": ["trainer.accelerator=cpus", "did you mean cpu?"],
     "trainer.presicion=32-true": ["trainer.presicion=32-true", "did you mean trainer.precision?"],
-    "inr.width=${nothing}": ["inr.width", "nothing"],
+    "inr.gain=${nothing}": ["inr.gain", "nothing"],
 }
 
 TARGETS = {
-    "inr.widht=8": ["inr.widht=8", "FourierINR", "did you mean inr.width?"],
-    "+inr.widht=8": ["inr.widht=8", "did you mean inr.width?"],
-    "inr.width=abc": ["inr.width=abc", "must be int"],
+    "inr.gian=8": ["inr.gian=8", "PyramidINR", "did you mean inr.gain?"],
+    "+inr.gian=8": ["inr.gian=8", "did you mean inr.gain?"],
+    "inr.gain=abc": ["inr.gain=abc", "must be float"],
     "inr._target_=inr_xai.inr.ForierINR": [
         "inr._target_=inr_xai.inr.ForierINR",
         "did you mean inr_xai.inr.FourierINR?",
@@ -157,7 +157,6 @@ TARGETS = {
     "callbacks.mine={every: 3}": ["callbacks.mine={every:3}", "callbacks.mine._target_=package.Class"],
     "callbacks.mine=3": ["callbacks.mine=3", "no _target_"],
     "jitter.shif=0.1": ["jitter.shif=0.1", "did you mean jitter.shift?"],
-    "nested=true": ["nested=true", "inr.conditioning=concat", "inr.conditioning=none"],
 }
 
 
@@ -247,7 +246,7 @@ def test_every_choice_passes(composed: Composer, choices: list[str]) -> None:
         ("stepz: 3", ["stepz", "did you mean steps?", "experiment/mine.yaml"]),
         ("steps: abc", ["steps=abc", "whole number", "experiment/mine.yaml"]),
         ("shard: {indx: 1}", ["shard.indx", "did you mean shard.index?", "experiment/mine.yaml"]),
-        ("inr: {widht: 8}", ["inr.widht=8", "did you mean inr.width?"]),
+        ("inr: {gian: 8}", ["inr.gian=8", "did you mean inr.gain?"]),
         ("inr: null", ["inr=null", "_target_"]),
         ("trainer: {acelerator: cpu}", ["trainer.acelerator=cpu", "did you mean trainer.accelerator?"]),
         ("callbacks: {figures: {evry: 3}}", ["callbacks.figures.evry=3"]),

@@ -253,7 +253,7 @@ def test_nested_masks_grow_with_the_area(tiny: FrozenClassifier) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({}, "nested=true needs one field .* conditioning='concat'; use conditioning='none'"),
+        ({"inr": FourierINR}, "nested=true needs one field .* conditioning='concat'; use conditioning='none'"),
         (
             {"inr": functools.partial(FourierINR, conditioning="none"), "area_rule": RankPenalty()},
             "area_rule=projection",

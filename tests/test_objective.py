@@ -46,26 +46,26 @@ def test_games_score_the_kept_and_the_removed_image() -> None:
     kept = mean(masks)
     torch.testing.assert_close(Preservation()(masks, mean, mean), -kept)
     torch.testing.assert_close(Deletion()(masks, mean, mean), -(1 - kept))
-    torch.testing.assert_close(Hybrid(0.5, deleted=None)(masks, mean, mean), -kept - 0.5 * (1 - kept))
+    torch.testing.assert_close(Hybrid(0.5, area=None)(masks, mean, mean), -kept - 0.5 * (1 - kept))
 
 
-def test_hybrid_deletes_the_smallest_masks() -> None:
-    masks = torch.stack([torch.full((1, 4, 4), value) for value in (0.3, 0.1, 0.2)], dim=1).expand(2, -1, -1, -1)
+def test_hybrid_deletes_the_mask_nearest_to_its_area() -> None:
+    masks = torch.stack([torch.full((1, 4, 4), value) for value in (0.3, 0.1, 0.22)], dim=1).expand(2, -1, -1, -1)
 
     def mean(m: torch.Tensor) -> torch.Tensor:
         return m.mean((-2, -1))
 
-    value = Hybrid(2.0, deleted=2)(masks, mean, mean)
-    torch.testing.assert_close(value, torch.tensor([[-0.3, -0.1 - 2 * 0.9, -0.2 - 2 * 0.8]] * 2))
+    value = Hybrid(2.0, area=0.2)(masks, mean, mean)
+    torch.testing.assert_close(value, torch.tensor([[-0.3, -0.1, -0.22 - 2 * 0.78]] * 2))
 
 
 def test_passes_of_a_step() -> None:
-    games = (Preservation(), Deletion(), Hybrid(), Hybrid(deleted=3), Hybrid(deleted=9), Hybrid(deleted=None))
-    assert [game.passes(4) for game in games] == [4, 4, 5, 7, 8, 8]
+    games = (Preservation(), Deletion(), Hybrid(), Hybrid(area=None))
+    assert [game.passes(4) for game in games] == [4, 4, 5, 8]
 
 
 def test_hybrid_needs_a_deletion_game() -> None:
     with pytest.raises(ValueError, match=r"objective.deletion must be positive, got 0.0"):
         Hybrid(0.0)
-    with pytest.raises(ValueError, match=r"objective.deleted must be at least 1, or null for all masks; got 0"):
-        Hybrid(deleted=0)
+    with pytest.raises(ValueError, match=r"objective.area must lie in \(0, 1\), or be null for all masks; got 1.5"):
+        Hybrid(area=1.5)

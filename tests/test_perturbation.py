@@ -12,6 +12,7 @@ from inr_xai.perturbation import (
     Donor,
     Mixture,
     Perturbation,
+    PinkNoise,
     RandomColour,
     Surroundings,
 )
@@ -19,7 +20,7 @@ from tests.conftest import pictures
 
 IMAGES = pictures(3)
 AROUND = Surroundings(torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.1, 0.2, 0.3]), donors=pictures(4, seed=9))
-ALL = [Blur(), BlurPyramid(), Constant(), Constant(0.0), RandomColour(), Donor(), Mixture(), Mixture([Blur(), Donor()])]
+ALL = [Blur(), BlurPyramid(), Constant(), Constant(0.0), RandomColour(), PinkNoise(), Donor(), Mixture()]
 
 
 def draws(seed: int = 0, count: int = 3) -> list[torch.Generator]:
@@ -80,6 +81,27 @@ def test_random_colours_have_the_mean_and_deviation_of_the_data() -> None:
     colours = torch.stack([bound.draw([0], draw)(torch.zeros(1, 1, 24, 24))[0, 0, :, 0, 0] for _ in range(4000)])
     torch.testing.assert_close(colours.mean(0), AROUND.colour_mean, atol=0.02, rtol=0)
     torch.testing.assert_close(colours.std(0), AROUND.colour_std, atol=0.01, rtol=0)
+
+
+def test_pink_noise_falls_with_the_frequency_around_the_datas_colour() -> None:
+    bound = PinkNoise().bind(IMAGES[:1], AROUND)
+    draw = draws(count=1)
+    noise = torch.stack([bound.draw([0], draw)(torch.zeros(1, 1, 24, 24))[0, 0] for _ in range(400)]).double()
+    torch.testing.assert_close(noise.mean((0, 2, 3)), AROUND.colour_mean.double(), atol=0.03, rtol=0)
+    amplitude = torch.fft.rfft(noise - noise.mean((-2, -1), keepdim=True), dim=-1).abs().mean((0, 1, 2))
+    # A line through a field of amplitude k^-e, e in [1, 2], falls by a factor between 2^-0.5 and 2^-1.5 an octave.
+    for periods in (2, 4):
+        assert 2**-1.5 < float(amplitude[2 * periods] / amplitude[periods]) < 2**-0.4
+
+
+def test_mixture_leaves_photos_out_where_there_are_none() -> None:
+    mixture, draw = Mixture([Constant(0.25), Donor()]), draws(count=1)
+    assert mixture.needs_donors
+    alone = Surroundings(AROUND.colour_mean, AROUND.colour_std)
+    bound = mixture.bind(IMAGES[:1], alone)
+    assert all((bound.draw([0], draw)(torch.zeros(1, 1, 24, 24)) == 0.25).all() for _ in range(20))
+    with pytest.raises(UserError, match="needs photos of other samples"):
+        Mixture([Donor()]).bind(IMAGES[:1], alone)
 
 
 def test_mixture_draws_every_part_as_often() -> None:

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
 from inr_xai import INRAttribution, Stop
 from inr_xai.area import AreaProjection
@@ -16,46 +15,21 @@ from inr_xai.fit import Fitted, fit_masks
 from inr_xai.inr import FourierINR
 from inr_xai.method import Exclusion, Method
 from inr_xai.metrics.masks import hard_masks
-from inr_xai.reveal import Reveal
 from inr_xai.stack import NOT_FINITE
 from inr_xai.stopping import Attempt, OnNoise, ScoreKeeper, worth_keeping
 from inr_xai.types import Preprocessing
 from tests.conftest import pictures
+from tests.planted import CORNERS, SQUARE, Red, planted, square
 
 CPU64 = {"accelerator": "cpu", "devices": 1, "precision": "64-true"}
-SQUARE = 6  # pixels: a sixteenth of the image
-AUTO = Method(areas=(0.0625,), explanations="auto", steps=12, inr=FourierINR, reveal=Reveal(0.0))
+AUTO = Method(areas=(0.0625,), explanations="auto", steps=40)
 TARGETS = torch.tensor([1, 1])
 NAMES = ["one", "two"]
 
 
-class Red(nn.Module):
-    """Sure of class 1 where some window of 6 x 6 pixels is mostly red; no other pixels can stand in for it."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        red = images[:, :1] - images[:, 1:].sum(1, keepdim=True)
-        best = nn.functional.avg_pool2d(red, SQUARE, stride=2).flatten(1).amax(1)
-        return torch.stack([torch.zeros_like(best), 20 * best - 12], 1)
-
-
-def planted(*corners: tuple[int, int]) -> torch.Tensor:
-    """A grey image with red squares."""
-    image = torch.full((3, 24, 24), 0.2)
-    for y, x in corners:
-        image[:, y : y + SQUARE, x : x + SQUARE] = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
-    return image
-
-
 def images() -> torch.Tensor:
     """One red square, and two."""
-    return torch.stack([planted((4, 4)), planted((2, 2), (14, 14))])
-
-
-def square(y: int, x: int) -> torch.Tensor:
-    """The mask of one square."""
-    mask = torch.zeros(1, 24, 24, dtype=torch.float16)
-    mask[:, y : y + SQUARE, x : x + SQUARE] = 1
-    return mask
+    return torch.stack([planted(*CORNERS[name]) for name in ("a-one", "b-two")])
 
 
 def classifier() -> FrozenClassifier:
@@ -106,9 +80,9 @@ def test_the_rule_at_its_edges(own: float, chance: float, share: float, kept: bo
 def test_each_image_has_as_many_explanations_as_it_has_cues(fitted: Fitted) -> None:
     assert fitted.counts == [1, 2]
     assert fitted.fits == [2, 3]  # one more was tried
-    assert fitted.spans == [(0, 36)] * 2
+    assert fitted.spans == [(0, 120)] * 2
     assert fitted.masks.shape == (2, 2, 1, 24, 24)
-    assert fitted.losses.shape == (2, 3, 12)
+    assert fitted.losses.shape == (2, 3, 40)
     red = images()[:, 0] == 1
     for image, count in enumerate(fitted.counts):
         own = fitted.masks[image]
@@ -125,7 +99,7 @@ def test_each_image_has_as_many_explanations_as_it_has_cues(fitted: Fitted) -> N
 
 def test_an_image_alone_finds_what_it_finds_in_a_batch(fitted: Fitted) -> None:
     alone = fit_masks(images()[1:2], TARGETS[1:2], NAMES[1:2], classifier(), AUTO, trainer=CPU64)
-    assert (alone.counts, alone.fits, alone.spans) == ([2], [3], [(0, 36)])
+    assert (alone.counts, alone.fits, alone.spans) == ([2], [3], [(0, 120)])
     assert (alone.losses[0] - fitted.losses[1]).abs().max() < 1e-6
     assert (alone.masks[0].float() - fitted.masks[1].float()).abs().max() < 2e-3
     for one, other in zip(alone.networks[0], fitted.networks[1], strict=True):
@@ -136,12 +110,12 @@ def test_an_image_alone_finds_what_it_finds_in_a_batch(fitted: Fitted) -> None:
 def test_the_kept_explanations_are_those_of_a_fixed_number(fitted: Fitted) -> None:
     method = replace(AUTO, explanations=2)
     fixed = fit_masks(images()[1:], TARGETS[1:], NAMES[1:], classifier(), method, trainer=CPU64)
-    assert (fixed.counts, fixed.fits, fixed.spans) == ([2], [2], [(0, 24)])
+    assert (fixed.counts, fixed.fits, fixed.spans) == ([2], [2], [(0, 80)])
     assert (fixed.losses[0] - fitted.losses[1, :2]).abs().max() < 1e-6
 
 
 def test_the_python_interface_fills_up_with_zeros_and_tells_the_counts() -> None:
-    explainer = INRAttribution(Red(), input_mean=0.3, input_std=0.25, steps=12, stop=Stop(most=2))
+    explainer = INRAttribution(Red(), input_mean=0.3, input_std=0.25, steps=40, stop=Stop(most=2))
     masks = explainer.attribute(images()[:2], target=1, areas=(0.0625,), explanations="auto", image_ids=NAMES[:2])
     assert masks.shape == (2, 2, 1, 24, 24)
     assert explainer.counts(masks).tolist() == [1, 2]
