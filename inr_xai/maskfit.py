@@ -107,7 +107,8 @@ class MaskFit(lightning.LightningModule):
         def scorer(score: Callable[..., Tensor]) -> Callable[[Masks], Float[Tensor, "b a"]]:
             return lambda m: self._score(self.method.jitter(kept(reveal(m)), self._draws), score)
 
-        game = self.method.objective(masks, scorer(self.method.score.evidence), scorer(self.method.score.absence))
+        evidence, absence = scorer(self.method.score.evidence), scorer(self.method.score.absence)
+        game = self.method.objective(masks, self.areas, evidence, absence)
         loss = game.sum(1) + self._regularisers(masks, progress)
         self.losses.append(loss.detach())
         return loss.sum()

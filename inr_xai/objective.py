@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from inr_xai.errors import UserError
-from inr_xai.types import Masks
+from inr_xai.types import Areas, Masks
 
 Score = Float[Tensor, " n"]
 Scorer = Callable[[Masks], Float[Tensor, "b a"]]
@@ -81,21 +81,24 @@ class Objective(ABC):
         return areas
 
     @abstractmethod
-    def __call__(self, masks: Masks, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
-        """The value to lower. `evidence(m)` scores the image that keeps m, `absence(m)` the same for its absence."""
+    def __call__(self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
+        """The value to lower, of masks that keep `areas`.
+
+        `evidence(m)` scores the image that keeps m, `absence(m)` the same for its absence.
+        """
 
 
 class Preservation(Objective):
     """The part that is kept must show the class."""
 
-    def __call__(self, masks: Masks, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
+    def __call__(self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
         return -evidence(masks)
 
 
 class Deletion(Objective):
     """What is left when the part is removed must not show the class."""
 
-    def __call__(self, masks: Masks, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
+    def __call__(self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
         return -absence(1 - masks)
 
 
@@ -120,10 +123,10 @@ class Hybrid(Objective):
     def passes(self, areas: int) -> int:
         return 2 * areas if self.area is None else areas + 1
 
-    def __call__(self, masks: Masks, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
+    def __call__(self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
         value = -evidence(masks)
         if self.area is None:
             return value - self.deletion * absence(1 - masks)
-        # The same mask for every image, or their sizes would couple the images of a batch.
-        nearest = (masks[0].detach().mean((-2, -1)) - self.area).abs().argmin().unsqueeze(0)
+        _, position = min((abs(area - self.area), position) for position, area in enumerate(areas.tolist()))
+        nearest = torch.tensor([position], device=masks.device)
         return value.index_add(1, nearest, absence(1 - masks[:, nearest]).to(value), alpha=-self.deletion)

@@ -5,6 +5,7 @@ import torch
 
 from inr_xai.objective import Contrastive, Deletion, Hybrid, Logit, LogProbability, Preservation
 
+AREAS = torch.tensor([0.3, 0.1, 0.22])
 LOGITS = torch.tensor([[1.0, 3.0, -2.0], [0.5, 0.0, 4.0]], dtype=torch.float64)
 TARGETS = torch.tensor([1, 0])
 
@@ -44,18 +45,18 @@ def test_games_score_the_kept_and_the_removed_image() -> None:
         return m.mean((-2, -1))
 
     kept = mean(masks)
-    torch.testing.assert_close(Preservation()(masks, mean, mean), -kept)
-    torch.testing.assert_close(Deletion()(masks, mean, mean), -(1 - kept))
-    torch.testing.assert_close(Hybrid(0.5, area=None)(masks, mean, mean), -kept - 0.5 * (1 - kept))
+    torch.testing.assert_close(Preservation()(masks, AREAS, mean, mean), -kept)
+    torch.testing.assert_close(Deletion()(masks, AREAS, mean, mean), -(1 - kept))
+    torch.testing.assert_close(Hybrid(0.5, area=None)(masks, AREAS, mean, mean), -kept - 0.5 * (1 - kept))
 
 
 def test_hybrid_deletes_the_mask_nearest_to_its_area() -> None:
-    masks = torch.stack([torch.full((1, 4, 4), value) for value in (0.3, 0.1, 0.22)], dim=1).expand(2, -1, -1, -1)
+    masks = torch.stack([torch.full((1, 4, 4), value) for value in AREAS.tolist()], dim=1).expand(2, -1, -1, -1)
 
     def mean(m: torch.Tensor) -> torch.Tensor:
         return m.mean((-2, -1))
 
-    value = Hybrid(2.0, area=0.2)(masks, mean, mean)
+    value = Hybrid(2.0, area=0.2)(masks, AREAS, mean, mean)
     torch.testing.assert_close(value, torch.tensor([[-0.3, -0.1, -0.22 - 2 * 0.78]] * 2))
 
 

@@ -124,7 +124,7 @@ def test_a_masks_file_holds_masks_networks_and_what_rendering_needs(demo: Path) 
     assert (meta["sample_id"], meta["target"], meta["drawing"]["seed"], meta["areas"]) == (IDS[1], 1, 3, [0.1, 0.3])
     assert meta["drawing"]["area_rule"]["class"] == "inr_xai.area:AreaProjection"
     assert {"start": 1.0, "end": 0.03}.items() <= meta["drawing"]["area_rule"]["arguments"].items()
-    assert meta["drawing"]["inr"]["arguments"]["width"] == 64
+    assert meta["drawing"]["inr"]["arguments"]["gain"] == 5.0
     assert meta["frame"]["original"] == [SIZE, SIZE]
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(meta["rows"][0]))
@@ -273,8 +273,10 @@ def test_a_killed_run_is_continued_as_if_it_had_not_been(whole: Path, tmp_path: 
 
 def test_another_configuration_is_refused_by_its_keys(whole: Path) -> None:
     before = list(files_below(whole)), (whole / "run.json").read_bytes()
-    with pytest.raises(UserError, match=r"differs in inr\.width \(was 64, now 32\), steps \(was 2, now 3\); give the"):
-        explain(whole, "steps=3", "inr.width=32")
+    with pytest.raises(
+        UserError, match=r"differs in inr\.gain \(was 5\.0, now 3\.0\), steps \(was 2, now 3\); give the"
+    ):
+        explain(whole, "steps=3", "inr.gain=3.0")
     assert (list(files_below(whole)), (whole / "run.json").read_bytes()) == before
 
 

@@ -38,8 +38,6 @@ class Fit:
         donors: PhotoPool | None = None,
         trainer: Mapping[str, Any] | None = None,
     ):
-        if method.perturbation.needs_donors and donors is None:
-            raise UserError("this perturbation takes pixels of other photos; give a data set that has a pool of donors")
         self.method, self.device = method, device
         self._classifier, self._donors, self._trainer = classifier, donors, trainer
 
