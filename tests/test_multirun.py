@@ -94,7 +94,7 @@ def logged(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @pytest.mark.slow
 def test_a_sweep_of_the_demo_has_one_table_in_its_folder_and_at_wandb(tmp_path: Path) -> None:
-    options = ["sweep=steps", "steps=2,3", "explanations=2", "data.size=2", *NO_FILES, "out=mine"]
+    options = ["sweep=steps", "steps=2,3", "areas=[0.1]", "data.size=2", *NO_FILES, "out=mine"]
     done = process(*options, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     out = tmp_path / "mine"

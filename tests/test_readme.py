@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -51,9 +52,27 @@ def train_commands() -> list[str]:
     return [line for line in commands() if line.startswith("python train.py")]
 
 
+def compare_commands() -> list[str]:
+    return [line for line in commands() if line.startswith("python scripts/compare.py")]
+
+
 def test_the_readme_is_read() -> None:
     assert len(train_commands()) == 9
-    assert [line for line in commands() if not line.startswith("python train.py")] == ["make demo", "make test"]
+    others = [line for line in commands() if line not in (*train_commands(), *compare_commands())]
+    assert others == ["make demo", "make test"]
+
+
+@pytest.mark.parametrize("line", compare_commands())
+@pytest.mark.slow
+def test_comparisons_run(line: str, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    if "--table" in line:
+        shutil.copytree(CHECKOUT / "benchmarks" / "results", results)
+    options = ["--results", str(results), "--cache", str(tmp_path / "cache"), "steps=1"]
+    command = [sys.executable, str(CHECKOUT / "scripts" / "compare.py"), *shlex.split(line)[2:], *options]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "| method | photos |" in run.stdout
 
 
 @pytest.mark.parametrize("line", train_commands())

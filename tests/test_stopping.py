@@ -22,7 +22,7 @@ from tests.conftest import pictures
 from tests.planted import CORNERS, SQUARE, Red, planted, square
 
 CPU64 = {"accelerator": "cpu", "devices": 1, "precision": "64-true"}
-AUTO = Method(areas=(0.0625,), explanations="auto", steps=40)
+AUTO = Method(areas=(0.0625,), explanations="auto", steps=25)
 TARGETS = torch.tensor([1, 1])
 NAMES = ["one", "two"]
 
@@ -80,9 +80,9 @@ def test_the_rule_at_its_edges(own: float, chance: float, share: float, kept: bo
 def test_each_image_has_as_many_explanations_as_it_has_cues(fitted: Fitted) -> None:
     assert fitted.counts == [1, 2]
     assert fitted.fits == [2, 3]  # one more was tried
-    assert fitted.spans == [(0, 120)] * 2
+    assert fitted.spans == [(0, 75)] * 2
     assert fitted.masks.shape == (2, 2, 1, 24, 24)
-    assert fitted.losses.shape == (2, 3, 40)
+    assert fitted.losses.shape == (2, 3, 25)
     red = images()[:, 0] == 1
     for image, count in enumerate(fitted.counts):
         own = fitted.masks[image]
@@ -99,7 +99,7 @@ def test_each_image_has_as_many_explanations_as_it_has_cues(fitted: Fitted) -> N
 
 def test_an_image_alone_finds_what_it_finds_in_a_batch(fitted: Fitted) -> None:
     alone = fit_masks(images()[1:2], TARGETS[1:2], NAMES[1:2], classifier(), AUTO, trainer=CPU64)
-    assert (alone.counts, alone.fits, alone.spans) == ([2], [3], [(0, 120)])
+    assert (alone.counts, alone.fits, alone.spans) == ([2], [3], [(0, 75)])
     assert (alone.losses[0] - fitted.losses[1]).abs().max() < 1e-6
     assert (alone.masks[0].float() - fitted.masks[1].float()).abs().max() < 2e-3
     for one, other in zip(alone.networks[0], fitted.networks[1], strict=True):
@@ -110,12 +110,12 @@ def test_an_image_alone_finds_what_it_finds_in_a_batch(fitted: Fitted) -> None:
 def test_the_kept_explanations_are_those_of_a_fixed_number(fitted: Fitted) -> None:
     method = replace(AUTO, explanations=2)
     fixed = fit_masks(images()[1:], TARGETS[1:], NAMES[1:], classifier(), method, trainer=CPU64)
-    assert (fixed.counts, fixed.fits, fixed.spans) == ([2], [2], [(0, 80)])
+    assert (fixed.counts, fixed.fits, fixed.spans) == ([2], [2], [(0, 50)])
     assert (fixed.losses[0] - fitted.losses[1, :2]).abs().max() < 1e-6
 
 
 def test_the_python_interface_fills_up_with_zeros_and_tells_the_counts() -> None:
-    explainer = INRAttribution(Red(), input_mean=0.3, input_std=0.25, steps=40, stop=Stop(most=2))
+    explainer = INRAttribution(Red(), input_mean=0.3, input_std=0.25, steps=25, stop=Stop(most=2))
     masks = explainer.attribute(images()[:2], target=1, areas=(0.0625,), explanations="auto", image_ids=NAMES[:2])
     assert masks.shape == (2, 2, 1, 24, 24)
     assert explainer.counts(masks).tolist() == [1, 2]
