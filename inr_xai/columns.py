@@ -5,6 +5,8 @@ Whoever adds a column names it here: the summary's relative columns and the refu
 
 BASELINES = ("blur", "grey", "noise", "photo")
 """What replaces the pixels that a mask does not keep, while it is scored."""
+UNSEEN = ("noise", "photo")
+"""The scoring baselines that no fit uses, so that a mask cannot have drawn the class against them."""
 MEAN = "mean"
 """Stands in a column's name for the mean over the baselines."""
 GEOMETRY = ("area_error", "grayness", "share_above_half", "rank_violation")

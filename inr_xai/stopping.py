@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from inr_xai.columns import UNSEEN
 from inr_xai.method import Method
 from inr_xai.metrics.baselines import white_noise
 from inr_xai.metrics.chance import chance_scores
@@ -20,9 +21,6 @@ from inr_xai.metrics.trial import Classifier as Scored
 from inr_xai.metrics.trial import Trial
 from inr_xai.seeding import generator
 from inr_xai.types import Free, Images, Masks, Targets
-
-UNSEEN = ("noise", "photo")
-"""The scoring baselines that no fit uses, so that a mask cannot have drawn the class against them."""
 
 
 @runtime_checkable

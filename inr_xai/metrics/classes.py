@@ -16,156 +16,101 @@ from inr_xai.metrics.stability import mask_iou
 from inr_xai.types import Areas, Masks
 
 
-class AreaError(torchmetrics.Metric):
+class _Mean(torchmetrics.Metric):
+    """The mean of values, image by image and area by area, which processes add up."""
+
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        _add_states(self, "total", "count")
+
+    def compute(self) -> Float[Tensor, ""]:
+        return self.total / self.count
+
+
+class AreaError(_Mean):
     """Mean over images and areas of |mean(m) - a|."""
 
     higher_is_better = False
     is_differentiable = True
-    full_state_update = False
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-        _add_states(self, "total", "count")
 
     def update(self, masks: Masks, areas: Areas) -> None:
         _accumulate(self, area_error(masks, areas))
 
-    def compute(self) -> Float[Tensor, ""]:
-        return self.total / self.count
 
-
-class Grayness(torchmetrics.Metric):
+class Grayness(_Mean):
     """Mean over images and areas of mean(4 m (1 - m))."""
 
     higher_is_better = False
     is_differentiable = True
-    full_state_update = False
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-        _add_states(self, "total", "count")
 
     def update(self, masks: Masks) -> None:
         _accumulate(self, grayness(masks))
 
-    def compute(self) -> Float[Tensor, ""]:
-        return self.total / self.count
 
-
-class RankViolation(torchmetrics.Metric):
+class RankViolation(_Mean):
     """Mean over images and areas of mean((vecsort(m) - r_a)^2)."""
 
     higher_is_better = False
     is_differentiable = True
-    full_state_update = False
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-        _add_states(self, "total", "count")
 
     def update(self, masks: Masks, areas: Areas) -> None:
         _accumulate(self, rank_violation(masks, areas))
 
-    def compute(self) -> Float[Tensor, ""]:
-        return self.total / self.count
 
-
-class NestingViolation(torchmetrics.Metric):
+class NestingViolation(_Mean):
     """Mean over images of what smaller areas keep and larger ones do not."""
 
     higher_is_better = False
     is_differentiable = True
-    full_state_update = False
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-        _add_states(self, "total", "count")
 
     def update(self, masks: Masks, areas: Areas) -> None:
         _accumulate(self, nesting_violation(masks, areas))
 
-    def compute(self) -> Float[Tensor, ""]:
-        return self.total / self.count
 
-
-class Components(torchmetrics.Metric):
+class Components(_Mean):
     """Mean over images and areas of the number of connected parts of the hard mask."""
 
     higher_is_better = False
     is_differentiable = False
-    full_state_update = False
     plot_lower_bound = 0.0
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-        _add_states(self, "total", "count")
 
     def update(self, hard: Bool[Tensor, "b a h w"]) -> None:
         _accumulate(self, components(hard))
 
-    def compute(self) -> Float[Tensor, ""]:
-        return self.total / self.count
 
-
-class Perimeter(torchmetrics.Metric):
+class Perimeter(_Mean):
     """Mean over images and areas of the length of the hard mask's contour in image sides."""
 
     higher_is_better = False
     is_differentiable = False
-    full_state_update = False
     plot_lower_bound = 0.0
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-        _add_states(self, "total", "count")
 
     def update(self, hard: Bool[Tensor, "b a h w"]) -> None:
         _accumulate(self, perimeter(hard))
 
-    def compute(self) -> Float[Tensor, ""]:
-        return self.total / self.count
 
-
-class SeedStability(torchmetrics.Metric):
+class SeedStability(_Mean):
     """Mean over images and areas of the intersection over union of hard masks from two seeds."""
 
     higher_is_better = True
     is_differentiable = False
-    full_state_update = False
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-        _add_states(self, "total", "count")
 
     def update(self, a: Bool[Tensor, "b a h w"], b: Bool[Tensor, "b a h w"]) -> None:
         _accumulate(self, mask_iou(a, b))
-
-    def compute(self) -> Float[Tensor, ""]:
-        return self.total / self.count
 
 
 class PreservationRatio(torchmetrics.Metric):
