@@ -2,18 +2,12 @@
 
 from inr_xai.metrics.baselines import scoring_baselines
 from inr_xai.metrics.bootstrap import Interval, mean_interval, paired_difference, ratio_of_means, sign_flip_p_value
-from inr_xai.metrics.classes import (
+from inr_xai.metrics.games import DeletionRatio, PreservationRatio
+from inr_xai.metrics.masks import (
     AreaError,
-    Components,
-    DeletionRatio,
     Grayness,
     NestingViolation,
-    Perimeter,
-    PreservationRatio,
     RankViolation,
-    SeedStability,
-)
-from inr_xai.metrics.masks import (
     area_error,
     grayness,
     hard_masks,
@@ -23,8 +17,8 @@ from inr_xai.metrics.masks import (
     share_above_half,
 )
 from inr_xai.metrics.scores import Scores, score_masks
-from inr_xai.metrics.shape import components, perimeter
-from inr_xai.metrics.stability import mask_iou
+from inr_xai.metrics.shape import Components, Perimeter, components, perimeter
+from inr_xai.metrics.stability import SeedStability, mask_iou
 from inr_xai.metrics.summary import format_table, summarise
 
 __all__ = [

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inr_xai.area import rank_distance
+from inr_xai.metrics.mean import Mean
 from inr_xai.types import Areas, Free, Masks
 
 ROOM = 1e-6  # of a pixel, added before rounding down: a * N of a whole number may come out just below it
@@ -123,6 +124,54 @@ def overlap(hard: Bool[Tensor, "b k a h w"]) -> Float[Tensor, "b a k k"]:
     size = shared.diagonal(dim1=-2, dim2=-1)
     union = size.unsqueeze(-1) + size.unsqueeze(-2) - shared
     return shared / union.clamp(min=1)
+
+
+class AreaError(Mean):
+    """Mean over images and areas of |mean(m) - a|."""
+
+    higher_is_better = False
+    is_differentiable = True
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+
+    def update(self, masks: Masks, areas: Areas) -> None:
+        self.accumulate(area_error(masks, areas))
+
+
+class Grayness(Mean):
+    """Mean over images and areas of mean(4 m (1 - m))."""
+
+    higher_is_better = False
+    is_differentiable = True
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+
+    def update(self, masks: Masks) -> None:
+        self.accumulate(grayness(masks))
+
+
+class RankViolation(Mean):
+    """Mean over images and areas of mean((vecsort(m) - r_a)^2)."""
+
+    higher_is_better = False
+    is_differentiable = True
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+
+    def update(self, masks: Masks, areas: Areas) -> None:
+        self.accumulate(rank_violation(masks, areas))
+
+
+class NestingViolation(Mean):
+    """Mean over images of what smaller areas keep and larger ones do not."""
+
+    higher_is_better = False
+    is_differentiable = True
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+
+    def update(self, masks: Masks, areas: Areas) -> None:
+        self.accumulate(nesting_violation(masks, areas))
 
 
 def _largest(values: Float[Tensor, " p"], count: int, *, order: Int[Tensor, " p"]) -> Bool[Tensor, " p"]:

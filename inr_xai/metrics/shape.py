@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from inr_xai.metrics.mean import Mean
+
 NEIGHBOURS = np.ones((3, 3))  # all eight: pixels that touch at a corner belong together
 
 
@@ -42,3 +44,25 @@ def perimeter(hard: Bool[Tensor, "b a h w"]) -> Float[Tensor, "b a"]:
     above = (hard[..., 1:, :] != hard[..., :-1, :]).sum((-2, -1))
     beside = (hard[..., 1:] != hard[..., :-1]).sum((-2, -1))
     return above / hard.shape[-1] + beside / hard.shape[-2]
+
+
+class Components(Mean):
+    """Mean over images and areas of the number of connected parts of the hard mask."""
+
+    higher_is_better = False
+    is_differentiable = False
+    plot_lower_bound = 0.0
+
+    def update(self, hard: Bool[Tensor, "b a h w"]) -> None:
+        self.accumulate(components(hard))
+
+
+class Perimeter(Mean):
+    """Mean over images and areas of the length of the hard mask's contour in image sides."""
+
+    higher_is_better = False
+    is_differentiable = False
+    plot_lower_bound = 0.0
+
+    def update(self, hard: Bool[Tensor, "b a h w"]) -> None:
+        self.accumulate(perimeter(hard))

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from inr_xai.metrics.mean import Mean
+
 
 def mask_iou(a: Bool[Tensor, "b a h w"], b: Bool[Tensor, "b a h w"]) -> Float[Tensor, "b a"]:
     """Intersection over union of the masks of one image and area from two runs, in [0, 1], higher is more stable.
@@ -23,3 +25,15 @@ def mask_iou(a: Bool[Tensor, "b a h w"], b: Bool[Tensor, "b a h w"]) -> Float[Te
         )
     shared, union = (a & b).sum((-2, -1)), (a | b).sum((-2, -1))
     return torch.where(union == 0, 1.0, shared / union.clamp(min=1))
+
+
+class SeedStability(Mean):
+    """Mean over images and areas of the intersection over union of hard masks from two seeds."""
+
+    higher_is_better = True
+    is_differentiable = False
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+
+    def update(self, a: Bool[Tensor, "b a h w"], b: Bool[Tensor, "b a h w"]) -> None:
+        self.accumulate(mask_iou(a, b))
