@@ -42,7 +42,7 @@ class PhotoPool:
         start = bisect.bisect_right(self.ids, sample_id)
         photos = []
         for other in [*self.ids[start:], *self.ids[:start], *self.reserve]:
-            photo = None if other == sample_id else self._read(other)
+            photo = None if photo_of(other) == photo_of(sample_id) else self._read(other)
             if photo is not None:
                 photos.append(photo)
             if len(photos) == DRAWS:
@@ -66,3 +66,12 @@ class PhotoPool:
                 f"none of the {len(self.ids)} photos of the pool of baselines can be read; add images to data.root"
             )
         return torch.stack(photos)
+
+
+def photo_of(sample_id: str) -> str:
+    """The id without the class that sets of several classes a photo append to it.
+
+    >>> photo_of("2007_000032@person")
+    '2007_000032'
+    """
+    return sample_id.partition("@")[0]

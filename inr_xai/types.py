@@ -62,6 +62,9 @@ class Sample:
         sample_id: unique name in the data set; file names and random generators derive from it.
         frame: how the photo became the input.
         segmentation: True on the object of the label, in the input frame; None where unknown.
+        ignore: True on pixels that count neither as object nor as background, in the input frame; None for none.
+        boxes: True within the bounding boxes of the label's objects, in the input frame; None where unknown.
+        difficult: the label covers less than a quarter of the photo, and the photo shows another class as well.
     """
 
     image: Image
@@ -69,6 +72,9 @@ class Sample:
     sample_id: str
     frame: Frame
     segmentation: Bool[Tensor, "h w"] | None = None
+    ignore: Bool[Tensor, "h w"] | None = None
+    boxes: Bool[Tensor, "h w"] | None = None
+    difficult: bool = False
 
 
 @runtime_checkable

@@ -1,7 +1,20 @@
-"""Images to explain: drawn scenes with known cues, and photos of a folder."""
+"""Images to explain: drawn scenes with known cues, photos of a folder, and photos on which objects are marked."""
 
+from inr_xai.data.coco import COCO
 from inr_xai.data.image_folder import ImageFolder, imagenet
+from inr_xai.data.imagenet_s import ImageNetS
 from inr_xai.data.synthetic import Synthetic
 from inr_xai.data.transform import mask_to_image, read_image, to_input
+from inr_xai.data.voc import VOC
 
-__all__ = ["ImageFolder", "Synthetic", "imagenet", "mask_to_image", "read_image", "to_input"]
+__all__ = [
+    "COCO",
+    "VOC",
+    "ImageFolder",
+    "ImageNetS",
+    "Synthetic",
+    "imagenet",
+    "mask_to_image",
+    "read_image",
+    "to_input",
+]

@@ -1,0 +1,68 @@
+"""Marks on photos as tensors: label maps of PNG files, boxes filled in, and both turned as EXIF turns the photo."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, UInt8
+from PIL import ExifTags, Image, ImageOps
+from torch import Tensor
+
+from inr_xai.errors import UserError
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom pixel, counted from 0, all of them inside the box."""
+
+
+def read_label_map(file: Path, modes: tuple[str, ...]) -> UInt8[Tensor, "*shape"]:
+    """The values of a PNG as stored (of a palette image its indices), H x W or H x W x channels.
+
+    Raises UserError where the file cannot be read or is not of one of Pillow's `modes`.
+    """
+    try:
+        with Image.open(file) as opened:
+            opened.load()
+            mode, values = opened.mode, np.array(opened)
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise UserError(f"cannot read the segmentation {str(file)!r} ({reason}); restore or mend the file") from error
+    if mode not in modes:
+        raise UserError(
+            f"the segmentation {str(file)!r} is of mode {mode}, not {' or '.join(modes)}, so its values are no class "
+            "ids; take the file as published"
+        )
+    return torch.from_numpy(values)
+
+
+def fill_boxes(boxes: Iterable[Box], size: tuple[int, int]) -> Bool[Tensor, "H W"]:
+    """True within any of the boxes, on (height, width) pixels. Raises UserError where one reaches beyond them.
+
+    >>> fill_boxes([(1, 0, 2, 0)], (2, 3)).int().tolist()
+    [[0, 1, 1], [0, 0, 0]]
+    """
+    height, width = size
+    filled = torch.zeros(size, dtype=torch.bool)
+    for left, top, right, bottom in boxes:
+        if not (0 <= left <= right < width and 0 <= top <= bottom < height):
+            raise UserError(
+                f"the box of columns {left}..{right} and rows {top}..{bottom} does not lie within the photo of "
+                f"{height} x {width} pixels; give the photos as published"
+            )
+        filled[top : bottom + 1, left : right + 1] = True
+    return filled
+
+
+def stored_size(photo: Path) -> tuple[int, int]:
+    """Height and width of an image file before EXIF turns it."""
+    with Image.open(photo) as opened:
+        return opened.height, opened.width
+
+
+def upright(mask: Bool[Tensor, "H W"], photo: Path) -> Bool[Tensor, "I J"]:
+    """A mask on the pixels of `photo` as stored, turned as the photo's EXIF orientation turns the photo."""
+    with Image.open(photo) as opened:
+        orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
+    picture = Image.fromarray(mask.numpy())
+    picture.getexif()[ExifTags.Base.Orientation] = orientation
+    return torch.from_numpy(np.array(ImageOps.exif_transpose(picture)))

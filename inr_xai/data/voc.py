@@ -1,0 +1,195 @@
+"""PASCAL VOC: photos of 20 classes with the pixels or the boxes of each class that they show.
+
+Everingham et al., "The Pascal Visual Object Classes (VOC) Challenge", IJCV 2010. SegmentationClass holds palette
+images whose indices are 0 for background, 1 to 20 for the classes and 255 for void; boxes count pixels from 1.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree
+
+from inr_xai.data.annotated import Annotated, Marks, Shown, require_folder
+from inr_xai.data.labels import imagenet_index, imagenet_names
+from inr_xai.data.marks import Box, fill_boxes, read_label_map, stored_size
+from inr_xai.data.pools import POOL_SIZE
+from inr_xai.errors import UserError
+
+VOID = 255
+SETS: Final = {"segmentation": "Segmentation", "boxes": "Main"}
+"""The folder of ImageSets that lists the photos of each task."""
+IMAGENET: Final = {
+    "aeroplane": "n02690373",  # airliner
+    "bicycle": "n03792782",  # mountain bike
+    "bird": "n01558993",  # robin
+    "boat": "n04273569",  # speedboat
+    "bottle": "n04557648",  # water bottle
+    "bus": "n04146614",  # school bus
+    "car": "n04285008",  # sports car
+    "cat": "n02123045",  # tabby
+    "chair": "n03376595",  # folding chair
+    "cow": "n02403003",  # ox
+    "diningtable": "n03201208",  # dining table
+    "dog": "n02099712",  # Labrador retriever
+    "horse": "n02389026",  # sorrel
+    "motorbike": "n03791053",  # motor scooter
+    "person": None,
+    "pottedplant": "n03991062",  # flowerpot
+    "sheep": "n02412080",  # ram
+    "sofa": "n04344873",  # studio couch
+    "train": "n03895866",  # passenger car
+    "tvmonitor": "n04404412",  # television
+}
+"""The 20 classes in the order of their ids, each with one class of ImageNet-1k that shows such a thing, if any."""
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Object:
+    """What the annotation of a photo says of one object."""
+
+    name: str
+    difficult: bool
+    box: Box
+
+
+class VOC(Annotated):
+    """One sample for each photo and class that it shows, `<photo>@<class>`, from VOC<year> below `root`.
+
+    Classes are those of the boxes in Annotations; a class whose boxes are all flagged difficult makes no sample. A
+    sample is difficult by the rule of Zhang et al. (IJCV 2018): the boxes of its class cover, together, less than a
+    quarter of the photo, and another class has a box too. The list published with that paper is a file of its own and
+    need not agree on every photo.
+
+    Args:
+        root: the folder VOC<year>, VOCdevkit, or the folder that holds VOCdevkit.
+        year: 2007 is the only one with a public "test" split.
+        split: a file of ImageSets/Segmentation or, for boxes, of ImageSets/Main: "train", "val", "trainval", "test".
+        task: "segmentation" gives the pixels of each class, and its boxes; "boxes" the boxes alone, of more photos.
+        classes: "voc" labels 0 to 19 in alphabetical order, for a classifier of VOC; "imagenet" labels each class with
+            the one class of ImageNet-1k in `IMAGENET` and leaves out persons. That is one breed of many for a bird, a
+            cat or a dog: where it matters, choose targets="predicted".
+        targets: "label", "predicted" or a class index: which class to explain.
+        limit, every: explain at most so many; take every n-th.
+        pool_size: photos in each of the two pools of baselines.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        year: int | str = 2012,
+        split: str = "val",
+        task: str = "segmentation",
+        classes: str = "voc",
+        targets: str | int = "label",
+        limit: int | None = None,
+        every: int = 1,
+        pool_size: int = POOL_SIZE,
+    ) -> None:
+        super().__init__(targets=targets, limit=limit, every=every)
+        require_choice("task", task, SETS)
+        require_choice("classes", classes, LABELS)
+        labels, class_names = LABELS[classes]()
+        folder = year_folder(Path(root).expanduser(), f"VOC{year}", task)
+        self._segmentations = folder / "SegmentationClass" if task == "segmentation" else None
+        self._objects = {
+            photo: read_objects(folder / "Annotations" / f"{photo}.xml")
+            for photo in read_split(folder / "ImageSets" / SETS[task], split)
+        }
+        shown = [(photo, name) for photo, objects in self._objects.items() for name in sample_classes(objects)]
+        for name, count in Counter(name for _, name in shown if name not in labels).items():
+            log.info("%d samples of the class %s are left out: ImageNet-1k has no such class", count, name)
+        samples = {
+            f"{photo}@{name}": Shown(
+                folder / "JPEGImages" / f"{photo}.jpg",
+                labels[name],
+                others=any(thing.name != name for thing in self._objects[photo]),
+            )
+            for photo, name in shown
+            if name in labels
+        }
+        self._take(samples, class_names, pool_size=pool_size)
+
+    def _marks(self, sample_id: str) -> Marks:
+        photo, _, name = sample_id.rpartition("@")
+        its = [thing.box for thing in self._objects[photo] if thing.name == name]
+        boxes = fill_boxes(its, stored_size(self._samples[sample_id].photo))
+        if self._segmentations is None:
+            return Marks(boxes=boxes)
+        ids = read_label_map(self._segmentations / f"{photo}.png", ("P", "L"))
+        return Marks(segmentation=ids == 1 + list(IMAGENET).index(name), ignore=ids == VOID, boxes=boxes)
+
+
+def sample_classes(objects: Iterable[Object]) -> set[str]:
+    """The classes of which some object is not flagged difficult."""
+    return {thing.name for thing in objects if not thing.difficult}
+
+
+def voc_labels() -> tuple[dict[str, int], list[str]]:
+    """The 20 classes in alphabetical order, and their names by index."""
+    return {name: index for index, name in enumerate(IMAGENET)}, list(IMAGENET)
+
+
+def imagenet_labels() -> tuple[dict[str, int], list[str]]:
+    """The classes that ImageNet-1k has too, and its names by index."""
+    index = imagenet_index()
+    return {name: index[wnid] for name, wnid in IMAGENET.items() if wnid is not None}, imagenet_names()
+
+
+LABELS: Final = {"voc": voc_labels, "imagenet": imagenet_labels}
+
+
+def require_choice(option: str, value: str, choices: Iterable[str]) -> None:
+    """Raises UserError unless the value is one of the choices."""
+    if value not in choices:
+        raise UserError(f"data.{option}={value!r} is not allowed; choose one of {', '.join(choices)}")
+
+
+def year_folder(root: Path, name: str, task: str) -> Path:
+    """VOC<year>, found at or below `root`. Raises UserError where it lacks what the task needs."""
+    inside = (root / name, root / "VOCdevkit" / name)
+    folder = next((folder for folder in inside if folder.is_dir()), root)
+    parts = ["Annotations", "JPEGImages", f"ImageSets/{SETS[task]}"]
+    parts += ["SegmentationClass"] if task == "segmentation" else []
+    for part in parts:
+        require_folder(folder / part, f"VOCdevkit/{name} with {', '.join(parts)}")
+    return folder
+
+
+def read_split(folder: Path, split: str) -> list[str]:
+    """The photos that ImageSets lists for a split, without suffix."""
+    file = folder / f"{split}.txt"
+    if not file.is_file():
+        found = ", ".join(sorted(other.stem for other in folder.glob("*.txt"))) or "none"
+        raise UserError(f"data.split={split!r} needs {str(file)!r}, which does not exist; the splits there are {found}")
+    photos = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not photos or any(" " in photo for photo in photos):
+        what = "lists photos with a flag, as of one class" if photos else "lists no photo"
+        raise UserError(f"{str(file)!r} {what}; choose a split of all classes, such as data.split=val")
+    return photos
+
+
+def read_objects(file: Path) -> list[Object]:
+    """The objects of an annotation, without their parts. Raises UserError where it cannot be read."""
+    try:
+        objects = [read_object(node) for node in ElementTree.parse(file).getroot().findall("object")]
+    except (OSError, ElementTree.ParseError, ValueError) as error:
+        raise UserError(f"cannot read the annotation {str(file)!r} ({error}); restore the file") from error
+    if strange := [thing.name for thing in objects if thing.name not in IMAGENET]:
+        raise UserError(
+            f"{str(file)!r} marks an object of {strange[0]!r}, which is not one of VOC's 20 classes; mend it"
+        )
+    return objects
+
+
+def read_object(node: ElementTree.Element) -> Object:
+    """One object; some annotations give the pixels of a box with decimals."""
+    left, top, right, bottom = (
+        round(float(node.findtext(f"bndbox/{side}", ""))) - 1 for side in ("xmin", "ymin", "xmax", "ymax")
+    )
+    difficult = node.findtext("difficult", "0").strip() == "1"
+    return Object(node.findtext("name", "").strip(), difficult, (left, top, right, bottom))
