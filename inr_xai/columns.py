@@ -9,7 +9,7 @@ UNSEEN = ("noise", "photo")
 """The scoring baselines that no fit uses, so that a mask cannot have drawn the class against them."""
 MEAN = "mean"
 """Stands in a column's name for the mean over the baselines."""
-GEOMETRY = ("area_error", "grayness", "share_above_half", "rank_violation")
+GEOMETRY = ("area_error", "grayness", "share_above_half", "rank_violation", "nesting_violation")
 GAMES = ("preservation_hard", "preservation_soft", "deletion_hard", "deletion_soft")
 PLAYED = tuple(f"{game}_{baseline}" for game in GAMES for baseline in (*BASELINES, MEAN))
 WHOLE = "p_full"
@@ -22,8 +22,38 @@ RELATIVE = (*PLAYED, "chance", *TOGETHER)
 """Columns that have a relative column `<column>_rel` in the summary: a ratio of means to p_full."""
 SUMMARISED = (*SCORES, *(f"{column}_rel" for column in RELATIVE))
 """Every column of the summary."""
-LESS_IS_BETTER = (*GEOMETRY, "nesting_violation", "deletion_hard", "deletion_soft", "remaining_hard")
+LESS_IS_BETTER = (*GEOMETRY, "deletion_hard", "deletion_soft", "remaining_hard")
 """Beginnings of the names of columns of which less is better."""
+
+MEASURES = (
+    "area_error",
+    "rank_violation",
+    "grayness",
+    "nesting_violation",
+    "insertion_auc",
+    "deletion_auc",
+    "average_drop",
+    "average_increase",
+    "average_gain",
+    "road",
+    "infidelity",
+    "sparseness",
+    "complexity",
+    "pointing_game",
+    "pointing_game_of_masks",
+    "energy_pointing_game",
+    "relevance_mass",
+    "relevance_rank",
+    "iou_matched",
+    "iou",
+    "precision",
+    "recall",
+    "max_sensitivity",
+    "mprt",
+    "efficient_mprt",
+    "random_logit",
+)
+"""The metrics of finished explanations (`inr_xai.evaluation`), as the option `evaluate` and --metrics name them."""
 
 
 def less_is_better(column: str) -> bool:

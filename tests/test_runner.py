@@ -23,6 +23,7 @@ from inr_xai.demo import MEAN, SIZE, STD, demo_network
 from inr_xai.errors import UserError
 from inr_xai.results import RunFolder
 from inr_xai.types import Preprocessing
+from tests import reference
 from tests.runs import SHORT, TINY, command, environment, explain, files_below, masks_of, said, same_masks, table
 
 AREAS = (0.1, 0.3)
@@ -196,6 +197,7 @@ def test_scores_against_a_computation_of_their_own(demo: Path) -> None:
             "deletion_soft_grey": probability((1 - soft) * photo + soft * mean),
             "area_error": abs(soft.mean() - AREAS[a]),
             "grayness": (4 * soft * (1 - soft)).mean(),
+            "nesting_violation": reference.nesting_violation(list(stored[k]), AREAS),
         }
         for column, value in expected.items():
             assert float(row[column]) == pytest.approx(value, abs=1e-4), column

@@ -275,7 +275,7 @@ def test_rows_hold_the_columns_in_order() -> None:
     ]
     assert all([row[name] for row in rows] == column.flatten().tolist() for name, column in scores.columns.items())
     games = map("_".join, product(("preservation", "deletion"), ("hard", "soft"), (*BASELINES, "mean")))
-    geometry = ["area_error", "grayness", "share_above_half", "rank_violation"]
+    geometry = ["area_error", "grayness", "share_above_half", "rank_violation", "nesting_violation"]
     chances = [*(f"chance_{name}" for name in BASELINES), "chance"]
     together = map("_".join, product(("union_hard", "remaining_hard"), (*BASELINES, "mean")))
     scored = [*geometry, *games, "p_full", *chances, *together, "union_share"]

@@ -12,7 +12,14 @@ from torch import Tensor
 
 from inr_xai.metrics.baselines import scoring_baselines
 from inr_xai.metrics.chance import chance_scores
-from inr_xai.metrics.masks import area_error, grayness, hard_masks, rank_violation, share_above_half
+from inr_xai.metrics.masks import (
+    area_error,
+    grayness,
+    hard_masks,
+    nesting_violation,
+    rank_violation,
+    share_above_half,
+)
 from inr_xai.metrics.together import scores_together
 from inr_xai.metrics.trial import Classifier, Trial, mean_over_baselines
 from inr_xai.seeding import generator
@@ -102,13 +109,14 @@ def score_masks(
 
 
 def _geometry(masks: Masks, areas: Sequence[float]) -> Columns:
-    """What the masks are by themselves."""
+    """What the masks are by themselves, and how an image's masks lie in one another (one value for all areas)."""
     fractions = torch.tensor(list(areas), dtype=torch.float64)
     return {
         "area_error": area_error(masks, fractions),
         "grayness": grayness(masks),
         "share_above_half": share_above_half(masks, fractions),
         "rank_violation": rank_violation(masks, fractions),
+        "nesting_violation": nesting_violation(masks, fractions).unsqueeze(1).expand(masks.shape[:2]),
     }
 
 
