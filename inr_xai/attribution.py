@@ -15,11 +15,10 @@ from torch import Tensor
 
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.classifier.frozen import require_head
-from inr_xai.drawing import Drawing
 from inr_xai.errors import UserError
 from inr_xai.fit import Fitted, fit_masks
+from inr_xai.importance import importance_maps
 from inr_xai.method import Method
-from inr_xai.render import IMPORTANCE_AREAS
 from inr_xai.types import Images, Preprocessing
 
 
@@ -102,23 +101,13 @@ class INRAttribution:
         areas: Sequence[float] = (0.05, 0.1, 0.2, 0.3),
         image_ids: Sequence[str] | None = None,
     ) -> Float[Tensor, "b 1 h w"]:
-        """One heatmap per image in [0, 1], for tools that expect one: the mean mask of 32 areas from 1/33 to 32/33."""
+        """One heatmap per image in [0, 1], for tools that expect one; see `inr_xai.importance`."""
         images = _tensor(inputs)
         method = Method(**{**self.method, "areas": tuple(areas), "explanations": 1})
         ids = _ids(images, image_ids)
         fitted = self._fit(images, target, method, ids)
-        drawing = Drawing(
-            IMPORTANCE_AREAS,
-            (images.shape[-2], images.shape[-1]),
-            area_rule=method.area_rule,
-            exclusion_area=0.0,
-            exclude=False,
-            sample_ids=ids,
-            seed=method.seed,
-        )
-        inr = method.inr([torch.Generator()] * len(images)).to(torch.float32)
-        inr.load([networks[0] for networks in fitted.networks])
-        return drawing.next(inr).to(torch.float32).mean(1, keepdim=True).to(images)
+        size = (images.shape[-2], images.shape[-1])
+        return importance_maps(fitted, method, ids, size).unsqueeze(1).to(images)
 
     def _fit(
         self,

@@ -15,42 +15,12 @@ from inr_xai.data.transform import mask_to_image
 from inr_xai.drawing import Drawing, check_rendering
 from inr_xai.errors import UserError
 from inr_xai.files import Row
+from inr_xai.importance import importance_areas, laid_over
 from inr_xai.inr import INR
 from inr_xai.method import Method
 from inr_xai.results import RunFolder, SampleRecord
 
 FRAMES = ("input", "image")
-IMPORTANCE_AREAS = tuple(i / 33 for i in range(1, 33))
-
-
-class Run(Mapping[str, "Explained"]):
-    """A run folder as a mapping from sample ids to what was found."""
-
-    def __init__(self, path: str | Path):
-        self._folder = RunFolder(path)
-        self.info: dict[str, Any] = self._folder.read_run()
-        self._ids = sorted(self._folder.done())
-
-    def __getitem__(self, sample_id: str) -> "Explained":
-        if sample_id not in self._ids:
-            raise KeyError(f"{sample_id!r} is not in this run; it has {len(self._ids)} samples: list(run) names them")
-        return Explained(self._folder.read(sample_id))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._ids)
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """summary.json: means over images by `<column>/k<k>` and `<column>/k<k>/a<area>`."""
-        return self._folder.read_summary()
-
-    @property
-    def rows(self) -> list[Row]:
-        """One dict per sample, explanation and area, as in per_image.csv."""
-        return [row for sample_id in self._ids for row in self._folder.read_meta(sample_id)["rows"]]
 
 
 class Explained:
@@ -92,8 +62,10 @@ class Explained:
         return mask if frame == "input" else mask_to_image(mask, self.frame)
 
     def importance(self, size: tuple[int, int] | int | None = None) -> Float[Tensor, "h w"]:
-        """One heatmap: the mean of explanation 1 over 32 areas from 1/33 to 32/33."""
-        return draw_record(self.record, IMPORTANCE_AREAS, self._size(size), 1).mean(0)
+        """One heatmap in [0, 1] of explanation 1; see `inr_xai.importance`."""
+        shape = self._size(size)
+        areas = importance_areas(shape)
+        return laid_over(draw_record(self.record, areas, shape, 1), areas)
 
     def _size(self, size: tuple[int, int] | int | None) -> tuple[int, int]:
         if size is None:
@@ -102,6 +74,36 @@ class Explained:
         if not isinstance(sides, tuple) or len(sides) != 2 or not all(isinstance(s, int) and s > 0 for s in sides):
             raise UserError(f"size must be a side in pixels or (height, width), whole and positive; got {size!r}")
         return sides
+
+
+class Run(Mapping[str, Explained]):
+    """A run folder as a mapping from sample ids to what was found."""
+
+    def __init__(self, path: str | Path):
+        self._folder = RunFolder(path)
+        self.info: dict[str, Any] = self._folder.read_run()
+        self._ids = sorted(self._folder.done())
+
+    def __getitem__(self, sample_id: str) -> Explained:
+        if sample_id not in self._ids:
+            raise KeyError(f"{sample_id!r} is not in this run; it has {len(self._ids)} samples: list(run) names them")
+        return Explained(self._folder.read(sample_id))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """summary.json: means over images by `<column>/k<k>` and `<column>/k<k>/a<area>`."""
+        return self._folder.read_summary()
+
+    @property
+    def rows(self) -> list[Row]:
+        """One dict per sample, explanation and area, as in per_image.csv."""
+        return [row for sample_id in self._ids for row in self._folder.read_meta(sample_id)["rows"]]
 
 
 def load(run: str | Path) -> Run:

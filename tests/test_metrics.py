@@ -8,7 +8,7 @@ import torch
 
 from inr_xai import metrics
 from inr_xai.metrics.chance import smooth_fields
-from inr_xai.metrics.masks import pixel_counts
+from inr_xai.metrics.masks import Overlap, pixel_counts
 from inr_xai.seeding import generator
 from tests import reference
 
@@ -238,6 +238,23 @@ def test_classes_are_means_over_all_processes(metric, function, dtype: torch.dty
     assert not metric.higher_is_better
     with pytest.raises(ValueError, match="NaN"):
         first.update(*arguments(torch.full_like(masks, torch.nan)))
+
+
+def test_overlap_class_is_the_mean_over_pairs_of_different_explanations() -> None:
+    hard = torch.rand(2, 3, 2, 6, 5, generator=torch.Generator().manual_seed(2)) < 0.4
+    first, second = Overlap(), Overlap()
+    first.update(hard[:1])
+    second.update(hard[1:])
+    second.update(hard[:, :1])  # one explanation alone: no pair
+    first.merge_state(second)
+    wanted = [
+        reference.intersection_over_union(image[one, area].numpy(), image[other, area].numpy())
+        for image in hard
+        for area in range(2)
+        for one, other in ((0, 1), (0, 2), (1, 2))
+    ]
+    assert float(first.compute()) == pytest.approx(sum(wanted) / len(wanted), abs=1e-6)
+    assert not Overlap.higher_is_better
 
 
 @pytest.mark.parametrize(("metric", "better"), [(metrics.PreservationRatio, True), (metrics.DeletionRatio, False)])

@@ -1,12 +1,45 @@
-"""Metrics of masks: pure functions, the scores of a batch, their summary, and thin torchmetrics classes."""
+"""Metrics of masks and importance maps: pure functions, and beside each a thin torchmetrics class.
+
+docs/metrics.md lists them with formula, source and bounds. All are computed on the inputs' device, image by image.
+"""
 
 from inr_xai.metrics.baselines import scoring_baselines
 from inr_xai.metrics.bootstrap import Interval, mean_interval, paired_difference, ratio_of_means, sign_flip_p_value
-from inr_xai.metrics.games import DeletionRatio, PreservationRatio
+from inr_xai.metrics.complexity import Complexity, Sparseness, complexity, sparseness
+from inr_xai.metrics.drop import (
+    AverageDrop,
+    AverageGain,
+    AverageIncrease,
+    average_drop,
+    average_gain,
+    average_increase,
+    masked_images,
+)
+from inr_xai.metrics.games import DeletionRatio, PreservationRatio, deletion, preservation
+from inr_xai.metrics.gridpg import GridPointingGame, grid_pointing_game
+from inr_xai.metrics.infidelity import Infidelity, gaussian_noise, infidelity, square_removal
+from inr_xai.metrics.insertion import (
+    DeletionAUC,
+    InsertionAUC,
+    deletion_auc,
+    deletion_curve,
+    insertion_auc,
+    insertion_curve,
+    rise_blur,
+)
+from inr_xai.metrics.localisation import (
+    EnergyPointingGame,
+    RelevanceMassAccuracy,
+    RelevanceRankAccuracy,
+    energy_pointing_game,
+    relevance_mass_accuracy,
+    relevance_rank_accuracy,
+)
 from inr_xai.metrics.masks import (
     AreaError,
     Grayness,
     NestingViolation,
+    Overlap,
     RankViolation,
     area_error,
     grayness,
@@ -16,39 +49,131 @@ from inr_xai.metrics.masks import (
     rank_violation,
     share_above_half,
 )
+from inr_xai.metrics.pointing import PointingGame, pointing_hits, smoothed
+from inr_xai.metrics.randomisation import (
+    EfficientMPRT,
+    RandomisationSimilarity,
+    cascading,
+    efficient_mprt,
+    histogram_entropy,
+    independent,
+    mprt,
+    random_logit,
+    randomisable_layers,
+    randomised,
+)
+from inr_xai.metrics.road import ROAD, linear_imputation, road, road_scores
+from inr_xai.metrics.score import probability_score
 from inr_xai.metrics.scores import Scores, score_masks
+from inr_xai.metrics.segmentation import (
+    IntersectionOverUnion,
+    Precision,
+    Recall,
+    intersection_over_union,
+    matched_area_mask,
+    precision,
+    recall,
+    size_bin,
+)
+from inr_xai.metrics.sensitivity import AverageSensitivity, MaxSensitivity, average_sensitivity, max_sensitivity
 from inr_xai.metrics.shape import Components, Perimeter, components, perimeter
+from inr_xai.metrics.similarity import spearman, structural_similarity
 from inr_xai.metrics.stability import SeedStability, mask_iou
 from inr_xai.metrics.summary import format_table, summarise
 
 __all__ = [
+    "ROAD",
     "AreaError",
+    "AverageDrop",
+    "AverageGain",
+    "AverageIncrease",
+    "AverageSensitivity",
+    "Complexity",
     "Components",
+    "DeletionAUC",
     "DeletionRatio",
+    "EfficientMPRT",
+    "EnergyPointingGame",
     "Grayness",
+    "GridPointingGame",
+    "Infidelity",
+    "InsertionAUC",
+    "IntersectionOverUnion",
     "Interval",
+    "MaxSensitivity",
     "NestingViolation",
+    "Overlap",
     "Perimeter",
+    "PointingGame",
+    "Precision",
     "PreservationRatio",
+    "RandomisationSimilarity",
     "RankViolation",
+    "Recall",
+    "RelevanceMassAccuracy",
+    "RelevanceRankAccuracy",
     "Scores",
     "SeedStability",
+    "Sparseness",
     "area_error",
+    "average_drop",
+    "average_gain",
+    "average_increase",
+    "average_sensitivity",
+    "cascading",
+    "complexity",
     "components",
+    "deletion",
+    "deletion_auc",
+    "deletion_curve",
+    "efficient_mprt",
+    "energy_pointing_game",
     "format_table",
+    "gaussian_noise",
     "grayness",
+    "grid_pointing_game",
     "hard_masks",
+    "histogram_entropy",
+    "independent",
+    "infidelity",
+    "insertion_auc",
+    "insertion_curve",
+    "intersection_over_union",
+    "linear_imputation",
     "mask_iou",
+    "masked_images",
+    "matched_area_mask",
+    "max_sensitivity",
     "mean_interval",
+    "mprt",
     "nesting_violation",
     "overlap",
     "paired_difference",
     "perimeter",
+    "pointing_hits",
+    "precision",
+    "preservation",
+    "probability_score",
+    "random_logit",
+    "randomisable_layers",
+    "randomised",
     "rank_violation",
     "ratio_of_means",
+    "recall",
+    "relevance_mass_accuracy",
+    "relevance_rank_accuracy",
+    "rise_blur",
+    "road",
+    "road_scores",
     "score_masks",
     "scoring_baselines",
     "share_above_half",
     "sign_flip_p_value",
+    "size_bin",
+    "smoothed",
+    "sparseness",
+    "spearman",
+    "square_removal",
+    "structural_similarity",
     "summarise",
 ]

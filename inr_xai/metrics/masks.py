@@ -174,6 +174,22 @@ class NestingViolation(Mean):
         self.accumulate(nesting_violation(masks, areas))
 
 
+class Overlap(Mean):
+    """Mean over images, areas and pairs of different explanations of the intersection over union of hard masks.
+
+    One explanation alone has no pair and adds nothing.
+    """
+
+    higher_is_better = False
+    is_differentiable = False
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+
+    def update(self, hard: Bool[Tensor, "b k a h w"]) -> None:
+        first, second = torch.triu_indices(hard.shape[1], hard.shape[1], offset=1)
+        self.accumulate(overlap(hard)[..., first, second])
+
+
 def _largest(values: Float[Tensor, " p"], count: int, *, order: Int[Tensor, " p"]) -> Bool[Tensor, " p"]:
     """Where the `count` largest values are; of those equal to the least of them, the first in `order`."""
     if count == 0:
