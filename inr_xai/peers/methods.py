@@ -26,8 +26,44 @@ PASSES = {50: 12, 100: 25, 200: 50, 400: 100, 800: 200}
 
 
 @dataclass(frozen=True)
+class Conditions:
+    """What methods that are not ours are built from.
+
+    Args:
+        areas: of methods with a mask per area.
+        layer: that class activation maps read; None takes the last feature map.
+        seed: of random masks.
+    """
+
+    classifier: FrozenClassifier
+    device: torch.device
+    areas: Sequence[float]
+    layer: str | None = None
+    seed: int = 0
+
+    def cam(self, kind: str) -> CAM:
+        return CAM(self.classifier, device=self.device, kind=kind, layer=self.layer)
+
+    def torchray(self, reward: str) -> TorchRay:
+        return TorchRay(self.classifier, areas=self.areas, device=self.device, reward=reward)
+
+
+OTHERS: dict[str, Callable[[Conditions], Explainer]] = {
+    "torchray": lambda own: own.torchray("simple_reward"),
+    "torchray_contrastive": lambda own: own.torchray("contrastive_reward"),
+    "gradcam": lambda own: own.cam("GradCAM"),
+    "gradcam_plus_plus": lambda own: own.cam("GradCAMPlusPlus"),
+    "layercam": lambda own: own.cam("LayerCAM"),
+    "integrated_gradients": lambda own: IntegratedGradients(own.classifier, device=own.device),
+    "occlusion": lambda own: Occlusion(own.classifier, device=own.device),
+    "random": lambda own: RandomMasks(seed=own.seed),
+    "disc": lambda own: CentredDisc(),
+}
+
+
+@dataclass(frozen=True)
 class Kit:
-    """What methods are built from.
+    """What all methods are built from.
 
     Args:
         compose: options as on the command line (`objective=hybrid`) -> our method with them.
@@ -61,11 +97,9 @@ class Kit:
         passes, each = self.compose(()).passes, self.compose(("objective=hybrid", "steps=1")).passes
         return FirstExplanation(self.fit("objective=hybrid", f"steps={max(1, passes // each)}"))
 
-    def cam(self, kind: str) -> CAM:
-        return CAM(self.classifier, device=self.device, kind=kind, layer=self.layer)
-
-    def torchray(self, reward: str) -> TorchRay:
-        return TorchRay(self.classifier, areas=self.areas, device=self.device, reward=reward)
+    def other(self, name: str) -> Explainer:
+        """A method that is not ours."""
+        return OTHERS[name](Conditions(self.classifier, self.device, self.areas, layer=self.layer, seed=self.seed))
 
     def reseeded(self, name: str, option: str) -> Reseeded:
         """A setting of ours under the next seed, compared with itself under this one."""
@@ -87,15 +121,7 @@ METHODS: dict[str, Callable[[Kit], Explainer]] = {
     "inr_seed1": lambda kit: kit.reseeded("inr", f"seed={kit.seed + 1}"),
     **{f"inr_passes_{passes}": partial(Kit.shortened, steps=steps) for passes, steps in PASSES.items()},
     "inr_second": lambda kit: SecondExplanation(kit.fit("explanations=2")),
-    "torchray": lambda kit: kit.torchray("simple_reward"),
-    "torchray_contrastive": lambda kit: kit.torchray("contrastive_reward"),
-    "gradcam": lambda kit: kit.cam("GradCAM"),
-    "gradcam_plus_plus": lambda kit: kit.cam("GradCAMPlusPlus"),
-    "layercam": lambda kit: kit.cam("LayerCAM"),
-    "integrated_gradients": lambda kit: IntegratedGradients(kit.classifier, device=kit.device),
-    "occlusion": lambda kit: Occlusion(kit.classifier, device=kit.device),
-    "random": lambda kit: RandomMasks(seed=kit.seed),
-    "disc": lambda kit: CentredDisc(),
+    **{name: partial(Kit.other, name=name) for name in OTHERS},
     "gradcam_second": lambda kit: kit.in_free_region("gradcam"),
     "chance_second": lambda kit: kit.in_free_region("random"),
 }
@@ -107,8 +133,18 @@ def build(name: str, kit: Kit) -> Explainer:
     Raises:
         UserError: there is none, it lacks its package, or it cannot explain this classifier.
     """
-    if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose some of {', '.join(METHODS)}"
-        raise UserError(f"--methods names {name!r}, which is no method; {hint}")
+    require_known(name, METHODS)
     return METHODS[name](kit)
+
+
+def build_other(name: str, conditions: Conditions) -> Explainer:
+    """The method of this name, which is not ours. Raises UserError as `build` does."""
+    require_known(name, OTHERS)
+    return OTHERS[name](conditions)
+
+
+def require_known(name: str, methods: Mapping[str, object]) -> None:
+    if name not in methods:
+        near = difflib.get_close_matches(name, methods, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose some of {', '.join(methods)}"
+        raise UserError(f"--methods names {name!r}, which is no method; {hint}")

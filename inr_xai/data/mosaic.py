@@ -1,0 +1,202 @@
+"""Mosaics of photos of different classes: a map of one class should stay in the cell of its photo.
+
+The data of the grid pointing game: Boehle, Fritz, Schiele, "Convolutional Dynamic Alignment Networks for Interpretable
+Classifications", CVPR 2021; Rao, Boehle, Schiele, "Towards Better Understanding Attribution Methods", CVPR 2022.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from inr_xai.data.labels import check_selection, is_count
+from inr_xai.data.pools import POOL_SIZE, is_synthetic, load_synthetic, split_pools
+from inr_xai.errors import UserError
+from inr_xai.seeding import generator
+from inr_xai.types import Frame, ImageData, Images, Preprocessing, Sample
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The cell whose class is explained.
+
+    Args:
+        photos: ids of the photos of its mosaic, row by row.
+        place: of the cell among them.
+    """
+
+    photos: tuple[str, ...]
+    place: int
+
+
+class Grid:
+    """Mosaics of side x side photos, each as the classifier sees it by itself, and one cell of each to explain.
+
+    A mosaic is `side` times as high and wide as the classifier's input, so the classifier must take inputs of any size.
+    Mosaic i is drawn from (seed, i) and the photos alone: a larger `count` adds to the others. Sample ids name the
+    mosaic and the cell: mosaic-00003@2 asks for the class of the third photo of mosaic 3.
+
+    Args:
+        source: what the photos come from.
+        photos: the class of each photo that may be drawn, or the file that names them (`read_photos`): those that the
+            classifier is sure of.
+        side: cells of a row and of a column.
+        count: mosaics.
+        seed: of the draws.
+        targets_per_mosaic: how many cells of each mosaic are explained, one sample each.
+        limit, every: read by the runner (the first so many samples; each so many-th).
+    """
+
+    def __init__(
+        self,
+        source: ImageData,
+        photos: str | Path | Mapping[str, int],
+        *,
+        side: int = 2,
+        count: int = 30,
+        seed: int = 0,
+        targets_per_mosaic: int = 1,
+        limit: int | None = None,
+        every: int = 1,
+    ):
+        check_selection(limit=limit, every=every)
+        _check(side=side, count=count, targets_per_mosaic=targets_per_mosaic)
+        self.targets: str | int = "label"  # the class of the cell's photo, as `photos` says it
+        self.limit, self.every, self.side, self.seed = limit, every, side, seed
+        self.photos = dict(photos) if isinstance(photos, Mapping) else read_photos(photos)
+        self._source = source
+        _check_photos(self.photos, source, cells=side**2)
+        mosaics = [self._draw(index) for index in range(count)]
+        self.cells: dict[str, Cell] = {
+            f"mosaic-{index:05d}@{place}": Cell(mosaic, place)
+            for index, mosaic in enumerate(mosaics)
+            for place in self._places(index)[:targets_per_mosaic]
+        }
+        # A photo of a mosaic must not come back, in its own place, as what is put for its pixels.
+        used = {name for mosaic in mosaics for name in mosaic}
+        self._pools = split_pools([name for name in source.ids if name not in used], POOL_SIZE)
+
+    @property
+    def ids(self) -> list[str]:
+        """All sample ids in sorted order, before limit and shard."""
+        return sorted(self.cells)
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Those of the source."""
+        return self._source.class_names
+
+    @property
+    def scoring_ids(self) -> list[str]:
+        """Ids of photos that are in no mosaic, each to be loaded at a mosaic's size."""
+        return self._pools[0]
+
+    @property
+    def donor_ids(self) -> list[str]:
+        """The same for fits; disjoint from `scoring_ids`."""
+        return self._pools[1]
+
+    def load(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
+        """The mosaic with the class of its cell, and True on that cell; or a photo of a pool at a mosaic's size."""
+        if sample_id not in self.cells:
+            return self._photo(sample_id, preprocessing)
+        cell = self.cells[sample_id]
+        image = tiled(torch.stack([self._source.load(name, preprocessing).image for name in cell.photos]), self.side)
+        size = (image.shape[-2], image.shape[-1])
+        return Sample(
+            image=image,
+            target=self.photos[cell.photos[cell.place]],
+            sample_id=sample_id,
+            frame=Frame(original=size, resized=size, top=0, left=0, size=size),
+            segmentation=_region(cell.place, self.side, size),
+        )
+
+    def _photo(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
+        enlarged = mosaic_preprocessing(preprocessing, self.side)
+        if is_synthetic(sample_id):
+            return load_synthetic(sample_id, enlarged)
+        return self._source.load(sample_id, enlarged)
+
+    def _draw(self, index: int) -> tuple[str, ...]:
+        """The photos of a mosaic: of all in random order, the first of each class."""
+        names = sorted(self.photos)
+        order = torch.randperm(len(names), generator=generator(self.seed, "mosaic", index)).tolist()
+        chosen: dict[int, str] = {}
+        for name in (names[place] for place in order):
+            chosen.setdefault(self.photos[name], name)
+        return tuple(chosen.values())[: self.side**2]
+
+    def _places(self, index: int) -> list[int]:
+        """The cells of a mosaic in the order in which they are explained."""
+        return torch.randperm(self.side**2, generator=generator(self.seed, "cell", index)).tolist()
+
+
+def tiled(images: Images, side: int) -> Float[Tensor, "c i j"]:
+    """Images side by side, row by row.
+
+    >>> tiled(torch.arange(4.0).reshape(4, 1, 1, 1), 2)
+    tensor([[[0., 1.],
+             [2., 3.]]])
+    """
+    rows = images.unflatten(0, (side, side))
+    return torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)
+
+
+def mosaic_preprocessing(preprocessing: Preprocessing, side: int) -> Preprocessing:
+    """The preprocessing that makes one photo as large as a mosaic."""
+    resize, (height, width) = preprocessing.resize, preprocessing.size
+    larger = resize * side if isinstance(resize, int) else (resize[0] * side, resize[1] * side)
+    return replace(preprocessing, size=(height * side, width * side), resize=larger)
+
+
+def read_photos(file: str | Path) -> dict[str, int]:
+    """The class index of each photo, by its id, from a JSON file {"photos": {id: class, ...}}."""
+    path = Path(file).expanduser()
+    remedy = "scripts/gridpg.py --choose writes such a file"
+    try:
+        photos = json.loads(path.read_text(encoding="utf-8"))["photos"]
+        indices = {str(name): int(target) for name, target in photos.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"data.photos={str(file)!r} is no list of photos ({type(error).__name__}: {error}); {remedy}"
+        ) from error
+    return indices
+
+
+def _region(place: int, side: int, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
+    """True on one cell of a mosaic."""
+    height, width = (pixels // side for pixels in size)
+    top, left = place // side * height, place % side * width
+    region = torch.zeros(size, dtype=torch.bool)
+    region[top : top + height, left : left + width] = True
+    return region
+
+
+def _check(*, side: int, count: int, targets_per_mosaic: int) -> None:
+    if not is_count(side) or side < 2:
+        raise UserError(f"data.side={side!r} makes no mosaic; give a whole number from 2")
+    if not is_count(count):
+        raise UserError(f"data.count={count!r} is not allowed; give a whole number of mosaics from 1")
+    if not is_count(targets_per_mosaic) or targets_per_mosaic > side**2:
+        raise UserError(
+            f"data.targets_per_mosaic={targets_per_mosaic!r} is not allowed; give 1 to {side**2}, the number of cells"
+        )
+
+
+def _check_photos(photos: Mapping[str, int], source: ImageData, *, cells: int) -> None:
+    unknown = sorted(photos.keys() - set(source.ids))
+    if unknown:
+        raise UserError(
+            f"data.photos names {unknown[0]!r}, which data.source does not have ({len(unknown)} such photos); "
+            "give the folder that the list was made from, or make the list anew"
+        )
+    classes = len(set(photos.values()))
+    if classes < cells:
+        raise UserError(
+            f"data.photos has photos of {classes} classes, and a mosaic shows {cells} different ones; give more "
+            "photos, or a smaller data.side"
+        )

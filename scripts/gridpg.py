@@ -1,0 +1,182 @@
+"""The grid pointing game: how much of each method's map lies in the cell of a mosaic that shows the class.
+
+    python scripts/gridpg.py --methods inr,gradcam,disc --count 3 data.size=64        the demo
+    python scripts/gridpg.py --methods inr,gradcam,integrated_gradients,torchray \\
+        data=image_folder data.root=PATH classifier=torchvision classifier.name=squeezenet1_0 classifier.checkpoint=FILE
+    python scripts/gridpg.py --choose data=image_folder data.root=PATH classifier=...  the list of photos alone
+    python scripts/gridpg.py --table                                                  the table again, from the CSVs
+
+Behind the flags stand options of train.py; `data` is what the photos come from. The photos that the classifier is sure
+of are chosen first, and their list is kept beside the results in photos.json, which `data=grid data.photos=FILE` of
+train.py takes too. What is stored under the same settings is not computed again.
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from compare import configured, facts
+
+from inr_xai.assembly import build, build_method, photo_pool, plain
+from inr_xai.callbacks.comparison_table import log_comparison
+from inr_xai.classifier import FrozenClassifier
+from inr_xai.cli import IMAGES_FAILED, REFUSED
+from inr_xai.config import sentence
+from inr_xai.data.mosaic import Grid
+from inr_xai.errors import UserError
+from inr_xai.files import format_csv, read_json, write_bytes, write_json
+from inr_xai.peers.comparison import MapMaker
+from inr_xai.peers.confident import confident, require_mosaics
+from inr_xai.peers.describe import digest
+from inr_xai.peers.grid import Player, Readings, Single, play, readings, table
+from inr_xai.peers.methods import METHODS, Kit
+from inr_xai.peers.methods import build as build_explainer
+from inr_xai.peers.report import markdown
+from inr_xai.peers.store import MapCache, Rows, cell
+from inr_xai.results import RunFolder, flatten
+from inr_xai.trainers import device_of
+from inr_xai.types import ImageData
+
+AREAS = "areas=[0.04,0.1,0.2]"
+FITS: dict[str, tuple[str, ...]] = {"inr": ()}
+"""Methods of which several maps are read, and the options of their fits."""
+NOTE = (
+    "gridpg: the share of the positive part of a map in the cell that shows the class; mean over mosaics, in brackets "
+    "the 95 % bootstrap interval. Chance is one over the number of cells. difference: less {first} on the same mosaics."
+)
+
+
+def main() -> None:
+    """Plays the game and exits with the status of train.py."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args = arguments()
+    try:
+        failures = 0 if args.table else run(args)
+        if not args.choose:
+            report(args)
+    except Exception as error:
+        told = sentence(error)
+        if told is None:
+            raise
+        sys.stderr.write(f"error: {told}\n")
+        sys.exit(REFUSED)
+    sys.exit(IMAGES_FAILED if failures else 0)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="*", help="options of train.py, such as data.root=PATH steps=50")
+    parser.add_argument("--methods", default="inr,gradcam,disc", help=f"some of {', '.join(METHODS)}")
+    parser.add_argument("--set", default="gridpg", help="name of the set of mosaics; its results and maps go under it")
+    parser.add_argument("--side", type=int, default=2, help="cells of a row and of a column")
+    parser.add_argument("--count", type=int, default=30, help="mosaics")
+    parser.add_argument("--mosaic-seed", type=int, default=0, help="of the mosaics alone; seed=N is that of fits")
+    parser.add_argument("--targets-per-mosaic", type=int, default=1, metavar="N", help="cells of each to explain")
+    parser.add_argument("--thresholds", default="0.99,0.95,0.9,0.8", help="least probabilities, the first that serves")
+    parser.add_argument("--least", type=int, default=40, metavar="N", help="photos that a threshold must leave")
+    parser.add_argument("--choose", action="store_true", help="write the list of photos, and explain nothing")
+    parser.add_argument("--layer", help="module that class activation maps read (the last feature map)")
+    parser.add_argument("--threads", type=int, help="of the processor")
+    parser.add_argument("--table", action="store_true", help="compute nothing, make the table")
+    parser.add_argument("--wandb", action="store_true", help="log the table to W&B, as logger.wandb says")
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"), help="where the CSVs go")
+    parser.add_argument("--cache", type=Path, default=Path("outputs/compare"), help="where maps and fits go")
+    return parser.parse_intermixed_args()
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plays the methods on the mosaics, and returns how many failed."""
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    cfg = configured(AREAS, *args.overrides)
+    source, classifier, device = build(cfg.data), build(cfg.classifier), device_of(plain(cfg.trainer))
+    asked = facts(plain(cfg)) | {"side": args.side, "seed": args.mosaic_seed}
+    photos = chosen_photos(args, source, classifier, asked=asked, device=device)
+    if args.choose:
+        return 0
+    grid = Grid(
+        source,
+        photos,
+        side=args.side,
+        count=args.count,
+        seed=args.mosaic_seed,
+        targets_per_mosaic=args.targets_per_mosaic,
+    )
+    asked |= {"photos": digest(photos)}
+    kit = Kit(
+        classifier,
+        device,
+        tuple(cfg.areas),
+        lambda options: build_method(configured(AREAS, *args.overrides, *options)),
+        MapMaker(MapCache(args.cache / args.set / "maps"), asked),
+        seed=cfg.seed,
+        layer=args.layer,
+        donors=photo_pool(grid.donor_ids, grid, classifier),
+        trainer=plain(cfg.trainer),
+    )
+    players = [player(name, kit, folder=args.cache / args.set / "fits", asked=asked) for name in methods_of(args)]
+    return play(grid, classifier, players, rows=Rows(args.results / args.set))
+
+
+def chosen_photos(
+    args: argparse.Namespace,
+    source: ImageData,
+    classifier: FrozenClassifier,
+    *,
+    asked: dict[str, Any],
+    device: torch.device,
+) -> dict[str, int]:
+    """The photos of an earlier sitting, else those that the classifier is sure of now, before any method runs."""
+    file = args.results / args.set / "photos.json"
+    if file.is_file():
+        told = read_json(file)
+        old, new = flatten(told["asked"]), flatten(asked)
+        changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        if changed:
+            raise UserError(
+                f"{file} was made with other {', '.join(changed)}; give --set another name, or the old ones"
+            )
+    else:
+        require_mosaics(classifier, side=args.side, device=device)
+        thresholds = [float(threshold) for threshold in args.thresholds.split(",")]
+        found = confident(classifier, source, thresholds=thresholds, least=args.least, device=device)
+        told = {"asked": asked, "threshold": found.threshold, "photos": found.photos}
+        write_json(file, told)
+    logging.info("%d photos of a probability of at least %g (%s)", len(told["photos"]), told["threshold"], file)
+    return told["photos"]
+
+
+def player(name: str, kit: Kit, *, folder: Path, asked: dict[str, Any]) -> Player:
+    """The method of this name: a fit to read several maps from, or one map."""
+    if name in FITS:
+        fit = kit.fit(*FITS[name])
+        return Readings(name, fit, read=readings(fit.method.areas), folder=RunFolder(folder / name), facts=asked)
+    return Single(name, build_explainer(name, kit), maker=kit.maker)
+
+
+def methods_of(args: argparse.Namespace) -> list[str]:
+    """The methods in the order given."""
+    return args.methods.split(",")
+
+
+def report(args: argparse.Namespace) -> None:
+    """Makes the table, prints it, and logs it where asked."""
+    first, folder = methods_of(args)[0], args.results / args.set / "tables"
+    lines = table(Rows(args.results / args.set), first=first)
+    text = "\n\n".join(["## gridpg", markdown(lines), NOTE.format(first=first)]) + "\n"
+    columns = list(dict.fromkeys(key for line in lines for key in line))
+    values = [{key: cell(line.get(key)) for key in columns} for line in lines]
+    write_bytes(folder / "gridpg.csv", format_csv(values, columns).encode())
+    write_bytes(folder / "gridpg.md", text.encode())
+    print(text)
+    if args.wandb:
+        settings = build(configured(*args.overrides, "logger=wandb").logger.wandb)
+        log_comparison({"gridpg": lines}, settings, folder=args.cache / args.set, name=args.set)
+
+
+if __name__ == "__main__":
+    main()
