@@ -24,6 +24,7 @@ from inr_xai.types import Frame
 # A continued run may change these: where and how it is computed, not what.
 FREE_KEYS = (
     "data.root",
+    "data.source.root",
     "data.limit",
     "image_batch_size",
     "masks_per_forward",
@@ -31,6 +32,7 @@ FREE_KEYS = (
     "logger",
     "callbacks",
     "shard",
+    "evaluate",
     "out",
     "dry_run",
 )

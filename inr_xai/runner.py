@@ -17,11 +17,12 @@ from inr_xai.callbacks import RunState, WandbRun, open_wandb
 from inr_xai.classifier import FrozenClassifier, require_class
 from inr_xai.config import check
 from inr_xai.errors import UserError
+from inr_xai.evaluate import evaluate_run
 from inr_xai.files import Row
 from inr_xai.fit import Fitted, fit_masks, stack_size
 from inr_xai.method import Method
 from inr_xai.metrics.summary import format_table, summarise
-from inr_xai.render import describe_drawing
+from inr_xai.render import describe_drawing, load
 from inr_xai.results import RunFolder, SampleRecord
 from inr_xai.stopping import ScoreKeeper
 from inr_xai.types import Image, ImageData, Sample
@@ -62,9 +63,20 @@ def run(cfg: DictConfig) -> RunOutcome:
         summary, rows = conclude(parts, state, facts)
         for callback in parts.callbacks:
             callback.on_run_end(summary, rows)
+    if cfg.evaluate is not None and rows:
+        evaluate_finished(cfg, folder)
     log.info("\n%s", format_table(summary, list(parts.method.areas), explanations_found(parts.method, rows)))
     log.info("%d images explained, %d failed; everything is in %s", state.images_done, len(state.failures), folder.path)
     return RunOutcome(summary.get(cfg.sweep_metric), len(state.failures), folder.path)
+
+
+def evaluate_finished(cfg: DictConfig, folder: RunFolder) -> None:
+    """The metrics that the option `evaluate` asks for, of what is stored; a refusal costs no explanation."""
+    wanted = None if cfg.evaluate == "all" else list(cfg.evaluate)
+    try:
+        evaluate_run(load(folder.path), cfg, folder.path / "evaluation", metrics=wanted)
+    except UserError as error:
+        log.warning("not evaluated: %s", error)
 
 
 def require_target(parts: Parts) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from inr_xai.evaluation.rows import Results, metric_of
+from tests import test_imagenet_s, test_voc
 from tests.runs import ROOT, explain, masks_of, photos, table
 
 EXPERIMENTS = sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml"))
@@ -35,10 +37,50 @@ def test_there_are_experiments() -> None:
     assert "imagenet_multi" in EXPERIMENTS
 
 
+def wnid_folders(root: Path) -> list[str]:
+    photos(root, *(f"n01440764/{number}.JPEG" for number in range(8)), side=64)
+    return [f"data.root={root}", "classifier.name=test_resnet.r160_in1k"]
+
+
+def subset_of_imagenet(root: Path) -> list[str]:
+    return [f"data.root={test_imagenet_s.small(root)}", "classifier.name=test_resnet.r160_in1k"]
+
+
+def boxes_of_voc(root: Path) -> list[str]:
+    for name, things in {
+        "000001": [("cat", (1, 1, 3, 2), 0), ("dog", (5, 5, 9, 8), 0)],
+        "000002": [("cow", (2, 2, 8, 8), 0)],
+    }.items():
+        test_voc.put(root / "VOC2007", name, *things, task="Main", split="test")
+    return [f"data.root={root}", "classifier.name=squeezenet1_1"]
+
+
+def photos_of_mosaics(root: Path) -> list[str]:
+    names = [f"{kind}/{number}" for number, kind in enumerate(("n01440764", "n01443537", "n01484850", "n01491361"))]
+    photos(root, *(f"{name}.JPEG" for name in names), side=64)
+    (root / "photos.json").write_text(json.dumps({"photos": dict(zip(names, range(4), strict=True))}))
+    return [
+        f"data.source.root={root}",
+        f"data.photos={root / 'photos.json'}",
+        "classifier.name=squeezenet1_1",
+        "data.count=1",
+    ]
+
+
+ROOTS = {
+    "imagenet_multi": wnid_folders,
+    "imagenet_s50": subset_of_imagenet,
+    "voc07_pointing": boxes_of_voc,
+    "gridpg": photos_of_mosaics,
+}
+"""Experiment -> what writes its data set, in small, into a folder, and the options that follow."""
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_runs(folder: Path, tmp_path: Path, name: str) -> None:
+def test_every_experiment_runs(tmp_path: Path, name: str) -> None:
     """At its own areas and explanations, as it stands in its file but for the weights."""
-    options = [f"+experiment={name}", f"data.root={folder}", "classifier.name=test_resnet.r160_in1k"]
+    options = [f"+experiment={name}", *ROOTS[name](tmp_path / "data")]
+    tmp_path /= "run"
     assert explain(tmp_path, *options, base=CHEAP).failures == 0
     config = json.loads((tmp_path / "run.json").read_text())["config"]
     areas, explanations = config["areas"], config["explanations"]
@@ -47,6 +89,10 @@ def test_every_experiment_runs(folder: Path, tmp_path: Path, name: str) -> None:
     (masks,) = masks_of(tmp_path).values()
     assert (masks.double().mean((-2, -1)) - torch.tensor(areas)).abs().max() < 1e-3
     assert all(0 <= value <= 1 for value in scores(tmp_path))
+    if config["evaluate"] is not None:
+        (row,) = Results(tmp_path / "evaluation" / "masks.csv").rows.values()
+        assert not row["failed"]
+        assert {metric_of(column) for column in row if row[column]} >= set(config["evaluate"])
     # Any two explanations share no pixel.
     hard = torch.stack(
         [

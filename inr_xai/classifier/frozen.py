@@ -1,6 +1,7 @@
 """A classifier that is only asked: it normalises inside, enters no module tree and is given back unchanged."""
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator
 
 import torch
@@ -67,6 +68,12 @@ class FrozenClassifier:
     def probability(self, logits: Logits, targets: Targets) -> Float[Tensor, " b"]:
         """The probability of each image's target under the head."""
         return PROBABILITIES[self.head](logits).gather(1, targets.unsqueeze(1)).squeeze(1)
+
+    def of(self, model: nn.Module) -> "FrozenClassifier":
+        """Another model of the same inputs and head."""
+        other = copy.copy(self)
+        other.model, other._statistics = model, {}
+        return other
 
     @contextlib.contextmanager
     def frozen(

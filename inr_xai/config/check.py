@@ -14,7 +14,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from inr_xai.columns import SUMMARISED
+from inr_xai.columns import MEASURES, SUMMARISED
 from inr_xai.config.schema import COLLECTIONS, TARGETS, Exclusion, Schema, Shard, Stop
 from inr_xai.config.sentences import describe
 from inr_xai.config.targets import argument, check_nested, check_target
@@ -53,6 +53,7 @@ def check(cfg: DictConfig) -> None:
     _check_numbers(plain)
     _check_masks(plain)
     _check_metric(plain)
+    _check_evaluate(plain["evaluate"])
     _check_trainer(plain["trainer"])
     _check_groups(plain)
     _check_nested(plain)
@@ -144,6 +145,17 @@ def _check_metric(plain: Mapping[str, Any]) -> None:
         )
     if area not in (None, *areas):
         raise UserError(f"sweep_metric={metric} asks for area {area}; a must be one of {', '.join(areas)} (areas)")
+
+
+def _check_evaluate(wanted: Any) -> None:
+    if wanted is None or wanted == "all":
+        return
+    if not isinstance(wanted, list) or not wanted:
+        raise UserError(f"evaluate={shown(wanted)} must be a list of metrics such as [insertion_auc,road], all or null")
+    for name in wanted:
+        if name not in MEASURES:
+            hint = did_you_mean(str(name), MEASURES, prefix="") or f"; the metrics are {listing(MEASURES)}"
+            raise UserError(f"evaluate names {shown(name)}, which is no metric{hint}")
 
 
 def _check_trainer(trainer: Any) -> None:

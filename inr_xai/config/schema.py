@@ -76,6 +76,7 @@ class Schema:
     images_per_fit: int | None = MISSING
     shard: Shard = field(default_factory=Shard)
     dry_run: bool = MISSING
+    evaluate: Any = MISSING
     sweep_metric: str = MISSING
     data: Any = field(default_factory=dict)
     classifier: Any = field(default_factory=dict)

@@ -1,0 +1,150 @@
+"""Metrics of a finished run, or of another tool's maps of its images, without fitting again.
+
+    python -m inr_xai.evaluate RUN                                    every metric that the data set allows
+    python -m inr_xai.evaluate RUN --metrics pointing_game,road       these
+    python -m inr_xai.evaluate RUN --maps FOLDER --name gradcam       of <image_id>.npy or .safetensors files
+    python -m inr_xai.evaluate RUN data.root=PATH                     the images have moved
+
+Values per image go to RUN/evaluation/<name>.csv, tables beside it; what is measured already is not measured again.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxtyping import Float
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor, nn
+
+from inr_xai.assembly import build, build_method, photo_pool, plain
+from inr_xai.classifier import FrozenClassifier
+from inr_xai.errors import UserError
+from inr_xai.evaluation.measures import choose
+from inr_xai.evaluation.rows import Results
+from inr_xai.evaluation.run import Bench, directions, evaluate, marked
+from inr_xai.evaluation.sources import FolderSource, RunSource, Source
+from inr_xai.evaluation.table import make_table
+from inr_xai.evaluation.texts import latex, markdown
+from inr_xai.files import write_bytes
+from inr_xai.fit import fit_masks
+from inr_xai.importance import importance_maps
+from inr_xai.method import Method
+from inr_xai.metrics.explain import ExplainWith
+from inr_xai.render import Run, load
+from inr_xai.trainers import device_of
+from inr_xai.types import Images, Targets
+
+OWN = "masks"
+"""Name of the results of a run's own explanations."""
+REFUSED, IMAGES_FAILED = 2, 3
+log = logging.getLogger(__name__)
+
+
+def evaluate_run(
+    run: Run,
+    cfg: DictConfig,
+    folder: Path,
+    *,
+    metrics: Sequence[str] | None = None,
+    maps: Path | None = None,
+    name: str = OWN,
+) -> int:
+    """Measures a run's explanations, or the maps of a folder, and writes values and tables; how many images failed.
+
+    Args:
+        cfg: the run's configuration: its data, classifier, method and trainer.
+        folder: where `<name>.csv`, `<name>.md` and `<name>.tex` go.
+        metrics: names; None for all that fit nothing anew.
+        maps: of another tool; None for the run's own.
+
+    Raises:
+        UserError: a metric that does not exist or cannot be had here, or no maps.
+    """
+    data, classifier, device = build(cfg.data), build(cfg.classifier), device_of(plain(cfg.trainer))
+    source: Source = RunSource(run) if maps is None else FolderSource(maps, run)
+    if isinstance(source, FolderSource) and source.missing:
+        log.warning("%d of the run's %d images have no map in %s", len(source.missing), len(run), maps)
+    marks = metrics is None and marked(data, classifier, source.ids)
+    measures = choose(metrics, masks=source.has_masks, marks=marks, fits=maps is None)
+    method = build_method(cfg)
+    donors = photo_pool(run.info["donor_pool"], data, classifier).all() if method.perturbation.needs_donors else None
+    bench = Bench(
+        data,
+        classifier,
+        device,
+        seed=cfg.seed,
+        masks_per_forward=cfg.masks_per_forward,
+        explain_with=refit(classifier, method, donors) if maps is None else None,
+    )
+    file = folder / f"{name}.csv"
+    failures = evaluate(source, bench, measures, file)
+    results = Results(file)
+    if results.columns:
+        table = make_table({name: results}, directions())
+        write_bytes(file.with_suffix(".md"), markdown(table).encode())
+        write_bytes(file.with_suffix(".tex"), latex(table).encode())
+        log.info("\n%s", markdown(table))
+    return failures
+
+
+def refit(classifier: FrozenClassifier, method: Method, donors: Images | None) -> ExplainWith:
+    """The run's method for another model in the classifier's place: its heatmap of every image."""
+
+    def explain(model: nn.Module, images: Images, targets: Targets) -> Float[Tensor, "b h w"]:
+        other = classifier.of(model)
+        ids = [str(place) for place in range(len(images))]  # alike for like places: the fit's own noise stays out
+        fitted = fit_masks(images, targets, ids, other, method, donors=donors)
+        if fitted.failures:
+            raise UserError(next(iter(fitted.failures.values())))
+        return importance_maps(fitted, method, ids, (images.shape[-2], images.shape[-1])).to(images)
+
+    return explain
+
+
+def configuration(run: Run, overrides: Sequence[str]) -> DictConfig:
+    """The run's configuration with some values changed. Raises UserError for a key that it does not have."""
+    cfg = OmegaConf.create(run.info["config"])
+    OmegaConf.set_struct(cfg, True)
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        try:
+            if not separator:
+                raise UserError(f"{override!r} is no option; give KEY=VALUE, such as data.root=PATH")
+            OmegaConf.update(cfg, key, OmegaConf.from_dotlist([f"value={value}"]).value)
+        except OmegaConfBaseException as error:
+            raise UserError(f"{override} names no option of the run; its run.json lists them") from error
+    return cfg
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("overrides", nargs="*", help="options of the run to change, such as data.root=PATH")
+    parser.add_argument("--metrics", help="names with commas between; default: all that fit nothing anew")
+    parser.add_argument("--maps", type=Path, help="folder of another tool's maps, <image_id>.npy or .safetensors")
+    parser.add_argument("--name", help="of the results (the maps' folder, or masks)")
+    args = parser.parse_intermixed_args(arguments)
+    try:
+        run = load(args.run)
+        name = args.name or (OWN if args.maps is None else args.maps.resolve().name)
+        failures = evaluate_run(
+            run,
+            configuration(run, args.overrides),
+            args.run / "evaluation",
+            metrics=args.metrics.split(",") if args.metrics else None,
+            maps=args.maps,
+            name=name,
+        )
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return REFUSED
+    return IMAGES_FAILED if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

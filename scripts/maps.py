@@ -1,0 +1,83 @@
+"""Heatmaps of other methods for the images of a finished run, for `python -m inr_xai.evaluate RUN --maps FOLDER`.
+
+    python scripts/maps.py RUN --methods gradcam,layercam,occlusion           into RUN/maps/<method>/<image_id>.npy
+    python scripts/maps.py RUN --methods torchray --limit 40 data.root=PATH   of the first images; they have moved
+
+Every map explains the class that the run explains. Of a method with a mask per area, the map is the sum of its masks.
+What is there already is not computed again.
+"""
+
+import argparse
+import io
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from inr_xai.assembly import build, plain
+from inr_xai.errors import UserError
+from inr_xai.evaluate import IMAGES_FAILED, REFUSED, configuration
+from inr_xai.files import write_bytes
+from inr_xai.peers.explainer import Explainer, Maps
+from inr_xai.peers.methods import OTHERS, Conditions, build_other
+from inr_xai.render import Run, load
+from inr_xai.trainers import device_of
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Makes the maps; the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("overrides", nargs="*", help="options of the run to change, such as data.root=PATH")
+    parser.add_argument("--methods", default="gradcam", help=f"some of {', '.join(OTHERS)}")
+    parser.add_argument("--layer", help="module that class activation maps read (the last feature map)")
+    parser.add_argument("--limit", type=int, help="explain the first so many images alone")
+    args = parser.parse_intermixed_args()
+    try:
+        run = load(args.run)
+        cfg = configuration(run, args.overrides)
+        data, classifier, device = build(cfg.data), build(cfg.classifier), device_of(plain(cfg.trainer))
+        conditions = Conditions(classifier, device, tuple(cfg.areas), layer=args.layer, seed=cfg.seed)
+        methods = {name: build_other(name, conditions) for name in args.methods.split(",")}
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return REFUSED
+    failures = 0
+    for sample_id in list(run)[: args.limit]:
+        waiting = {name: one for name, one in methods.items() if not map_file(args.run, name, sample_id).exists()}
+        if waiting:
+            image = data.load(sample_id, classifier.preprocessing).image.to(device)
+            failures += sum(not explained(args.run, run, name, one, sample_id, image) for name, one in waiting.items())
+    return IMAGES_FAILED if failures else 0
+
+
+def map_file(folder: Path, method: str, sample_id: str) -> Path:
+    return folder / "maps" / method / f"{sample_id}.npy"
+
+
+def explained(folder: Path, run: Run, name: str, method: Explainer, sample_id: str, image: torch.Tensor) -> bool:
+    """Whether the map of one image could be made; it is written then."""
+    try:
+        maps = method.explain(image, run[sample_id].target, sample_id)
+    except Exception as error:  # whatever another package raises costs this method this image alone
+        log.warning("%s failed on %s: %s", name, sample_id, error)
+        return False
+    stream = io.BytesIO()
+    np.save(stream, one_map(maps).numpy())
+    write_bytes(map_file(folder, name, sample_id), stream.getvalue())
+    log.info("%s: %s, %.1f s", sample_id, name, maps.seconds)
+    return True
+
+
+def one_map(maps: Maps) -> torch.Tensor:
+    """A heatmap as it is; masks summed; the first of several draws."""
+    return maps.maps[0].float() if maps.draws else maps.maps.float().sum(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
