@@ -108,7 +108,7 @@ class MaskFit(lightning.LightningModule):
             return lambda m: self._score(self.method.jitter(kept(reveal(m)), self._draws), score)
 
         evidence, absence = scorer(self.method.score.evidence), scorer(self.method.score.absence)
-        game = self.method.objective(masks, self.areas, evidence, absence)
+        game = self.method.objective(masks, self.areas, evidence, absence, step=step)
         loss = game.sum(1) + self._regularisers(masks, progress)
         self.losses.append(loss.detach())
         return loss.sum()

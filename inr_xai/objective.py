@@ -5,7 +5,7 @@ Contrastive score: Fong, Patrick, Vedaldi, ICCV 2019, section 4 (t against the b
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -81,8 +81,10 @@ class Objective(ABC):
         return areas
 
     @abstractmethod
-    def __call__(self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
-        """The value to lower, of masks that keep `areas`.
+    def __call__(
+        self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer, *, step: int
+    ) -> Float[Tensor, "b a"]:
+        """The value to lower, of masks that keep `areas`, in this step of the fit, from 0.
 
         `evidence(m)` scores the image that keeps m, `absence(m)` the same for its absence.
         """
@@ -91,14 +93,18 @@ class Objective(ABC):
 class Preservation(Objective):
     """The part that is kept must show the class."""
 
-    def __call__(self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
+    def __call__(
+        self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer, *, step: int
+    ) -> Float[Tensor, "b a"]:
         return -evidence(masks)
 
 
 class Deletion(Objective):
     """What is left when the part is removed must not show the class."""
 
-    def __call__(self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
+    def __call__(
+        self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer, *, step: int
+    ) -> Float[Tensor, "b a"]:
         return -absence(1 - masks)
 
 
@@ -107,26 +113,30 @@ class Hybrid(Objective):
 
     Args:
         deletion: weight of the deletion game beside the preservation game's 1.
-        area: deletion is played on the one mask whose area is nearest to this; None plays it on all. Where larger
-            masks contain the smaller, one mask that deletes draws the others along, for one pass a step.
+        areas: a step plays deletion on one mask, in turn on those whose areas are nearest to these; None plays it on
+            all masks in every step. Where larger masks contain the smaller, one that deletes draws the others along,
+            for one pass a step.
     """
 
-    def __init__(self, deletion: float = 2.0, *, area: float | None = 0.2):
+    def __init__(self, deletion: float = 4.0, *, areas: Sequence[float] | None = (0.1, 0.2)):
         if deletion <= 0:
             raise UserError(
                 f"objective.deletion must be positive, got {deletion}; objective=preservation has no deletion"
             )
-        if area is not None and not 0 < area < 1:
-            raise UserError(f"objective.area must lie in (0, 1), or be null for all masks; got {area}")
-        self.deletion, self.area = deletion, area
+        if areas is not None and not (areas and all(0 < area < 1 for area in areas)):
+            raise UserError(f"objective.areas must lie in (0, 1), or be null for all masks; got {areas}")
+        self.deletion, self.areas = deletion, None if areas is None else list(areas)
 
     def passes(self, areas: int) -> int:
-        return 2 * areas if self.area is None else areas + 1
+        return 2 * areas if self.areas is None else areas + 1
 
-    def __call__(self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer) -> Float[Tensor, "b a"]:
+    def __call__(
+        self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer, *, step: int
+    ) -> Float[Tensor, "b a"]:
         value = -evidence(masks)
-        if self.area is None:
+        if self.areas is None:
             return value - self.deletion * absence(1 - masks)
-        _, position = min((abs(area - self.area), position) for position, area in enumerate(areas.tolist()))
+        turn = self.areas[step % len(self.areas)]
+        _, position = min((abs(area - turn), position) for position, area in enumerate(areas.tolist()))
         nearest = torch.tensor([position], device=masks.device)
         return value.index_add(1, nearest, absence(1 - masks[:, nearest]).to(value), alpha=-self.deletion)

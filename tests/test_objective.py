@@ -45,28 +45,32 @@ def test_games_score_the_kept_and_the_removed_image() -> None:
         return m.mean((-2, -1))
 
     kept = mean(masks)
-    torch.testing.assert_close(Preservation()(masks, AREAS, mean, mean), -kept)
-    torch.testing.assert_close(Deletion()(masks, AREAS, mean, mean), -(1 - kept))
-    torch.testing.assert_close(Hybrid(0.5, area=None)(masks, AREAS, mean, mean), -kept - 0.5 * (1 - kept))
+    torch.testing.assert_close(Preservation()(masks, AREAS, mean, mean, step=0), -kept)
+    torch.testing.assert_close(Deletion()(masks, AREAS, mean, mean, step=0), -(1 - kept))
+    torch.testing.assert_close(Hybrid(0.5, areas=None)(masks, AREAS, mean, mean, step=0), -kept - 0.5 * (1 - kept))
 
 
-def test_hybrid_deletes_the_mask_nearest_to_its_area() -> None:
+def test_hybrid_deletes_the_masks_nearest_to_its_areas_in_turn() -> None:
     masks = torch.stack([torch.full((1, 4, 4), value) for value in AREAS.tolist()], dim=1).expand(2, -1, -1, -1)
 
     def mean(m: torch.Tensor) -> torch.Tensor:
         return m.mean((-2, -1))
 
-    value = Hybrid(2.0, area=0.2)(masks, AREAS, mean, mean)
-    torch.testing.assert_close(value, torch.tensor([[-0.3, -0.1, -0.22 - 2 * 0.78]] * 2))
+    game = Hybrid(2.0, areas=(0.2, 0.05))
+    third, second = [-0.3, -0.1, -0.22 - 2 * 0.78], [-0.3, -0.1 - 2 * 0.9, -0.22]
+    for step, wanted in enumerate([third, second, third]):
+        torch.testing.assert_close(game(masks, AREAS, mean, mean, step=step), torch.tensor([wanted] * 2))
 
 
 def test_passes_of_a_step() -> None:
-    games = (Preservation(), Deletion(), Hybrid(), Hybrid(area=None))
+    games = (Preservation(), Deletion(), Hybrid(), Hybrid(areas=None))
     assert [game.passes(4) for game in games] == [4, 4, 5, 8]
 
 
 def test_hybrid_needs_a_deletion_game() -> None:
     with pytest.raises(ValueError, match=r"objective.deletion must be positive, got 0.0"):
         Hybrid(0.0)
-    with pytest.raises(ValueError, match=r"objective.area must lie in \(0, 1\), or be null for all masks; got 1.5"):
-        Hybrid(area=1.5)
+    with pytest.raises(
+        ValueError, match=r"objective.areas must lie in \(0, 1\), or be null for all masks; got \(1.5,\)"
+    ):
+        Hybrid(areas=(1.5,))

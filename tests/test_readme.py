@@ -56,9 +56,15 @@ def compare_commands() -> list[str]:
     return [line for line in commands() if line.startswith("python scripts/compare.py")]
 
 
+def evaluation_commands() -> list[str]:
+    """Of the metrics of a finished run, in their order."""
+    return [line for line in commands() if re.search(r"inr_xai.evaluate|scripts/maps|scripts/table", line)]
+
+
 def test_the_readme_is_read() -> None:
     assert len(train_commands()) == 9
-    others = [line for line in commands() if line not in (*train_commands(), *compare_commands())]
+    run = (*train_commands(), *compare_commands(), *evaluation_commands())
+    others = [line for line in commands() if line not in run]
     assert others == ["make demo", "make test"]
 
 
@@ -73,6 +79,22 @@ def test_comparisons_run(line: str, tmp_path: Path) -> None:
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "| method | photos |" in run.stdout
+
+
+@pytest.mark.slow
+def test_a_run_is_evaluated(tmp_path: Path) -> None:
+    """With methods that need no other package."""
+    run = tmp_path / "run"
+    options = ["data.size=2", "steps=2", "explanations=1", "logger=none", f"out={run}", "callbacks.figures=null"]
+    subprocess.run([sys.executable, str(CHECKOUT / "train.py"), *options], check=True, capture_output=True)
+    lines = evaluation_commands()
+    assert len(lines) == 5
+    for line in lines:
+        line = line.replace("gradcam,occlusion", "disc,random").replace("gradcam", "disc").replace("RUN", str(run))
+        command = [sys.executable, *shlex.split(line.replace("scripts/", f"{CHECKOUT}/scripts/"))[1:]]
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=_environment(str(CHECKOUT)))
+        assert ended.returncode == 0, line + ended.stderr
+    assert (tmp_path / "paper.tex").read_text().startswith(r"\begin{tabular}")
 
 
 @pytest.mark.parametrize("line", train_commands())
