@@ -6,7 +6,7 @@ Maps of few values tie everywhere; a sort would break ties from the upper left t
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from inr_xai.metrics.explain import Maps, finite_maps
@@ -31,7 +31,7 @@ def descending_ranks(maps: Maps, *, generators: Sequence[torch.Generator]) -> In
     return order.argsort(dim=1).reshape(maps.shape)
 
 
-def maps_of(images: Images, maps: Maps) -> Maps:
+def maps_of(images: Images, maps: Float[Tensor, "..."]) -> Maps:
     """The maps as `finite_maps` has them. Raises ValueError where there is not one in the size of each image."""
     wanted = (len(images), *images.shape[2:])
     if maps.shape != wanted:
