@@ -22,6 +22,9 @@ CHEAP = [
 ]
 
 
+TINY = "classifier.name=test_resnet.r160_in1k"
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photos in a wnid folder."""
@@ -39,11 +42,11 @@ def test_there_are_experiments() -> None:
 
 def wnid_folders(root: Path) -> list[str]:
     photos(root, *(f"n01440764/{number}.JPEG" for number in range(8)), side=64)
-    return [f"data.root={root}", "classifier.name=test_resnet.r160_in1k"]
+    return [f"data.root={root}", TINY]
 
 
 def subset_of_imagenet(root: Path) -> list[str]:
-    return [f"data.root={test_imagenet_s.small(root)}", "classifier.name=test_resnet.r160_in1k"]
+    return [f"data.root={test_imagenet_s.small(root)}", TINY]
 
 
 def boxes_of_voc(root: Path) -> list[str]:
@@ -52,7 +55,7 @@ def boxes_of_voc(root: Path) -> list[str]:
         "000002": [("cow", (2, 2, 8, 8), 0)],
     }.items():
         test_voc.put(root / "VOC2007", name, *things, task="Main", split="test")
-    return [f"data.root={root}", "classifier.name=squeezenet1_1"]
+    return [f"data.root={root}", "classifier=timm", TINY]
 
 
 def photos_of_mosaics(root: Path) -> list[str]:
@@ -62,7 +65,8 @@ def photos_of_mosaics(root: Path) -> list[str]:
     return [
         f"data.source.root={root}",
         f"data.photos={root / 'photos.json'}",
-        "classifier.name=squeezenet1_1",
+        "classifier=timm",
+        TINY,
         "data.count=1",
     ]
 

@@ -101,6 +101,7 @@ def test_texts(methods: dict[str, Results]) -> None:
     assert r"other & 0.264$^{*}$" in text
 
 
+@pytest.mark.slow
 def test_the_script(methods: dict[str, Results], tmp_path: Path) -> None:
     program = "import runpy; runpy.run_path('scripts/table.py', run_name='__main__')"
     from tests.runs import ROOT
