@@ -118,6 +118,7 @@ def test_a_vision_transformer_is_explained(folder: Path, tmp_path: Path) -> None
     assert losses[0] != losses[1]
 
 
+@pytest.mark.slow
 def test_a_classifier_of_imagenet_from_its_options(real_data: Path, tmp_path: Path) -> None:
     """Two photos whose class SqueezeNet mostly knows, by a local checkpoint."""
     options = [

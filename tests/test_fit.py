@@ -34,6 +34,7 @@ def iou(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one & other).sum() / (one | other).sum())
 
 
+@pytest.mark.slow
 def test_default_fit_alone_and_in_a_batch_of_eight_agrees_in_float64() -> None:
     classifier, data = demo(), Synthetic(8)
     samples = [data.load(sample_id, classifier.preprocessing) for sample_id in data.ids]

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 def test_verify_run_prints_what_a_run_keeps(tmp_path: Path) -> None:
     options = [
         "data.size=2",

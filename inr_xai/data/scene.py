@@ -48,17 +48,17 @@ def draw(
     size = noise.shape[-1]
     textures = kinds if grounds is None else grounds
     chance = chances.unbind(1)
-    x, y = _pixel_centres(size, like=chances)
+    x, y = pixel_centres(size, like=chances)
     coverage = _object_coverage(kinds, x, y, chance[0:4]) * with_object[:, None, None]
     ink = torch.where(with_texture[:, None, None], _ink(textures, x, y, chance[4:8]), torch.full_like(coverage, 0.5))
     ground, figure, paint = _palette(chance[8:17])
-    images = _over(paint, _over(figure, ground[:, :, None, None], ink), coverage)
-    images = images * _light(x, y, chance[17], chance[18])[:, None]
-    grain = _between(chance[19], 0.003, 0.02)
+    images = over(paint, over(figure, ground[:, :, None, None], ink), coverage)
+    images = images * lit(x, y, chance[17], chance[18])[:, None]
+    grain = between(chance[19], 0.003, 0.02)
     return Drawn((images + grain[:, None, None, None] * noise).clamp(0, 1), coverage)
 
 
-def _pixel_centres(size: int, *, like: Tensor) -> tuple[Float[Tensor, "1 1 n"], Float[Tensor, "1 n 1"]]:
+def pixel_centres(size: int, *, like: Tensor) -> tuple[Float[Tensor, "1 1 n"], Float[Tensor, "1 n 1"]]:
     """In image sides from the centre, -0.5 to 0.5."""
     axis = (torch.arange(size, dtype=like.dtype, device=like.device) + 0.5) / size - 0.5
     return axis[None, None, :], axis[None, :, None]
@@ -67,25 +67,25 @@ def _pixel_centres(size: int, *, like: Tensor) -> tuple[Float[Tensor, "1 1 n"], 
 def _object_coverage(kinds: Int[Tensor, " b"], x: Tensor, y: Tensor, chance: tuple[Column, ...]) -> Field:
     """The object lies wholly inside the image and covers 8 to 20 % of it."""
     across, down, area, turn = chance
-    side = _between(area, 0.08, 0.20).sqrt()
+    side = between(area, 0.08, 0.20).sqrt()
     room = 0.5 - REACH * side
-    local_x, local_y = _turned(
+    local_x, local_y = turned(
         x - (room * (2 * across - 1))[:, None, None],
         y - (room * (2 * down - 1))[:, None, None],
-        _between(turn, -math.pi / 4, math.pi / 4),
+        between(turn, -math.pi / 4, math.pi / 4),
     )
     scale = side[:, None, None]
     distance = shape_distance(kinds, local_x / scale, local_y / scale) * scale
-    return _antialiased(distance * x.shape[-1])
+    return antialiased(distance * x.shape[-1])
 
 
 def _ink(kinds: Int[Tensor, " b"], x: Tensor, y: Tensor, chance: tuple[Column, ...]) -> Field:
     turn, period, shift_x, shift_y = chance
-    width = _between(period, 0.13, 0.20)[:, None, None]
-    turned_x, turned_y = _turned(x, y, _between(turn, -math.pi / 6, math.pi / 6))
+    width = between(period, 0.13, 0.20)[:, None, None]
+    turned_x, turned_y = turned(x, y, between(turn, -math.pi / 6, math.pi / 6))
     shifted_x = turned_x / width + 50 * shift_x[:, None, None]
     shifted_y = turned_y / width + 50 * shift_y[:, None, None]
-    return _antialiased(texture_distance(kinds, shifted_x, shifted_y) * width * x.shape[-1])
+    return antialiased(texture_distance(kinds, shifted_x, shifted_y) * width * x.shape[-1])
 
 
 def _palette(chance: tuple[Column, ...]) -> tuple[Colours, Colours, Colours]:
@@ -93,28 +93,28 @@ def _palette(chance: tuple[Column, ...]) -> tuple[Colours, Colours, Colours]:
     hue, lightness, step, chroma, drift, opposite, object_lightness, object_chroma, dark = chance
     angle = 2 * math.pi * hue
     dark_ground = dark < 0.4
-    middle = torch.where(dark_ground, _between(lightness, 0.36, 0.46), _between(lightness, 0.76, 0.86))
-    half_step = _between(step, 0.055, 0.095)
-    saturation = _between(chroma, 0.05, 0.12)
-    second_angle = angle + _between(drift, -0.9, 0.9)
+    middle = torch.where(dark_ground, between(lightness, 0.36, 0.46), between(lightness, 0.76, 0.86))
+    half_step = between(step, 0.055, 0.095)
+    saturation = between(chroma, 0.05, 0.12)
+    second_angle = angle + between(drift, -0.9, 0.9)
     paint_lightness = torch.where(
-        dark_ground, _between(object_lightness, 0.70, 0.88), _between(object_lightness, 0.36, 0.56)
+        dark_ground, between(object_lightness, 0.70, 0.88), between(object_lightness, 0.36, 0.56)
     )
-    paint_angle = angle + math.pi + _between(opposite, -1.7, 1.7)
+    paint_angle = angle + math.pi + between(opposite, -1.7, 1.7)
     return (
-        _oklch(middle + half_step, saturation, angle),
-        _oklch(middle - half_step, saturation, second_angle),
-        _oklch(paint_lightness, _between(object_chroma, 0.12, 0.20), paint_angle),
+        oklch(middle + half_step, saturation, angle),
+        oklch(middle - half_step, saturation, second_angle),
+        oklch(paint_lightness, between(object_chroma, 0.12, 0.20), paint_angle),
     )
 
 
-def _light(x: Tensor, y: Tensor, direction: Column, strength: Column) -> Field:
+def lit(x: Tensor, y: Tensor, direction: Column, strength: Column) -> Field:
     """A gentle fall of light across the image."""
     angle = (2 * math.pi * direction)[:, None, None]
-    return 1 + _between(strength, 0.0, 0.25)[:, None, None] * (x * torch.cos(angle) + y * torch.sin(angle))
+    return 1 + between(strength, 0.0, 0.25)[:, None, None] * (x * torch.cos(angle) + y * torch.sin(angle))
 
 
-def _oklch(lightness: Column, chroma: Column, angle: Column) -> Colours:
+def oklch(lightness: Column, chroma: Column, angle: Column) -> Colours:
     """sRGB of a colour given by OKLab lightness, chroma and hue angle, clipped to the gamut."""
     lab = torch.stack([lightness, chroma * torch.cos(angle), chroma * torch.sin(angle)], dim=1)
     linear = (lab @ _LAB_TO_CONES.to(lab).T).pow(3) @ _CONES_TO_RGB.to(lab).T
@@ -134,20 +134,20 @@ _CONES_TO_RGB = torch.tensor(
 )
 
 
-def _over(colour: Colours, images: Float[Tensor, "b 3 #h #w"], coverage: Field) -> Images:
+def over(colour: Colours, images: Float[Tensor, "b 3 #h #w"], coverage: Field) -> Images:
     share = coverage[:, None]
     return share * colour[:, :, None, None] + (1 - share) * images
 
 
-def _turned(x: Tensor, y: Tensor, angle: Column) -> tuple[Field, Field]:
+def turned(x: Tensor, y: Tensor, angle: Column) -> tuple[Field, Field]:
     cosine, sine = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
     return cosine * x + sine * y, cosine * y - sine * x
 
 
-def _antialiased(pixels: Field) -> Field:
+def antialiased(pixels: Field) -> Field:
     """Share of a pixel covered, from the signed distance of its centre to the edge in pixels."""
     return (0.5 - pixels).clamp(0, 1)
 
 
-def _between(chance: Column, low: float, high: float) -> Column:
+def between(chance: Column, low: float, high: float) -> Column:
     return low + (high - low) * chance

@@ -93,9 +93,9 @@ class Synthetic:
                 "choose another classifier"
             )
         drawn = self._draw(sample_id, kind)
-        frame = _frame(self._image_size, preprocessing)
+        frame = drawn_frame(self._image_size, preprocessing)
         segmentation = segmentation_to_input(drawn.coverage[0] >= 0.5, frame)
-        return Sample(_to_input(drawn.images[0], frame), kind, sample_id, frame, segmentation)
+        return Sample(drawn_to_input(drawn.images[0], frame), kind, sample_id, frame, segmentation)
 
     def _draw(self, sample_id: str, kind: int) -> Drawn:
         """A batch of one."""
@@ -129,7 +129,7 @@ def _named(prefix: str, count: int) -> list[str]:
     return [f"{prefix}{index:05d}-{shapes[index % len(shapes)]}" for index in range(count)]
 
 
-def _frame(image_size: int, preprocessing: Preprocessing) -> Frame:
+def drawn_frame(image_size: int, preprocessing: Preprocessing) -> Frame:
     """An image of the input's size is taken as it is, whatever the classifier would resize photos to."""
     original = (image_size, image_size)
     if preprocessing.size == original:
@@ -137,7 +137,7 @@ def _frame(image_size: int, preprocessing: Preprocessing) -> Frame:
     return frame_of(original, preprocessing)
 
 
-def _to_input(image: Image, frame: Frame) -> Float[Tensor, "c i j"]:
+def drawn_to_input(image: Image, frame: Frame) -> Float[Tensor, "c i j"]:
     if frame.resized == frame.original:
         return cut(image, frame)
     resized = F.interpolate(image[None], size=frame.resized, mode="bilinear", antialias=True)

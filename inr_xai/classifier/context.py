@@ -1,0 +1,76 @@
+"""Classifiers of known reliance: one small network for each setting of ShapesInContext, by name.
+
+Trained by scripts/train_context_classifiers.py, which also measures what each of them relies on.
+"""
+
+from importlib.resources import files
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load
+from torch import nn
+
+from inr_xai.classifier.frozen import FrozenClassifier
+from inr_xai.errors import UserError
+from inr_xai.types import Images, Logits, Preprocessing
+
+CLASSES: Final = 8
+MEAN: Final = (0.5, 0.5, 0.5)
+STD: Final = (0.25, 0.25, 0.25)
+"""Per-channel statistics that the [0, 1] image is normalised with; the network does not do it."""
+SIZE: Final = 128
+"""Height and width in pixels of the training images; the network takes others too."""
+
+
+class ContextNetwork(nn.Module):
+    """Logits of the eight classes, from a normalised image; 118,000 parameters.
+
+    The mean over the image serves the ground, the maximum the object, which is small.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.AvgPool2d(2),
+            *_convolution(3, 24, kernel=5, stride=2),
+            *_convolution(24, 48, stride=2),
+            *_convolution(48, 48),
+            *_convolution(48, 64, stride=2),
+            *_convolution(64, 64),
+            *_convolution(64, 64),
+        )
+        self.hidden = nn.Linear(128, 64)
+        self.output = nn.Linear(64, CLASSES)
+
+    def forward(self, images: Images) -> Logits:
+        features = self.features(images)
+        pooled = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
+        return self.output(F.silu(self.hidden(pooled)))
+
+
+def shapes_in_context(name: str = "object_only") -> FrozenClassifier:
+    """The trained classifier of a setting of ShapesInContext, from the weights that come with the package.
+
+    >>> shapes_in_context("context_only").preprocessing.size
+    (128, 128)
+    """
+    folder = files("inr_xai") / "weights" / "shapes_in_context"
+    names = sorted(file.name.removesuffix(".safetensors") for file in folder.iterdir())
+    if name not in names:
+        raise UserError(f"classifier.name={name!r} is not allowed; choose one of {', '.join(names)}")
+    network = ContextNetwork()
+    network.load_state_dict(load((folder / f"{name}.safetensors").read_bytes()))
+    return classifier_of(network)
+
+
+def classifier_of(network: ContextNetwork) -> FrozenClassifier:
+    """The network in eval mode, with the normalisation that it is trained with."""
+    preprocessing = Preprocessing(size=(SIZE, SIZE), resize=SIZE, interpolation="bilinear", mean=MEAN, std=STD)
+    return FrozenClassifier(network.eval(), preprocessing=preprocessing, channels_last=True)
+
+
+def _convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
+    """Convolution, batch norm, SiLU (smooth, so that gradients with respect to the image are)."""
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs), nn.SiLU()]

@@ -1,0 +1,218 @@
+"""Trains the classifiers of ShapesInContext, and prints for each its test accuracy and what it relies on.
+
+All settings draw from one pool of scenes, in half of which shape and ground are of one class and in half of which they
+are independent; some lack the object or have a plain ground. A setting takes from it the scenes that it consists of,
+where shape and ground agree as often as its correlation says. Where shape and ground both determine the label, either
+alone would do, and a network learns the easier one; so that setting also takes scenes in which they are of different
+classes, and there its target is half the one and half the other. All others start from its network, which sees both
+cues: what they come to rely on is not a matter of which cue is learnt first.
+"""
+
+import argparse
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, UInt8
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from inr_xai.classifier import FrozenClassifier
+from inr_xai.classifier.context import MEAN, SIZE, STD, ContextNetwork, classifier_of
+from inr_xai.data.context_scene import CHANCES, DISTRACTORS, Kinds, draw
+from inr_xai.data.shapes_in_context import CLASSES, SETTINGS, ShapesInContext
+from inr_xai.metrics.intervention import intervene
+from inr_xai.seeding import generator
+from inr_xai.types import Images
+
+log = logging.getLogger("train_context_classifiers")
+FIRST = "both"
+"""The setting whose network the others start from."""
+BATCH, PART = 64, 2048
+AGREE = 0.5
+"""Share of the pool's scenes whose ground is of the shape's class for certain."""
+LACKING = 16
+"""One scene in so many lacks the object, and one has a plain ground."""
+
+
+def main() -> None:
+    arguments = parsed()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_num_threads(1)
+    pool = drawn_pool(arguments.scenes, seed=arguments.seed)
+    for setting in sorted(arguments.settings, key=lambda name: name != FIRST):
+        first = setting == FIRST
+        network = fresh_network(seed=arguments.seed) if first else known_network(arguments.output)
+        steps = arguments.steps if first else arguments.tuning_steps
+        train(network, pool, SETTINGS[setting], steps=steps, seed=arguments.seed)
+        write(network, arguments.output / f"{setting}.safetensors")
+        report(classifier_of(network), setting, images=arguments.test_images, seed=arguments.seed)
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    default = Path(__file__).resolve().parents[1] / "inr_xai" / "weights" / "shapes_in_context"
+    parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS), metavar="NAME")
+    parser.add_argument("--seed", type=int, default=0, help="of the weights and the training scenes")
+    parser.add_argument("--steps", type=int, default=900, help=f"of {BATCH} scenes, for {FIRST}")
+    parser.add_argument(
+        "--tuning-steps", type=int, default=250, help=f"for each other setting, from the network of {FIRST}"
+    )
+    parser.add_argument("--scenes", type=int, default=16384, help="in the pool that all settings share")
+    parser.add_argument("--test-images", type=int, default=512)
+    parser.add_argument("--output", type=Path, default=default, help="folder of the weights")
+    return parser.parse_args()
+
+
+# Scenes -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Scenes of 8 bits, with what each shows of the two cues."""
+
+    images: UInt8[Tensor, "n 3 h w"]
+    shapes: Int[Tensor, " n"]
+    grounds: Int[Tensor, " n"]
+    with_object: Bool[Tensor, " n"]
+    with_texture: Bool[Tensor, " n"]
+
+
+@torch.inference_mode()
+def drawn_pool(scenes: int, *, seed: int) -> Pool:
+    """Each of its parts has a random generator of its own."""
+    parts = []
+    for start in range(0, scenes, PART):
+        random = generator(seed, f"train{start // PART}")
+        last = min(start + PART, scenes)
+        parts += [drawn_batch(min(BATCH, last - first), random) for first in range(start, last, BATCH)]
+        log.info("drew %d of %d scenes", last, scenes)
+    return Pool(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def drawn_batch(count: int, random: torch.Generator) -> tuple[Tensor, ...]:
+    """The columns of a Pool."""
+    shapes = torch.randint(CLASSES, (count,), generator=random)
+    agree = torch.rand(count, generator=random) < AGREE
+    patterns, others = torch.randint(CLASSES, (2, count), generator=random)
+    grounds = torch.where(agree, shapes, others)
+    distractors = torch.randint(len(DISTRACTORS), (count,), generator=random)
+    chances = torch.rand(count, CHANCES, generator=random)
+    noise = torch.randn(count, 3, SIZE, SIZE, generator=random)
+    lacks = torch.randint(LACKING, (count,), generator=random)
+    with_object, with_texture = lacks != 0, lacks != 1
+    kinds = Kinds(shapes, patterns, grounds, distractors)
+    images = draw(kinds, chances, noise, with_object=with_object, with_texture=with_texture).images
+    return (255 * images).round().to(torch.uint8), shapes, grounds, with_object, with_texture
+
+
+def chances_and_targets(pool: Pool, cues: dict[str, float]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n c"]]:
+    """How likely a setting takes each scene of the pool, up to a factor, and the scene's target.
+
+    The target is shared among the cues that determine the label and can be seen.
+    """
+    shape, ground = (cues.get(cue, 0.0) for cue in ("object_shape", "background_texture"))
+    seen = torch.stack([pool.with_object * (shape == 1), pool.with_texture * (ground == 1)], dim=1)
+    evidence = seen[:, :, None] * F.one_hot(torch.stack([pool.shapes, pool.grounds], dim=1), CLASSES)
+    targets = evidence.sum(1) / evidence.sum((1, 2)).clamp_min(1)[:, None]
+    chances = targets.sum(1)
+    weaker = min(shape, ground)
+    if weaker == 1:
+        return chances, targets
+    whole = pool.with_object & pool.with_texture
+    agree = pool.shapes == pool.grounds
+    wanted = weaker + (1 - weaker) / CLASSES
+    balance = torch.where(agree, wanted / (whole & agree).sum(), (1 - wanted) / (whole & ~agree).sum())
+    return chances * balance * (whole if weaker > 0 else 1), targets
+
+
+# Training -----------------------------------------------------------------------------------------------------------
+
+
+def fresh_network(*, seed: int) -> ContextNetwork:
+    """Its first filters begin blind to mean colours, which vary far more than the textures and say nothing."""
+    torch.manual_seed(seed)
+    network = ContextNetwork()
+    (first, *_) = (part for part in network.modules() if isinstance(part, torch.nn.Conv2d))
+    with torch.no_grad():
+        first.weight -= first.weight.mean(dim=(2, 3), keepdim=True)
+    return network.to(memory_format=torch.channels_last)
+
+
+def known_network(folder: Path) -> ContextNetwork:
+    """That of the first setting, as it was written."""
+    network = ContextNetwork()
+    network.load_state_dict(load_file(folder / f"{FIRST}.safetensors"))
+    return network.to(memory_format=torch.channels_last)
+
+
+def train(network: ContextNetwork, pool: Pool, cues: dict[str, float], *, steps: int, seed: int) -> None:
+    """Each scene is shown as it is or mirrored."""
+    chances, targets = chances_and_targets(pool, cues)
+    random = generator(seed, "shapes in context", "batches")
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=3e-3, total_steps=steps, pct_start=0.15, cycle_momentum=False
+    )
+    network.train()
+    start, total = time.perf_counter(), 0.0
+    for step in range(1, steps + 1):
+        rows = torch.multinomial(chances, BATCH, replacement=True, generator=random)
+        mirrored = torch.rand(BATCH, 1, 1, 1, generator=random) < 0.5
+        images = pool.images[rows].float() / 255
+        logits = network(normalised(torch.where(mirrored, images.flip(3), images)))
+        loss = F.cross_entropy(logits, targets[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        total += float(loss.detach())
+        if step % 20 == 0:
+            log.info("step %d/%d loss %.3f (%.0f s)", step, steps, total / 20, time.perf_counter() - start)
+            total = 0.0
+    network.eval()
+
+
+def normalised(images: Images) -> Images:
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+# Figures ------------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def report(classifier: FrozenClassifier, setting: str, *, images: int, seed: int) -> None:
+    """On scenes that the training did not have."""
+    data = ShapesInContext(setting, size=images, seed=seed)
+    right = torch.zeros(())
+    for start in range(0, images, BATCH):
+        samples = [data.load(name, classifier.preprocessing) for name in data.ids[start : start + BATCH]]
+        answers = classifier(torch.stack([sample.image for sample in samples])).argmax(1)
+        right += (answers == torch.tensor([sample.target for sample in samples])).sum()
+    found = intervene(classifier, data, data.ids[: images // 4], draws=3, seed=seed)
+    log.info(
+        "%s: accuracy %.4f; object swapped: probability -%.3f, accuracy -%.3f; ground: -%.3f, -%.3f; share %.3f",
+        *(setting, right / images, found.object_effect.mean(), found.object_errors.mean()),
+        *(found.background_effect.mean(), found.background_errors.mean(), found.object_share),
+    )
+
+
+def write(network: ContextNetwork, path: Path) -> None:
+    """In half precision, to which the network is rounded, and atomically: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
+    stored = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+    network.load_state_dict(stored)
+    partial.write_bytes(save(stored))
+    partial.replace(path)
+    log.info("wrote %s (%d bytes)", path, path.stat().st_size)
+
+
+if __name__ == "__main__":
+    main()
