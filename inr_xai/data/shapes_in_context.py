@@ -12,14 +12,14 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from inr_xai.data.context_scene import CHANCES, DISTRACTORS, Drawn, Kinds, draw
-from inr_xai.data.labels import parse_targets
+from inr_xai.data.labels import check_selection, parse_targets
 from inr_xai.data.shapes import SHAPES
-from inr_xai.data.synthetic import drawn_frame, drawn_to_input
+from inr_xai.data.synthetic import check_size, drawn_frame, drawn_to_input
 from inr_xai.data.textures import TEXTURES
 from inr_xai.data.transform import segmentation_to_input
 from inr_xai.errors import UserError
 from inr_xai.seeding import generator
-from inr_xai.types import Frame, Preprocessing, Sample
+from inr_xai.types import Preprocessing, Sample
 
 CLASSES: Final = 8
 SIDE: Final = 128
@@ -72,7 +72,8 @@ class ShapesInContext:
         limit: int | None = None,
         every: int = 1,
     ):
-        _check(size=size, limit=limit, every=every)
+        check_selection(limit=limit, every=every)
+        check_size(size)
         self.cues = _correlations(cues)
         self.targets, self.limit, self.every = parse_targets(targets), limit, every
         self._seed = seed
@@ -128,13 +129,13 @@ class ShapesInContext:
         All else is kept: colours, places, light and grain, the object's texture, and the target.
         """
         drawn = self._draw(sample_id, object=object, background=background)
-        frame = _input_frame(preprocessing)
+        frame = drawn_frame(SIDE, preprocessing)
         segmentation = segmentation_to_input(drawn.object[0] >= 0.5, frame)
         return Sample(drawn_to_input(drawn.images[0], frame), self.label(sample_id), sample_id, frame, segmentation)
 
     def distractor(self, sample_id: str, preprocessing: Preprocessing) -> Bool[Tensor, "h w"]:
         """True on the distractor, in the input frame."""
-        return segmentation_to_input(self._draw(sample_id).distractor[0] >= 0.5, _input_frame(preprocessing))
+        return segmentation_to_input(self._draw(sample_id).distractor[0] >= 0.5, drawn_frame(SIDE, preprocessing))
 
     def _draw(self, sample_id: str, *, object: int | None = None, background: int | None = None) -> Drawn:
         """A batch of one."""
@@ -161,15 +162,6 @@ def _correlations(cues: str | Mapping[str, float]) -> dict[str, float]:
     return dict(cues)
 
 
-def _check(*, size: int, limit: int | None, every: int) -> None:
-    if not 1 <= size <= 100_000:
-        raise UserError(f"data.size is {size}; give a number of images from 1 to 100000")
-    if limit is not None and limit < 1:
-        raise UserError(f"data.limit is {limit}; give at least 1, or null for all images")
-    if every < 1:
-        raise UserError(f"data.every is {every}; give at least 1 (1 takes every image)")
-
-
 def _require_kind(factor: str, kind: int) -> int:
     if not 0 <= kind < COUNTS[factor]:
         raise UserError(f"there is no {factor.replace('_', ' ')} {kind}; give 0 to {COUNTS[factor] - 1}")
@@ -178,12 +170,3 @@ def _require_kind(factor: str, kind: int) -> int:
 
 def _named(prefix: str, count: int) -> list[str]:
     return [f"{prefix}{index:05d}" for index in range(count)]
-
-
-def _input_frame(preprocessing: Preprocessing) -> Frame:
-    channels = len(preprocessing.mean)
-    if channels != 3:
-        raise UserError(
-            f"these images have 3 channels and the classifier asks for {channels}; choose another classifier"
-        )
-    return drawn_frame(SIDE, preprocessing)

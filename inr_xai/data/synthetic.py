@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from inr_xai.data.labels import parse_targets
+from inr_xai.data.labels import check_selection, parse_targets
 from inr_xai.data.scene import CHANCES, Drawn, draw
 from inr_xai.data.shapes import SHAPES
 from inr_xai.data.textures import TEXTURES
@@ -87,13 +87,8 @@ class Synthetic:
                 f"the synthetic data has no image {sample_id!r}; its {len(self._ids)} ids run from {self._ids[0]!r} "
                 f"to {self._ids[-1]!r} (data.size gives their number), and two pools begin with 'score-' and 'donor-'"
             )
-        if len(preprocessing.mean) != 3:
-            raise UserError(
-                f"synthetic images have 3 channels and the classifier asks for {len(preprocessing.mean)}; "
-                "choose another classifier"
-            )
-        drawn = self._draw(sample_id, kind)
         frame = drawn_frame(self._image_size, preprocessing)
+        drawn = self._draw(sample_id, kind)
         segmentation = segmentation_to_input(drawn.coverage[0] >= 0.5, frame)
         return Sample(drawn_to_input(drawn.images[0], frame), kind, sample_id, frame, segmentation)
 
@@ -112,16 +107,18 @@ class Synthetic:
 
 
 def _check(*, size: int, image_size: int, cues: str, limit: int | None, every: int) -> None:
-    if not 1 <= size <= 100_000:
-        raise UserError(f"data.size is {size}; give a number of images from 1 to 100000")
+    check_size(size)
     if image_size < 96:
         raise UserError(f"data.image_size is {image_size}; give at least 96 pixels")
     if cues not in CUES:
         raise UserError(f"data.cues is {cues!r}; choose one of {', '.join(CUES)}")
-    if limit is not None and limit < 1:
-        raise UserError(f"data.limit is {limit}; give at least 1, or null for all images")
-    if every < 1:
-        raise UserError(f"data.every is {every}; give at least 1 (1 takes every image)")
+    check_selection(limit=limit, every=every)
+
+
+def check_size(size: int) -> None:
+    """Raises UserError for a number of images that no drawn data set has."""
+    if not 1 <= size <= 100_000:
+        raise UserError(f"data.size is {size}; give a number of images from 1 to 100000")
 
 
 def _named(prefix: str, count: int) -> list[str]:
@@ -130,7 +127,15 @@ def _named(prefix: str, count: int) -> list[str]:
 
 
 def drawn_frame(image_size: int, preprocessing: Preprocessing) -> Frame:
-    """An image of the input's size is taken as it is, whatever the classifier would resize photos to."""
+    """An image of the input's size is taken as it is, whatever the classifier would resize photos to.
+
+    Raises UserError where the input is not in colour.
+    """
+    if len(preprocessing.mean) != 3:
+        raise UserError(
+            f"synthetic images have 3 channels and the classifier asks for {len(preprocessing.mean)}; "
+            "choose another classifier"
+        )
     original = (image_size, image_size)
     if preprocessing.size == original:
         return Frame(original=original, resized=original, top=0, left=0, size=original)
@@ -138,6 +143,7 @@ def drawn_frame(image_size: int, preprocessing: Preprocessing) -> Frame:
 
 
 def drawn_to_input(image: Image, frame: Frame) -> Float[Tensor, "c i j"]:
+    """A drawn image in the input frame; resampled only where the frame says so."""
     if frame.resized == frame.original:
         return cut(image, frame)
     resized = F.interpolate(image[None], size=frame.resized, mode="bilinear", antialias=True)

@@ -1,13 +1,12 @@
 """Where explanations lie: on the object that a segmentation or boxes mark, or beside it."""
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from inr_xai.data.transform import mask_to_image
-from inr_xai.evaluation.stored import areas_of, masks_of, per_area
+from inr_xai.evaluation.stored import masks_of, per_area
 from inr_xai.evaluation.subject import Subject
 from inr_xai.metrics.localisation import energy_pointing_game, relevance_mass_accuracy, relevance_rank_accuracy
-from inr_xai.metrics.masks import hard_masks
 from inr_xai.metrics.pointing import pointing_hits, smoothed
 from inr_xai.metrics.segmentation import intersection_over_union, matched_area_mask, precision, recall
 
@@ -50,20 +49,16 @@ def iou_matched(subject: Subject) -> Values:
 
 
 def ious(subject: Subject) -> Values:
-    found = intersection_over_union(_hard(subject), subject.truth(), ignore=subject.ignore())
+    found = intersection_over_union(subject.hard, subject.truth(), ignore=subject.ignore())
     return per_area("iou", found, subject)
 
 
 def precisions(subject: Subject) -> Values:
-    return per_area("precision", precision(_hard(subject), subject.truth(), ignore=subject.ignore()), subject)
+    return per_area("precision", precision(subject.hard, subject.truth(), ignore=subject.ignore()), subject)
 
 
 def recalls(subject: Subject) -> Values:
-    return per_area("recall", recall(_hard(subject), subject.truth(), ignore=subject.ignore()), subject)
-
-
-def _hard(subject: Subject) -> Bool[Tensor, "1 a h w"]:
-    return hard_masks(masks_of(subject), areas_of(subject), generators=subject.generators("ties"))
+    return per_area("recall", recall(subject.hard, subject.truth(), ignore=subject.ignore()), subject)
 
 
 def _on_photo(maps: Float[Tensor, "1 h w"], subject: Subject) -> Float[Tensor, "1 H W"]:

@@ -1,6 +1,7 @@
 """What a metric is given: one sample with its explanation, and how to ask the classifier or explain anew."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float
@@ -8,7 +9,9 @@ from torch import Tensor
 
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.errors import UserError
+from inr_xai.metrics.drop import masked_images
 from inr_xai.metrics.explain import ExplainWith
+from inr_xai.metrics.masks import hard_masks
 from inr_xai.metrics.score import Score, probability_score
 from inr_xai.seeding import generator
 from inr_xai.types import Images, Sample, Targets
@@ -56,6 +59,25 @@ class Subject:
     def score(self) -> Score:
         """The classifier's probability."""
         return probability_score(self.classifier, batch_size=self.masks_per_forward)
+
+    @cached_property
+    def hard(self) -> Bool[Tensor, "1 a h w"]:
+        """The masks made hard at their areas."""
+        assert self.masks is not None, "choose() refuses measures of masks where there are none"
+        areas = torch.tensor(self.areas, dtype=torch.float64)
+        return hard_masks(self.masks[None], areas, generators=self.generators("ties"))
+
+    @cached_property
+    def kept_and_whole(self) -> tuple[Float[Tensor, " 1"], Float[Tensor, " 1"]]:
+        """The probability of the image scaled by its map over the mean colour, and of the image."""
+        scaled = masked_images(self.images, self.maps, baseline=self.mean_colour)
+        return self.score(scaled, self.targets), self.score(self.images, self.targets)
+
+    @property
+    def mean_colour(self) -> Images:
+        """A batch of one image of the classifier's mean colour: 0 after its normalisation."""
+        colour = self.images.new_tensor(self.classifier.colour_mean)
+        return colour.reshape(-1, 1, 1).expand_as(self.images)
 
     def generators(self, purpose: str) -> list[torch.Generator]:
         """A batch of one generator, named by (seed, sample id, purpose)."""

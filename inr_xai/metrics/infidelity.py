@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inr_xai.metrics.explain import Maps
-from inr_xai.metrics.mean import Mean
+from inr_xai.metrics.mean import MeanOfValues
 from inr_xai.metrics.ranking import maps_of, require_one_each
 from inr_xai.metrics.score import Score
 from inr_xai.types import Images, Targets
@@ -95,15 +95,12 @@ def square_removal(
     return squares.unsqueeze(2).to(images) * (images - baseline.to(images)).unsqueeze(1)
 
 
-class Infidelity(Mean):
-    """Mean over images of `infidelity`, whose values `update` takes."""
+class Infidelity(MeanOfValues):
+    """Mean over images of `infidelity`."""
 
     higher_is_better = False
     is_differentiable = False
     plot_lower_bound = 0.0
-
-    def update(self, values: Float[Tensor, " b"]) -> None:
-        self.accumulate(values)
 
 
 def _squares(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from inr_xai.blur import gaussian_blur
 from inr_xai.metrics.explain import Maps
-from inr_xai.metrics.mean import Mean
+from inr_xai.metrics.mean import MeanOfValues
 from inr_xai.metrics.ranking import descending_ranks, maps_of, require_one_each
 from inr_xai.metrics.score import Score
 from inr_xai.types import Image, Images, Targets
@@ -137,28 +137,22 @@ def rise_blur(
     return (blurred + colour).to(images.dtype)
 
 
-class InsertionAUC(Mean):
-    """Mean over images of `insertion_auc`, whose values `update` takes."""
+class InsertionAUC(MeanOfValues):
+    """Mean over images of `insertion_auc`."""
 
     higher_is_better = True
     is_differentiable = False
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
 
-    def update(self, values: Float[Tensor, " b"]) -> None:
-        self.accumulate(values)
 
-
-class DeletionAUC(Mean):
-    """Mean over images of `deletion_auc`, whose values `update` takes."""
+class DeletionAUC(MeanOfValues):
+    """Mean over images of `deletion_auc`."""
 
     higher_is_better = False
     is_differentiable = False
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
-
-    def update(self, values: Float[Tensor, " b"]) -> None:
-        self.accumulate(values)
 
 
 def _curves(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from inr_xai.area import rank_distance
 from inr_xai.metrics.mean import Mean
+from inr_xai.metrics.ranking import require_one_each
 from inr_xai.types import Areas, Free, Masks
 
 ROOM = 1e-6  # of a pixel, added before rounding down: a * N of a whole number may come out just below it
@@ -33,8 +34,7 @@ def hard_masks(
     >>> hard_masks(m, torch.tensor([0.5]), generators=[torch.Generator()]).int().flatten().tolist()
     [0, 1, 1, 0]
     """
-    if len(generators) != len(masks):
-        raise ValueError(f"expected one generator per image, {len(masks)}, got {len(generators)}")
+    require_one_each(generators, len(masks))
     values = _checked(masks)
     if free is not None:
         values = values.masked_fill(~free, -torch.inf)

@@ -33,6 +33,14 @@ class Mean(torchmetrics.Metric):
         return self.total / self.count
 
 
+class MeanOfValues(Mean):
+    """The mean of values that a function made by asking a model; abstract: a metric adds what they are."""
+
+    def update(self, values: Float[Tensor, " b"]) -> None:
+        """Adds what the function of the metric returned. Raises ValueError for NaN."""
+        self.accumulate(values)
+
+
 class Ratio(torchmetrics.Metric):
     """The sum of one value over the sum of another; abstract: a metric adds what it stands for.
 

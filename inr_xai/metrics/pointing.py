@@ -16,6 +16,7 @@ from torch import Tensor
 
 from inr_xai.blur import gaussian_blur
 from inr_xai.metrics.explain import Maps, finite_maps
+from inr_xai.metrics.ranking import require_one_each
 from inr_xai.metrics.segmentation import Truth, labelled
 from inr_xai.types import Targets
 
@@ -57,8 +58,7 @@ def peaks(maps: Maps, *, generators: Sequence[torch.Generator]) -> Int[Tensor, "
     >>> peaks(torch.tensor([[[0.0, 2.0], [1.0, 0.0]]]), generators=[torch.Generator()]).tolist()
     [[0, 1]]
     """
-    if len(generators) != len(maps):
-        raise ValueError(f"expected one generator per image, {len(maps)}, got {len(generators)}")
+    require_one_each(generators, len(maps))
     values = finite_maps(maps)
     found = []
     for one, draw in zip(values, generators, strict=True):

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from inr_xai.metrics.explain import Explain, ExplainWith, Maps, explained, finite_maps
-from inr_xai.metrics.mean import Mean
+from inr_xai.metrics.mean import MeanOfValues
+from inr_xai.metrics.ranking import require_one_each
 from inr_xai.metrics.similarity import Similarity, spearman, structural_similarity
 from inr_xai.seeding import generator
 from inr_xai.types import Images, Targets
@@ -169,15 +170,14 @@ def random_logit(
 
 def other_classes(targets: Targets, classes: int, *, generators: Sequence[torch.Generator]) -> Int[Tensor, " b"]:
     """For each target a class index that differs from it, uniform over the other `classes - 1`."""
-    if len(generators) != len(targets):
-        raise ValueError(f"expected one generator per image, {len(targets)}, got {len(generators)}")
+    require_one_each(generators, len(targets))
     if classes < 2 or not bool(((targets >= 0) & (targets < classes)).all()):
         raise ValueError(f"expected targets below classes={classes}, and 2 classes or more; got {targets.tolist()}")
     drawn = torch.cat([torch.randint(classes - 1, (1,), generator=draw) for draw in generators]).to(targets)
     return drawn + (drawn >= targets)
 
 
-class RandomisationSimilarity(Mean):
+class RandomisationSimilarity(MeanOfValues):
     """Mean similarity after a randomisation: over images, and over the layers of `mprt` where each is given in turn."""
 
     higher_is_better = False
@@ -185,19 +185,13 @@ class RandomisationSimilarity(Mean):
     plot_lower_bound = -1.0
     plot_upper_bound = 1.0
 
-    def update(self, values: Float[Tensor, " b"]) -> None:
-        self.accumulate(values)
 
-
-class EfficientMPRT(Mean):
-    """Mean over images of `efficient_mprt`, whose values `update` takes."""
+class EfficientMPRT(MeanOfValues):
+    """Mean over images of `efficient_mprt`."""
 
     higher_is_better = True
     is_differentiable = False
     plot_lower_bound = -1.0
-
-    def update(self, values: Float[Tensor, " b"]) -> None:
-        self.accumulate(values)
 
 
 def _explained_with(explain_with: ExplainWith, model: nn.Module, images: Images, targets: Targets) -> Maps:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from inr_xai.metrics.explain import Maps
 from inr_xai.metrics.masks import pixel_counts
-from inr_xai.metrics.mean import Mean
+from inr_xai.metrics.mean import MeanOfValues
 from inr_xai.metrics.ranking import descending_ranks, maps_of, require_one_each
 from inr_xai.metrics.score import Score
 from inr_xai.types import Images, Targets
@@ -113,16 +113,13 @@ def linear_imputation(images: Images, removed: Bool[Tensor, "b h w"]) -> Images:
     return torch.from_numpy(np.stack(filled)).to(images).reshape(images.shape)
 
 
-class ROAD(Mean):
-    """Mean over images of `road`, whose values `update` takes."""
+class ROAD(MeanOfValues):
+    """Mean over images of `road`."""
 
     higher_is_better = True
     is_differentiable = False
     plot_lower_bound = -0.5
     plot_upper_bound = 0.5
-
-    def update(self, values: Float[Tensor, " b"]) -> None:
-        self.accumulate(values)
 
 
 def _laplacian(height: int, width: int) -> scipy.sparse.csr_array:

@@ -14,6 +14,7 @@ from torch import Tensor
 from inr_xai.metrics.explain import Maps, finite_maps
 from inr_xai.metrics.masks import hard_masks
 from inr_xai.metrics.mean import Mean
+from inr_xai.metrics.ranking import require_one_each
 
 Truth = Bool[Tensor, "b h w"]
 """True on the object of each image, or on the pixels to ignore."""
@@ -81,8 +82,7 @@ def matched_area_mask(
     [[[True, True, False]]]
     """
     values = finite_maps(maps)
-    if len(generators) != len(values):
-        raise ValueError(f"expected one generator per image, {len(values)}, got {len(generators)}")
+    require_one_each(generators, len(values))
     counts = labelled(truth, values.shape, ignore=ignore).sum((1, 2)).tolist()
     free = torch.ones_like(truth) if ignore is None else ~ignore
     hard = torch.zeros_like(truth)

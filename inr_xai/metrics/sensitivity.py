@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inr_xai.metrics.explain import Explain, explained
-from inr_xai.metrics.mean import Mean
+from inr_xai.metrics.mean import MeanOfValues
+from inr_xai.metrics.ranking import require_one_each
 from inr_xai.types import Images, Targets
 
 
@@ -73,8 +74,7 @@ def relative_changes(
         generators: one CPU generator per image; its first draws do not depend on how many follow.
         radius: d is uniform in [-radius, radius] for each pixel and channel, in the units of the images.
     """
-    if len(generators) != len(images):
-        raise ValueError(f"expected one generator per image, {len(images)}, got {len(generators)}")
+    require_one_each(generators, len(images))
     if draws < 1:
         raise ValueError(f"expected at least 1 draw, got {draws}")
     original = explained(explain, images, targets).flatten(1)
@@ -86,26 +86,20 @@ def relative_changes(
     return torch.stack(changes, dim=1) / size.where(size > 0, torch.nan).unsqueeze(1)
 
 
-class MaxSensitivity(Mean):
-    """Mean over images of `max_sensitivity`, whose values `update` takes."""
+class MaxSensitivity(MeanOfValues):
+    """Mean over images of `max_sensitivity`."""
 
     higher_is_better = False
     is_differentiable = False
     plot_lower_bound = 0.0
 
-    def update(self, values: Float[Tensor, " b"]) -> None:
-        self.accumulate(values)
 
-
-class AverageSensitivity(Mean):
-    """Mean over images of `average_sensitivity`, whose values `update` takes."""
+class AverageSensitivity(MeanOfValues):
+    """Mean over images of `average_sensitivity`."""
 
     higher_is_better = False
     is_differentiable = False
     plot_lower_bound = 0.0
-
-    def update(self, values: Float[Tensor, " b"]) -> None:
-        self.accumulate(values)
 
 
 def _uniform(images: Images, radius: float, *, generators: Sequence[torch.Generator]) -> Images:
