@@ -22,11 +22,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from inr_xai.columns import less_is_better
 from inr_xai.config import check, register, sentence
-from inr_xai.errors import UserError
+from inr_xai.errors import IMAGES_FAILED, INTERRUPTED, REFUSED, UserError
 
 log = logging.getLogger(__name__)
-
-REFUSED, IMAGES_FAILED, INTERRUPTED = 2, 3, 130
 
 # What a multirun leaves to be done after its last job. Hydra tells its callbacks nothing where a job failed.
 _afterwards = ExitStack()

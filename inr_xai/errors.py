@@ -1,4 +1,7 @@
-"""The one exception for what a user can mend: a sentence that names the cause and the remedy."""
+"""The one exception for what a user can mend: a sentence that names the cause and the remedy. And exit statuses."""
+
+REFUSED, IMAGES_FAILED, INTERRUPTED = 2, 3, 130
+"""How the programs exit beside 0 (done) and 1 (a bug, with its traceback)."""
 
 
 class UserError(ValueError):

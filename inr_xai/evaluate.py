@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from inr_xai.assembly import build, build_method, photo_pool, plain
 from inr_xai.classifier import FrozenClassifier
-from inr_xai.errors import UserError
+from inr_xai.errors import IMAGES_FAILED, REFUSED, UserError
 from inr_xai.evaluation.measures import choose
 from inr_xai.evaluation.rows import Results
 from inr_xai.evaluation.run import Bench, directions, evaluate, marked
@@ -39,7 +39,6 @@ from inr_xai.types import Images, Targets
 
 OWN = "masks"
 """Name of the results of a run's own explanations."""
-REFUSED, IMAGES_FAILED = 2, 3
 log = logging.getLogger(__name__)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from inr_xai.columns import BASELINES, less_is_better
-from inr_xai.errors import UserError
+from inr_xai.errors import REFUSED, UserError
 from inr_xai.files import format_csv, read_json, write_bytes, write_json
 from inr_xai.limits import AUTO
 from inr_xai.results import RunFolder
@@ -231,7 +231,7 @@ def main(arguments: Sequence[str]) -> int:
     """Writes and prints the table of the multirun in the folder named; the exit status."""
     if len(arguments) != 1:
         sys.stderr.write("error: give the folder of a multirun: python -m inr_xai.sweeps FOLDER\n")
-        return 2
+        return REFUSED
     try:
         jobs = read_jobs(arguments[0])
         if not jobs:
@@ -240,7 +240,7 @@ def main(arguments: Sequence[str]) -> int:
         write_comparison(arguments[0], comparison)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
-        return 2
+        return REFUSED
     sys.stdout.write(comparison.markdown())
     return 0
 

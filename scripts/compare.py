@@ -22,8 +22,9 @@ from omegaconf import DictConfig
 
 from inr_xai.assembly import build, build_method, photo_pool, plain
 from inr_xai.callbacks.comparison_table import log_comparison
-from inr_xai.cli import IMAGES_FAILED, REFUSED, conf_folder
+from inr_xai.cli import conf_folder
 from inr_xai.config import check, sentence
+from inr_xai.errors import IMAGES_FAILED, REFUSED
 from inr_xai.method import Method
 from inr_xai.peers.comparison import Bench, Comparison, MapMaker
 from inr_xai.peers.gallery import draw_sheet

@@ -23,10 +23,9 @@ from compare import configured, facts
 from inr_xai.assembly import build, build_method, photo_pool, plain
 from inr_xai.callbacks.comparison_table import log_comparison
 from inr_xai.classifier import FrozenClassifier
-from inr_xai.cli import IMAGES_FAILED, REFUSED
 from inr_xai.config import sentence
 from inr_xai.data.mosaic import Grid
-from inr_xai.errors import UserError
+from inr_xai.errors import IMAGES_FAILED, REFUSED, UserError
 from inr_xai.files import format_csv, read_json, write_bytes, write_json
 from inr_xai.peers.comparison import MapMaker
 from inr_xai.peers.confident import confident, require_mosaics

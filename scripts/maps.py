@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from inr_xai.assembly import build, plain
-from inr_xai.errors import UserError
-from inr_xai.evaluate import IMAGES_FAILED, REFUSED, configuration
+from inr_xai.errors import IMAGES_FAILED, REFUSED, UserError
+from inr_xai.evaluate import configuration
 from inr_xai.files import write_bytes
 from inr_xai.peers.explainer import Explainer, Maps
 from inr_xai.peers.methods import OTHERS, Conditions, build_other

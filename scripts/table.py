@@ -10,8 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from inr_xai.errors import UserError
-from inr_xai.evaluate import OWN, REFUSED
+from inr_xai.errors import REFUSED, UserError
+from inr_xai.evaluate import OWN
 from inr_xai.evaluation.rows import Results, read_results
 from inr_xai.evaluation.run import directions
 from inr_xai.evaluation.table import make_table
