@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from jaxtyping import Float
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -33,9 +34,10 @@ from inr_xai.fit import fit_masks
 from inr_xai.importance import importance_maps
 from inr_xai.method import Method
 from inr_xai.metrics.explain import ExplainWith
+from inr_xai.photos import PhotoPool
 from inr_xai.render import Run, load
 from inr_xai.trainers import device_of
-from inr_xai.types import Images, Targets
+from inr_xai.types import ImageData, Images, Targets
 
 OWN = "masks"
 """Name of the results of a run's own explanations."""
@@ -44,7 +46,7 @@ log = logging.getLogger(__name__)
 
 def evaluate_run(
     run: Run,
-    cfg: DictConfig,
+    bench: Bench,
     folder: Path,
     *,
     metrics: Sequence[str] | None = None,
@@ -54,7 +56,7 @@ def evaluate_run(
     """Measures a run's explanations, or the maps of a folder, and writes values and tables; how many images failed.
 
     Args:
-        cfg: the run's configuration: its data, classifier, method and trainer.
+        bench: of the run's data, classifier and method (`make_bench`).
         folder: where `<name>.csv`, `<name>.md` and `<name>.tex` go.
         metrics: names; None for all that fit nothing anew.
         maps: of another tool; None for the run's own.
@@ -62,22 +64,11 @@ def evaluate_run(
     Raises:
         UserError: a metric that does not exist or cannot be had here, or no maps.
     """
-    data, classifier, device = build(cfg.data), build(cfg.classifier), device_of(plain(cfg.trainer))
     source: Source = RunSource(run) if maps is None else FolderSource(maps, run)
     if isinstance(source, FolderSource) and source.missing:
         log.warning("%d of the run's %d images have no map in %s", len(source.missing), len(run), maps)
-    marks = metrics is None and marked(data, classifier, source.ids)
+    marks = metrics is None and marked(bench.data, bench.classifier, source.ids)
     measures = choose(metrics, masks=source.has_masks, marks=marks, fits=maps is None)
-    method = build_method(cfg)
-    donors = photo_pool(run.info["donor_pool"], data, classifier).all() if method.perturbation.needs_donors else None
-    bench = Bench(
-        data,
-        classifier,
-        device,
-        seed=cfg.seed,
-        masks_per_forward=cfg.masks_per_forward,
-        explain_with=refit(classifier, method, donors) if maps is None else None,
-    )
     file = folder / f"{name}.csv"
     failures = evaluate(source, bench, measures, file)
     results = Results(file)
@@ -89,13 +80,35 @@ def evaluate_run(
     return failures
 
 
-def refit(classifier: FrozenClassifier, method: Method, donors: Images | None) -> ExplainWith:
+def make_bench(
+    data: ImageData, classifier: FrozenClassifier, method: Method, *, device: torch.device, donors: PhotoPool | None
+) -> Bench:
+    """What a run's explanations are measured with: its own parts. Donors are read once a metric fits anew."""
+    return Bench(
+        data,
+        classifier,
+        device,
+        seed=method.seed,
+        masks_per_forward=method.masks_per_forward,
+        explain_with=refit(classifier, method, donors),
+    )
+
+
+def bench_of(run: Run, cfg: DictConfig) -> Bench:
+    """The bench that a configuration of the run describes."""
+    data, classifier, method = build(cfg.data), build(cfg.classifier), build_method(cfg)
+    donors = photo_pool(run.info["donor_pool"], data, classifier) if method.perturbation.needs_donors else None
+    return make_bench(data, classifier, method, device=device_of(plain(cfg.trainer)), donors=donors)
+
+
+def refit(classifier: FrozenClassifier, method: Method, donors: PhotoPool | None) -> ExplainWith:
     """The run's method for another model in the classifier's place: its heatmap of every image."""
 
     def explain(model: nn.Module, images: Images, targets: Targets) -> Float[Tensor, "b h w"]:
         other = classifier.of(model)
         ids = [str(place) for place in range(len(images))]  # alike for like places: the fit's own noise stays out
-        fitted = fit_masks(images, targets, ids, other, method, donors=donors)
+        photos = None if donors is None else donors.all()
+        fitted = fit_masks(images, targets, ids, other, method, donors=photos)
         if fitted.failures:
             raise UserError(next(iter(fitted.failures.values())))
         return importance_maps(fitted, method, ids, (images.shape[-2], images.shape[-1])).to(images)
@@ -133,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = args.name or (OWN if args.maps is None else args.maps.resolve().name)
         failures = evaluate_run(
             run,
-            configuration(run, args.overrides),
+            bench_of(run, configuration(run, args.overrides)),
             args.run / "evaluation",
             metrics=args.metrics.split(",") if args.metrics else None,
             maps=args.maps,

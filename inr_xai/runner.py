@@ -17,7 +17,7 @@ from inr_xai.callbacks import RunState, WandbRun, open_wandb
 from inr_xai.classifier import FrozenClassifier, require_class
 from inr_xai.config import check
 from inr_xai.errors import UserError
-from inr_xai.evaluate import evaluate_run
+from inr_xai.evaluate import evaluate_run, make_bench
 from inr_xai.files import Row
 from inr_xai.fit import Fitted, fit_masks, stack_size
 from inr_xai.method import Method
@@ -64,17 +64,18 @@ def run(cfg: DictConfig) -> RunOutcome:
         for callback in parts.callbacks:
             callback.on_run_end(summary, rows)
     if cfg.evaluate is not None and rows:
-        evaluate_finished(cfg, folder)
+        evaluate_finished(cfg, parts, folder)
     log.info("\n%s", format_table(summary, list(parts.method.areas), explanations_found(parts.method, rows)))
     log.info("%d images explained, %d failed; everything is in %s", state.images_done, len(state.failures), folder.path)
     return RunOutcome(summary.get(cfg.sweep_metric), len(state.failures), folder.path)
 
 
-def evaluate_finished(cfg: DictConfig, folder: RunFolder) -> None:
+def evaluate_finished(cfg: DictConfig, parts: Parts, folder: RunFolder) -> None:
     """The metrics that the option `evaluate` asks for, of what is stored; a refusal costs no explanation."""
     wanted = None if cfg.evaluate == "all" else list(cfg.evaluate)
+    bench = make_bench(parts.data, parts.classifier, parts.method, device=parts.device, donors=parts.donors)
     try:
-        evaluate_run(load(folder.path), cfg, folder.path / "evaluation", metrics=wanted)
+        evaluate_run(load(folder.path), bench, folder.path / "evaluation", metrics=wanted)
     except UserError as error:
         log.warning("not evaluated: %s", error)
 

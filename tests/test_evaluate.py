@@ -15,6 +15,7 @@ from inr_xai.evaluate import main
 from inr_xai.evaluation.measures import MEASURES
 from inr_xai.evaluation.rows import Results
 from inr_xai.metrics.masks import hard_masks
+from inr_xai.photos import PhotoPool
 from inr_xai.seeding import generator
 from tests.runs import SHORT, explain
 
@@ -170,6 +171,27 @@ def test_a_run_may_end_with_its_evaluation(tmp_path: Path) -> None:
     explain(tmp_path, "data.limit=1", "evaluate=[sparseness,area_error]", base=DEMO)
     assert set(results(tmp_path).values("sparseness")) == {IDS[0]}
     assert json.loads((tmp_path / "summary.json").read_text())["images"] == 1
+
+
+def test_a_run_is_measured_with_its_own_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def again(*_: object) -> None:
+        raise AssertionError("data, classifier and method are there already")
+
+    for name in ("build", "build_method", "photo_pool"):
+        monkeypatch.setattr(f"inr_xai.evaluate.{name}", again)
+    explain(tmp_path, "data.limit=1", "evaluate=[random_logit]", "perturbation=donor", base=DEMO)
+    assert set(results(tmp_path).values("random_logit")) == {IDS[0]}
+
+
+def test_photos_are_read_only_to_fit_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    explain(tmp_path, "data.limit=1", "perturbation=donor", base=DEMO)
+    read = []
+    photos = PhotoPool.all
+    monkeypatch.setattr(PhotoPool, "all", lambda pool: read.append(pool.ids) or photos(pool))
+    assert main([str(tmp_path), "--metrics", "sparseness"]) == 0
+    assert not read
+    assert main([str(tmp_path), "--metrics", "random_logit"]) == 0
+    assert read[0] == inr_xai.load(tmp_path).info["donor_pool"]
 
 
 def test_what_fits_anew(finished: Path) -> None:
