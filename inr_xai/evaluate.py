@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from inr_xai.assembly import build, build_method, photo_pool, plain
 from inr_xai.classifier import FrozenClassifier
-from inr_xai.errors import IMAGES_FAILED, REFUSED, UserError
+from inr_xai.config import exit_status
+from inr_xai.errors import UserError
 from inr_xai.evaluation.measures import choose
 from inr_xai.evaluation.rows import Results
 from inr_xai.evaluation.run import Bench, directions, evaluate, marked
@@ -141,21 +142,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--maps", type=Path, help="folder of another tool's maps, <image_id>.npy or .safetensors")
     parser.add_argument("--name", help="of the results (the maps' folder, or masks)")
     args = parser.parse_intermixed_args(arguments)
-    try:
+
+    def work() -> int:
         run = load(args.run)
-        name = args.name or (OWN if args.maps is None else args.maps.resolve().name)
-        failures = evaluate_run(
+        return evaluate_run(
             run,
             bench_of(run, configuration(run, args.overrides)),
             args.run / "evaluation",
             metrics=args.metrics.split(",") if args.metrics else None,
             maps=args.maps,
-            name=name,
+            name=args.name or (OWN if args.maps is None else args.maps.resolve().name),
         )
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return REFUSED
-    return IMAGES_FAILED if failures else 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,7 @@ from omegaconf import DictConfig
 from inr_xai.assembly import build, build_method, photo_pool, plain
 from inr_xai.callbacks.comparison_table import log_comparison
 from inr_xai.cli import conf_folder
-from inr_xai.config import check, sentence
-from inr_xai.errors import IMAGES_FAILED, REFUSED
+from inr_xai.config import check, exit_status
 from inr_xai.method import Method
 from inr_xai.peers.comparison import Bench, Comparison, MapMaker
 from inr_xai.peers.gallery import draw_sheet
@@ -46,16 +45,13 @@ def main() -> None:
     """Runs the comparison and exits with the status of train.py."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args = arguments()
-    try:
+
+    def work() -> int:
         failures = 0 if args.table else run(args)
         report(args)
-    except Exception as error:
-        told = sentence(error)
-        if told is None:
-            raise
-        sys.stderr.write(f"error: {told}\n")
-        sys.exit(REFUSED)
-    sys.exit(IMAGES_FAILED if failures else 0)
+        return failures
+
+    sys.exit(exit_status(work))
 
 
 def arguments() -> argparse.Namespace:

@@ -23,9 +23,9 @@ from compare import configured, facts
 from inr_xai.assembly import build, build_method, photo_pool, plain
 from inr_xai.callbacks.comparison_table import log_comparison
 from inr_xai.classifier import FrozenClassifier
-from inr_xai.config import sentence
+from inr_xai.config import exit_status
 from inr_xai.data.mosaic import Grid
-from inr_xai.errors import IMAGES_FAILED, REFUSED, UserError
+from inr_xai.errors import UserError
 from inr_xai.files import format_csv, read_json, write_bytes, write_json
 from inr_xai.peers.comparison import MapMaker
 from inr_xai.peers.confident import confident, require_mosaics
@@ -52,17 +52,14 @@ def main() -> None:
     """Plays the game and exits with the status of train.py."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args = arguments()
-    try:
+
+    def work() -> int:
         failures = 0 if args.table else run(args)
         if not args.choose:
             report(args)
-    except Exception as error:
-        told = sentence(error)
-        if told is None:
-            raise
-        sys.stderr.write(f"error: {told}\n")
-        sys.exit(REFUSED)
-    sys.exit(IMAGES_FAILED if failures else 0)
+        return failures
+
+    sys.exit(exit_status(work))
 
 
 def arguments() -> argparse.Namespace:

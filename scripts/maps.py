@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from inr_xai.assembly import build, plain
-from inr_xai.errors import IMAGES_FAILED, REFUSED, UserError
+from inr_xai.config import exit_status
 from inr_xai.evaluate import configuration
 from inr_xai.files import write_bytes
 from inr_xai.peers.explainer import Explainer, Maps
@@ -38,22 +38,23 @@ def main() -> int:
     parser.add_argument("--layer", help="module that class activation maps read (the last feature map)")
     parser.add_argument("--limit", type=int, help="explain the first so many images alone")
     args = parser.parse_intermixed_args()
-    try:
-        run = load(args.run)
-        cfg = configuration(run, args.overrides)
-        data, classifier, device = build(cfg.data), build(cfg.classifier), device_of(plain(cfg.trainer))
-        conditions = Conditions(classifier, device, tuple(cfg.areas), layer=args.layer, seed=cfg.seed)
-        methods = {name: build_other(name, conditions) for name in args.methods.split(",")}
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return REFUSED
+    return exit_status(lambda: make_maps(args))
+
+
+def make_maps(args: argparse.Namespace) -> int:
+    """The maps of every method and image; how many failed."""
+    run = load(args.run)
+    cfg = configuration(run, args.overrides)
+    data, classifier, device = build(cfg.data), build(cfg.classifier), device_of(plain(cfg.trainer))
+    conditions = Conditions(classifier, device, tuple(cfg.areas), layer=args.layer, seed=cfg.seed)
+    methods = {name: build_other(name, conditions) for name in args.methods.split(",")}
     failures = 0
     for sample_id in list(run)[: args.limit]:
         waiting = {name: one for name, one in methods.items() if not map_file(args.run, name, sample_id).exists()}
         if waiting:
             image = data.load(sample_id, classifier.preprocessing).image.to(device)
             failures += sum(not explained(args.run, run, name, one, sample_id, image) for name, one in waiting.items())
-    return IMAGES_FAILED if failures else 0
+    return failures
 
 
 def map_file(folder: Path, method: str, sample_id: str) -> Path:

@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from inr_xai.errors import REFUSED, UserError
+from inr_xai.config import exit_status
 from inr_xai.evaluate import OWN
 from inr_xai.evaluation.rows import Results, read_results
 from inr_xai.evaluation.run import directions
@@ -27,12 +27,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="writes OUT.md and OUT.tex")
     parser.add_argument("--latex", action="store_true", help="print LaTeX instead of Markdown")
     args = parser.parse_args()
-    try:
-        methods = dict(named(text) for text in args.results)
-        table = make_table(methods, directions(), args.metrics.split(",") if args.metrics else None)
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return REFUSED
+    return exit_status(lambda: print_table(args))
+
+
+def print_table(args: argparse.Namespace) -> int:
+    """Prints the table and writes it where asked; no failures."""
+    methods = dict(named(text) for text in args.results)
+    table = make_table(methods, directions(), args.metrics.split(",") if args.metrics else None)
     if args.out is not None:
         write_bytes(args.out.with_suffix(".md"), markdown(table).encode())
         write_bytes(args.out.with_suffix(".tex"), latex(table).encode())

@@ -2,6 +2,6 @@
 
 from inr_xai.config.check import check
 from inr_xai.config.schema import register
-from inr_xai.config.sentences import sentence
+from inr_xai.config.sentences import exit_status, sentence
 
-__all__ = ["check", "register", "sentence"]
+__all__ = ["check", "exit_status", "register", "sentence"]

@@ -1,7 +1,9 @@
 """What Hydra and OmegaConf raise for a user's mistake, as one sentence: what was found, and what would be right."""
 
 import re
+import sys
 import typing
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import singledispatch
 from typing import Any
@@ -18,7 +20,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from inr_xai.config.schema import Schema
 from inr_xai.config.words import did_you_mean, listing
-from inr_xai.errors import UserError
+from inr_xai.errors import IMAGES_FAILED, REFUSED, UserError
 
 WORDS: dict[Any, str] = {
     int: "a whole number",
@@ -41,6 +43,23 @@ COMPOSITION = (
         "+{1} is there already; write {1} without the plus sign",
     ),
 )
+
+
+def exit_status(work: Callable[[], int]) -> int:
+    """Does the work of a program, which says how many images failed; its exit status. A refusal is printed.
+
+    >>> exit_status(lambda: 0), exit_status(lambda: 4)
+    (0, 3)
+    """
+    try:
+        failures = work()
+    except Exception as error:
+        told = sentence(error)
+        if told is None:
+            raise
+        sys.stderr.write(f"error: {told}\n")
+        return REFUSED
+    return IMAGES_FAILED if failures else 0
 
 
 @singledispatch
