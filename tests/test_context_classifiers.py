@@ -1,7 +1,5 @@
 """The classifiers of ShapesInContext as shipped: accuracy, what they rely on, and how they were trained."""
 
-import importlib.util
-import sys
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
@@ -15,19 +13,12 @@ from inr_xai.data.shapes_in_context import COUNTS, SETTINGS, ShapesInContext
 from inr_xai.errors import UserError
 from inr_xai.metrics.intervention import Intervention, intervene
 from inr_xai.seeding import generator
-
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "train_context_classifiers.py"
+from tests.scripts import script_module
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train_context_classifiers", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return script_module("train_context_classifiers")
 
 
 def accuracy(setting: str, images: int) -> float:

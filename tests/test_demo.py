@@ -1,6 +1,5 @@
 """The demo classifier as shipped: what it reaches with each cue, and how it was trained."""
 
-import importlib.util
 import math
 from importlib.resources import files
 from pathlib import Path
@@ -12,19 +11,14 @@ import torch
 from inr_xai.data.scene import CHANCES, draw
 from inr_xai.demo import CLASSES, MEAN, SIZE, STD, demo_network
 from inr_xai.seeding import generator
+from tests.scripts import script_module
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "train_demo_classifier.py"
 KINDS = torch.arange(400) % CLASSES
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train_demo_classifier", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_module("train_demo_classifier")
 
 
 def scenes(name: str, *, with_object: bool = True, with_texture: bool = True, size: int = SIZE) -> torch.Tensor:

@@ -1,10 +1,8 @@
 """The grid pointing game between methods: shares, stored fits and what is read from them, the table, and the script."""
 
 import csv
-import importlib.util
 import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +22,10 @@ from inr_xai.peers.store import Rows
 from inr_xai.render import Explained
 from inr_xai.results import RunFolder
 from inr_xai.types import Sample
+from tests.scripts import Script, script_program
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 SOURCE = Synthetic(size=16)
 PHOTOS = {name: index % 5 for index, name in enumerate(SOURCE.ids)}
-Script = Callable[..., int]
 
 
 def share(heatmap: np.ndarray, place: int, side: int = 2) -> float:
@@ -149,23 +146,7 @@ def test_one_fit_gives_every_reading_also_those_added_later(
 
 @pytest.fixture
 def gridpg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
-    """Runs the script with arguments in a folder of its own, and returns its exit status."""
-    monkeypatch.syspath_prepend(CHECKOUT / "scripts")
-    spec = importlib.util.spec_from_file_location("gridpg", CHECKOUT / "scripts" / "gridpg.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["gridpg.py", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            script.main()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code
-
-    return run
+    return script_program("gridpg", tmp_path, monkeypatch)
 
 
 OPTIONS = ("data.size=16", "--least", "8", "trainer.accelerator=cpu")

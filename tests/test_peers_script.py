@@ -1,10 +1,7 @@
 """scripts/compare.py on the demo: every setting of ours, a second sitting, and refusals."""
 
 import csv
-import importlib.util
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,33 +9,17 @@ import pytest
 from inr_xai.callbacks import WandbSettings
 from inr_xai.callbacks.comparison_table import log_comparison
 from inr_xai.peers.methods import METHODS
+from tests.scripts import Script, script_program
 from tests.wandb_read import parts, summary
 
 pytest_plugins = ["tests.wandb_fixtures"]
-CHECKOUT = Path(__file__).resolve().parents[1]
 LONG = ("inr_passes_200", "inr_passes_400", "inr_passes_800")
 OURS = [name for name in METHODS if name.startswith("inr") and name not in LONG]
-Compare = Callable[..., int]
 
 
 @pytest.fixture
-def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compare:
-    """Runs the script with arguments in a folder of its own, and returns its exit status."""
-    spec = importlib.util.spec_from_file_location("compare", CHECKOUT / "scripts" / "compare.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["compare.py", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            script.main()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code
-
-    return run
+def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
+    return script_program("compare", tmp_path, monkeypatch)
 
 
 def lines(folder: Path, name: str, of: str = "demo") -> list[dict[str, str]]:
@@ -48,7 +29,7 @@ def lines(folder: Path, name: str, of: str = "demo") -> list[dict[str, str]]:
 
 @pytest.mark.slow
 def test_every_setting_of_ours_is_compared_and_a_second_sitting_only_adds(
-    tmp_path: Path, compare: Compare, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, compare: Script, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     short = ["data.limit=1", "steps=2", "trainer.accelerator=cpu", "--threads", "1"]
@@ -89,7 +70,7 @@ def test_every_setting_of_ours_is_compared_and_a_second_sitting_only_adds(
     ],
 )
 def test_a_refusal_is_one_sentence(
-    tmp_path: Path, compare: Compare, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+    tmp_path: Path, compare: Script, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
 ) -> None:
     assert compare(*arguments) == 2
     told = capsys.readouterr().err
