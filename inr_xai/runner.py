@@ -16,12 +16,14 @@ from inr_xai.assembly import Parts, assemble, build, plain, start_or_continue
 from inr_xai.callbacks import RunState, WandbRun, open_wandb
 from inr_xai.classifier import FrozenClassifier, require_class
 from inr_xai.config import check
+from inr_xai.data.mosaic import Grid
 from inr_xai.errors import UserError
 from inr_xai.evaluate import evaluate_run, make_bench
 from inr_xai.files import Row
 from inr_xai.fit import Fitted, fit_masks, stack_size
 from inr_xai.method import Method
 from inr_xai.metrics.summary import format_table, summarise
+from inr_xai.peers.confident import require_mosaics
 from inr_xai.render import describe_drawing, load
 from inr_xai.results import RunFolder, SampleRecord
 from inr_xai.stopping import ScoreKeeper
@@ -51,6 +53,7 @@ def run(cfg: DictConfig) -> RunOutcome:
     facts = start_or_continue(folder, config, data)
     parts = assemble(cfg, data, classifier, facts)
     require_target(parts)
+    require_size(parts)
     folder.write_run(facts)  # a refusal up to here leaves no run behind that other options could not continue
     plan = sample_plan(data, cfg.shard.index, cfg.shard.count)
     state = RunState(folder, parts.method, total=len(plan), class_names=data.class_names)
@@ -88,6 +91,12 @@ def require_target(parts: Parts) -> None:
     if isinstance(parts.data.targets, int):
         assert parts.classifier.num_classes is not None
         require_class(parts.data.targets, parts.classifier.num_classes)
+
+
+def require_size(parts: Parts) -> None:
+    """Raises UserError where the classifier refuses images of more than its own size, and mosaics are to be made."""
+    if isinstance(parts.data, Grid):
+        require_mosaics(parts.classifier, side=parts.data.side, device=parts.device)
 
 
 def sample_plan(data: ImageData, index: int, count: int) -> list[str]:

@@ -22,6 +22,7 @@ SMALL = Preprocessing((24, 24), 24, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.
 WIDE = Preprocessing((20, 30), (20, 30), "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 SOURCE = Synthetic(size=24)
 PHOTOS = {name: index % 8 for index, name in enumerate(SOURCE.ids[:16])}
+REFUSAL = r"cannot take mosaics of 48 x 48 pixels \(.*mat1 and mat2 .*; choose one that"
 
 
 class Grey:
@@ -53,6 +54,11 @@ def by_value(images: torch.Tensor) -> torch.Tensor:
 
 def of_values(**values: tuple[float | None, int | None]) -> tuple[FrozenClassifier, Grey]:
     return FrozenClassifier(by_value, preprocessing=SMALL, normalise=False), Grey(values)
+
+
+def rigid() -> nn.Module:
+    """A network of one input size."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 8))
 
 
 @pytest.mark.parametrize("preprocessing", [SMALL, WIDE])
@@ -160,15 +166,26 @@ def test_a_label_must_be_the_prediction_and_broken_photos_are_left_out() -> None
 
 def test_a_classifier_of_one_size_is_refused(tiny: FrozenClassifier) -> None:
     require_mosaics(tiny, side=2)
-    rigid = FrozenClassifier(nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 5)), preprocessing=SMALL)
-    with pytest.raises(UserError, match=r"cannot take mosaics of 48 x 48 pixels \(.*mat1 and mat2 .*; choose one that"):
-        require_mosaics(rigid, side=2)
+    with pytest.raises(UserError, match=REFUSAL):
+        require_mosaics(FrozenClassifier(rigid(), preprocessing=SMALL), side=2)
+
+
+def run_of(folder: Path) -> list[str]:
+    """Options of a run on two mosaics."""
+    file = folder / "photos.json"
+    file.write_text(json.dumps({"photos": PHOTOS}))
+    return ["data=grid", "data@data.source=synthetic", "data.source.size=24", f"data.photos={file}", "data.count=2"]
+
+
+def test_a_run_refuses_a_classifier_of_one_size(tmp_path: Path) -> None:
+    classifier = "classifier.model._target_=tests.test_mosaic.rigid"
+    with pytest.raises(UserError, match=REFUSAL):
+        explain(tmp_path / "run", *run_of(tmp_path), classifier, base=FOLDER[1:])
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_on_mosaics(tmp_path: Path) -> None:
-    file = tmp_path / "photos.json"
-    file.write_text(json.dumps({"photos": PHOTOS}))
-    options = ["data=grid", "data@data.source=synthetic", "data.source.size=24", f"data.photos={file}", "data.count=2"]
+    options = run_of(tmp_path)
     assert explain(tmp_path / "run", *options, "explanations=1", base=FOLDER[1:]).failures == 0
     grid = Grid(SOURCE, PHOTOS, count=2)
     masks = masks_of(tmp_path / "run")
