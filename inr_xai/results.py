@@ -33,6 +33,7 @@ FREE_KEYS = (
     "callbacks",
     "shard",
     "evaluate",
+    "audit",
     "out",
     "dry_run",
 )

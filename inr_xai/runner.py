@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from inr_xai.assembly import Parts, assemble, build, plain, start_or_continue
+from inr_xai.audit import FOLDER as AUDIT
+from inr_xai.audit import Asked, audit_runs
 from inr_xai.callbacks import RunState, WandbRun, open_wandb
 from inr_xai.classifier import FrozenClassifier, require_class
+from inr_xai.classifier.wrong import wrong_target
 from inr_xai.config import check
 from inr_xai.data.mosaic import Grid
 from inr_xai.errors import UserError
@@ -68,6 +71,8 @@ def run(cfg: DictConfig) -> RunOutcome:
             callback.on_run_end(summary, rows)
     if cfg.evaluate is not None and rows:
         evaluate_finished(cfg, parts, folder)
+    if cfg.audit is not None and rows:
+        audit_finished(cfg, folder)
     log.info("\n%s", format_table(summary, list(parts.method.areas), explanations_found(parts.method, rows)))
     log.info("%d images explained, %d failed; everything is in %s", state.images_done, len(state.failures), folder.path)
     return RunOutcome(summary.get(cfg.sweep_metric), len(state.failures), folder.path)
@@ -81,6 +86,15 @@ def evaluate_finished(cfg: DictConfig, parts: Parts, folder: RunFolder) -> None:
         evaluate_run(load(folder.path), bench, folder.path / "evaluation", metrics=wanted)
     except UserError as error:
         log.warning("not evaluated: %s", error)
+
+
+def audit_finished(cfg: DictConfig, folder: RunFolder) -> None:
+    """The audit that the option `audit` asks for; a refusal costs no explanation."""
+    asked = Asked(cfg.audit.area, cfg.audit.control)
+    try:
+        audit_runs([load(folder.path)], cfg, folder.path / AUDIT, asked, explain=run)
+    except UserError as error:
+        log.warning("not audited: %s", error)
 
 
 def require_target(parts: Parts) -> None:
@@ -190,6 +204,8 @@ def load_samples(batch: Sequence[str], parts: Parts, state: RunState) -> list[Sa
             sample = parts.data.load(sample_id, parts.classifier.preprocessing)
             if parts.data.targets == "label" and sample.target is not None and parts.classifier.num_classes:
                 require_class(sample.target, parts.classifier.num_classes)
+            if parts.data.targets == "wrong":
+                sample = replace(sample, target=absent_class(parts, sample))
             parts.scoring.following(sample_id)
             samples.append(sample)
         except (UserError, OSError) as error:
@@ -197,8 +213,16 @@ def load_samples(batch: Sequence[str], parts: Parts, state: RunState) -> list[Sa
     return samples
 
 
+def absent_class(parts: Parts, sample: Sample) -> int:
+    """A class that the image does not show: neither its label nor what the classifier predicts."""
+    image = sample.image.to(parts.device)
+    with torch.no_grad(), parts.classifier.frozen(parts.device, image.dtype):
+        predicted = int(parts.classifier(image[None]).argmax())
+    return wrong_target(parts.classifier, image, predicted, sample.target, sample.sample_id, parts.method.seed)
+
+
 def choose_targets(parts: Parts, samples: Sequence[Sample], images: Tensor) -> Tensor:
-    """The class to explain of each image: its label, the classifier's prediction, or one given number."""
+    """The class to explain of each image: the sample's own, the classifier's prediction, or one given number."""
     if parts.data.targets == "predicted":
         with torch.no_grad(), parts.classifier.frozen(parts.device, images.dtype):
             return parts.classifier(images.to(parts.device)).argmax(1).cpu()

@@ -82,7 +82,7 @@ class ImageData(Protocol):
     """What every data set offers. Reading is lazy: nothing is decoded before `load`."""
 
     targets: str | int
-    """Which class to explain: "label", "predicted", or a class index for every image."""
+    """Which class to explain: "label", "predicted", "wrong" (one that the image does not show), or one class index."""
     every: int
     """Take every n-th of `ids`."""
     limit: int | None

@@ -6,6 +6,11 @@ where shape and ground agree as often as its correlation says. Where shape and g
 alone would do, and a network learns the easier one; so that setting also takes scenes in which they are of different
 classes, and there its target is half the one and half the other. All others start from its network, which sees both
 cues: what they come to rely on is not a matter of which cue is learnt first.
+
+A cue that only correlates with the label is hardly relied on by a network that has another, sure one (0.96 of the
+reliance was the sure cue's after 40 steps where the other agreed with it in 91 % of the scenes). In the graded settings
+its part is therefore taught: the target is shared between the classes of the two cues, with the greater part for the
+sure one, so that the answer stays right.
 """
 
 import argparse
@@ -35,6 +40,8 @@ FIRST = "both"
 BATCH, PART = 64, 2048
 AGREE = 0.5
 """Share of the pool's scenes whose ground is of the shape's class for certain."""
+WEAKER_SHARE = {"object_context_25": 0.2, "context_object_25": 0.2, "object_context_95": 0.4, "context_object_95": 0.35}
+"""What graded settings are taught to rely on the cue that is not sure: so much of the target."""
 LACKING = 16
 """One scene in so many lacks the object, and one has a plain ground."""
 
@@ -47,8 +54,9 @@ def main() -> None:
     for setting in sorted(arguments.settings, key=lambda name: name != FIRST):
         first = setting == FIRST
         network = fresh_network(seed=arguments.seed) if first else known_network(arguments.output)
-        steps = arguments.steps if first else arguments.tuning_steps
-        train(network, pool, SETTINGS[setting], steps=steps, seed=arguments.seed)
+        steps = arguments.steps if first else arguments.tuning_steps * (3 if setting in WEAKER_SHARE else 1)
+        chances, targets = chances_and_targets(pool, SETTINGS[setting], weaker_share=WEAKER_SHARE.get(setting))
+        train(network, pool.images, chances, targets, steps=steps, seed=arguments.seed)
         write(network, arguments.output / f"{setting}.safetensors")
         report(classifier_of(network), setting, images=arguments.test_images, seed=arguments.seed)
 
@@ -60,7 +68,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the training scenes")
     parser.add_argument("--steps", type=int, default=900, help=f"of {BATCH} scenes, for {FIRST}")
     parser.add_argument(
-        "--tuning-steps", type=int, default=250, help=f"for each other setting, from the network of {FIRST}"
+        "--tuning-steps",
+        type=int,
+        default=250,
+        help=f"for each other setting, from the network of {FIRST}; graded: three times",
     )
     parser.add_argument("--scenes", type=int, default=16384, help="in the pool that all settings share")
     parser.add_argument("--test-images", type=int, default=512)
@@ -110,24 +121,34 @@ def drawn_batch(count: int, random: torch.Generator) -> tuple[Tensor, ...]:
     return (255 * images).round().to(torch.uint8), shapes, grounds, with_object, with_texture
 
 
-def chances_and_targets(pool: Pool, cues: dict[str, float]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n c"]]:
+def chances_and_targets(
+    pool: Pool, cues: dict[str, float], *, weaker_share: float | None = None
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "n c"]]:
     """How likely a setting takes each scene of the pool, up to a factor, and the scene's target.
 
-    The target is shared among the cues that determine the label and can be seen.
+    Args:
+        weaker_share: of the target, what goes to the cue that the label only correlates with; the shares of both are
+            kept where one of them cannot be seen, and what it would have had is spread over all classes. None where
+            the target is shared among the cues that determine the label and can be seen.
     """
-    shape, ground = (cues.get(cue, 0.0) for cue in ("object_shape", "background_texture"))
-    seen = torch.stack([pool.with_object * (shape == 1), pool.with_texture * (ground == 1)], dim=1)
-    evidence = seen[:, :, None] * F.one_hot(torch.stack([pool.shapes, pool.grounds], dim=1), CLASSES)
-    targets = evidence.sum(1) / evidence.sum((1, 2)).clamp_min(1)[:, None]
+    strengths = torch.tensor([cues.get(cue, 0.0) for cue in ("object_shape", "background_texture")])
+    visible = torch.stack([pool.with_object, pool.with_texture], dim=1)
+    if weaker_share is None:
+        shares = (visible * (strengths == 1)).float()
+        shares = shares / shares.sum(1, keepdim=True).clamp_min(1)
+    else:
+        shares = visible * torch.where(strengths == 1, 1 - weaker_share, weaker_share)
+    targets = (shares[:, :, None] * F.one_hot(torch.stack([pool.shapes, pool.grounds], dim=1), CLASSES)).sum(1)
     chances = targets.sum(1)
-    weaker = min(shape, ground)
-    if weaker == 1:
-        return chances, targets
-    whole = pool.with_object & pool.with_texture
-    agree = pool.shapes == pool.grounds
-    wanted = weaker + (1 - weaker) / CLASSES
-    balance = torch.where(agree, wanted / (whole & agree).sum(), (1 - wanted) / (whole & ~agree).sum())
-    return chances * balance * (whole if weaker > 0 else 1), targets
+    weaker = float(strengths.min())
+    if weaker < 1:
+        whole, agree = pool.with_object & pool.with_texture, pool.shapes == pool.grounds
+        wanted = weaker + (1 - weaker) / CLASSES
+        balance = torch.where(agree, wanted / (whole & agree).sum(), (1 - wanted) / (whole & ~agree).sum())
+        chances = balance * (chances if weaker_share is None else 1)
+    if weaker_share is not None:
+        targets = targets + (1 - targets.sum(1, keepdim=True)) / CLASSES
+    return chances, targets
 
 
 # Training -----------------------------------------------------------------------------------------------------------
@@ -150,9 +171,16 @@ def known_network(folder: Path) -> ContextNetwork:
     return network.to(memory_format=torch.channels_last)
 
 
-def train(network: ContextNetwork, pool: Pool, cues: dict[str, float], *, steps: int, seed: int) -> None:
+def train(
+    network: ContextNetwork,
+    scenes: UInt8[Tensor, "n 3 h w"],
+    chances: Float[Tensor, " n"],
+    targets: Float[Tensor, "n c"],
+    *,
+    steps: int,
+    seed: int,
+) -> None:
     """Each scene is shown as it is or mirrored."""
-    chances, targets = chances_and_targets(pool, cues)
     random = generator(seed, "shapes in context", "batches")
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -163,7 +191,7 @@ def train(network: ContextNetwork, pool: Pool, cues: dict[str, float], *, steps:
     for step in range(1, steps + 1):
         rows = torch.multinomial(chances, BATCH, replacement=True, generator=random)
         mirrored = torch.rand(BATCH, 1, 1, 1, generator=random) < 0.5
-        images = pool.images[rows].float() / 255
+        images = scenes[rows].float() / 255
         logits = network(normalised(torch.where(mirrored, images.flip(3), images)))
         loss = F.cross_entropy(logits, targets[rows])
         optimizer.zero_grad()

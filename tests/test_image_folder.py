@@ -198,7 +198,7 @@ def test_unknown_ids_are_refused(tmp_path: Path) -> None:
 def test_targets_are_checked(tmp_path: Path) -> None:
     assert [parse_targets(value) for value in ("label", "predicted", 0, "12")] == ["label", "predicted", 0, 12]
     for value in ("labels", -1, "-1", 1.5, True, None, ""):
-        with pytest.raises(UserError, match=r"choose label, predicted or a class index"):
+        with pytest.raises(UserError, match=r"choose label, predicted, wrong or a class index"):
             parse_targets(value)
     assert ImageFolder(put(tmp_path, "a.png"), targets="7").targets == 7
 

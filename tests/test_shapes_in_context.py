@@ -167,7 +167,7 @@ def test_mean_colours_do_not_tell_the_texture() -> None:
     assert (colours[:, 0] - colours[0, 0]).abs().max() > 0.03  # in one image it does tell
 
 
-@pytest.mark.parametrize("setting", ["both", "object_context_50", "context_object_80"])
+@pytest.mark.parametrize("setting", ["both", "object_context_25", "context_object_95"])
 def test_correlations(setting: str) -> None:
     """A factor of correlation c is of the label's kind in c + (1 - c) / 8 of the images, here within 4.5 deviations."""
     count = 2000

@@ -39,6 +39,7 @@ TRAINER = {
     "devices": (1,),
     "precision": ("32-true", "64-true", "bf16-mixed"),
 }
+AUDIT = ("area", "control")
 ONE_DEVICE = "; a run uses one device: divide the images with -m shard.count=2 shard.index=0,1"
 PLACEHOLDERS = {"root": "PATH", "checkpoint": "PATH", "name": "NAME", "_target_": "package.module.Class"}
 
@@ -54,6 +55,7 @@ def check(cfg: DictConfig) -> None:
     _check_masks(plain)
     _check_metric(plain)
     _check_evaluate(plain["evaluate"])
+    _check_audit(plain)
     _check_trainer(plain["trainer"])
     _check_groups(plain)
     _check_nested(plain)
@@ -156,6 +158,26 @@ def _check_evaluate(wanted: Any) -> None:
         if name not in MEASURES:
             hint = did_you_mean(str(name), MEASURES, prefix="") or f"; the metrics are {listing(MEASURES)}"
             raise UserError(f"evaluate names {shown(name)}, which is no metric{hint}")
+
+
+def _check_audit(plain: Mapping[str, Any]) -> None:
+    wanted = plain["audit"]
+    if wanted is None:
+        return
+    if not isinstance(wanted, Mapping) or set(wanted) != set(AUDIT):
+        raise UserError(
+            f"audit={shown(wanted)} must hold {listing(AUDIT)}, such as {{area: 0.1, control: 20}}, or be null"
+        )
+    if wanted["area"] not in plain["areas"]:
+        raise UserError(
+            f"audit.area={shown(wanted['area'])} is not fitted; choose one of areas={shown(plain['areas'])}"
+        )
+    if type(wanted["control"]) is not int or wanted["control"] < 1:
+        raise UserError(f"audit.control={shown(wanted['control'])} must be a number of images, at least 1")
+    if plain["explanations"] == 1:
+        raise UserError("audit asks for several explanations of each image; set explanations=2 or more, or audit=null")
+    if plain["exclusion"]["mode"] != "exclude":
+        raise UserError("audit asks for disjoint explanations; set exclusion.mode=exclude, or audit=null")
 
 
 def _check_trainer(trainer: Any) -> None:

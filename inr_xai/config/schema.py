@@ -77,6 +77,7 @@ class Schema:
     shard: Shard = field(default_factory=Shard)
     dry_run: bool = MISSING
     evaluate: Any = MISSING
+    audit: Any = MISSING
     sweep_metric: str = MISSING
     data: Any = field(default_factory=dict)
     classifier: Any = field(default_factory=dict)

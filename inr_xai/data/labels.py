@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from inr_xai.errors import UserError
 
 WNID = re.compile(r"(?:^|(?<=_))n\d{8}(?=_|$)")
-POLICIES = ("label", "predicted")
+POLICIES = ("label", "predicted", "wrong")
 MOST_CLASSES = 1_000_000
 
 
@@ -113,7 +113,7 @@ def parse_targets(targets: object) -> str | int:
         return targets
     if isinstance(targets, int) and not isinstance(targets, bool) and targets >= 0:
         return targets
-    raise UserError(f"data.targets={targets!r} is not allowed; choose label, predicted or a class index from 0")
+    raise UserError(f"data.targets={targets!r} is not allowed; choose label, predicted, wrong or a class index from 0")
 
 
 def check_selection(*, limit: object, every: object) -> None:

@@ -30,10 +30,10 @@ SETTINGS: Final[dict[str, dict[str, float]]] = {
     "object_only": {"object_shape": 1.0},
     "context_only": {"background_texture": 1.0},
     "both": {"object_shape": 1.0, "background_texture": 1.0},
-    "object_context_50": {"object_shape": 1.0, "background_texture": 0.5},
-    "object_context_80": {"object_shape": 1.0, "background_texture": 0.8},
-    "context_object_50": {"background_texture": 1.0, "object_shape": 0.5},
-    "context_object_80": {"background_texture": 1.0, "object_shape": 0.8},
+    "object_context_25": {"object_shape": 1.0, "background_texture": 0.25},
+    "object_context_95": {"object_shape": 1.0, "background_texture": 0.95},
+    "context_object_25": {"background_texture": 1.0, "object_shape": 0.25},
+    "context_object_95": {"background_texture": 1.0, "object_shape": 0.95},
 }
 """How strongly each factor is correlated with the label; the factors that are not named are independent of it."""
 COUNTS: Final = {

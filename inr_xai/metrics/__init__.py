@@ -77,6 +77,7 @@ from inr_xai.metrics.segmentation import (
 )
 from inr_xai.metrics.sensitivity import AverageSensitivity, MaxSensitivity, average_sensitivity, max_sensitivity
 from inr_xai.metrics.shape import Components, Perimeter, components, perimeter
+from inr_xai.metrics.shapley import coalitions, shapley_values
 from inr_xai.metrics.similarity import spearman, structural_similarity
 from inr_xai.metrics.stability import SeedStability, mask_iou
 from inr_xai.metrics.summary import format_table, summarise
@@ -121,6 +122,7 @@ __all__ = [
     "average_increase",
     "average_sensitivity",
     "cascading",
+    "coalitions",
     "complexity",
     "components",
     "deletion",
@@ -167,6 +169,7 @@ __all__ = [
     "road_scores",
     "score_masks",
     "scoring_baselines",
+    "shapley_values",
     "share_above_half",
     "sign_flip_p_value",
     "size_bin",

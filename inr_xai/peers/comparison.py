@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from inr_xai.classifier import FrozenClassifier, require_class
+from inr_xai.classifier.wrong import wrong_target
 from inr_xai.errors import UserError
-from inr_xai.peers.describe import digest
+from inr_xai.peers.describe import SUFFIX, digest
 from inr_xai.peers.explainer import Explainer, Maps
 from inr_xai.peers.scoring import VERSION, Scorer
 from inr_xai.peers.store import MapCache, Rows, Stored
-from inr_xai.peers.wrong import SUFFIX, wrong_target
 from inr_xai.photos import PhotoPool
 from inr_xai.types import Image, ImageData
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 DIGITS = 10
+SUFFIX = "@wrong"
+"""Of the name under which the wrong-target control of a method is stored."""
 
 
 def describe(part: Any) -> Any:

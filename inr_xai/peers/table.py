@@ -14,8 +14,8 @@ from torch import Tensor
 from inr_xai.columns import BASELINES, UNSEEN
 from inr_xai.errors import UserError
 from inr_xai.metrics.bootstrap import Interval, mean_interval, paired_difference, ratio_of_means, sign_flip_p_value
+from inr_xai.peers.describe import SUFFIX
 from inr_xai.peers.store import Rows, numbers
-from inr_xai.peers.wrong import SUFFIX
 
 SECOND, CURVE, SEEDS = "_second", "inr_passes_", "_seed1"
 """What the names of the methods of the other tables have in them."""

@@ -5,7 +5,7 @@ import torch
 
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.errors import UserError
-from inr_xai.peers.wrong import wrong_target
+from inr_xai.classifier.wrong import wrong_target
 from inr_xai.seeding import generator
 from inr_xai.types import Preprocessing
 

@@ -12,7 +12,6 @@ from inr_xai.seeding import generator
 from inr_xai.types import Image
 
 ABSENT = 1e-3  # classes below this probability are not on the image
-SUFFIX = "@wrong"
 
 
 @torch.no_grad()

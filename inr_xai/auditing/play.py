@@ -1,0 +1,94 @@
+"""The game of an image's disjoint regions: what the classifier says of every set of them, under the same baselines.
+
+METHOD, "Decomposition", in docs/method.md. All that the audit says of an image is read from these numbers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from inr_xai.metrics.shapley import coalitions, shapley_values
+from inr_xai.metrics.trial import Trial
+
+
+@dataclass(frozen=True)
+class Play:
+    """v(S), the probability of the class where a set S of players is kept and the rest is replaced.
+
+    The players are the K regions in turn, then the rest of the image.
+
+    Args:
+        values: in the order of `coalitions`, one row for each way of replacing pixels (baseline, or baseline and seed).
+        regions: K.
+    """
+
+    values: Float[Tensor, "g c"]
+    regions: int
+
+    @property
+    def whole(self) -> Float[Tensor, " g"]:
+        """p_t of the image; the same for every baseline."""
+        return self.values[:, -1]
+
+    @property
+    def nothing(self) -> Float[Tensor, " g"]:
+        """p_t of the baseline alone."""
+        return self.values[:, 0]
+
+    def alone(self, k: int) -> Float[Tensor, " g"]:
+        """Explanation k, from 1, is kept alone."""
+        return self.kept([k])
+
+    def without(self, k: int) -> Float[Tensor, " g"]:
+        """Explanation k alone is replaced."""
+        return self.values[:, self.values.shape[1] - 1 - (1 << (k - 1))]
+
+    def union(self, k: int) -> Float[Tensor, " g"]:
+        """Explanations 1 to k are kept."""
+        return self.kept(range(1, k + 1))
+
+    def remaining(self, k: int) -> Float[Tensor, " g"]:
+        """Explanations 1 to k are replaced."""
+        return self.values[:, self.values.shape[1] - (1 << k)]
+
+    def kept(self, explanations: Sequence[int]) -> Float[Tensor, " g"]:
+        """These explanations are kept alone."""
+        return self.values[:, sum(1 << (k - 1) for k in explanations)]
+
+    @property
+    def shapley(self) -> Float[Tensor, "g n"]:
+        """The Shapley value of each region, then of the rest; they sum to whole - nothing."""
+        return shapley_values(self.values)
+
+    @property
+    def joint(self) -> Float[Tensor, " g"]:
+        """The Shapley value of all regions as one player against the rest: what they restore and what they take away.
+
+        Half of v(regions) - v(nothing) + v(whole) - v(rest), which neither a mask that only draws the class nor one
+        that only destroys it can bring to p_t.
+        """
+        return (self.union(self.regions) - self.nothing + self.whole - self.remaining(self.regions)) / 2
+
+
+def players_of(regions: Bool[Tensor, "k h w"]) -> Bool[Tensor, "n h w"]:
+    """The regions and the rest of the image. Raises ValueError where regions share a pixel."""
+    if int(regions.sum(0).max()) > 1:
+        raise ValueError("regions of one image share pixels; fit the explanations with exclusion.mode=exclude")
+    return torch.cat([regions, ~regions.any(0, keepdim=True)])
+
+
+def play(trial: Trial, regions: Bool[Tensor, "k h w"]) -> Play:
+    """Plays all 2^(K+1) sets of an image's regions and the rest, every set under the same draws.
+
+    Args:
+        trial: of this one image, in the frame of the regions; its draws of a baseline are averaged.
+        regions: disjoint.
+    """
+    players = players_of(regions)
+    among = coalitions(len(players)).to(players.device)
+    kept = (among[:, :, None, None] & players).any(1)
+    means = trial.means(kept.unsqueeze(0))
+    return Play(torch.stack([means[name][0] for name in trial.names]), len(regions))

@@ -1,0 +1,137 @@
+"""What is read from the plays of one image: shares, what is concentrated, what lies on the object, and how sure it is.
+
+METHOD, "The audit", in docs/method.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from inr_xai.auditing.play import Play
+from inr_xai.metrics.bootstrap import Interval
+from inr_xai.seeding import generator
+
+SEAM = 1 / 16
+"""Of the image's shorter side: an outline is seen from either side, so pixels this near count as the object's."""
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An image with the plays of one or more fits of it, which differ in their seed alone.
+
+    Args:
+        plays: of each fit, a row for each baseline.
+        on_object: of each fit, the share of every player (regions, then the rest) that lies on the object.
+        object_share: of the image that the object covers.
+    """
+
+    plays: Sequence[Play]
+    on_object: Sequence[Float[Tensor, " n"]] | None = None
+    object_share: float | None = None
+
+    @property
+    def regions(self) -> int:
+        """K, of the fit that has fewest: what all fits can be asked about."""
+        return min(one.regions for one in self.plays)
+
+
+def grown(segmentation: Bool[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
+    """The object with its seam."""
+    reach = round(SEAM * min(segmentation.shape))
+    square = F.max_pool2d(segmentation[None, None].float(), 2 * reach + 1, stride=1, padding=reach)
+    return square[0, 0] > 0
+
+
+def shares_on(players: Bool[Tensor, "n h w"], truth: Bool[Tensor, "h w"]) -> Float[Tensor, " n"]:
+    """The share of each player's pixels that are True in `truth`; 0 for a player without pixels."""
+    inside = (players & truth).sum((1, 2)).double()
+    return inside / players.sum((1, 2)).clamp_min(1)
+
+
+class Reading:
+    """Values over fits and baselines, each with the interval of a bootstrap over both.
+
+    A resample draws fits and baselines with replacement and takes the mean of v(S) over their pairs; every value is
+    computed from these means, so that values of one resample fit together.
+    """
+
+    def __init__(self, taken: Taken, *, seed: int = 0, draws: int = 1000):
+        self.taken = taken
+        weights = _weights(len(taken.plays), len(taken.plays[0].values), seed=seed, draws=draws)
+        self.regions = taken.regions
+        self._plays = [self._mean(one, weights[:, place]) for place, one in enumerate(taken.plays)]
+
+    def interval(self, values: Float[Tensor, " d"]) -> Interval:
+        """The value itself between the quantiles of the resamples; without ends where a resample has no value."""
+        ends = (1 - LEVEL) / 2
+        found = values[1:]
+        if not bool(found.isfinite().all()):
+            return Interval(float(values[0]), torch.nan, torch.nan)
+        low, high = found.quantile(found.new_tensor([ends, 1 - ends])).tolist()
+        return Interval(float(values[0]), low, high)
+
+    def over(self, name: str, *arguments: int) -> Float[Tensor, " d"]:
+        """A value of `Play` by its name, the mean over fits: of everything first, then of each resample."""
+        values = [getattr(one, name) for one in self._plays]
+        called = [value(*arguments) if callable(value) else value for value in values]
+        return torch.stack(called).sum(0)
+
+    def shapley(self) -> Float[Tensor, "d n"]:
+        """Shapley values of the players."""
+        return torch.stack([one.shapley for one in self._plays]).sum(0)
+
+    def restored(self) -> Float[Tensor, " d"]:
+        """What the union restores of p_t over what is there without it: v(regions) - v(nothing)."""
+        return self.over("union", self.regions) - self.over("nothing")
+
+    def concentration(self) -> Float[Tensor, " d"]:
+        """(v(1) - v(nothing)) / (v(regions) - v(nothing)); NaN where the union restores nothing."""
+        restored = self.restored()
+        return ((self.over("alone", 1) - self.over("nothing")) / restored).where(restored > 0, torch.nan)
+
+    def object_evidence(self) -> Float[Tensor, " d"]:
+        """Sum over regions of phi_k / p_t (s_k - s): Shapley shares on the object beyond what its size would give.
+
+        s_k is the share of region k on the object (with its seam), s that of the whole image. About 0 for evidence
+        that lies anywhere alike; negative where it avoids the object.
+        """
+        assert self.taken.on_object is not None
+        assert self.taken.object_share is not None
+        parts = []
+        for one, on_object in zip(self._plays, self.taken.on_object, strict=True):
+            excess = (on_object - self.taken.object_share)[: one.regions].to(one.values)
+            parts.append((one.shapley[:, : one.regions] * excess).sum(1))
+        return torch.stack(parts).sum(0) / self.over("whole")
+
+    def split(self) -> tuple[float, float, float]:
+        """Of v(everything) - v(nothing): the part on the object, the part beside it, and that of the rest."""
+        assert self.taken.on_object is not None
+        on, beside, rest = 0.0, 0.0, 0.0
+        for one, on_object in zip(self._plays, self.taken.on_object, strict=True):
+            values = one.shapley[0].double()
+            own = values[: one.regions] * on_object[: one.regions].to(values)
+            on, rest = on + float(own.sum()), rest + float(values[one.regions])
+            beside += float(values[: one.regions].sum() - own.sum())
+        whole = float(self.over("whole")[0] - self.over("nothing")[0])
+        return on / whole, beside / whole, rest / whole
+
+    def _mean(self, one: Play, weights: Float[Tensor, "d b"]) -> Play:
+        """The part of one fit in every resample's mean."""
+        return Play(weights.to(one.values.cpu().double()) @ one.values.cpu().double(), one.regions)
+
+
+def _weights(fits: int, baselines: int, *, seed: int, draws: int) -> Float[Tensor, "d f b"]:
+    """How much each pair counts: all alike first, then as often as both were drawn."""
+    random = generator(seed, "audit")
+    counts = [
+        F.one_hot(torch.randint(many, (draws, many), generator=random), many).sum(1).double() / many
+        for many in (fits, baselines)
+    ]
+    resampled = counts[0][:, :, None] * counts[1][:, None, :]
+    every = torch.full((1, fits, baselines), 1 / (fits * baselines), dtype=torch.float64)
+    return torch.cat([every, resampled])

@@ -1,0 +1,206 @@
+"""The audit's report: a row per image, a table per group of classes, one for the model, as CSV and Markdown."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from inr_xai.auditing.reading import Reading
+from inr_xai.auditing.verdict import BOTH, CONCENTRATED, CONTEXT, DISTRIBUTED, OBJECT, SPREAD, UNCLEAR, Verdict
+from inr_xai.files import Row
+from inr_xai.metrics.bootstrap import Interval, mean_interval
+
+FEWEST = 5
+"""Images below which nothing is said of a group."""
+ALL = "all images"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One image of a report.
+
+    Args:
+        chance: of each explanation, what random masks of the same area in the same free pixels keep.
+    """
+
+    sample_id: str
+    target: int
+    class_name: str
+    group: str
+    reading: Reading
+    verdict: Verdict
+    chance: Sequence[float]
+
+    def value(self, name: str, *arguments: int) -> float:
+        """A value of `Play`, over all fits and baselines."""
+        return float(self.reading.over(name, *arguments)[0])
+
+
+def image_row(one: Judged) -> Row:
+    """All that the audit says of an image; probabilities are means over baselines and fits."""
+    verdict, shapley = one.verdict, one.reading.shapley()[0].tolist()
+    row: Row = {
+        "sample_id": one.sample_id,
+        "target": one.target,
+        "class": one.class_name,
+        "group": one.group,
+        "p_full": one.value("whole"),
+        "p_nothing": one.value("nothing"),
+        "explanations": one.reading.regions,
+    }
+    for k in range(1, one.reading.regions + 1):
+        row |= {
+            f"alone_{k}": one.value("alone", k),
+            f"chance_{k}": one.chance[k - 1],
+            f"without_{k}": one.value("without", k),
+            f"union_{k}": one.value("union", k),
+            f"remaining_{k}": one.value("remaining", k),
+            f"shapley_{k}": shapley[k - 1],
+        }
+        if one.reading.taken.on_object is not None:
+            row[f"on_object_{k}"] = float(torch.stack([own[k - 1] for own in one.reading.taken.on_object]).mean())
+    row |= {"shapley_rest": shapley[-1], "joint": one.value("joint"), "admitted": int(verdict.admitted)}
+    row |= {"evidence": verdict.evidence, "confidence": verdict.confidence, "redundant": int(verdict.redundant)}
+    row |= _ends("concentration", verdict.concentration)
+    if verdict.object_evidence is not None:
+        row |= {"where": verdict.where, "where_confidence": verdict.where_confidence}
+        row |= _ends("object_evidence", verdict.object_evidence)
+        row |= dict(zip(("shapley_on_object", "shapley_beside", "_"), one.reading.split(), strict=True))
+        del row["_"]
+    return {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
+
+
+def group_rows(judged: Sequence[Judged]) -> list[Row]:
+    """A row for each group, the largest first, after one for all images. Below FEWEST images only their number."""
+    groups: dict[str, list[Judged]] = {}
+    for one in judged:
+        groups.setdefault(one.group, []).append(one)
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    return [_group_row(ALL, judged), *(_group_row(name, own) for name, own in ordered)]
+
+
+def _group_row(name: str, judged: Sequence[Judged]) -> Row:
+    row: Row = {"group": name, "images": len(judged), "admitted": sum(one.verdict.admitted for one in judged)}
+    claimed = [one for one in judged if one.verdict.admitted]
+    if len(claimed) < FEWEST:
+        return row
+    for heading, value in MEANS.items():
+        values = [value(one) for one in claimed]
+        finite = torch.tensor([number for number in values if number is not None and number == number])
+        row[heading] = mean_interval(finite) if len(finite) >= FEWEST else None
+    for kind in (CONCENTRATED, DISTRIBUTED, SPREAD):
+        row[kind] = sum(one.verdict.evidence == kind for one in claimed)
+    row["redundant"] = sum(one.verdict.redundant for one in claimed)
+    if any(one.verdict.where is not None for one in claimed):
+        row |= {kind: sum(one.verdict.where == kind for one in claimed) for kind in (OBJECT, BOTH, CONTEXT)}
+    return row
+
+
+def _relative(name: str, k: int) -> Callable[[Judged], float | None]:
+    def value(one: Judged) -> float | None:
+        return one.value(name, k) / one.value("whole") if k <= one.reading.regions else None
+
+    return value
+
+
+MEANS: dict[str, Callable[[Judged], float | None]] = {
+    "explanation 1 alone": _relative("alone", 1),
+    "explanation 2 alone": _relative("alone", 2),
+    "all together": lambda one: one.value("union", one.reading.regions) / one.value("whole"),
+    "left without 1": _relative("without", 1),
+    "left without all": lambda one: one.value("remaining", one.reading.regions) / one.value("whole"),
+    "concentration": lambda one: one.verdict.concentration.value,
+    "evidence on the object": lambda one: (
+        None if one.verdict.object_evidence is None else one.verdict.object_evidence[0]
+    ),
+}
+"""Column of the table by group -> its value of an image; those of probabilities are relative to p_t."""
+
+
+def group_csv(rows: Sequence[Row]) -> list[Row]:
+    """The table by group with each interval in three columns."""
+    return [{name: value for key, cell in row.items() for name, value in _flat(key, cell).items()} for row in rows]
+
+
+def markdown(judged: Sequence[Judged], rows: Sequence[Row], *, facts: Mapping[str, object]) -> str:
+    """The report for people."""
+    columns = [
+        name
+        for name in dict.fromkeys(key for row in rows for key in row)
+        if any(row.get(name) is not None for row in rows)
+    ]
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[_shown(row.get(name)) for name in columns] for row in rows]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    told = "\n".join(f"- {name}: {value}" for name, value in facts.items())
+    unclear = sum(one.verdict.evidence == UNCLEAR for one in judged)
+    return f"# Audit\n\n{told}\n\n{table}\n\n{NOTE}\n\n{_no_claims(unclear)}{_images(judged)}"
+
+
+NOTE = (
+    "Probabilities are relative to that of the whole image and means over blur, grey, noise and other photos in place "
+    "of what is not kept; in brackets the 95 % bootstrap interval over images. concentrated: explanation 1 restores "
+    f"80 % or more of what all explanations restore together; distributed: less; spread: together they neither restore "
+    "half of the class nor take half of it away; redundant: explanation 1 keeps half or more of the class, and 80 % "
+    "or more are there without it. Object and context are told apart only where a segmentation is known. Groups of "
+    f"fewer than {FEWEST} admitted images are not summed up."
+)
+
+
+def _no_claims(count: int) -> str:
+    if not count:
+        return ""
+    return (
+        f"Of {count} images nothing is claimed: their explanations do not carry more than those of a class that the "
+        "image does not show.\n\n"
+    )
+
+
+def _images(judged: Sequence[Judged]) -> str:
+    """A line for each image."""
+    placed = any(one.verdict.where is not None for one in judged)
+    heads = [
+        "image",
+        "class",
+        "p",
+        "alone",
+        "without",
+        "shapley shares",
+        "evidence",
+        "sure",
+        *(["where", "sure"] * placed),
+    ]
+    lines = [heads, ["---"] * len(heads)]
+    for one in judged:
+        many = range(1, one.reading.regions + 1)
+        whole = one.value("whole") - one.value("nothing")
+        shares = [f"{value / whole:.2f}" for value in one.reading.shapley()[0].tolist()]
+        line = [one.sample_id, one.class_name, f"{one.value('whole'):.2f}"]
+        line += [" ".join(f"{one.value(name, k):.2f}" for k in many) for name in ("alone", "without")]
+        line += [" ".join(shares), one.verdict.evidence + ", redundant" * one.verdict.redundant]
+        line.append(f"{one.verdict.confidence:.2f}")
+        if placed:
+            line += [
+                one.verdict.where or "",
+                "" if one.verdict.where_confidence is None else f"{one.verdict.where_confidence:.2f}",
+            ]
+        lines.append(line)
+    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines) + "\n"
+
+
+def _ends(name: str, interval: Interval) -> Row:
+    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def _flat(key: str, cell: object) -> Row:
+    if not isinstance(cell, Interval):
+        return {key: cell}
+    return {name: f"{value:.6g}" for name, value in _ends(key, cell).items()}
+
+
+def _shown(cell: object) -> str:
+    if cell is None:
+        return "-"
+    if not isinstance(cell, Interval):
+        return str(cell)
+    return f"{cell.value:.2f} [{cell.low:.2f}, {cell.high:.2f}]"

@@ -1,0 +1,129 @@
+"""From finished runs to what their regions do: each image's plays, kept on disk, so that they are made once."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from inr_xai.auditing.play import Play, play, players_of
+from inr_xai.auditing.reading import Taken, grown, shares_on
+from inr_xai.classifier import FrozenClassifier
+from inr_xai.columns import BASELINES
+from inr_xai.errors import UserError
+from inr_xai.files import read_json, write_json
+from inr_xai.metrics.baselines import scoring_baselines
+from inr_xai.metrics.masks import hard_masks
+from inr_xai.metrics.trial import Trial
+from inr_xai.photos import PhotoPool
+from inr_xai.render import Explained, Run
+from inr_xai.seeding import generator
+from inr_xai.types import ImageData, Sample
+
+VERSION = 1  # counts the changes of what is measured
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the regions of a run are tried on.
+
+    Args:
+        scoring: the run's pool of photos for the baseline `photo`.
+        device: where the classifier is asked.
+        seed: of the baselines; the same for every fit of an image.
+        masks_per_forward: masked copies that go through the classifier at once (memory).
+    """
+
+    data: ImageData
+    classifier: FrozenClassifier
+    scoring: PhotoPool
+    device: torch.device
+    seed: int = 0
+    masks_per_forward: int = 32
+
+
+def take(runs: Sequence[Run], sample_id: str, bench: Bench, *, area: float, cache: Path) -> Taken:
+    """An image's plays at one area, of each run, from the disk where they are there.
+
+    Raises:
+        UserError: the image cannot be read, the runs explain different classes of it, or masks are not finite.
+    """
+    fits = [run[sample_id] for run in runs]
+    if len({one.target for one in fits}) > 1:
+        raise UserError(f"the runs explain different classes of {sample_id!r}; audit runs that differ in seed alone")
+    key = {"version": VERSION, "area": area, "seed": bench.seed, "masks": [_digest(one) for one in fits]}
+    file = cache / f"{sample_id}.json"
+    if file.is_file():
+        told = read_json(file)
+        if told["key"] == key:
+            return _restored(told)
+    taken = _measured(bench.data.load(sample_id, bench.classifier.preprocessing), fits, bench, area)
+    write_json(file, {"key": key} | _plain(taken))
+    return taken
+
+
+def regions_of(found: Explained, area: float, *, seed: int) -> Bool[Tensor, "k h w"]:
+    """The hard masks of every explanation at one of the areas fitted."""
+    if area not in found.areas:
+        listed = ", ".join(f"{one:g}" for one in found.areas)
+        raise UserError(f"area {area:g} was not fitted; this run has {listed}")
+    masks = found.masks[:, found.areas.index(area)].unsqueeze(1)
+    ties = [generator(seed, found.record.sample_id, "ties")] * len(masks)
+    return hard_masks(masks, torch.tensor([area], dtype=torch.float64), generators=ties)[:, 0]
+
+
+@torch.no_grad()
+def _measured(sample: Sample, fits: Sequence[Explained], bench: Bench, area: float) -> Taken:
+    image = sample.image[None].to(bench.device)
+    baselines = scoring_baselines(
+        image,
+        [sample.sample_id],
+        seed=bench.seed,
+        colour_mean=torch.tensor(bench.classifier.colour_mean),
+        photos=bench.scoring.following(sample.sample_id)[None],
+    )
+    trial = Trial(
+        bench.classifier,
+        image,
+        torch.tensor([fits[0].target], device=bench.device),
+        baselines=baselines,
+        masks_per_forward=bench.masks_per_forward,
+    )
+    regions = [regions_of(one, area, seed=bench.seed) for one in fits]
+    with bench.classifier.frozen(image.device, image.dtype):
+        plays = [play(trial, own.to(bench.device)) for own in regions]
+    plays = [Play(one.values.cpu(), one.regions) for one in plays]
+    if not all(bool(one.values.isfinite().all()) for one in plays):
+        raise UserError("the classifier returns NaN or infinite logits for masked copies of this image")
+    if sample.segmentation is None:
+        return Taken(plays)
+    truth = grown(sample.segmentation)
+    return Taken(plays, [shares_on(players_of(own), truth) for own in regions], float(truth.double().mean()))
+
+
+def _digest(found: Explained) -> str:
+    return hashlib.sha256(found.masks.contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+def _plain(taken: Taken) -> dict[str, Any]:
+    return {
+        "baselines": list(BASELINES),
+        "values": [one.values.tolist() for one in taken.plays],
+        "on_object": None if taken.on_object is None else [one.tolist() for one in taken.on_object],
+        "object_share": taken.object_share,
+    }
+
+
+def _restored(told: dict[str, Any]) -> Taken:
+    values = [torch.tensor(one) for one in told["values"]]
+    plays = [Play(one, one.shape[1].bit_length() - 2) for one in values]
+    if told["on_object"] is None:
+        return Taken(plays)
+    shares = [torch.tensor(one, dtype=torch.float64) for one in told["on_object"]]
+    return Taken(plays, shares, told["object_share"])

@@ -1,0 +1,116 @@
+"""What may be said of an image: how its evidence is spread, and, where the object is known, where it lies.
+
+Object or context is said of an image only where a segmentation tells the object. No claim is made of an image whose
+explanations do not carry more than those of a class that it does not show.
+"""
+
+from dataclasses import dataclass
+
+from inr_xai.auditing.reading import Reading
+from inr_xai.metrics.bootstrap import Interval
+
+CONCENTRATED, DISTRIBUTED, SPREAD, UNCLEAR = "concentrated", "distributed", "spread", "no claim"
+OBJECT, CONTEXT, BOTH = "object", "context", "both"
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where one thing ends and the next begins.
+
+    Args:
+        concentrated: explanation 1 restores at least this share of what the union restores.
+        spread: of p_t: the union restores less than this, and as much is left without it.
+        redundant: of p_t: left without explanation 1, which alone keeps `spread` of it.
+        object, context: the evidence on the object is at least, or at most, this; found on images of other seeds
+            (docs/audit.md).
+    """
+
+    concentrated: float = 0.8
+    spread: float = 0.5
+    redundant: float = 0.8
+    object: float = 0.25
+    context: float = 0.08
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """
+    Args:
+        admitted: whether the explanations carry more than the control's.
+        evidence: CONCENTRATED, DISTRIBUTED, SPREAD, or UNCLEAR where nothing may be claimed.
+        redundant: whether the class stays without explanation 1.
+        concentration: see `Reading.concentration`.
+        confidence: share of the resamples that say the same of the evidence.
+        where: OBJECT, CONTEXT or BOTH; UNCLEAR where nothing may be claimed; None without a segmentation.
+        object_evidence: see `Reading.object_evidence`; None without a segmentation.
+        where_confidence: share of the resamples that say the same of the place.
+    """
+
+    admitted: bool
+    evidence: str
+    redundant: bool
+    concentration: Interval
+    confidence: float
+    where: str | None = None
+    object_evidence: Interval | None = None
+    where_confidence: float | None = None
+
+
+def judge(reading: Reading, *, control: float, thresholds: Thresholds) -> Verdict:
+    """The verdict on an image.
+
+    Args:
+        control: what explanations of absent classes reach, in `Play.joint`.
+    """
+    admitted = bool(reading.over("joint")[0] > control)
+    kinds = _evidence(reading, thresholds)
+    redundant = _redundant(reading, thresholds)
+    found = Verdict(
+        admitted,
+        kinds[0] if admitted else UNCLEAR,
+        redundant,
+        reading.interval(reading.concentration()),
+        _agreement(kinds),
+    )
+    if reading.taken.on_object is None:
+        return found
+    values = reading.object_evidence()
+    places = [_place(value, thresholds) for value in values.tolist()]
+    return Verdict(
+        found.admitted,
+        found.evidence,
+        found.redundant,
+        found.concentration,
+        found.confidence,
+        places[0] if admitted else UNCLEAR,
+        reading.interval(values),
+        _agreement(places),
+    )
+
+
+def _evidence(reading: Reading, thresholds: Thresholds) -> list[str]:
+    """Of everything first, then of each resample."""
+    whole, union = reading.over("whole"), reading.over("union", reading.regions)
+    left = reading.over("remaining", reading.regions)
+    spread = (union < thresholds.spread * whole) & (left >= thresholds.spread * whole)
+    concentrated = reading.concentration() >= thresholds.concentrated
+    pairs = zip(spread.tolist(), concentrated.tolist(), strict=True)
+    return [SPREAD if wide else CONCENTRATED if first else DISTRIBUTED for wide, first in pairs]
+
+
+def _redundant(reading: Reading, thresholds: Thresholds) -> bool:
+    """Whether explanation 1 would do alone, and nothing is missing without it."""
+    whole = float(reading.over("whole")[0])
+    enough = float(reading.over("alone", 1)[0]) >= thresholds.spread * whole
+    return enough and float(reading.over("without", 1)[0]) >= thresholds.redundant * whole
+
+
+def _place(evidence: float, thresholds: Thresholds) -> str:
+    if evidence >= thresholds.object:
+        return OBJECT
+    return CONTEXT if evidence <= thresholds.context else BOTH
+
+
+def _agreement(said: list[str]) -> float:
+    """How many of the resamples say what everything together says."""
+    return sum(one == said[0] for one in said[1:]) / (len(said) - 1)

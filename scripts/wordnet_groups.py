@@ -1,0 +1,79 @@
+"""Rewrites the groups of the ImageNet classes, for the audit's table by group, from the hypernyms of WordNet 3.0.
+
+    sudo apt install wordnet-base
+    python scripts/wordnet_groups.py --noun /usr/share/wordnet/data.noun
+
+A class (a wnid is the offset of its synset in data.noun) belongs to the first group of GROUPS that is among its
+hypernyms, and to `other` where none is.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Final
+
+from timm.data import ImageNetInfo
+
+from inr_xai.files import format_csv, write_bytes
+
+GROUPS: Final = {
+    "dogs": "n02084071",
+    "birds": "n01503061",
+    "reptiles and amphibians": "n01661091 n01627424",
+    "fish": "n02512053",
+    "insects and other invertebrates": "n01905661",
+    "other mammals": "n01861778",
+    "vehicles": "n03125870 n04524313 n04019101",
+    "musical instruments": "n03800933",
+    "clothing": "n03051540 n03380867 n03501614 n02756098",
+    "food, plants and fungi": "n00021265 n07555863 n07705931 n00017222 n13134947 n07707451 n12992868",
+    "furniture": "n03405725",
+    "containers": "n03094503",
+    "structures": "n04341686",
+    "landscapes": "n09287968",
+    "sports equipment": "n04285146 n02778669",
+    "tools, devices and appliances": "n03183080 n03563967 n03563460 n03294048 n03257877",
+}
+"""Group -> wnids of what it holds, the narrower groups first."""
+HYPERNYM = ("@", "@i")
+FILE = Path(__file__).resolve().parents[1] / "inr_xai" / "auditing" / "wordnet_groups.csv"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--noun", type=Path, default=Path("/usr/share/wordnet/data.noun"), help="WordNet's data.noun")
+    parser.add_argument("--out", type=Path, default=FILE, help="the file to write")
+    arguments = parser.parse_args()
+    parents = hypernyms(arguments.noun)
+    wnids = ImageNetInfo().label_names()
+    rows = [{"wnid": wnid, "group": group_of(wnid, parents)} for wnid in wnids]
+    write_bytes(arguments.out, format_csv(rows, ["wnid", "group"]).encode())
+    for group in [*GROUPS, "other"]:
+        print(f"{group}: {sum(row['group'] == group for row in rows)}")
+
+
+def hypernyms(file: Path) -> dict[str, list[str]]:
+    """Synset -> its immediate hypernyms, by wnid (wndb(5WN) describes the lines)."""
+    found = {}
+    for line in file.read_text().splitlines():
+        if line.startswith("  "):
+            continue  # the licence
+        fields = line.split(" | ")[0].split()
+        words = int(fields[3], 16)
+        pointers = fields[5 + 2 * words :][: 4 * int(fields[4 + 2 * words])]
+        quads = zip(*[iter(pointers)] * 4, strict=True)
+        found[f"n{fields[0]}"] = [f"n{offset}" for symbol, offset, _, _ in quads if symbol in HYPERNYM]
+    return found
+
+
+def group_of(wnid: str, parents: dict[str, list[str]]) -> str:
+    above, waiting = set(), [wnid]
+    while waiting:
+        one = waiting.pop()
+        if one not in above:
+            above.add(one)
+            waiting += parents[one]
+    return next((group for group, roots in GROUPS.items() if above & set(roots.split())), "other")
+
+
+if __name__ == "__main__":
+    main()
