@@ -1,13 +1,21 @@
 """What all tests share: one thread, W&B's files out of the user's home, a tiny classifier, and the real photos."""
 
+import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+# These come before our own modules: what a module with checked types is the first to import finds no compiled file,
+# because jaxtyping names such files in its own way meanwhile.
+import lightning  # noqa: F401
+import matplotlib.figure  # noqa: F401
 import pytest
 import torch
 from torch import nn
 
 from inr_xai.classifier import FrozenClassifier
+from inr_xai.data import Synthetic
+from inr_xai.data.scene import Drawn
 from inr_xai.types import Preprocessing
 from tests.program import program  # noqa: F401
 
@@ -18,6 +26,24 @@ SIDE = 24
 def one_thread() -> None:
     """Two cores and small tensors: more threads only wait for each other."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def scenes_drawn_once() -> Iterator[None]:
+    """Scenes of the synthetic set are remembered: every run draws the same 64 as donors of pixels."""
+    scenes: dict[tuple[object, ...], Drawn] = {}
+    draw = Synthetic._draw
+
+    @functools.wraps(draw)
+    def remembered(data: Synthetic, sample_id: str, kind: int) -> Drawn:
+        key = (data._seed, data._image_size, data._with_object, data._with_texture, sample_id, kind)
+        if key not in scenes:
+            scenes[key] = draw(data, sample_id, kind)
+        return Drawn(scenes[key].images.clone(), scenes[key].coverage.clone())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Synthetic, "_draw", remembered)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,8 @@
 """What the tests of whole runs share: tiny configurations, run in process or as a process, and their folders read."""
 
+import copy
 import csv
+import functools
 import logging
 import os
 import subprocess
@@ -13,7 +15,9 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import nn
 
@@ -87,9 +91,30 @@ def configured(*overrides: str) -> DictConfig:
         return compose("config", overrides=list(overrides))
 
 
+@functools.cache
+def composed(*choices: str) -> DictConfig:
+    return configured(*choices)
+
+
+@functools.cache
+def parsed(override: str) -> Override:
+    return OverridesParser.create().parse_override(override)
+
+
+def is_value(override: Override) -> bool:
+    """Whether it sets a value of the configuration, and chooses no file of a group."""
+    choice = override.package is not None or (ROOT / "conf" / override.key_or_group).is_dir()
+    return override.type is OverrideType.CHANGE and not choice
+
+
 def explain(out: Path, *overrides: str, base: list[str] = TINY) -> RunOutcome:
-    """A run in this process."""
-    return run(configured(*base, *overrides, f"out='{out}'"))
+    """A run in this process. Files are composed once for all tests; values are set as Hydra sets them."""
+    asked = [parsed(override) for override in (*base, *overrides)]
+    cfg = copy.deepcopy(composed(*(str(each.input_line) for each in asked if not is_value(each))))
+    for each in filter(is_value, asked):
+        OmegaConf.update(cfg, each.key_or_group, each.value())
+    cfg.out = str(out)
+    return run(cfg)
 
 
 def command(*arguments: str, program: str = PROGRAM) -> list[str]:

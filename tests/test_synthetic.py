@@ -17,6 +17,12 @@ from inr_xai.types import Preprocessing
 KINDS = torch.arange(8)
 
 
+@pytest.fixture(autouse=True)
+def anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is remembered here."""
+    monkeypatch.setattr(Synthetic, "_draw", Synthetic._draw.__wrapped__)  # type: ignore[attr-defined]
+
+
 def preprocessing(size: int = 96, resize: int = 96) -> Preprocessing:
     return Preprocessing((size, size), resize, "bilinear", (0.5,) * 3, (0.25,) * 3)
 

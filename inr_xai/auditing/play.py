@@ -63,13 +63,17 @@ class Play:
         """The Shapley value of each region, then of the rest; they sum to whole - nothing."""
         return shapley_values(self.values)
 
+    def own(self, k: int) -> Float[Tensor, " g"]:
+        """The Shapley value of explanation k against all else: what it restores and what is missing without it.
+
+        Half of v(k) - v(nothing) + v(everything) - v(all but k), which neither a mask that only draws the class nor one
+        that only destroys it can bring to p_t, and which evidence that is there twice still has half of.
+        """
+        return (self.alone(k) - self.nothing + self.whole - self.without(k)) / 2
+
     @property
     def joint(self) -> Float[Tensor, " g"]:
-        """The Shapley value of all regions as one player against the rest: what they restore and what they take away.
-
-        Half of v(regions) - v(nothing) + v(whole) - v(rest), which neither a mask that only draws the class nor one
-        that only destroys it can bring to p_t.
-        """
+        """The same of all regions as one player."""
         return (self.union(self.regions) - self.nothing + self.whole - self.remaining(self.regions)) / 2
 
 

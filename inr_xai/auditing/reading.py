@@ -94,19 +94,22 @@ class Reading:
         restored = self.restored()
         return ((self.over("alone", 1) - self.over("nothing")) / restored).where(restored > 0, torch.nan)
 
-    def object_evidence(self) -> Float[Tensor, " d"]:
-        """Sum over regions of phi_k / p_t (s_k - s): Shapley shares on the object beyond what its size would give.
+    def object_evidence(self, explanations: int | None = None) -> Float[Tensor, " d"]:
+        """Sum over explanations of own(k) / p_t (s_k - s): what lies on the object beyond what its size would give.
 
-        s_k is the share of region k on the object (with its seam), s that of the whole image. About 0 for evidence
-        that lies anywhere alike; negative where it avoids the object.
+        own(k) is `Play.own`, s_k the share of region k on the object (with its seam), s that of the whole image. About
+        0 for evidence that lies anywhere alike; negative where it avoids the object.
+
+        Args:
+            explanations: the first so many; None for all.
         """
         assert self.taken.on_object is not None
         assert self.taken.object_share is not None
-        parts = []
+        values = torch.zeros_like(self.over("whole"))
         for one, on_object in zip(self._plays, self.taken.on_object, strict=True):
-            excess = (on_object - self.taken.object_share)[: one.regions].to(one.values)
-            parts.append((one.shapley[:, : one.regions] * excess).sum(1))
-        return torch.stack(parts).sum(0) / self.over("whole")
+            for k in range(1, (explanations or self.regions) + 1):
+                values += one.own(k) * (on_object[k - 1] - self.taken.object_share)
+        return values / self.over("whole")
 
     def split(self) -> tuple[float, float, float]:
         """Of v(everything) - v(nothing): the part on the object, the part beside it, and that of the rest."""

@@ -28,8 +28,8 @@ class Thresholds:
     concentrated: float = 0.8
     spread: float = 0.5
     redundant: float = 0.8
-    object: float = 0.25
-    context: float = 0.08
+    object: float = 0.32
+    context: float = 0.12
 
 
 @dataclass(frozen=True)
