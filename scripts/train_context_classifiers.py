@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from inr_xai.classifier import FrozenClassifier
-from inr_xai.classifier.context import MEAN, SIZE, STD, ContextNetwork, classifier_of
+from inr_xai.classifier.context import MEAN, SIZE, STD, ContextNetwork, classifier_of, shapes_in_context
 from inr_xai.data.context_scene import CHANCES, DISTRACTORS, Kinds, draw
 from inr_xai.data.shapes_in_context import CLASSES, SETTINGS, ShapesInContext
 from inr_xai.metrics.intervention import intervene
@@ -50,6 +50,11 @@ def main() -> None:
     arguments = parsed()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(1)
+    if arguments.measure:
+        print(HEADINGS)
+        for setting in arguments.settings:
+            print(measured(shapes_in_context(setting), setting, images=arguments.test_images, seed=arguments.seed))
+        return
     pool = drawn_pool(arguments.scenes, seed=arguments.seed)
     for setting in sorted(arguments.settings, key=lambda name: name != FIRST):
         first = setting == FIRST
@@ -58,7 +63,7 @@ def main() -> None:
         chances, targets = chances_and_targets(pool, SETTINGS[setting], weaker_share=WEAKER_SHARE.get(setting))
         train(network, pool.images, chances, targets, steps=steps, seed=arguments.seed)
         write(network, arguments.output / f"{setting}.safetensors")
-        report(classifier_of(network), setting, images=arguments.test_images, seed=arguments.seed)
+        log.info(measured(classifier_of(network), setting, images=arguments.test_images, seed=arguments.seed))
 
 
 def parsed() -> argparse.Namespace:
@@ -75,6 +80,7 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--scenes", type=int, default=16384, help="in the pool that all settings share")
     parser.add_argument("--test-images", type=int, default=512)
+    parser.add_argument("--measure", action="store_true", help="train nothing, measure the networks of the package")
     parser.add_argument("--output", type=Path, default=default, help="folder of the weights")
     return parser.parse_args()
 
@@ -213,21 +219,18 @@ def normalised(images: Images) -> Images:
 # Figures ------------------------------------------------------------------------------------------------------------
 
 
-@torch.no_grad()
-def report(classifier: FrozenClassifier, setting: str, *, images: int, seed: int) -> None:
-    """On scenes that the training did not have."""
+HEADINGS = """\
+| Classifier | Accuracy | p_t lost: object swapped | ground swapped | Accuracy lost: object | ground | Object's share |
+|---|---|---|---|---|---|---|"""
+
+
+def measured(classifier: FrozenClassifier, setting: str, *, images: int, seed: int) -> str:
+    """A row of the table, on scenes that the training did not have; two other kinds for each swap."""
     data = ShapesInContext(setting, size=images, seed=seed)
-    right = torch.zeros(())
-    for start in range(0, images, BATCH):
-        samples = [data.load(name, classifier.preprocessing) for name in data.ids[start : start + BATCH]]
-        answers = classifier(torch.stack([sample.image for sample in samples])).argmax(1)
-        right += (answers == torch.tensor([sample.target for sample in samples])).sum()
-    found = intervene(classifier, data, data.ids[: images // 4], draws=3, seed=seed)
-    log.info(
-        "%s: accuracy %.4f; object swapped: probability -%.3f, accuracy -%.3f; ground: -%.3f, -%.3f; share %.3f",
-        *(setting, right / images, found.object_effect.mean(), found.object_errors.mean()),
-        *(found.background_effect.mean(), found.background_errors.mean(), found.object_share),
-    )
+    found = intervene(classifier, data, data.ids, draws=2, seed=seed)
+    columns = found.object_effect, found.background_effect, found.object_errors, found.background_errors
+    figures = " | ".join(f"{column.mean():.3f}" for column in columns)
+    return f"| `{setting}` | {100 * found.right.mean():.1f} % | {figures} | {found.object_share:.3f} |"
 
 
 def write(network: ContextNetwork, path: Path) -> None:
