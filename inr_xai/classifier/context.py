@@ -24,7 +24,7 @@ SIZE: Final = 128
 
 
 class ContextNetwork(nn.Module):
-    """Logits of the eight classes, from a normalised image; 118,000 parameters.
+    """Logits of the eight classes, from a normalised image; 144,000 parameters.
 
     The mean over the image serves the ground, the maximum the object, which is small.
     """
