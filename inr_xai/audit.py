@@ -11,25 +11,29 @@ The wrong-target control, without which nothing is claimed, is fitted once, into
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
 from inr_xai.assembly import build, photo_pool, plain
 from inr_xai.auditing.control import bound, control_configuration
 from inr_xai.auditing.figure import draw_audit
-from inr_xai.auditing.groups import groups_of
+from inr_xai.auditing.groups import groups_of, named
 from inr_xai.auditing.reading import Reading, Taken, grown
 from inr_xai.auditing.report import Judged, group_csv, group_rows, image_row, markdown
 from inr_xai.auditing.run import Bench, regions_of, take
 from inr_xai.auditing.verdict import Thresholds, judge
+from inr_xai.classifier import FrozenClassifier
 from inr_xai.config import exit_status
 from inr_xai.errors import UserError
 from inr_xai.evaluate import configuration
 from inr_xai.files import format_csv, write_bytes
-from inr_xai.render import Run, load
+from inr_xai.render import Explained, Run, load
+from inr_xai.results import FREE_KEYS, flatten
 from inr_xai.trainers import device_of
 
 AREA = 0.1
@@ -70,96 +74,129 @@ def audit_runs(runs: Sequence[Run], cfg: DictConfig, folder: Path, asked: Asked,
         explain: fits the control.
 
     Raises:
-        UserError: runs without a common image, an area that was not fitted, fewer than two explanations.
+        UserError: runs without a common image or of different data, an area that was not fitted, fewer than two
+            explanations, groups of classes that do not exist.
     """
-    ids = common(runs, cfg, asked)
+    ids = common(runs, asked)
     data, classifier, device = build(cfg.data), build(cfg.classifier), device_of(plain(cfg.trainer))
+    groups = groups_of(data.class_names, classes_of(classifier), asked.groups)
     scoring = photo_pool(runs[0].info["scoring_pool"], data, classifier)
     bench = Bench(data, classifier, scoring, device, seed=cfg.seed, masks_per_forward=cfg.masks_per_forward)
-    limit = control_bound(cfg, folder, asked, bench, explain=explain)
+    control = control_takes(cfg, folder, asked, bench, explain=explain)
+    limit = bound(control)
     judged, failures = [], 0
-    groups: dict[int, str] = {}
     for position, sample_id in enumerate(ids):
         log.info("image %d of %d, %s", position + 1, len(ids), sample_id)
         try:
             taken = take(runs, sample_id, bench, area=asked.area, cache=folder / "plays")
+            found = runs[0][sample_id]
+            judged.append(judgement(found, taken, asked, limit=limit, names=data.class_names, groups=groups))
+            if asked.figures:
+                draw(runs[0], judged[-1], bench, asked, folder / "figures")
         except (UserError, OSError) as error:
             log.warning("%s failed: %s", sample_id, error)
             failures += 1
-            continue
-        groups = groups or groups_of(data.class_names, classifier.num_classes or 0, asked.groups)
-        one = judgement(runs, sample_id, taken, asked, limit, names=data.class_names, groups=groups)
-        judged.append(one)
-        if asked.figures:
-            write_bytes(folder / "figures" / f"{sample_id}.png", figure_of(runs[0], one, bench, asked))
     if judged:
-        write_report(judged, folder, asked, runs, limit)
+        write_report(
+            judged,
+            folder,
+            facts={
+                "runs": len(runs),
+                "area": f"{asked.area:g}",
+                "images": len(judged),
+                "wrong-target control": f"{len(control)} images; more than {limit:.3f} must be carried for a claim",
+            },
+        )
     return failures
 
 
-def common(runs: Sequence[Run], cfg: DictConfig, asked: Asked) -> list[str]:
-    """The images that every run has."""
-    if asked.area not in cfg.areas:
-        raise UserError(f"area {asked.area:g} was not fitted; the run has {', '.join(f'{one:g}' for one in cfg.areas)}")
-    if cfg.explanations == 1:
-        raise UserError("an audit needs explanations=2 or more (or auto) of each image; this run has one")
-    if cfg.exclusion.mode != "exclude":
-        raise UserError("an audit needs disjoint explanations; run with exclusion.mode=exclude")
+def common(runs: Sequence[Run], asked: Asked) -> list[str]:
+    """The images that every run has, where the runs are such as can be audited."""
+    if asked.control < 1:
+        raise UserError(f"control={asked.control} must be a number of images, at least 1")
+    first = runs[0].info["config"]
+    for run in runs:
+        config = run.info["config"]
+        if asked.area not in config["areas"]:
+            listed = ", ".join(f"{one:g}" for one in config["areas"])
+            raise UserError(f"area {asked.area:g} was not fitted; the run has {listed}")
+        if config["explanations"] == 1:
+            raise UserError("an audit needs explanations=2 or more (or auto) of each image; this run has one")
+        if config["exclusion"]["mode"] != "exclude":
+            raise UserError("an audit needs disjoint explanations; run with exclusion.mode=exclude")
+        for group in ("data", "classifier"):
+            if results_of(config, group) != results_of(first, group):
+                raise UserError(f"these runs differ in {group}; audit runs that differ in their seed alone")
     ids = sorted(set.intersection(*(set(run) for run in runs)))
     if not ids:
         raise UserError("no image is in all of these runs; audit finished runs of the same images")
     return ids
 
 
-def control_bound(cfg: DictConfig, folder: Path, asked: Asked, bench: Bench, *, explain: Explain) -> float:
-    """What an image's explanations must exceed; fits the control where it is not there."""
+def results_of(config: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """The options of a group that change results."""
+    found = flatten({group: config[group]})
+    return {key: value for key, value in found.items() if key not in FREE_KEYS and key != "data.every"}
+
+
+@torch.no_grad()
+def classes_of(classifier: FrozenClassifier) -> int:
+    """How many classes there are, told by one pass over a black image."""
+    shape = (1, len(classifier.preprocessing.mean), *classifier.preprocessing.size)
+    with classifier.frozen():
+        return classifier(torch.zeros(shape)).shape[1]
+
+
+def control_takes(cfg: DictConfig, folder: Path, asked: Asked, bench: Bench, *, explain: Explain) -> list[Taken]:
+    """The images of the control, which is fitted where it is not there."""
     path = folder / "control"
     explain(control_configuration(cfg, images=asked.control, out=path))
     control = load(path)
     found: list[Taken] = []
     for sample_id in list(control)[: asked.control]:
-        found.append(take([control], sample_id, bench, area=asked.area, cache=folder / "plays" / "control"))
+        try:
+            found.append(take([control], sample_id, bench, area=asked.area, cache=folder / "plays" / "control"))
+        except (UserError, OSError) as error:
+            log.warning("the control does without %s: %s", sample_id, error)
     if not found:
-        raise UserError(f"no image of the wrong-target control could be fitted; see {path / 'failures.csv'}")
-    return bound(found)
+        raise UserError(f"the wrong-target control has no image; {path / 'failures.csv'} and the log say why")
+    return found
 
 
 def judgement(
-    runs: Sequence[Run],
-    sample_id: str,
+    found: Explained,
     taken: Taken,
     asked: Asked,
-    limit: float,
     *,
+    limit: float,
     names: Sequence[str] | None,
     groups: dict[int, str],
 ) -> Judged:
     """An image with what is said of it."""
-    first = runs[0][sample_id]
     reading = Reading(taken, seed=0)
     chance = [
-        float(row["chance"]) for row in first.rows if abs(float(row["area"]) - asked.area) < 1e-9
+        float(row["chance"]) for row in found.rows if abs(float(row["area"]) - asked.area) < 1e-9
     ]  # one for each explanation, in their order
     return Judged(
-        sample_id,
-        first.target,
-        names[first.target] if names else str(first.target),
-        groups.get(first.target, "other"),
+        found.record.sample_id,
+        found.target,
+        named(names, found.target),
+        groups.get(found.target, "other"),
         reading,
         judge(reading, control=limit, thresholds=asked.thresholds),
         chance,
     )
 
 
-def figure_of(run: Run, one: Judged, bench: Bench, asked: Asked) -> bytes:
-    """The picture of an image, with the regions of the first run."""
+def draw(run: Run, one: Judged, bench: Bench, asked: Asked, folder: Path) -> None:
+    """Writes the figure of an image, with the regions of the first run."""
     sample = bench.data.load(one.sample_id, bench.classifier.preprocessing)
     regions = regions_of(run[one.sample_id], asked.area, seed=bench.seed)[: one.reading.regions]
     truth = None if sample.segmentation is None else grown(sample.segmentation)
-    return draw_audit(one, sample.image, regions, truth=truth)
+    write_bytes(folder / f"{one.sample_id}.png", draw_audit(one, sample.image, regions, truth=truth))
 
 
-def write_report(judged: Sequence[Judged], folder: Path, asked: Asked, runs: Sequence[Run], limit: float) -> None:
+def write_report(judged: Sequence[Judged], folder: Path, *, facts: Mapping[str, object]) -> None:
     """The files of the report, which is printed as well."""
     rows = [image_row(one) for one in judged]
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -169,12 +206,6 @@ def write_report(judged: Sequence[Judged], folder: Path, asked: Asked, runs: Seq
     write_bytes(
         folder / "groups.csv", format_csv(flat, list(dict.fromkeys(name for row in flat for name in row))).encode()
     )
-    facts = {
-        "runs": len(runs),
-        "area": f"{asked.area:g}",
-        "images": len(judged),
-        "wrong-target control": f"{asked.control} images; more than {limit:.3f} must be carried for a claim",
-    }
     text = markdown(judged, groups, facts=facts)
     write_bytes(folder / "report.md", text.encode())
     log.info("\n%s\neverything is in %s", text, folder)

@@ -25,7 +25,9 @@ from inr_xai.types import Frame
 FREE_KEYS = (
     "data.root",
     "data.source.root",
+    "data.segmentations",
     "data.limit",
+    "classifier.root",
     "image_batch_size",
     "masks_per_forward",
     "trainer",
@@ -37,6 +39,7 @@ FREE_KEYS = (
     "out",
     "dry_run",
 )
+ROOTS = ("data.root", "classifier.root")  # free where a folder is given before and after: none is another data set
 FORMAT = "1"
 
 
@@ -113,8 +116,7 @@ class RunFolder:
         different = [
             f"{key} (was {_show(old, key)}, now {_show(new, key)})"
             for key in sorted(old.keys() | new.keys())
-            if old.get(key, _ABSENT) != new.get(key, _ABSENT)
-            and not any(key == free or key.startswith(free + ".") for free in FREE_KEYS)
+            if old.get(key, _ABSENT) != new.get(key, _ABSENT) and not _is_free(key, old, new)
         ]
         if different:
             raise UserError(
@@ -250,6 +252,12 @@ class RunFolder:
 
 
 _ABSENT = object()
+
+
+def _is_free(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    if key in ROOTS and None in (old.get(key), new.get(key)):
+        return False
+    return any(key == free or key.startswith(free + ".") for free in FREE_KEYS)
 
 
 def _show(flat: Mapping[str, Any], key: str) -> str:

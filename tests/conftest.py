@@ -17,7 +17,7 @@ from inr_xai.classifier import FrozenClassifier
 from inr_xai.data import Synthetic
 from inr_xai.data.scene import Drawn
 from inr_xai.types import Preprocessing
-from tests.program import program  # noqa: F401
+from tests.program import command_line, program  # noqa: F401
 
 SIDE = 24
 

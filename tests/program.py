@@ -1,4 +1,4 @@
-"""The program from its command line with a runner that only notes what it was given."""
+"""The program from its command line, in this process: as it is, or with a runner that only notes what it was given."""
 
 import logging
 import sys
@@ -29,27 +29,38 @@ class Program:
         return SimpleNamespace(metric=0.25, failures=self.failures, folder=Path(cfg.out))
 
     def __call__(self, *arguments: str) -> int:
-        sys.argv = ["inr-xai", *arguments]
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code
+        return status(*arguments)
+
+
+def status(*arguments: str) -> int:
+    """How the program ends with these arguments."""
+    sys.argv = ["inr-xai", *arguments]
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
 
 
 @pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Program]:
-    made = Program()
-    runner = ModuleType("inr_xai.runner")
-    runner.run = made.run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "inr_xai.runner", runner)
+def command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The program may run here as often as wanted, and leaves nothing behind in this process."""
     monkeypatch.setattr(sys, "argv", ["inr-xai"])
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.chdir(tmp_path)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    yield made
+    yield
     for handler in root.handlers:
         if handler not in handlers:
             handler.close()
     root.handlers[:], root.level = handlers, level
     GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def program(command_line: None, monkeypatch: pytest.MonkeyPatch) -> Program:
+    made = Program()
+    runner = ModuleType("inr_xai.runner")
+    runner.run = made.run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "inr_xai.runner", runner)
+    return made

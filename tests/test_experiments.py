@@ -71,11 +71,16 @@ def photos_of_mosaics(root: Path) -> list[str]:
     ]
 
 
+def few_of_the_control(root: Path) -> list[str]:
+    return [*wnid_folders(root), "audit.control=1"]
+
+
 ROOTS = {
     "imagenet_multi": wnid_folders,
     "imagenet_s50": subset_of_imagenet,
     "voc07_pointing": boxes_of_voc,
     "gridpg": photos_of_mosaics,
+    "context_audit": few_of_the_control,
 }
 """Experiment -> what writes its data set, in small, into a folder, and the options that follow."""
 

@@ -11,19 +11,8 @@ from inr_xai.data import ImageFolder
 from inr_xai.errors import UserError
 from inr_xai.results import RunFolder
 from inr_xai.stack import NOT_FINITE
-from tests.runs import FOLDER, SHORT, TINY, explain, masks_of, network, photos, process, said, table
-
-REPORT = """
-import sys
-from inr_xai.cli import main
-for arguments in " ".join(sys.argv[1:]).split(" + "):
-    sys.argv = ["inr-xai", *arguments.split()]
-    try:
-        main()
-    except SystemExit as ended:
-        print("status", ended.code, flush=True)
-"""
-
+from tests.program import status
+from tests.runs import FOLDER, SHORT, TINY, explain, masks_of, network, photos, said, table
 
 GOOD = ["a/good", *(f"b/{number}" for number in range(6))]
 ONE = "explanations=1"
@@ -80,17 +69,17 @@ def test_a_mended_file_is_explained_when_the_run_is_continued(tmp_path: Path) ->
     assert sorted(set(steps)) == steps
 
 
-def test_exit_statuses_of_the_program(tmp_path: Path) -> None:
-    """Three refusals (2), and a run with images that fail (3), one after the other in one process."""
+@pytest.mark.usefixtures("command_line")
+def test_exit_statuses_of_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three refusals (2), and a run with images that fail (3)."""
     mixed(tmp_path / "root")
     torch.save({"model": network()}, tmp_path / "whole.pth")
-    checkpoints = [f"{' '.join(TINY)} classifier.checkpoint={name} out=refused" for name in ("none.pth", "whole.pth")]
-    commands = [*checkpoints, f"{' '.join(TINY)} data.targets=8 out=refused"]
-    commands.append(f"{' '.join(FOLDER)} data.root=root data.targets=3 out=done data.limit=2 explanations=1")
-    done = process(*" + ".join(commands).split(), folder=tmp_path, program=REPORT)
-    assert [line for line in done.stdout.splitlines() if line.startswith("status")] == [*["status 2"] * 3, "status 3"]
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert "Traceback" not in done.stderr
+    for option in ("classifier.checkpoint=none.pth", "classifier.checkpoint=whole.pth", "data.targets=8"):
+        assert status(*TINY, option, "out=refused") == 2
+    assert status(*FOLDER, "data.root=root", "data.targets=3", "out=done", "data.limit=2", ONE) == 3
+    said_last = capsys.readouterr().err
+    errors = [line for line in said_last.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in said_last
     assert errors[0] == "error: classifier.checkpoint='none.pth' is no file; give a local .safetensors or .pth file"
     assert errors[1].startswith("error: classifier.checkpoint='whole.pth' cannot be loaded safely (UnpicklingError: ")
     assert errors[2].startswith("error: class 8 does not exist: the classifier has 8 classes (0 to 7); ")

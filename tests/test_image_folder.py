@@ -5,9 +5,10 @@ import os
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from inr_xai.data import ImageFolder, imagenet
 from inr_xai.data.labels import (
@@ -188,6 +189,118 @@ def test_one_file_without_label_fails_alone(tmp_path: Path) -> None:
         data.load("stray", SMALL)
     assert ImageFolder(tmp_path, targets="predicted").load("stray", SMALL).target is None
     assert ImageFolder(tmp_path, targets="predicted").load("n01440764/a", SMALL).target == 0
+
+
+OBJECT = np.zeros((24, 30), dtype=bool)
+OBJECT[3:15, 8:21] = True
+OBJECT[10, 10] = False
+WHOLE = Preprocessing((24, 30), (24, 30), "bilinear", (0.5,) * 3, (0.25,) * 3)
+
+
+def put_mask(file: Path, mask: np.ndarray = OBJECT) -> Path:
+    """Any grey value but 0 is the object."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(mask.astype(np.uint8) * 7).save(file)
+    return file
+
+
+def mask_of_mode(mode: str) -> Image.Image:
+    """The object as it may be painted; what is not of it is black, transparent, or index 0."""
+    values = OBJECT.astype(np.uint8)
+    if mode == "P":
+        picture = Image.fromarray(values, mode="P")
+        picture.putpalette([255, 255, 255, 0, 0, 0])  # index 1 is black
+        return picture
+    if mode == "RGB":
+        return Image.fromarray(np.stack([0 * values, 0 * values, 9 * values], -1))
+    if mode == "transparent":
+        return Image.fromarray(np.stack([0 * values + 255] * 3 + [255 * values], -1))
+    if mode == "opaque":
+        return Image.fromarray(np.stack([9 * values] * 3 + [0 * values + 255], -1))
+    return Image.fromarray(OBJECT if mode == "1" else values.astype(np.uint16) * 300 if mode == "I;16" else values)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "transparent", "opaque", "I;16"])
+@pytest.mark.parametrize("suffix", ["png", "TIF"])
+def test_a_mask_tells_the_object_whatever_it_is_painted_with(tmp_path: Path, mode: str, suffix: str) -> None:
+    put(tmp_path / "photos", "a.png")
+    (tmp_path / "masks").mkdir()
+    mask_of_mode(mode).save(tmp_path / f"masks/a.{suffix}")
+    segmentation = (
+        ImageFolder(tmp_path / "photos", targets=0, segmentations=tmp_path / "masks").load("a", WHOLE).segmentation
+    )
+    assert segmentation is not None
+    assert segmentation.dtype == torch.bool
+    assert segmentation.tolist() == OBJECT.tolist()
+
+
+def test_masks_follow_their_photos_by_resize_and_crop(tmp_path: Path) -> None:
+    root = put(tmp_path / "photos", "cat/a.jpg", "cat/b.jpg", "a.png", "a.jpg")
+    put_mask(tmp_path / "masks/cat/a.png")
+    put_mask(tmp_path / "masks/a.png.png", ~OBJECT)  # of the one of two photos of this name
+    put_mask(tmp_path / "masks/other.png")
+    data = ImageFolder(root, targets="predicted", segmentations=str(tmp_path / "masks"))
+    # 24 x 30 pixels become 12 x 15, of which 10 x 11 are cut.
+    half = Preprocessing((10, 11), 12, "bilinear", (0.5,) * 3, (0.25,) * 3)
+    found = {name: data.load(name, half).segmentation for name in data.ids}
+    cut = OBJECT[1::2, 1::2][1:11, 2:13]
+    assert {name: None if mask is None else mask.tolist() for name, mask in found.items()} == {
+        "a.jpg": None,
+        "a.png": (~cut).tolist(),
+        "cat/a": cut.tolist(),
+        "cat/b": None,
+    }
+    assert all(ImageFolder(root, targets=0).load(name, SMALL).segmentation is None for name in data.ids)
+
+
+def test_a_mask_is_of_the_size_of_the_upright_photo(tmp_path: Path) -> None:
+    put(tmp_path / "photos", "a.jpg")
+    with Image.open(tmp_path / "photos/a.jpg") as photo:
+        photo.getexif()[ExifTags.Base.Orientation] = 6
+        photo.save(tmp_path / "photos/a.jpg", exif=photo.getexif())
+    data = ImageFolder(
+        tmp_path / "photos", targets=0, segmentations=put_mask(tmp_path / "masks/a.png", OBJECT.T).parent
+    )
+    upright = Preprocessing((30, 24), (30, 24), "bilinear", (0.5,) * 3, (0.25,) * 3)
+    segmentation = data.load("a", upright).segmentation
+    assert segmentation is not None
+    assert segmentation.tolist() == OBJECT.T.tolist()
+    put_mask(tmp_path / "masks/a.png")
+    with pytest.raises(UserError, match=r"the segmentation has \(24, 30\) pixels and its photo \(30, 24\)"):
+        data.load("a", upright)
+
+
+def test_a_mask_that_cannot_be_used_fails_its_photo_alone(tmp_path: Path) -> None:
+    root = put(tmp_path / "photos", "a.png", "b.png", "c.png")
+    put_mask(tmp_path / "masks/a.png")
+    put_mask(tmp_path / "masks/b.png", OBJECT & ~OBJECT)
+    (tmp_path / "masks/c.png").write_text("no image")
+    data = ImageFolder(root, targets=0, segmentations=tmp_path / "masks")
+    assert data.load("a", SMALL).segmentation is not None
+    with pytest.raises(UserError, match=r"'.*masks/b.png' has no object: all its pixels are 0"):
+        data.load("b", SMALL)
+    with pytest.raises(UserError, match=r"cannot read the segmentation '.*masks/c.png'"):
+        data.load("c", SMALL)
+
+
+def test_folders_of_masks_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
+    root = put(tmp_path / "photos", "cat/a.jpg")
+    masks = tmp_path / "masks"
+
+    def refused(folder: Path, message: str) -> None:
+        with pytest.raises(UserError, match=rf"^data\.segmentations='{folder}' {message}"):
+            ImageFolder(root, targets=0, segmentations=folder)
+
+    refused(masks, "does not exist; give the folder")
+    masks.mkdir()
+    refused(masks, "holds no images")
+    put_mask(masks / "a.png")
+    refused(masks, "holds no mask of any photo below data.root; the mask of 'cat/a' would be 'cat/a.png' there")
+    refused(put_mask(masks / "cat/a.png"), "is not a folder")
+    put_mask(masks / "cat/a.bmp")
+    refused(masks, r"holds two masks of 'cat/a', a\.bmp and a\.png; remove one")
+    refused(root, "lies within data.root, so its masks would count as photos")
+    refused(put_mask(root / "masks/cat/a.png").parents[1], "lies within data.root")
 
 
 def test_unknown_ids_are_refused(tmp_path: Path) -> None:

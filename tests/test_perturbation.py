@@ -76,17 +76,15 @@ def test_pyramid_interpolates_between_its_levels() -> None:
 
 
 def test_random_colours_have_the_mean_and_deviation_of_the_data() -> None:
-    bound = RandomColour().bind(IMAGES[:1], AROUND)
-    draw = draws(count=1)
-    colours = torch.stack([bound.draw([0], draw)(torch.zeros(1, 1, 24, 24))[0, 0, :, 0, 0] for _ in range(4000)])
+    bound = RandomColour().bind(IMAGES[:1, :, :2, :2], AROUND)
+    colours = bound.draw([0] * 4000, draws(count=1) * 4000)(torch.zeros(4000, 1, 2, 2))[:, 0, :, 0, 0]
     torch.testing.assert_close(colours.mean(0), AROUND.colour_mean, atol=0.02, rtol=0)
     torch.testing.assert_close(colours.std(0), AROUND.colour_std, atol=0.01, rtol=0)
 
 
 def test_pink_noise_falls_with_the_frequency_around_the_datas_colour() -> None:
     bound = PinkNoise().bind(IMAGES[:1], AROUND)
-    draw = draws(count=1)
-    noise = torch.stack([bound.draw([0], draw)(torch.zeros(1, 1, 24, 24))[0, 0] for _ in range(400)]).double()
+    noise = bound.draw([0] * 400, draws(count=1) * 400)(torch.zeros(400, 1, 24, 24))[:, 0].double()
     torch.testing.assert_close(noise.mean((0, 2, 3)), AROUND.colour_mean.double(), atol=0.03, rtol=0)
     amplitude = torch.fft.rfft(noise - noise.mean((-2, -1), keepdim=True), dim=-1).abs().mean((0, 1, 2))
     # A line through a field of amplitude k^-e, e in [1, 2], falls by a factor between 2^-0.5 and 2^-1.5 an octave.
@@ -105,9 +103,8 @@ def test_mixture_leaves_photos_out_where_there_are_none() -> None:
 
 
 def test_mixture_draws_every_part_as_often() -> None:
-    bound = Mixture([Constant(0.0), Constant(1.0), Constant(0.5)]).bind(IMAGES[:1], AROUND)
-    draw = draws(count=1)
-    values = [float(bound.draw([0], draw)(torch.zeros(1, 1, 24, 24))[0, 0, 0, 0, 0]) for _ in range(600)]
+    bound = Mixture([Constant(0.0), Constant(1.0), Constant(0.5)]).bind(IMAGES[:1, :, :2, :2], AROUND)
+    values = bound.draw([0] * 600, draws(count=1) * 600)(torch.zeros(600, 1, 2, 2))[:, 0, 0, 0, 0].tolist()
     assert all(150 < values.count(value) < 250 for value in (0.0, 0.5, 1.0))
 
 

@@ -16,6 +16,8 @@ import torchvision
 from PIL import Image
 from safetensors.torch import save_file
 
+from tests.runs import explain
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 TEXT = (CHECKOUT / "README.md").read_text()
 SHORT = ["steps=1", "data.limit=1", "explanations=1", "areas=[0.1,0.2]", "logger=none", "callbacks.progress=null"]
@@ -136,8 +138,7 @@ def test_python_of_the_api_runs() -> None:
 
 def test_python_of_the_results_runs(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    options = ["data.size=1", "steps=1", "logger=none", f"out={out}", "callbacks.figures=null"]
-    subprocess.run([sys.executable, str(CHECKOUT / "train.py"), *options], check=True, capture_output=True)
+    explain(out, "data.size=1", base=["steps=1", "logger=none", "trainer.accelerator=cpu", "callbacks.figures=null"])
     (reading,) = (block for block in blocks("python") if "inr_xai.load" in block)
     names: dict[str, object] = {}
     exec(reading.replace("outputs/demo/RUN", str(out)), names)

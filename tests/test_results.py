@@ -83,6 +83,20 @@ def test_differing_keys_are_named_and_free_ones_ignored(tmp_path: Path) -> None:
         folder.require_same({key: value for key, value in config.items() if key != "inr"})
 
 
+def test_a_folder_may_move_but_not_appear(tmp_path: Path) -> None:
+    """Without data.root, some data sets are drawn."""
+    folder = RunFolder(tmp_path)
+    drawn = {"data": {"root": None, "segmentations": None}, "classifier": {"root": None}}
+    photos = {"data": {"root": "here", "segmentations": None}, "classifier": {"root": "here"}}
+    folder.write_run({"config": drawn})
+    with pytest.raises(
+        UserError, match=r"classifier.root \(was None, now 'here'\), data.root \(was None, now 'here'\)"
+    ):
+        folder.require_same(photos)
+    folder.write_run({"config": photos})
+    folder.require_same({"data": {"root": "there", "segmentations": "masks"}, "classifier": {"root": "there"}})
+
+
 def test_nothing_is_left_of_a_write_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_bytes(tmp_path / "file", b"old")
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))

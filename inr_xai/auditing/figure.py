@@ -53,11 +53,10 @@ def draw_audit(
 
 
 def _panels(one: Judged, regions: Bool[Tensor, "k h w"], truth: Bool[Tensor, "h w"] | None) -> list[Panel]:
-    whole = one.value("whole") - one.value("nothing")
-    shapley = one.reading.shapley()[0].tolist()
-    panels: list[Panel] = [(f"image: p = {one.value('whole'):.2f}\nrest: {shapley[-1] / whole:.0%}", None)]
+    shares = one.reading.shares().tolist()
+    panels: list[Panel] = [(f"image: p = {one.value('whole'):.2f}\nrest: {shares[-1]:.0%}", None)]
     for k in range(1, one.reading.regions + 1):
-        title = f"explanation {k}: {shapley[k - 1] / whole:.0%}\nalone {one.value('alone', k):.2f}, "
+        title = f"explanation {k}: {shares[k - 1]:.0%}\nalone {one.value('alone', k):.2f}, "
         panels.append((f"{title}without {one.value('without', k):.2f}", regions[k - 1]))
     if truth is None:
         return panels
@@ -68,7 +67,7 @@ def _panels(one: Judged, regions: Bool[Tensor, "k h w"], truth: Bool[Tensor, "h 
 
 def _title(one: Judged) -> str:
     verdict = one.verdict
-    said = [f"{verdict.evidence} ({verdict.confidence:.0%} sure)", *(["redundant"] * verdict.redundant)]
+    said = [f"{verdict.evidence} ({verdict.confidence:.0%} sure)", *verdict.said[1:]]
     if verdict.where is not None:
         said.append(f"{verdict.where} ({verdict.where_confidence:.0%} sure)")
     return f"{one.sample_id}: {one.class_name}\n{', '.join(said)}; per cents are Shapley shares of p"

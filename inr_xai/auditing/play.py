@@ -71,6 +71,14 @@ class Play:
         """
         return (self.alone(k) - self.nothing + self.whole - self.without(k)) / 2
 
+    def coarser(self, k: int) -> "Play":
+        """The game of the first k regions alone, in which the others are part of the rest.
+
+        >>> Play(torch.arange(8.0)[None], 2).coarser(1).values.tolist()
+        [[0.0, 1.0, 6.0, 7.0]]
+        """
+        return Play(torch.cat([self.values[:, : 1 << k], self.values[:, -1 << k :]], 1), k)
+
     @property
     def joint(self) -> Float[Tensor, " g"]:
         """The same of all regions as one player."""

@@ -31,7 +31,7 @@ class Taken:
     """
 
     plays: Sequence[Play]
-    on_object: Sequence[Float[Tensor, " n"]] | None = None
+    on_object: Sequence[Float[Tensor, " _n"]] | None = None
     object_share: float | None = None
 
     @property
@@ -57,14 +57,16 @@ class Reading:
     """Values over fits and baselines, each with the interval of a bootstrap over both.
 
     A resample draws fits and baselines with replacement and takes the mean of v(S) over their pairs; every value is
-    computed from these means, so that values of one resample fit together.
+    computed from these means, so that values of one resample fit together. Where a fit has more regions than another,
+    those beyond are part of the rest of the image.
     """
 
     def __init__(self, taken: Taken, *, seed: int = 0, draws: int = 1000):
         self.taken = taken
         weights = _weights(len(taken.plays), len(taken.plays[0].values), seed=seed, draws=draws)
         self.regions = taken.regions
-        self._plays = [self._mean(one, weights[:, place]) for place, one in enumerate(taken.plays)]
+        plays = [one.coarser(self.regions) for one in taken.plays]
+        self._plays = [self._mean(one, weights[:, place]) for place, one in enumerate(plays)]
 
     def interval(self, values: Float[Tensor, " d"]) -> Interval:
         """The value itself between the quantiles of the resamples; without ends where a resample has no value."""
@@ -84,6 +86,10 @@ class Reading:
     def shapley(self) -> Float[Tensor, "d n"]:
         """Shapley values of the players."""
         return torch.stack([one.shapley for one in self._plays]).sum(0)
+
+    def shares(self) -> Float[Tensor, " n"]:
+        """The same of everything, as shares of v(everything) - v(nothing); NaN where these are equal."""
+        return self._of_the_whole(self.shapley()[0])
 
     def restored(self) -> Float[Tensor, " d"]:
         """What the union restores of p_t over what is there without it: v(regions) - v(nothing)."""
@@ -114,14 +120,17 @@ class Reading:
     def split(self) -> tuple[float, float, float]:
         """Of v(everything) - v(nothing): the part on the object, the part beside it, and that of the rest."""
         assert self.taken.on_object is not None
-        on, beside, rest = 0.0, 0.0, 0.0
+        parts = torch.zeros(3, dtype=torch.float64)
         for one, on_object in zip(self._plays, self.taken.on_object, strict=True):
-            values = one.shapley[0].double()
+            values = one.shapley[0]
             own = values[: one.regions] * on_object[: one.regions].to(values)
-            on, rest = on + float(own.sum()), rest + float(values[one.regions])
-            beside += float(values[: one.regions].sum() - own.sum())
-        whole = float(self.over("whole")[0] - self.over("nothing")[0])
-        return on / whole, beside / whole, rest / whole
+            parts += torch.stack([own.sum(), values[: one.regions].sum() - own.sum(), values[one.regions]])
+        on, beside, rest = self._of_the_whole(parts).tolist()
+        return on, beside, rest
+
+    def _of_the_whole(self, values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        whole = (self.over("whole") - self.over("nothing"))[0]
+        return (values / whole).where(whole != 0, torch.nan)
 
     def _mean(self, one: Play, weights: Float[Tensor, "d b"]) -> Play:
         """The part of one fit in every resample's mean."""

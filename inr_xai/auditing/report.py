@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 
@@ -34,6 +35,11 @@ class Judged:
     def value(self, name: str, *arguments: int) -> float:
         """A value of `Play`, over all fits and baselines."""
         return float(self.reading.over(name, *arguments)[0])
+
+    def relative(self, name: str, *arguments: int) -> float | None:
+        """The same, relative to p_t; None where that is 0."""
+        whole = self.value("whole")
+        return self.value(name, *arguments) / whole if whole else None
 
 
 def image_row(one: Judged) -> Row:
@@ -86,8 +92,9 @@ def _group_row(name: str, judged: Sequence[Judged]) -> Row:
         return row
     for heading, value in MEANS.items():
         values = [value(one) for one in claimed]
-        finite = torch.tensor([number for number in values if number is not None and number == number])
-        row[heading] = mean_interval(finite) if len(finite) >= FEWEST else None
+        finite = [number for number in values if number is not None and isfinite(number)]
+        if len(finite) >= FEWEST:
+            row[heading] = mean_interval(torch.tensor(finite, dtype=torch.float64))
     for kind in (CONCENTRATED, DISTRIBUTED, SPREAD):
         row[kind] = sum(one.verdict.evidence == kind for one in claimed)
     row["redundant"] = sum(one.verdict.redundant for one in claimed)
@@ -98,7 +105,7 @@ def _group_row(name: str, judged: Sequence[Judged]) -> Row:
 
 def _relative(name: str, k: int) -> Callable[[Judged], float | None]:
     def value(one: Judged) -> float | None:
-        return one.value(name, k) / one.value("whole") if k <= one.reading.regions else None
+        return one.relative(name, k) if k <= one.reading.regions else None
 
     return value
 
@@ -106,9 +113,9 @@ def _relative(name: str, k: int) -> Callable[[Judged], float | None]:
 MEANS: dict[str, Callable[[Judged], float | None]] = {
     "explanation 1 alone": _relative("alone", 1),
     "explanation 2 alone": _relative("alone", 2),
-    "all together": lambda one: one.value("union", one.reading.regions) / one.value("whole"),
+    "all together": lambda one: one.relative("union", one.reading.regions),
     "left without 1": _relative("without", 1),
-    "left without all": lambda one: one.value("remaining", one.reading.regions) / one.value("whole"),
+    "left without all": lambda one: one.relative("remaining", one.reading.regions),
     "concentration": lambda one: one.verdict.concentration.value,
     "evidence on the object": lambda one: (
         None if one.verdict.object_evidence is None else one.verdict.object_evidence[0]
@@ -124,17 +131,11 @@ def group_csv(rows: Sequence[Row]) -> list[Row]:
 
 def markdown(judged: Sequence[Judged], rows: Sequence[Row], *, facts: Mapping[str, object]) -> str:
     """The report for people."""
-    columns = [
-        name
-        for name in dict.fromkeys(key for row in rows for key in row)
-        if any(row.get(name) is not None for row in rows)
-    ]
-    lines = [columns, ["---"] * len(columns)]
-    lines += [[_shown(row.get(name)) for name in columns] for row in rows]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = _table([columns, *([_shown(row.get(name)) for name in columns] for row in rows)])
     told = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     unclear = sum(one.verdict.evidence == UNCLEAR for one in judged)
-    return f"# Audit\n\n{told}\n\n{table}\n\n{NOTE}\n\n{_no_claims(unclear)}{_images(judged)}"
+    return f"# Audit\n\n{told}\n\n{table}\n{NOTE}\n\n{_no_claims(unclear, len(judged))}{_images(judged)}"
 
 
 NOTE = (
@@ -147,12 +148,12 @@ NOTE = (
 )
 
 
-def _no_claims(count: int) -> str:
+def _no_claims(count: int, images: int) -> str:
     if not count:
         return ""
     return (
-        f"Of {count} images nothing is claimed: their explanations do not carry more than those of a class that the "
-        "image does not show.\n\n"
+        f"Nothing is claimed of {count} of {images} images: explanations there do not carry more than those of a class "
+        "that the image does not show.\n\n"
     )
 
 
@@ -170,14 +171,13 @@ def _images(judged: Sequence[Judged]) -> str:
         "sure",
         *(["where", "sure"] * placed),
     ]
-    lines = [heads, ["---"] * len(heads)]
+    lines = [heads]
     for one in judged:
         many = range(1, one.reading.regions + 1)
-        whole = one.value("whole") - one.value("nothing")
-        shares = [f"{value / whole:.2f}" for value in one.reading.shapley()[0].tolist()]
+        shares = [f"{value:.2f}" for value in one.reading.shares().tolist()]
         line = [one.sample_id, one.class_name, f"{one.value('whole'):.2f}"]
         line += [" ".join(f"{one.value(name, k):.2f}" for k in many) for name in ("alone", "without")]
-        line += [" ".join(shares), one.verdict.evidence + ", redundant" * one.verdict.redundant]
+        line += [" ".join(shares), ", ".join(one.verdict.said)]
         line.append(f"{one.verdict.confidence:.2f}")
         if placed:
             line += [
@@ -185,7 +185,13 @@ def _images(judged: Sequence[Judged]) -> str:
                 "" if one.verdict.where_confidence is None else f"{one.verdict.where_confidence:.2f}",
             ]
         lines.append(line)
-    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines) + "\n"
+    return _table(lines)
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    """The first line is the head."""
+    ruled = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+    return "".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |\n" for line in ruled)
 
 
 def _ends(name: str, interval: Interval) -> Row:

@@ -4,7 +4,8 @@ Object or context is said of an image only where a segmentation tells the object
 explanations do not carry more than those of a class that it does not show.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from inr_xai.auditing.reading import Reading
 from inr_xai.metrics.bootstrap import Interval
@@ -55,6 +56,11 @@ class Verdict:
     object_evidence: Interval | None = None
     where_confidence: float | None = None
 
+    @property
+    def said(self) -> list[str]:
+        """The evidence in words."""
+        return [self.evidence, *(["redundant"] * (self.admitted and self.redundant))]
+
 
 def judge(reading: Reading, *, control: float, thresholds: Thresholds) -> Verdict:
     """The verdict on an image.
@@ -62,29 +68,16 @@ def judge(reading: Reading, *, control: float, thresholds: Thresholds) -> Verdic
     Args:
         control: what explanations of absent classes reach, in `Play.joint`.
     """
-    admitted = bool(reading.over("joint")[0] > control)
-    kinds = _evidence(reading, thresholds)
-    redundant = _redundant(reading, thresholds)
-    found = Verdict(
-        admitted,
-        kinds[0] if admitted else UNCLEAR,
-        redundant,
-        reading.interval(reading.concentration()),
-        _agreement(kinds),
-    )
+    admitted = (reading.over("joint") > control).tolist()
+    kinds = _claimed(_evidence(reading, thresholds), admitted)
+    concentration = reading.interval(reading.concentration())
+    found = Verdict(admitted[0], kinds[0], _redundant(reading, thresholds), concentration, _agreement(kinds))
     if reading.taken.on_object is None:
         return found
     values = reading.object_evidence()
-    places = [_place(value, thresholds) for value in values.tolist()]
-    return Verdict(
-        found.admitted,
-        found.evidence,
-        found.redundant,
-        found.concentration,
-        found.confidence,
-        places[0] if admitted else UNCLEAR,
-        reading.interval(values),
-        _agreement(places),
+    places = _claimed([_place(value, thresholds) for value in values.tolist()], admitted)
+    return replace(
+        found, where=places[0], object_evidence=reading.interval(values), where_confidence=_agreement(places)
     )
 
 
@@ -109,6 +102,10 @@ def _place(evidence: float, thresholds: Thresholds) -> str:
     if evidence >= thresholds.object:
         return OBJECT
     return CONTEXT if evidence <= thresholds.context else BOTH
+
+
+def _claimed(said: Sequence[str], admitted: Sequence[bool]) -> list[str]:
+    return [one if there else UNCLEAR for one, there in zip(said, admitted, strict=True)]
 
 
 def _agreement(said: list[str]) -> float:

@@ -31,7 +31,7 @@ class COCO(Annotated):
         root: the folder of the photos, or the folder that holds it under the name of the split.
         annotations: the file of instances; None takes `root`/annotations/instances_<split>.json.
         split: such as "val2014" or "val2017".
-        targets: "label", "predicted" or a class index: which class to explain.
+        targets: "label", "predicted", "wrong" or a class index: which class to explain.
         limit, every: explain at most so many; take every n-th.
         pool_size: photos in each of the two pools of baselines.
     """

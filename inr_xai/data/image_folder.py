@@ -1,8 +1,10 @@
 """Photos of a folder: wnid folders as of ImageNet, folders of one's own with an index file, or no folders at all."""
 
+import logging
 import os
 import re
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from inr_xai.data.labels import (
@@ -15,14 +17,16 @@ from inr_xai.data.labels import (
     parse_targets,
     read_classes,
 )
+from inr_xai.data.marks import read_object
 from inr_xai.data.pools import POOL_SIZE, is_synthetic, load_synthetic, split_pools
-from inr_xai.data.transform import read_image, to_input
+from inr_xai.data.transform import read_image, segmentation_to_input, to_input
 from inr_xai.errors import UserError
 from inr_xai.types import Preprocessing, Sample
 
 KINDS = "jpg|jpeg|jpe|jfif|png|apng|bmp|dib|gif|tif|tiff|webp|avif|ppm|pgm|pbm|pnm|tga|jp2"
 SUFFIX = re.compile(rf"\.({KINDS})", re.IGNORECASE)
 LAYOUT = "val/<wnid>/*.JPEG (such as val/n01440764/ILSVRC2012_val_00000293.JPEG), or the wnid folders themselves"
+log = logging.getLogger(__name__)
 
 
 class ImageFolder:
@@ -30,8 +34,9 @@ class ImageFolder:
 
     Args:
         root: folder of photos, searched with its subfolders; hidden files and folders are left out.
-        targets: "label", "predicted" or a class index: which class to explain.
+        targets: "label", "predicted", "wrong" or a class index: which class to explain.
         classes: index file for folders of one's own, see `read_classes`; None takes the folders for wnids.
+        segmentations: folder of masks of the objects, see `find_masks`; photos without one have no segmentation.
         limit: explain at most this many; None for all.
         every: take every n-th photo.
         pool_size: photos in each of the two pools of baselines.
@@ -43,6 +48,7 @@ class ImageFolder:
         *,
         targets: str | int = "label",
         classes: str | Path | None = None,
+        segmentations: str | Path | None = None,
         limit: int | None = None,
         every: int = 1,
         pool_size: int = POOL_SIZE,
@@ -58,6 +64,7 @@ class ImageFolder:
         if self.targets == "label" and not self._labelled:
             raise UserError(self._why_unlabelled())
         self._ids = sorted(self.paths)
+        self._masks = {} if segmentations is None else find_masks(segmentations, self.root, self.paths)
         self._pools = split_pools(self._ids, pool_size)
 
     @property
@@ -83,7 +90,11 @@ class ImageFolder:
         return self._pools[1]
 
     def load(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
-        """The sample. Raises UserError where the file cannot be read, or has no label and `targets` asks for it."""
+        """The sample.
+
+        Raises UserError where the photo or its mask cannot be read, where they are not of one size (that of the upright
+        photo), or where there is no label and `targets` asks for it.
+        """
         if sample_id not in self.paths:
             if is_synthetic(sample_id):
                 return load_synthetic(sample_id, preprocessing)
@@ -97,7 +108,10 @@ class ImageFolder:
                 "move it, or set data.targets=predicted"
             )
         image, frame = to_input(read_image(self.root / path), preprocessing)
-        return Sample(image=image, target=label, sample_id=sample_id, frame=frame)
+        segmentation = None
+        if sample_id in self._masks:
+            segmentation = segmentation_to_input(read_object(self._masks[sample_id]), frame)
+        return Sample(image=image, target=label, sample_id=sample_id, frame=frame, segmentation=segmentation)
 
     def label(self, path: PurePosixPath) -> int | None:
         """The class that the path below the root tells."""
@@ -129,11 +143,46 @@ def imagenet(
     return ImageFolder(inside, targets=targets, limit=limit, every=every)
 
 
-def find_images(root: Path) -> list[PurePosixPath]:
-    """The image files below `root`, relative to it and sorted; links are followed, each real folder once."""
+def find_masks(folder: str | Path, root: Path, photos: Collection[str]) -> dict[str, Path]:
+    """The masks by the ids of their photos: the path below `folder`, without suffix, is the photo's id.
+
+    Args:
+        folder: the option data.segmentations.
+        root: folder of the photos.
+        photos: their ids.
+
+    Raises:
+        UserError: no mask belongs to a photo, two belong to one, or they lie among the photos.
+    """
+    masks = Path(folder).expanduser()
+    option = f"data.segmentations={str(folder)!r}"
+    found: dict[str, Path] = {}
+    for path in find_images(masks, option="data.segmentations"):
+        name = str(path.with_suffix(""))
+        if name in found:
+            raise UserError(f"{option} holds two masks of {name!r}, {found[name].name} and {path.name}; remove one")
+        if name in photos:
+            found[name] = masks / path
+    if masks.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"{option} lies within data.root, so its masks would count as photos; move one of the two")
+    if not found:
+        raise UserError(
+            f"{option} holds no mask of any photo below data.root; the mask of {next(iter(photos))!r} would be "
+            f"{next(iter(photos)) + '.png'!r} there"
+        )
+    log.info("%d of %d photos have a segmentation", len(found), len(photos))
+    return found
+
+
+def find_images(root: Path, *, option: str = "data.root") -> list[PurePosixPath]:
+    """The image files below `root`, relative to it and sorted; links are followed, each real folder once.
+
+    Args:
+        option: where `root` comes from, for the refusals.
+    """
     if not root.is_dir():
         what = "is not a folder" if root.exists() else "does not exist"
-        raise UserError(f"data.root={str(root)!r} {what}; give the folder that holds the images")
+        raise UserError(f"{option}={str(root)!r} {what}; give the folder that holds the images")
     found: list[PurePosixPath] = []
     seen: set[str] = set()
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=cannot_list):
@@ -149,7 +198,7 @@ def find_images(root: Path) -> list[PurePosixPath]:
         inside = PurePosixPath(Path(folder).relative_to(root).as_posix())
         found += [inside / name for name in files if is_image(name)]
     if not found:
-        raise UserError(f"data.root={str(root)!r} holds no images (no file ends in {KINDS}); give another folder")
+        raise UserError(f"{option}={str(root)!r} holds no images (no file ends in {KINDS}); give another folder")
     return sorted(found, key=str)
 
 

@@ -35,7 +35,7 @@ class ImageNetS(Annotated):
         split: "validation" or "train-semi"; the masks of the test photos are not public.
         categories: file of the subset's wnids in any order, such as ImageNetS_categories_im300.txt; None takes the
             folders of the split, which must then be complete. Subset 50 needs none.
-        targets: "label", "predicted" or a class index: which class to explain.
+        targets: "label", "predicted", "wrong" or a class index: which class to explain.
         limit, every: explain at most so many; take every n-th.
         pool_size: photos in each of the two pools of baselines.
     """

@@ -102,7 +102,7 @@ def names_by_index(classes: dict[str, int]) -> list[str]:
 
 
 def parse_targets(targets: object) -> str | int:
-    """The policy "label" or "predicted", or a class index, which may come as text.
+    """The policy "label", "predicted" or "wrong", or a class index, which may come as text.
 
     >>> parse_targets("207"), parse_targets("label")
     (207, 'label')

@@ -20,19 +20,30 @@ def read_label_map(file: Path, modes: tuple[str, ...]) -> UInt8[Tensor, "*shape"
 
     Raises UserError where the file cannot be read or is not of one of Pillow's `modes`.
     """
-    try:
-        with Image.open(file) as opened:
-            opened.load()
-            mode, values = opened.mode, np.array(opened)
-    except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise UserError(f"cannot read the segmentation {str(file)!r} ({reason}); restore or mend the file") from error
+    picture = _opened(file)
+    mode = picture.mode
     if mode not in modes:
         raise UserError(
             f"the segmentation {str(file)!r} is of mode {mode}, not {' or '.join(modes)}, so its values are no class "
             "ids; take the file as published"
         )
-    return torch.from_numpy(values)
+    return torch.from_numpy(np.array(picture))
+
+
+def read_object(file: Path) -> Bool[Tensor, "H W"]:
+    """True where a mask is not 0 in every colour (a palette image: in its index) and not transparent.
+
+    Raises UserError where the file cannot be read, or has no such pixel.
+    """
+    picture = ImageOps.exif_transpose(_opened(file))
+    bands = dict(zip(picture.getbands(), map(np.asarray, picture.split()), strict=True))
+    opaque = bands.pop("A", None)
+    mask = np.any([values != 0 for values in bands.values()], axis=0)
+    if opaque is not None:
+        mask &= opaque != 0
+    if not mask.any():
+        raise UserError(f"the segmentation {str(file)!r} has no object: all its pixels are 0; mend or remove the file")
+    return torch.from_numpy(mask)
 
 
 def fill_boxes(boxes: Iterable[Box], size: tuple[int, int]) -> Bool[Tensor, "H W"]:
@@ -66,3 +77,13 @@ def upright(mask: Bool[Tensor, "H W"], photo: Path) -> Bool[Tensor, "I J"]:
     picture = Image.fromarray(mask.numpy())
     picture.getexif()[ExifTags.Base.Orientation] = orientation
     return torch.from_numpy(np.array(ImageOps.exif_transpose(picture)))
+
+
+def _opened(file: Path) -> Image.Image:
+    try:
+        with Image.open(file) as opened:
+            opened.load()
+            return opened
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise UserError(f"cannot read the segmentation {str(file)!r} ({reason}); restore or mend the file") from error

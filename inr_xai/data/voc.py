@@ -72,7 +72,7 @@ class VOC(Annotated):
         classes: "voc" labels 0 to 19 in alphabetical order, for a classifier of VOC; "imagenet" labels each class with
             the one class of ImageNet-1k in `IMAGENET` and leaves out persons. That is one breed of many for a bird, a
             cat or a dog: where it matters, choose targets="predicted".
-        targets: "label", "predicted" or a class index: which class to explain.
+        targets: "label", "predicted", "wrong" or a class index: which class to explain.
         limit, every: explain at most so many; take every n-th.
         pool_size: photos in each of the two pools of baselines.
     """

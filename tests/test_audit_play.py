@@ -1,0 +1,177 @@
+"""The values of a game against a loop that masks the image by hand, and identities."""
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from inr_xai.auditing.play import Play, play, players_of
+from inr_xai.classifier import FrozenClassifier
+from inr_xai.metrics.trial import Trial
+from tests.conftest import SIDE, pictures
+from tests.plays import REST, additive, played
+
+DRAWS = {"blur": 1, "noise": 3, "photo": 2}
+TARGET = 3
+
+
+def regions_of(count: int, side: int = SIDE) -> torch.Tensor:
+    """Regions of different sizes, with pixels left for the rest."""
+    owner = torch.randint(count + 2, (side, side), generator=torch.Generator().manual_seed(count))
+    return torch.stack([owner == k for k in range(count)])
+
+
+def baselines(side: int = SIDE) -> dict[str, torch.Tensor]:
+    drawn = pictures(sum(DRAWS.values()), side, seed=5).double().split(list(DRAWS.values()))
+    return dict(zip(DRAWS, (draws[None] for draws in drawn), strict=True))
+
+
+class ByHand:
+    """What a classifier says of an image of which some pixels are kept, a baseline at a time."""
+
+    def __init__(self, classifier: FrozenClassifier, image: torch.Tensor):
+        self.classifier, self.image, self.baselines = classifier, image, baselines()
+        self.said: dict[bytes, torch.Tensor] = {}
+
+    def __call__(self, keep: torch.Tensor) -> torch.Tensor:
+        key = keep.numpy().tobytes()
+        if key not in self.said:
+            self.said[key] = torch.stack([self.under(draws[0], keep) for draws in self.baselines.values()])
+        return self.said[key]
+
+    def under(self, draws: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        masked = draws.clone()
+        for copy in masked:
+            copy[:, keep] = self.image[:, keep]
+        return self.classifier(masked).softmax(1)[:, TARGET].mean()
+
+    def shapley(self, players: torch.Tensor) -> torch.Tensor:
+        """The mean over all orders in which the players may come."""
+        found = torch.zeros(len(DRAWS), len(players), dtype=torch.float64)
+        orders = list(itertools.permutations(range(len(players))))
+        for order in orders:
+            keep = torch.zeros_like(players[0])
+            for player in order:
+                before, keep = self(keep), keep | players[player]
+                found[:, player] += (self(keep) - before) / len(orders)
+        return found
+
+
+@pytest.fixture(params=[1, 2, 3])
+def case(request: pytest.FixtureRequest, tiny: FrozenClassifier) -> Iterator[tuple[Play, torch.Tensor, ByHand]]:
+    """The play of so many regions, the regions, and the loop."""
+    image, regions = pictures(1, seed=1).double(), regions_of(request.param)
+    with torch.no_grad(), tiny.frozen(dtype=torch.float64):
+        trial = Trial(tiny, image, torch.tensor([TARGET]), baselines=baselines(), masks_per_forward=7)
+        yield play(trial, regions), regions, ByHand(tiny, image[0])
+
+
+def close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_every_value_against_the_loop(case: tuple[Play, torch.Tensor, ByHand]) -> None:
+    found, regions, ask = case
+    none = torch.zeros_like(regions[0])
+    whole, nothing = ask(~none), ask(none)
+    close(found.whole, whole)
+    close(found.nothing, nothing)
+    close(found.whole, ask.classifier(ask.image[None]).softmax(1)[:, TARGET].expand(len(DRAWS)))
+    for k, region in enumerate(regions, start=1):
+        earlier = regions[:k].any(0)
+        close(found.alone(k), ask(region))
+        close(found.without(k), ask(~region))
+        close(found.union(k), ask(earlier))
+        close(found.remaining(k), ask(~earlier))
+        close(found.own(k), (ask(region) - nothing + whole - ask(~region)) / 2)
+    for size in range(len(regions) + 1):
+        for some in itertools.combinations(range(len(regions)), size):
+            close(found.kept([k + 1 for k in some]), ask(regions[list(some)].any(0)))
+    union = regions.any(0)
+    close(found.joint, (ask(union) - nothing + whole - ask(~union)) / 2)
+    assert found.regions == len(regions)
+
+
+def test_shapley_values_against_all_orders(case: tuple[Play, torch.Tensor, ByHand]) -> None:
+    found, regions, ask = case
+    players = torch.cat([regions, ~regions.any(0, keepdim=True)])
+    close(found.shapley, ask.shapley(players))
+    close(found.shapley.sum(1), found.whole - found.nothing)
+
+
+def test_a_coarser_game_is_that_of_fewer_regions(tiny: FrozenClassifier) -> None:
+    image, regions = pictures(1, seed=1).double(), regions_of(3)
+    with torch.no_grad(), tiny.frozen(dtype=torch.float64):
+        trial = Trial(tiny, image, torch.tensor([TARGET]), baselines=baselines(), masks_per_forward=50)
+        found = play(trial, regions)
+        for k in (1, 2, 3):
+            fewer = play(trial, regions[:k])
+            assert found.coarser(k).regions == k
+            close(found.coarser(k).values, fewer.values)
+
+
+class Linear:
+    """Its probability is a sum over pixels, so that what a player adds does not depend on the others."""
+
+    colour_mean = (0.5, 0.5, 0.5)
+
+    def __init__(self) -> None:
+        self.weight = torch.randn(3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return (images * self.weight).sum((1, 2, 3)).unsqueeze(1)
+
+    def probability(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return logits[:, 0]
+
+    def frozen(self, device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+
+def test_where_pixels_only_add_up_all_sets_have_the_same_draws() -> None:
+    """Noise that differed from set to set would break what holds for each baseline here."""
+    image, regions = pictures(1, 8, seed=1).double(), regions_of(3, 8)
+    trial = Trial(Linear(), image, torch.tensor([0]), baselines=baselines(8), masks_per_forward=32)
+    found = play(trial, regions)
+    rest = found.remaining(3) - found.nothing
+    for k in (1, 2, 3):
+        gained = found.alone(k) - found.nothing
+        assert gained.abs().min() > 0.01
+        close(found.own(k), gained)
+        close(found.shapley[:, k - 1], gained)
+        close(found.whole - found.without(k), gained)
+    close(found.shapley[:, 3], rest)
+    close(found.joint, found.union(3) - found.nothing)
+    assert trial.passes == 16 * sum(DRAWS.values())
+
+
+def test_of_an_additive_game_by_hand() -> None:
+    found = played(2, additive(0.3, 0.2, 0.4, nothing=0.1))
+    assert found.shapley[0].tolist() == pytest.approx([0.3, 0.2, 0.4])
+    assert [found.own(k).item() for k in (1, 2)] == pytest.approx([0.3, 0.2])
+    assert found.joint.item() == pytest.approx(0.5)
+
+
+def test_what_only_restores_or_only_destroys_has_half() -> None:
+    """All three restore or destroy all of the class; the first does both."""
+    both = played(1, lambda there: float(1 in there))
+    only_restores = played(1, lambda there: float(bool(there)))
+    only_destroys = played(1, lambda there: float(there == {1, REST}))
+    assert [one.own(1).item() for one in (both, only_restores, only_destroys)] == [1.0, 0.5, 0.5]
+
+
+def test_players_are_the_regions_and_the_rest() -> None:
+    regions = regions_of(2)
+    players = players_of(regions)
+    assert torch.equal(players[:2], regions)
+    assert (players.sum(0) == 1).all()
+
+
+def test_regions_that_share_pixels_are_refused() -> None:
+    regions = regions_of(2)
+    regions[1, 0, 0] = regions[0, 0, 0] = True
+    with pytest.raises(ValueError, match=r"share pixels.*exclusion\.mode=exclude"):
+        players_of(regions)

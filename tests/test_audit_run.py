@@ -1,0 +1,166 @@
+"""An image's plays of finished runs: the run's own scores, kept on disk, made anew where their masks have changed."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import inr_xai
+from inr_xai.assembly import build, photo_pool
+from inr_xai.auditing.reading import Taken, grown
+from inr_xai.auditing.run import Bench, regions_of, take
+from inr_xai.data import Synthetic
+from inr_xai.errors import UserError
+from inr_xai.evaluate import configuration
+from inr_xai.metrics.trial import Trial
+from inr_xai.render import Explained, Run
+from tests.runs import TINY, explain, network
+
+ID = "00000-disc"
+AREA = 0.1
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """Two runs of an image that differ in their seed, the second with as many explanations as are worth it."""
+    folders = [tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("second")]
+    quiet = ("data.limit=1", "callbacks.curves=null", "callbacks.progress=null")
+    explain(folders[0], "seed=1", "explanations=3", *quiet, base=TINY)
+    explain(folders[1], "seed=2", "explanations=2", *quiet, base=TINY)
+    return [inr_xai.load(folder) for folder in folders]
+
+
+@pytest.fixture(scope="module")
+def bench(finished: list[Run]) -> Bench:
+    cfg = configuration(finished[0], [])
+    data, classifier = build(cfg.data), build(cfg.classifier)
+    pool = photo_pool(finished[0].info["scoring_pool"], data, classifier)
+    return Bench(data, classifier, pool, torch.device("cpu"), seed=cfg.seed)
+
+
+class Changed(Run):
+    """A run in whose image something is another."""
+
+    def __init__(self, run: Run, **changes: object):
+        self._ids = [ID]
+        self.found = Explained(replace(run[ID].record, **changes))  # type: ignore[arg-type]
+
+    def __getitem__(self, sample_id: str) -> Explained:
+        return self.found
+
+
+def test_values_are_the_scores_of_the_run(finished: list[Run], bench: Bench, tmp_path: Path) -> None:
+    """The run itself has kept and removed the same hard masks under the same draws."""
+    for area in (0.1, 0.3):
+        (found,) = take(finished[:1], ID, bench, area=area, cache=tmp_path).plays
+        rows = [row for row in finished[0][ID].rows if row["area"] == area]
+        assert len(rows) == found.regions == 3
+        for k, row in enumerate(rows, start=1):
+            values = {
+                "preservation_hard": found.alone(k),
+                "deletion_hard": found.without(k),
+                "union_hard": found.union(k),
+                "remaining_hard": found.remaining(k),
+            }
+            for game, value in values.items():
+                expected = [row[f"{game}_{name}"] for name in ("blur", "grey", "noise", "photo")]
+                assert value.tolist() == pytest.approx(expected, abs=1e-5)
+            assert found.whole.tolist() == pytest.approx([row["p_full"]] * 4, abs=1e-5)
+
+
+def test_regions_are_disjoint_and_of_the_area(finished: list[Run], bench: Bench) -> None:
+    regions = regions_of(finished[0][ID], AREA, seed=1)
+    assert regions.sum((1, 2)).tolist() == [57, 57, 57]  # floor(0.1 * 24 * 24)
+    assert int(regions.sum(0).max()) == 1
+    masks = finished[0][ID].masks[:, 0]
+    for region, mask in zip(regions, masks, strict=True):
+        assert mask[region].min() > mask[~region].max()
+
+
+def test_two_runs_of_one_image(finished: list[Run], bench: Bench, tmp_path: Path) -> None:
+    """Both under the baselines of the first; where regions differ in number, each has its own."""
+    both = take(finished, ID, bench, area=AREA, cache=tmp_path)
+    assert [one.regions for one in both.plays] == [3, 2]
+    for run, one in zip(finished, both.plays, strict=True):
+        alone = take([run], ID, bench, area=AREA, cache=tmp_path / "alone")
+        assert torch.equal(alone.plays[0].values, one.values)
+    assert both.on_object is not None
+    truth = grown(bench.data.load(ID, bench.classifier.preprocessing).segmentation)  # type: ignore[arg-type]
+    assert both.object_share == truth.double().mean().item()
+    for run, shares in zip(finished, both.on_object, strict=True):
+        regions = regions_of(run[ID], AREA, seed=1)
+        parts = [*regions, ~regions.any(0)]
+        assert shares.tolist() == [truth[part].double().mean().item() for part in parts]
+
+
+def same(one: Taken, other: Taken) -> bool:
+    assert one.on_object is not None
+    assert other.on_object is not None
+    values = zip(one.plays, other.plays, strict=True)
+    shares = zip(one.on_object, other.on_object, strict=True)
+    return (
+        all(torch.equal(a.values, b.values) and a.regions == b.regions for a, b in values)
+        and all(torch.equal(a, b) for a, b in shares)
+        and one.object_share == other.object_share
+    )
+
+
+def test_plays_are_read_from_the_disk(
+    finished: list[Run], bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All numbers come back to the bit, and neither image nor classifier is asked."""
+    first = take(finished, ID, bench, area=AREA, cache=tmp_path)
+    other = take(finished[:1], ID, bench, area=AREA, cache=tmp_path / "other")
+
+    def fail(*_: object) -> None:
+        raise AssertionError("all is on the disk")
+
+    monkeypatch.setattr(Synthetic, "load", fail)
+    monkeypatch.setattr(Trial, "probability", fail)
+    assert same(first, take(finished, ID, bench, area=AREA, cache=tmp_path))
+    assert same(other, take(finished[:1], ID, bench, area=AREA, cache=tmp_path / "other"))
+
+
+@pytest.mark.parametrize("change", ["masks", "area", "seed", "runs", "version"])
+def test_what_changes_the_plays_has_them_made_anew(
+    finished: list[Run], bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    first = take(finished, ID, bench, area=AREA, cache=tmp_path)
+    runs, area, other = list(finished), AREA, bench
+    if change == "masks":
+        runs[0] = Changed(runs[0], masks=runs[0][ID].masks.flip(-1))
+    elif change == "area":
+        area = 0.3
+    elif change == "seed":
+        other = replace(bench, seed=5)
+    elif change == "runs":
+        runs.reverse()
+    else:
+        monkeypatch.setattr("inr_xai.auditing.run.VERSION", 1000)
+    again = take(runs, ID, other, area=area, cache=tmp_path)
+    assert same(first, again) == (change == "version")
+    key = json.loads((tmp_path / f"{ID}.json").read_text())["key"]
+    assert (key["area"], key["seed"], len(key["masks"])) == (area, other.seed, 2)
+
+
+def test_runs_that_explain_different_classes_are_refused(finished: list[Run], bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"different classes of '{ID}'"):
+        take([finished[0], Changed(finished[1], target=5)], ID, bench, area=AREA, cache=tmp_path)
+
+
+def test_an_area_that_was_not_fitted_is_refused(finished: list[Run], bench: Bench) -> None:
+    with pytest.raises(UserError, match=r"area 0\.2 was not fitted; this run has 0\.1, 0\.3"):
+        regions_of(finished[0][ID], 0.2, seed=0)
+
+
+def test_a_classifier_without_finite_logits_is_refused(finished: list[Run], bench: Bench, tmp_path: Path) -> None:
+    """Nothing is kept of it."""
+    broken = network()
+    with torch.no_grad():
+        list(broken.parameters())[-1][0] = torch.nan  # the bias of the last layer
+    other = replace(bench, classifier=bench.classifier.of(broken))
+    with pytest.raises(UserError, match="NaN or infinite logits"):
+        take(finished, ID, other, area=AREA, cache=tmp_path)
+    assert not list(tmp_path.iterdir())
