@@ -16,7 +16,7 @@ from torch import Tensor
 
 from inr_xai.inr import pixel_centres
 from inr_xai.method import Method
-from inr_xai.perturbation import Bound, Surroundings
+from inr_xai.perturbation import Bound, Kept, Surroundings
 from inr_xai.seeding import generator
 from inr_xai.types import Free, Images, Logits, Masks, Targets
 
@@ -102,27 +102,28 @@ class MaskFit(lightning.LightningModule):
         masks = self.current_masks(progress)
         assert self._bound is not None
         kept = self._bound.draw(range(len(masks)), self._draws)
-        reveal = partial(self.method.reveal, progress=progress)
-
-        def scorer(score: Callable[..., Tensor]) -> Callable[[Masks], Float[Tensor, "b a"]]:
-            return lambda m: self._score(self.method.jitter(kept(reveal(m)), self._draws), score)
-
-        evidence, absence = scorer(self.method.score.evidence), scorer(self.method.score.absence)
+        scores = self.method.score.evidence, self.method.score.absence
+        evidence, absence = (partial(self._score_masks, kept, score, progress) for score in scores)
         game = self.method.objective(masks, self.areas, evidence, absence, step=step)
         loss = game.sum(1) + self._regularisers(masks, progress)
         self.losses.append(loss.detach())
         return loss.sum()
 
+    def _score_masks(
+        self, kept: Kept, score: Callable[..., Tensor], progress: float, masks: Masks
+    ) -> Float[Tensor, "b a"]:
+        shown = kept(self.method.reveal(masks, progress=progress))
+        return self._score(self.method.jitter(shown, self._draws), score)
+
     def _score(self, images: Float[Tensor, "b a c h w"], score: Callable[..., Tensor]) -> Float[Tensor, "b a"]:
         b, a = images.shape[:2]
         targets = self.targets.repeat_interleave(a)
-        sigmoid = self.classifier.head == "sigmoid"
-
-        def of_images(some: Images, own: Targets) -> Float[Tensor, " n"]:
-            return score(self.classifier(some), own, sigmoid=sigmoid)
-
+        of_images = partial(self._score_images, score)
         scores: Tensor = _InChunks.apply(images.flatten(0, 1), targets, of_images, self.method.masks_per_forward)
         return scores.reshape(b, a)
+
+    def _score_images(self, score: Callable[..., Tensor], images: Images, targets: Targets) -> Float[Tensor, " b"]:
+        return score(self.classifier(images), targets, sigmoid=self.classifier.head == "sigmoid")
 
     def _regularisers(self, masks: Masks, progress: float) -> Float[Tensor, " b"]:
         loss = self.method.total_variation * total_variation(masks).sum(1)

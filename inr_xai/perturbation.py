@@ -7,6 +7,7 @@ removed(x, m) = kept(x, 1 - m). Blur pyramid: Fong, Patrick, Vedaldi, ICCV 2019,
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -115,17 +116,7 @@ class Pyramid(Bound):
         self.levels = levels
 
     def draw(self, index: Sequence[int], generators: Generators) -> Kept:
-        levels = self.levels[list(index)]
-
-        def kept(masks: Masks) -> Float[Tensor, "b a c h w"]:
-            last = levels.shape[1] - 1
-            position = masks * last
-            below = position.detach().floor().clamp(0, last - 1)
-            weight = (position - below).unsqueeze(2)
-            lower = _pick(levels, below.long())
-            return lower + weight * (_pick(levels, below.long() + 1) - lower)
-
-        return kept
+        return partial(_between_levels, self.levels[list(index)])
 
 
 class Constant(Perturbation):
@@ -247,11 +238,7 @@ class BoundMixture(Bound):
                 own = [generators[place] for place in places]
                 drawn.append((places, part.draw([index[place] for place in places], own)))
         order = torch.tensor([place for places, _ in drawn for place in places]).argsort().tolist()
-
-        def kept(masks: Masks) -> Float[Tensor, "b a c h w"]:
-            return torch.cat([function(masks[places]) for places, function in drawn])[order]
-
-        return kept
+        return lambda masks: torch.cat([function(masks[places]) for places, function in drawn])[order]
 
 
 def blend(images: Images, baselines: Float[Tensor, "b c #h #w"]) -> Kept:
@@ -261,12 +248,17 @@ def blend(images: Images, baselines: Float[Tensor, "b c #h #w"]) -> Kept:
     >>> float(blend(x, b)(torch.full((1, 1, 2, 2), 0.25)).mean())
     0.25
     """
+    return lambda masks: baselines.unsqueeze(1) + masks.unsqueeze(2) * (images - baselines).unsqueeze(1)
 
-    def kept(masks: Masks) -> Float[Tensor, "b a c h w"]:
-        weight = masks.unsqueeze(2)
-        return baselines.unsqueeze(1) + weight * (images - baselines).unsqueeze(1)
 
-    return kept
+def _between_levels(levels: Float[Tensor, "b l c h w"], masks: Masks) -> Float[Tensor, "b a c h w"]:
+    """Each pixel from the two levels nearest to its mask."""
+    last = levels.shape[1] - 1
+    position = masks * last
+    below = position.detach().floor().clamp(0, last - 1)
+    weight = (position - below).unsqueeze(2)
+    lower = _pick(levels, below.long())
+    return lower + weight * (_pick(levels, below.long() + 1) - lower)
 
 
 def _pick(levels: Float[Tensor, "b l c h w"], which: Tensor) -> Float[Tensor, "b a c h w"]:
