@@ -23,9 +23,9 @@ from inr_xai.assembly import build, photo_pool, plain
 from inr_xai.auditing.control import bound, control_configuration
 from inr_xai.auditing.figure import draw_audit
 from inr_xai.auditing.groups import groups_of, named
-from inr_xai.auditing.reading import Reading, Taken, grown
+from inr_xai.auditing.reading import Reading, Taken
 from inr_xai.auditing.report import Judged, group_csv, group_rows, image_row, markdown
-from inr_xai.auditing.run import Bench, regions_of, take
+from inr_xai.auditing.run import Bench, object_of, regions_of, take
 from inr_xai.auditing.verdict import Thresholds, judge
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.config import exit_status
@@ -192,7 +192,7 @@ def draw(run: Run, one: Judged, bench: Bench, asked: Asked, folder: Path) -> Non
     """Writes the figure of an image, with the regions of the first run."""
     sample = bench.data.load(one.sample_id, bench.classifier.preprocessing)
     regions = regions_of(run[one.sample_id], asked.area, seed=bench.seed)[: one.reading.regions]
-    truth = None if sample.segmentation is None else grown(sample.segmentation)
+    truth = object_of(sample)
     write_bytes(folder / f"{one.sample_id}.png", draw_audit(one, sample.image, regions, truth=truth))
 
 

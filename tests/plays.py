@@ -1,4 +1,4 @@
-"""Games of regions made by hand, for the tests of the audit."""
+"""Games of regions made by hand, and options of cheap runs, for the tests of the audit."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,6 +9,12 @@ from inr_xai.auditing.reading import Reading, Taken
 
 REST = 0
 """The rest of the image among the players; regions count from 1."""
+CHEAP = [
+    "callbacks.curves=null",
+    "callbacks.progress=null",
+    "images_per_fit=4",
+    "perturbation.parts=[{_target_:inr_xai.perturbation.Constant,colour:mean}]",  # reads no photos
+]
 Game = Callable[[set[int]], float]
 
 

@@ -1,6 +1,7 @@
 """An image's plays of finished runs: the run's own scores, kept on disk, made anew where their masks have changed."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from inr_xai.errors import UserError
 from inr_xai.evaluate import configuration
 from inr_xai.metrics.trial import Trial
 from inr_xai.render import Explained, Run
+from inr_xai.types import Preprocessing, Sample
+from tests.plays import CHEAP
 from tests.runs import TINY, explain, network
 
 ID = "00000-disc"
@@ -24,11 +27,10 @@ AREA = 0.1
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    """Two runs of an image that differ in their seed, the second with as many explanations as are worth it."""
+    """Two runs of an image that differ in their seed and in how many explanations it has."""
     folders = [tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("second")]
-    quiet = ("data.limit=1", "callbacks.curves=null", "callbacks.progress=null")
-    explain(folders[0], "seed=1", "explanations=3", *quiet, base=TINY)
-    explain(folders[1], "seed=2", "explanations=2", *quiet, base=TINY)
+    explain(folders[0], "seed=1", "explanations=3", "data.limit=1", *CHEAP, base=TINY)
+    explain(folders[1], "seed=2", "explanations=2", "data.limit=1", *CHEAP, base=TINY)
     return [inr_xai.load(folder) for folder in folders]
 
 
@@ -110,20 +112,48 @@ def same(one: Taken, other: Taken) -> bool:
 def test_plays_are_read_from_the_disk(
     finished: list[Run], bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All numbers come back to the bit, and neither image nor classifier is asked."""
+    """All numbers come back to the bit, and the classifier is not asked."""
     first = take(finished, ID, bench, area=AREA, cache=tmp_path)
     other = take(finished[:1], ID, bench, area=AREA, cache=tmp_path / "other")
 
     def fail(*_: object) -> None:
         raise AssertionError("all is on the disk")
 
-    monkeypatch.setattr(Synthetic, "load", fail)
     monkeypatch.setattr(Trial, "probability", fail)
     assert same(first, take(finished, ID, bench, area=AREA, cache=tmp_path))
     assert same(other, take(finished[:1], ID, bench, area=AREA, cache=tmp_path / "other"))
 
 
-@pytest.mark.parametrize("change", ["masks", "area", "seed", "runs", "version"])
+def seen(monkeypatch: pytest.MonkeyPatch, object_: Callable[[torch.Tensor], torch.Tensor | None]) -> None:
+    """Lets the data set tell of another object."""
+    load = Synthetic.load
+
+    def changed(data: Synthetic, sample_id: str, preprocessing: Preprocessing) -> Sample:
+        sample = load(data, sample_id, preprocessing)
+        assert sample.segmentation is not None
+        return replace(sample, segmentation=object_(sample.segmentation))
+
+    monkeypatch.setattr(Synthetic, "load", changed)
+
+
+@pytest.mark.parametrize("object_", [lambda marks: None, torch.zeros_like])
+def test_an_object_that_is_unknown_or_outside_the_input(
+    finished: list[Run],
+    bench: Bench,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    object_: Callable[[torch.Tensor], torch.Tensor | None],
+) -> None:
+    """Nothing is said of it; also where plays of an earlier object are on the disk."""
+    first = take(finished, ID, bench, area=AREA, cache=tmp_path)
+    seen(monkeypatch, object_)
+    for _ in range(2):
+        found = take(finished, ID, bench, area=AREA, cache=tmp_path)
+        assert (found.on_object, found.object_share) == (None, None)
+        assert all(torch.equal(a.values, b.values) for a, b in zip(first.plays, found.plays, strict=True))
+
+
+@pytest.mark.parametrize("change", ["masks", "area", "seed", "runs", "object", "version"])
 def test_what_changes_the_plays_has_them_made_anew(
     finished: list[Run], bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -137,6 +167,8 @@ def test_what_changes_the_plays_has_them_made_anew(
         other = replace(bench, seed=5)
     elif change == "runs":
         runs.reverse()
+    elif change == "object":
+        seen(monkeypatch, lambda marks: marks.flip(-1))
     else:
         monkeypatch.setattr("inr_xai.auditing.run.VERSION", 1000)
     again = take(runs, ID, other, area=area, cache=tmp_path)

@@ -24,16 +24,17 @@ LEVELS = [
     {"importance"},
     {"render"},
     {"attribution", "callbacks", "peers"},
-    {"evaluation", "audit", "report"},
+    {"evaluation", "auditing", "report"},
     {"config"},
     {"assembly"},
     {"evaluate"},
+    {"audit"},
     {"runner"},
     {"cli", "__init__"},
 ]
 RANK = {module: rank for rank, modules in enumerate(LEVELS) for module in modules}
 # Allowed within a level, but only inside a function.
-LAZY = {("classifier", "demo")}
+LAZY = {("classifier", "demo"), ("audit", "runner")}
 # Who may import these packages.
 KEPT = {"hydra": {"config", "assembly", "cli"}, "hydra_plugins": set(), "wandb": {"callbacks"}}
 

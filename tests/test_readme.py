@@ -63,9 +63,13 @@ def evaluation_commands() -> list[str]:
     return [line for line in commands() if re.search(r"inr_xai.evaluate|scripts/maps|scripts/table", line)]
 
 
+def audit_commands() -> list[str]:
+    return [line for line in commands() if "inr_xai.audit" in line]
+
+
 def test_the_readme_is_read() -> None:
-    assert len(train_commands()) == 9
-    run = (*train_commands(), *compare_commands(), *evaluation_commands())
+    assert len(train_commands()) == 11
+    run = (*train_commands(), *compare_commands(), *evaluation_commands(), *audit_commands())
     others = [line for line in commands() if line not in run]
     assert others == ["make demo", "make test"]
 
@@ -99,6 +103,18 @@ def test_a_run_is_evaluated(tmp_path: Path) -> None:
     assert (tmp_path / "paper.tex").read_text().startswith(r"\begin{tabular}")
 
 
+@pytest.mark.slow
+def test_a_run_is_audited(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = ["data.size=2", "steps=2", "logger=none", f"out={run}", "callbacks.figures=null"]
+    subprocess.run([sys.executable, str(CHECKOUT / "train.py"), *options], check=True, capture_output=True)
+    (line,) = audit_commands()
+    command = [sys.executable, *shlex.split(line.replace("RUN", str(run)))[1:], "--control", "2"]
+    ended = subprocess.run(command, capture_output=True, text=True, env=_environment(str(CHECKOUT)))
+    assert ended.returncode == 0, ended.stderr
+    assert (run / "audit" / "report.md").read_text().startswith("# Audit")
+
+
 @pytest.mark.parametrize("line", train_commands())
 @pytest.mark.slow
 def test_commands_run(line: str, world: dict[str, str], tmp_path: Path) -> None:
@@ -110,6 +126,10 @@ def test_commands_run(line: str, world: dict[str, str], tmp_path: Path) -> None:
     options = [option for option in SHORT if not (" steps=" in line and option.startswith("steps"))]
     if "imagenet_multi" in line and "torchvision" not in line:
         options.append("classifier.pretrained=false")
+    if "context_audit" in line:
+        options = [option for option in options if not option.startswith("explanations")] + ["audit.control=1"]
+        small = ["classifier.pretrained=false", "classifier.name=resnet10t.c3_in1k"]
+        options += small if "data.root" in line else []
     if "shard.count" in line:
         options.append("data.limit=2")
     run = subprocess.run(

@@ -57,15 +57,25 @@ def take(runs: Sequence[Run], sample_id: str, bench: Bench, *, area: float, cach
     fits = [run[sample_id] for run in runs]
     if len({one.target for one in fits}) > 1:
         raise UserError(f"the runs explain different classes of {sample_id!r}; audit runs that differ in seed alone")
-    key = {"version": VERSION, "area": area, "seed": bench.seed, "masks": [_digest(one) for one in fits]}
+    sample = bench.data.load(sample_id, bench.classifier.preprocessing)
+    truth = object_of(sample)
+    facts = {"masks": [_digest(one.masks) for one in fits], "object": None if truth is None else _digest(truth)}
+    key = {"version": VERSION, "area": area, "seed": bench.seed} | facts
     file = cache / f"{sample_id}.json"
     if file.is_file():
         told = read_json(file)
         if told["key"] == key:
             return _restored(told)
-    taken = _measured(bench.data.load(sample_id, bench.classifier.preprocessing), fits, bench, area)
+    taken = _measured(sample, fits, bench, area)
     write_json(file, {"key": key} | _plain(taken))
     return taken
+
+
+def object_of(sample: Sample) -> Bool[Tensor, "h w"] | None:
+    """The object with its seam; None where it is unknown, or lies outside the classifier's input."""
+    if sample.segmentation is None or not bool(sample.segmentation.any()):
+        return None
+    return grown(sample.segmentation)
 
 
 def regions_of(found: Explained, area: float, *, seed: int) -> Bool[Tensor, "k h w"]:
@@ -101,14 +111,14 @@ def _measured(sample: Sample, fits: Sequence[Explained], bench: Bench, area: flo
     plays = [Play(one.values.cpu(), one.regions) for one in plays]
     if not all(bool(one.values.isfinite().all()) for one in plays):
         raise UserError("the classifier returns NaN or infinite logits for masked copies of this image")
-    if sample.segmentation is None:
+    truth = object_of(sample)
+    if truth is None:
         return Taken(plays)
-    truth = grown(sample.segmentation)
     return Taken(plays, [shares_on(players_of(own), truth) for own in regions], float(truth.double().mean()))
 
 
-def _digest(found: Explained) -> str:
-    return hashlib.sha256(found.masks.contiguous().numpy().tobytes()).hexdigest()[:16]
+def _digest(values: Tensor) -> str:
+    return hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
 def _plain(taken: Taken) -> dict[str, Any]:
