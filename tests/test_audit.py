@@ -15,12 +15,15 @@ from torch import nn
 import inr_xai
 from inr_xai.audit import main
 from inr_xai.auditing import run as auditing
+from inr_xai.data import Synthetic
+from inr_xai.errors import UserError
 from inr_xai.evaluate import configuration
 from inr_xai.files import read_json, write_json
 from inr_xai.metrics.trial import Trial
 from inr_xai.results import RunFolder
+from inr_xai.types import Preprocessing, Sample
 from tests.plays import CHEAP
-from tests.runs import FOLDER, TINY, explain, files_below, network, photos, table
+from tests.runs import TINY, explain, files_below, network, table
 
 IDS = ["00000-disc", "00001-square"]
 SURE = "classifier.model._target_=tests.test_audit.sure"
@@ -234,6 +237,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
         (["--control", "0"], ["control=0", "at least 1"]),
         (["--groups", "nowhere.csv"], ["nowhere.csv", "cannot be read"]),
         (["data.roots=x"], ["data.roots=x", "run.json"]),
+        (["data.image_size=90"], ["data.image_size is 90", "at least 96"]),  # the data is that of the options
         (["nowhere"], ["run.json does not exist"]),
     ],
 )
@@ -322,31 +326,28 @@ def test_runs_without_a_common_image(copied: Path, runs: list[Path], capsys: pyt
     assert "no image" in said(capsys, copied)
 
 
-def test_photos_that_are_broken_cost_themselves_alone(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_a_broken_image_costs_itself_alone(
+    copied: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """First one whose plays are not there yet, which the control does without as well, then one that was played."""
+    """The control does without it as well. Of the other no object is known, and nothing is said of it."""
+    load, broken = Synthetic.load, IDS[:1]
+
+    def reading(data: Synthetic, sample_id: str, preprocessing: Preprocessing) -> Sample:
+        if sample_id in broken:
+            raise UserError("the file is cut off")
+        return replace(load(data, sample_id, preprocessing), segmentation=None)
+
+    monkeypatch.setattr(Synthetic, "load", reading)
     monkeypatch.setattr("inr_xai.audit.draw_audit", lambda *_, **__: b"drawn")
-    names = ["0.png", "1.png", "2.png"]
-    root, out = photos(tmp_path / "photos", *names), tmp_path / "out"
-    explain(out, f"data.root={root}", "data.targets=predicted", *CHEAP, SURE, base=FOLDER)
-    moved = root.rename(tmp_path / "moved")
-    assert main([str(out), f"data.root={moved}", *QUICK]) == 0
-    whole = rows(out)
-    assert len(whole) == 3
-    assert not [column for column in whole["0"] if "object" in column or "where" in column]
-    shutil.rmtree(out / "audit" / "plays")
-    first, second = moved / "0.png", moved / "1.png"
-    first.write_bytes(first.read_bytes()[:60])
-    assert main([str(out), f"data.root={moved}", "--control", "2", "--no-figures"]) == 3
-    assert "0 failed: " in caplog.text
-    assert list(rows(out)) == ["1", "2"]
-    assert "1 images; more than" in (out / "audit" / "report.md").read_text()
-    second.unlink()
-    assert main([str(out), f"data.root={moved}", "--control", "2"]) == 3
-    assert "1 failed: " in caplog.text
-    assert list(rows(out)) == ["2"]
-    assert [file.name for file in (out / "audit" / "figures").iterdir()] == names[2:]
+    assert main([str(copied), "--control", "2"]) == 3
+    assert f"{IDS[0]} failed: the file is cut off" in caplog.text
+    assert list(rows(copied)) == IDS[1:]
+    assert not [column for column in rows(copied)[IDS[1]] if "object" in column or "where" in column]
+    assert "1 images; more than" in (copied / "audit" / "report.md").read_text()
+    drawn = {file.name: file.read_bytes() == b"drawn" for file in (copied / "audit" / "figures").iterdir()}
+    assert drawn == {f"{IDS[0]}.png": False, f"{IDS[1]}.png": True}
+    broken += IDS[1:]
+    assert main([str(copied), "--control", "2"]) == 2
 
 
 def test_a_run_may_end_with_its_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
