@@ -280,26 +280,12 @@ class Measured:
 
     def reading(self, area: float, explanations: int) -> Reading:
         """With the first so many explanations as players, all else being the rest."""
-        values = torch.tensor(
-            [[float(v) for v in part.split()] for part in self.row[f"by_baseline/{area:g}"].split(";")]
-        )
-        shares = torch.tensor([float(v) for v in self.row[f"shares/{area:g}"].split()], dtype=torch.float64)
-        regions = len(shares) - 1
-        kept = values[:, coarser(regions, explanations)]
-        return Reading(
-            Taken([Play(kept, explanations)], [shares[: explanations + 1]], float(self.row["object_size"])), draws=200
-        )
-
-
-def coarser(regions: int, explanations: int) -> list[int]:
-    """The coalitions in which all regions but the first so many are part of the rest.
-
-    >>> coarser(2, 1)
-    [0, 1, 6, 7]
-    """
-    low = (1 << explanations) - 1
-    rest = ((1 << (regions + 1)) - 1) ^ low
-    return [(number & low) | (rest if number >> explanations else 0) for number in range(1 << (explanations + 1))]
+        parts = self.row[f"by_baseline/{area:g}"].split(";")
+        values = torch.tensor([[float(value) for value in part.split()] for part in parts])
+        shares = torch.tensor([float(value) for value in self.row[f"shares/{area:g}"].split()], dtype=torch.float64)
+        played = Play(values, len(shares) - 1).coarser(explanations)
+        size = float(self.row["object_size"])
+        return Reading(Taken([played], [shares[: explanations + 1]], size), draws=200)
 
 
 def removal(one: Measured, area: float, explanations: int) -> float:
