@@ -84,6 +84,10 @@ def tiny_network(classes: int = 5) -> nn.Module:
 
 @pytest.fixture
 def tiny() -> FrozenClassifier:
+    return tiny_classifier()
+
+
+def tiny_classifier() -> FrozenClassifier:
     """A classifier of 24 x 24 images with 5 classes."""
     preprocessing = Preprocessing((SIDE, SIDE), SIDE, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     return FrozenClassifier(tiny_network(), preprocessing=preprocessing)

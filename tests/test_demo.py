@@ -13,20 +13,19 @@ from inr_xai.demo import CLASSES, MEAN, SIZE, STD, demo_network
 from inr_xai.seeding import generator
 from tests.scripts import script_module
 
-KINDS = torch.arange(400) % CLASSES
-
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     return script_module("train_demo_classifier")
 
 
-def scenes(name: str, *, with_object: bool = True, with_texture: bool = True, size: int = SIZE) -> torch.Tensor:
+def scenes(name: str, count: int, *, with_object: bool = True, with_texture: bool = True) -> torch.Tensor:
+    """As many images, of each class in turn."""
     random = generator(2024, name)
-    chances = torch.rand(400, CHANCES, generator=random)
-    noise = torch.randn(400, 3, size, size, generator=random)
-    shown = {"with_object": torch.full((400,), with_object), "with_texture": torch.full((400,), with_texture)}
-    return draw(KINDS, chances, noise, **shown).images
+    chances = torch.rand(count, CHANCES, generator=random)
+    noise = torch.randn(count, 3, SIZE, SIZE, generator=random)
+    shown = {"with_object": torch.full((count,), with_object), "with_texture": torch.full((count,), with_texture)}
+    return draw(torch.arange(count) % CLASSES, chances, noise, **shown).images
 
 
 @torch.no_grad()
@@ -39,14 +38,14 @@ def probabilities(images: torch.Tensor) -> torch.Tensor:
     ("with_object", "with_texture", "least"), [(True, True, 0.97), (True, False, 0.90), (False, True, 0.90)]
 )
 def test_accuracy_with_each_cue(with_object: bool, with_texture: bool, least: float) -> None:
-    images = scenes("accuracy", with_object=with_object, with_texture=with_texture)
-    right = probabilities(images).argmax(1) == KINDS
+    images = scenes("accuracy", 400, with_object=with_object, with_texture=with_texture)
+    right = probabilities(images).argmax(1) == torch.arange(400) % CLASSES
     assert right.float().mean() >= least
     assert right.reshape(50, 8).float().mean(0).min() >= least - 0.15  # no class is left out
 
 
 def test_unsure_where_nothing_can_be_seen(script: ModuleType) -> None:
-    images = scenes("nothing")[:128]
+    images = scenes("nothing", 128)
     colour = images.mean((2, 3), True).expand_as(images)
     noise = (colour + 0.25 * torch.randn(images.shape, generator=generator(1, "noise"))).clamp(0, 1)
     for shown in (colour, noise):
@@ -57,7 +56,7 @@ def test_unsure_where_nothing_can_be_seen(script: ModuleType) -> None:
 
 def test_a_batch_is_judged_as_one_at_a_time() -> None:
     network = demo_network().double()
-    images = scenes("batch")[:6].double()
+    images = scenes("batch", 6).double()
     with torch.no_grad():
         together = network(images)
         alone = torch.cat([network(image[None]) for image in images])

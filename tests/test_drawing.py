@@ -1,7 +1,6 @@
 """What later explanations may use, the ties of stored masks, and rendering stored runs."""
 
 import functools
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +16,7 @@ from inr_xai.metrics.masks import hard_masks
 from inr_xai.render import describe_drawing, draw_record, load
 from inr_xai.results import RunFolder, SampleRecord
 from inr_xai.types import Frame
-from tests.conftest import pictures
+from tests.conftest import pictures, tiny_classifier
 from tests.test_importance import mean_of_weights
 
 METHOD = Method(
@@ -102,10 +101,10 @@ def test_separation_at_zero_raises_the_winners() -> None:
     assert torch.equal(apart > 0, hard)
 
 
-@pytest.fixture
-def stored(tiny: FrozenClassifier, tmp_path: Path) -> SampleRecord:
-    """One sample of a batch, written and read back."""
-    fitted = fit_masks(pictures(2), torch.tensor([0, 1]), ["x/a", "x/b"], tiny, METHOD)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run's folder with one sample of a batch."""
+    fitted = fit_masks(pictures(2), torch.tensor([0, 1]), ["x/a", "x/b"], tiny_classifier(), METHOD)
     record = SampleRecord(
         sample_id="x/b",
         target=1,
@@ -117,9 +116,15 @@ def stored(tiny: FrozenClassifier, tmp_path: Path) -> SampleRecord:
         rows=[],
         drawing=describe_drawing(METHOD),
     )
-    folder = RunFolder(tmp_path)
+    folder = RunFolder(tmp_path_factory.mktemp("stored"))
     folder.write_run({"config": {}})
     folder.commit(record)
+    return folder
+
+
+@pytest.fixture
+def stored(folder: RunFolder) -> SampleRecord:
+    """The sample, read back."""
     return folder.read("x/b")
 
 
@@ -139,8 +144,8 @@ def test_any_area_and_size_is_exact_and_disjoint(stored: SampleRecord, area: flo
     assert not (hard[0] & hard[1]).any()
 
 
-def test_run_is_a_mapping_and_renders_in_the_photos_frame(stored: SampleRecord, tmp_path: Path) -> None:
-    run = load(tmp_path)
+def test_run_is_a_mapping_and_renders_in_the_photos_frame(folder: RunFolder) -> None:
+    run = load(folder.path)
     assert list(run) == ["x/b"]
     photo = run["x/b"].mask(0.2, frame="image")
     assert photo.shape == (40, 60)
@@ -151,8 +156,8 @@ def test_run_is_a_mapping_and_renders_in_the_photos_frame(stored: SampleRecord, 
     assert float(importance.mean()) == pytest.approx(mean_of_weights((24, 24)), abs=1e-3)
 
 
-def test_impossible_renderings_are_refused(stored: SampleRecord, tmp_path: Path) -> None:
-    explained = load(tmp_path)["x/b"]
+def test_impossible_renderings_are_refused(folder: RunFolder) -> None:
+    explained = load(folder.path)["x/b"]
     with pytest.raises(UserError, match=r"area must lie in \(0, 1\).*got 1.2"):
         explained.mask(1.2)
     with pytest.raises(UserError, match=r"explanation must lie in 1 to 2"):
@@ -166,9 +171,9 @@ def test_impossible_renderings_are_refused(stored: SampleRecord, tmp_path: Path)
         with pytest.raises(UserError, match="size must be a side in pixels"):
             explained.mask(0.1, size)
     with pytest.raises(KeyError, match=r"'nobody' is not in this run; it has 1 samples"):
-        load(tmp_path)["nobody"]
+        load(folder.path)["nobody"]
     with pytest.raises(UserError, match=r"run.json does not exist"):
-        load(tmp_path / "nowhere")
+        load(folder.path / "nowhere")
 
 
 def test_a_class_named_in_a_file_must_be_what_it_stands_for(stored: SampleRecord) -> None:

@@ -21,6 +21,7 @@ from tests.runs import SHORT, explain
 
 IDS = ["00000-disc", "00001-square"]
 DEMO = [*SHORT, "data.limit=2", "callbacks.figures=null", "steps=3"]
+ONE = ["data.limit=1", "explanations=1"]
 CHEAP = "area_error,sparseness,relevance_mass,pointing_game,pointing_game_of_masks,iou,iou_matched"
 
 
@@ -168,7 +169,7 @@ def test_no_run_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_run_may_end_with_its_evaluation(tmp_path: Path) -> None:
-    explain(tmp_path, "data.limit=1", "evaluate=[sparseness,area_error]", base=DEMO)
+    explain(tmp_path, *ONE, "evaluate=[sparseness,area_error]")
     assert set(results(tmp_path).values("sparseness")) == {IDS[0]}
     assert json.loads((tmp_path / "summary.json").read_text())["images"] == 1
 
@@ -179,12 +180,12 @@ def test_a_run_is_measured_with_its_own_parts(tmp_path: Path, monkeypatch: pytes
 
     for name in ("build", "build_method", "photo_pool"):
         monkeypatch.setattr(f"inr_xai.evaluate.{name}", again)
-    explain(tmp_path, "data.limit=1", "evaluate=[random_logit]", "perturbation=donor", base=DEMO)
+    explain(tmp_path, *ONE, "evaluate=[random_logit]", "perturbation=donor")
     assert set(results(tmp_path).values("random_logit")) == {IDS[0]}
 
 
 def test_photos_are_read_only_to_fit_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    explain(tmp_path, "data.limit=1", "perturbation=donor", base=DEMO)
+    explain(tmp_path, *ONE, "perturbation=donor")
     read = []
     photos = PhotoPool.all
     monkeypatch.setattr(PhotoPool, "all", lambda pool: read.append(pool.ids) or photos(pool))

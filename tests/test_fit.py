@@ -96,7 +96,7 @@ def test_masks_have_their_areas_and_share_no_pixel(tiny: FrozenClassifier) -> No
 
 def test_penalty_mode_blocks_nothing_and_lowers_the_overlap(tiny: FrozenClassifier) -> None:
     def overlap(weight: float) -> float:
-        method = replace(SHORT, exclusion=Exclusion("penalty", weight=weight), steps=40)
+        method = replace(SHORT, exclusion=Exclusion("penalty", weight=weight), steps=40, images_per_fit=2)
         fitted = fit_masks(pictures(2), torch.tensor([0, 1]), list("ab"), tiny, method)
         assert fitted.free == [None, None]
         return float((fitted.masks[:, 0].float() * fitted.masks[:, 1].float()).mean())
@@ -106,13 +106,13 @@ def test_penalty_mode_blocks_nothing_and_lowers_the_overlap(tiny: FrozenClassifi
 
 @pytest.mark.parametrize("rule", [AreaProjection(), RankPenalty()], ids=lambda rule: type(rule).__name__)
 def test_fitting_raises_the_class(tiny: FrozenClassifier, rule: AreaProjection | RankPenalty) -> None:
-    method = Method(areas=(0.2,), steps=60, area_rule=rule)
+    method = Method(areas=(0.2,), steps=60, area_rule=rule, images_per_fit=2)
     fitted = fit_masks(pictures(2), torch.tensor([0, 3]), list("ab"), tiny, method)
     assert (fitted.losses[:, 0, -10:].mean(1) < fitted.losses[:, 0, :10].mean(1)).all()
 
 
 def test_masks_per_forward_changes_nothing_but_memory(tiny: FrozenClassifier) -> None:
-    method = replace(SHORT, objective=Hybrid(), steps=10)
+    method = replace(SHORT, objective=Hybrid(), steps=10, images_per_fit=3)
     images, targets = pictures(3), torch.tensor([0, 1, 2])
     whole, parts = (
         fit_masks(

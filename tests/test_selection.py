@@ -7,7 +7,7 @@ import torch
 
 from inr_xai.classifier.torchvision_models import IMAGENET_MEAN, IMAGENET_STD
 from inr_xai.data import Synthetic
-from inr_xai.runner import batches
+from inr_xai.runner import batches, sample_plan
 from inr_xai.types import Preprocessing
 from tests.runs import explain, masks_of, network, table
 
@@ -40,30 +40,34 @@ def test_shards_share_out_the_images_and_give_the_same_bits(whole: Path, tmp_pat
     assert sorted(rows, key=lambda row: row["sample_id"]) == sorted(table(whole), key=lambda row: row["sample_id"])
 
 
-@pytest.mark.parametrize("size", [1, 2, 5])
-def test_the_batch_changes_nothing(whole: Path, tmp_path: Path, size: int) -> None:
-    explain(tmp_path, *FIVE, f"image_batch_size={size}")
+def test_the_batch_changes_nothing(whole: Path, tmp_path: Path) -> None:
+    explain(tmp_path, *FIVE, "image_batch_size=2")
     assert table(tmp_path, "curves.csv") == table(whole, "curves.csv")
     assert masks_of(tmp_path).keys() == masks_of(whole).keys()
     assert same_as(whole, masks_of(tmp_path))
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("every", "limit", "shard", "expected"),
     [
-        (["data.limit=2"], [0, 1]),
-        (["data.every=2"], [0, 2, 4]),
-        (["data.every=2", "data.limit=2"], [0, 2]),
-        (["data.every=2", "data.limit=2", "shard.count=2", "shard.index=1"], [2]),
-        (["data.limit=9"], [0, 1, 2, 3, 4]),
+        (1, 2, (0, 1), [0, 1]),
+        (2, None, (0, 1), [0, 2, 4]),
+        (2, 2, (0, 1), [0, 2]),
+        (2, 2, (1, 2), [2]),
+        (1, 9, (0, 1), [0, 1, 2, 3, 4]),
     ],
 )
 def test_every_limit_and_shard_in_this_order(
-    whole: Path, tmp_path: Path, options: list[str], expected: list[int]
+    every: int, limit: int | None, shard: tuple[int, int], expected: list[int]
 ) -> None:
-    explain(tmp_path, *FIVE, *options)
+    data = Synthetic(5, every=every, limit=limit)
+    assert sample_plan(data, *shard) == [data.ids[place] for place in expected]
+
+
+def test_a_run_explains_what_is_selected(whole: Path, tmp_path: Path) -> None:
+    explain(tmp_path, *FIVE, "data.every=2", "data.limit=2", "shard.count=2", "shard.index=1")
     found = masks_of(tmp_path)
-    assert [int(name.partition("-")[0]) for name in found] == expected
+    assert list(found) == ["00002-triangle"]
     assert same_as(whole, found)
 
 
@@ -84,7 +88,7 @@ def test_shards_may_take_turns_in_one_folder(whole: Path, tmp_path: Path) -> Non
 def test_targets_by_label_by_prediction_and_by_number(tmp_path: Path) -> None:
     found = {}
     for policy in ("label", "predicted", "6"):
-        explain(tmp_path / policy, *FIVE, f"data.targets={policy}")
+        explain(tmp_path / policy, *FIVE, "steps=1", f"data.targets={policy}")
         found[policy] = [int(row["target"]) for row in table(tmp_path / policy)][::2]
     preprocessing = Preprocessing((24, 24), 24, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
     images = torch.stack([Synthetic(5).load(name, preprocessing).image for name in Synthetic(5).ids])
