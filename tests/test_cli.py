@@ -54,11 +54,12 @@ def test_jobs_of_a_multirun_lie_below_one_folder_and_form_a_group(program: Progr
     assert len({Path(cfg.out).parent for cfg in program.started}) == 1
 
 
-def test_a_group_or_no_logger_stays_as_given(program: Program) -> None:
+def test_a_group_or_no_logger_stays_as_given_and_two_sweeps_do_not_share_a_folder(program: Program) -> None:
     assert program("-m", "logger.wandb.group=mine", "seed=0") == 0
     assert program("-m", "logger=none", "seed=0") == 0
     assert program.started[0].logger.wandb.group == "mine"
     assert program.started[1].logger.get("wandb") is None
+    assert len({Path(cfg.out).parent for cfg in program.started}) == 2
 
 
 @pytest.mark.parametrize("flags", [[], ["-m"]])
@@ -68,11 +69,6 @@ def test_a_named_sweep_runs_its_jobs_with_or_without_the_flag(program: Program, 
     assert targets == ["inr_xai.area.AreaProjection", "inr_xai.area.RankPenalty"]
     assert [Path(cfg.out).name for cfg in program.started] == ["0", "1"]
     assert len({Path(cfg.out).parent for cfg in program.started}) == 1
-
-
-def test_two_sweeps_do_not_share_a_folder(program: Program) -> None:
-    assert program("-m", "seed=0") == program("-m", "seed=0") == 0
-    assert len({Path(cfg.out).parent for cfg in program.started}) == 2
 
 
 class Recorder(Callback):

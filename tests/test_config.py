@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from inr_xai.config import check, register, sentence
+from tests.runs import configured_fast
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 Composer = Callable[..., DictConfig]
@@ -211,8 +212,8 @@ def test_refused_target(base: DictConfig, override: str) -> None:
     ],
     ids=" ".join,
 )
-def test_accepted(composed: Composer, overrides: list[str]) -> None:
-    check(composed(overrides=overrides))
+def test_accepted(overrides: list[str]) -> None:
+    check(configured_fast(*overrides))
 
 
 @pytest.mark.parametrize("file", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
