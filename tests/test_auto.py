@@ -24,7 +24,7 @@ AUTO = ["explanations=auto", "stop.share=0.3", "stop.most=3"]
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Images with one, two and three cues."""
-    changed = ["steps=25", "areas=[0.07,0.1]", "classifier.model._target_=tests.planted.Normalised"]
+    changed = ["steps=12", "areas=[0.07,0.1]", "classifier.model._target_=tests.planted.Normalised"]
     root = folder(tmp_path_factory.mktemp("planted"))
     keys = [option.partition("=")[0] for option in changed] + ["callbacks.figures"]
     rest = [option for option in FOLDER if option.partition("=")[0] not in keys]
@@ -87,7 +87,7 @@ def test_the_summary_is_over_the_images_that_have_the_explanation(auto: Path) ->
         ratio = sum(float(row["union_hard_mean"]) for row in a) / sum(float(row["p_full"]) for row in a)
         assert summary[f"union_hard_mean_rel/k{k}/a0.1"] == pytest.approx(ratio)
     fits = 2 + 3 + 3
-    assert summary["passes_per_image"] == pytest.approx(25 * 2 * fits / 3)
+    assert summary["passes_per_image"] == pytest.approx(12 * 2 * fits / 3)
 
 
 def test_steps_and_curves_count_what_was_tried(auto: Path) -> None:
@@ -96,8 +96,8 @@ def test_steps_and_curves_count_what_was_tried(auto: Path) -> None:
     for name in IDS:
         record = written.read(name)
         tried = min(3, counts[name] + 1)
-        assert record.losses.shape == (tried, 25)
-        assert (record.steps_before, record.steps_after) == (before, before + 25 * tried)
+        assert record.losses.shape == (tried, 12)
+        assert (record.steps_before, record.steps_after) == (before, before + 12 * tried)
         assert record.extra.get("dropped", {}).get("explanation") == (None if counts[name] == 3 else tried)
         before = record.steps_after
     assert [int(line["steps_done"]) for line in table(auto, "curves.csv")] == list(range(before))
