@@ -225,8 +225,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--groups", type=Path, help="CSV with the columns class, group")
     parser.add_argument("--no-figures", action="store_true", help="draw nothing")
     args = parser.parse_intermixed_args(arguments)
-    overrides = [one for one in args.runs if "=" in one]
-    paths = [Path(one) for one in args.runs if "=" not in one]
+    overrides = [one for one in args.runs if "=" in one and not Path(one).is_dir()]
+    paths = [Path(one) for one in args.runs if one not in overrides]
     asked = Asked(args.area, args.control, not args.no_figures, args.groups)
 
     def work() -> int:

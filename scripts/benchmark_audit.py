@@ -426,7 +426,7 @@ def verdicts(images: Sequence[Measured], folder: Path) -> str:
                 f"{truth:.2f}",
                 f"{mean:.2f}",
                 *map(str, counts),
-                str(sum(one.redundant for one in said)),
+                str(sum(one.admitted and one.redundant for one in said)),
             ]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What all tests share: one thread a process, W&B's files out of the user's home, a tiny classifier, and the real photos."""
+"""What all tests share: one thread a process, W&B's files kept from home, a tiny classifier, and the real photos."""
 
 import functools
 import os

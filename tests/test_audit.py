@@ -165,6 +165,16 @@ def test_an_audit_again_computes_nothing_anew(
     assert before["report.md"].decode() in caplog.text
 
 
+def test_a_folder_may_have_an_equals_sign_in_its_name(
+    audited: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(audited, tmp_path / "seed=1"))
+    (run / "audit" / "report.md").unlink()
+    forbid(monkeypatch)
+    assert main([str(run), "masks_per_forward=3", "--control", "2", "--no-figures"]) == 0
+    assert (run / "audit" / "report.md").is_file()
+
+
 def test_masks_that_changed_are_played_again(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are not."""
     before = {name: values(copied, name) for name in IDS}

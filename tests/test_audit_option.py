@@ -66,6 +66,7 @@ def test_explanations_that_cannot_be_audited(key: str, value: Any, remedy: str) 
         check(asking(RIGHT, key, value))
     assert str(caught.value).startswith("audit asks for")
     assert remedy in str(caught.value)
+    assert f"not {key}={value}" in str(caught.value)
     assert "audit=null" in str(caught.value)
     check(asking(None, key, value))
 

@@ -124,6 +124,19 @@ def test_plays_are_read_from_the_disk(
     assert same(other, take(finished[:1], ID, bench, area=AREA, cache=tmp_path / "other"))
 
 
+def test_plays_whose_file_is_damaged_are_made_again(
+    finished: list[Run], bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = take(finished, ID, bench, area=AREA, cache=tmp_path)
+    (file,) = tmp_path.glob("*.json")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:100])
+    assert same(first, take(finished, ID, bench, area=AREA, cache=tmp_path))
+    assert file.read_bytes() == whole
+    assert f"{file} is damaged" in caplog.text
+    assert "the image is measured again" in caplog.text
+
+
 def seen(monkeypatch: pytest.MonkeyPatch, object_: Callable[[torch.Tensor], torch.Tensor | None]) -> None:
     """Lets the data set tell of another object."""
     load = Synthetic.load

@@ -130,5 +130,5 @@ def test_confidence_counts_what_the_control_says_of_a_resample() -> None:
 
 def test_where_the_union_restores_nothing_there_is_no_concentration() -> None:
     found = judged(read(named(nothing=0.3, first=0.3, union=0.3, rest=0.1)))
-    assert found.evidence == DISTRIBUTED
+    assert (found.admitted, found.evidence) == (True, UNCLEAR)
     assert found.concentration == pytest.approx((float("nan"),) * 3, nan_ok=True)

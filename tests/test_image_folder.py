@@ -234,6 +234,18 @@ def test_a_mask_tells_the_object_whatever_it_is_painted_with(tmp_path: Path, mod
     assert segmentation.tolist() == OBJECT.tolist()
 
 
+def test_what_compression_leaves_about_an_object_is_none_of_it(tmp_path: Path) -> None:
+    put(tmp_path / "photos", "a.png")
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.array(OBJECT, np.uint8) * 255).save(tmp_path / "masks/a.jpg", quality=60)
+    with Image.open(tmp_path / "masks/a.jpg") as saved:
+        assert (np.asarray(saved) != 0).sum() > OBJECT.sum()
+    data = ImageFolder(tmp_path / "photos", targets=0, segmentations=tmp_path / "masks")
+    segmentation = data.load("a", WHOLE).segmentation
+    assert segmentation is not None
+    assert segmentation.tolist() == OBJECT.tolist()
+
+
 def test_masks_follow_their_photos_by_resize_and_crop(tmp_path: Path) -> None:
     root = put(tmp_path / "photos", "cat/a.jpg", "cat/b.jpg", "a.png", "a.jpg")
     put_mask(tmp_path / "masks/cat/a.png")

@@ -7,7 +7,7 @@ from math import isfinite
 import torch
 
 from inr_xai.auditing.reading import Reading
-from inr_xai.auditing.verdict import BOTH, CONCENTRATED, CONTEXT, DISTRIBUTED, OBJECT, SPREAD, UNCLEAR, Verdict
+from inr_xai.auditing.verdict import BOTH, CONCENTRATED, CONTEXT, DISTRIBUTED, OBJECT, SPREAD, Verdict
 from inr_xai.files import Row
 from inr_xai.metrics.bootstrap import Interval, mean_interval
 
@@ -134,7 +134,7 @@ def markdown(judged: Sequence[Judged], rows: Sequence[Row], *, facts: Mapping[st
     columns = list(dict.fromkeys(key for row in rows for key in row))
     table = _table([columns, *([_shown(row.get(name)) for name in columns] for row in rows)])
     told = "\n".join(f"- {name}: {value}" for name, value in facts.items())
-    unclear = sum(one.verdict.evidence == UNCLEAR for one in judged)
+    unclear = sum(not one.verdict.admitted for one in judged)
     return f"# Audit\n\n{told}\n\n{table}\n{NOTE}\n\n{_no_claims(unclear, len(judged))}{_images(judged)}"
 
 
@@ -142,7 +142,8 @@ NOTE = (
     "Probabilities are relative to that of the whole image and means over blur, grey, noise and other photos in place "
     "of what is not kept; in brackets the 95 % bootstrap interval over images. concentrated: explanation 1 restores "
     f"80 % or more of what all explanations restore together; distributed: less; spread: together they neither restore "
-    "half of the class nor take half of it away; redundant: explanation 1 keeps half or more of the class, and 80 % "
+    "half of the class nor take half of it away; no claim: they carry no more than the control's, or restore nothing "
+    "together; redundant: explanation 1 keeps half or more of the class, and 80 % "
     "or more are there without it. Object and context are told apart only where a segmentation is known. Groups of "
     f"fewer than {FEWEST} admitted images are not summed up."
 )

@@ -62,10 +62,8 @@ def take(runs: Sequence[Run], sample_id: str, bench: Bench, *, area: float, cach
     facts = {"masks": [_digest(one.masks) for one in fits], "object": None if truth is None else _digest(truth)}
     key = {"version": VERSION, "area": area, "seed": bench.seed} | facts
     file = cache / f"{sample_id}.json"
-    if file.is_file():
-        told = read_json(file)
-        if told["key"] == key:
-            return _restored(told)
+    if file.is_file() and (told := _kept(file))["key"] == key:
+        return _restored(told)
     taken = _measured(sample, fits, bench, area)
     write_json(file, {"key": key} | _plain(taken))
     return taken
@@ -115,6 +113,14 @@ def _measured(sample: Sample, fits: Sequence[Explained], bench: Bench, area: flo
     if truth is None:
         return Taken(plays)
     return Taken(plays, [shares_on(players_of(own), truth) for own in regions], float(truth.double().mean()))
+
+
+def _kept(file: Path) -> dict[str, Any]:
+    try:
+        return read_json(file)
+    except UserError as error:
+        log.warning("%s; the image is measured again", str(error).partition("; ")[0])
+        return {"key": None}
 
 
 def _digest(values: Tensor) -> str:

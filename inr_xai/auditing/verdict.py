@@ -6,6 +6,7 @@ explanations do not carry more than those of a class that it does not show.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isnan
 
 from inr_xai.auditing.reading import Reading
 from inr_xai.metrics.bootstrap import Interval
@@ -38,7 +39,8 @@ class Verdict:
     """
     Args:
         admitted: whether the explanations carry more than the control's.
-        evidence: CONCENTRATED, DISTRIBUTED, SPREAD, or UNCLEAR where nothing may be claimed.
+        evidence: CONCENTRATED, DISTRIBUTED, SPREAD, or UNCLEAR where nothing may be claimed or the union restores
+            nothing, of which nothing is a share.
         redundant: whether the class stays without explanation 1.
         concentration: see `Reading.concentration`.
         confidence: share of the resamples that say the same of the evidence.
@@ -86,9 +88,14 @@ def _evidence(reading: Reading, thresholds: Thresholds) -> list[str]:
     whole, union = reading.over("whole"), reading.over("union", reading.regions)
     left = reading.over("remaining", reading.regions)
     spread = (union < thresholds.spread * whole) & (left >= thresholds.spread * whole)
-    concentrated = reading.concentration() >= thresholds.concentrated
-    pairs = zip(spread.tolist(), concentrated.tolist(), strict=True)
-    return [SPREAD if wide else CONCENTRATED if first else DISTRIBUTED for wide, first in pairs]
+    pairs = zip(spread.tolist(), reading.concentration().tolist(), strict=True)
+    return [SPREAD if wide else _kind(first, thresholds) for wide, first in pairs]
+
+
+def _kind(concentration: float, thresholds: Thresholds) -> str:
+    if isnan(concentration):
+        return UNCLEAR
+    return CONCENTRATED if concentration >= thresholds.concentrated else DISTRIBUTED
 
 
 def _redundant(reading: Reading, thresholds: Thresholds) -> bool:

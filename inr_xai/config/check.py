@@ -175,9 +175,15 @@ def _check_audit(plain: Mapping[str, Any]) -> None:
     if type(wanted["control"]) is not int or wanted["control"] < 1:
         raise UserError(f"audit.control={shown(wanted['control'])} must be a number of images, at least 1")
     if plain["explanations"] == 1:
-        raise UserError("audit asks for several explanations of each image; set explanations=2 or more, or audit=null")
+        raise UserError(
+            "audit asks for several explanations of each image, not explanations=1; set explanations=2 or more, or "
+            "audit=null"
+        )
     if plain["exclusion"]["mode"] != "exclude":
-        raise UserError("audit asks for disjoint explanations; set exclusion.mode=exclude, or audit=null")
+        raise UserError(
+            f"audit asks for disjoint explanations, not exclusion.mode={shown(plain['exclusion']['mode'])}; set "
+            "exclusion.mode=exclude, or audit=null"
+        )
 
 
 def _check_trainer(trainer: Any) -> None:

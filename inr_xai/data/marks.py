@@ -33,16 +33,23 @@ def read_label_map(file: Path, modes: tuple[str, ...]) -> UInt8[Tensor, "*shape"
 def read_object(file: Path) -> Bool[Tensor, "H W"]:
     """True where a mask is not 0 in every colour (a palette image: in its index) and not transparent.
 
+    Of a JPEG True from 128 on: its compression leaves other values about 0.
+
     Raises UserError where the file cannot be read, or has no such pixel.
     """
-    picture = ImageOps.exif_transpose(_opened(file))
+    opened = _opened(file)
+    least = 128 if opened.format == "JPEG" else 1
+    picture = ImageOps.exif_transpose(opened)
     bands = dict(zip(picture.getbands(), map(np.asarray, picture.split()), strict=True))
     opaque = bands.pop("A", None)
-    mask = np.any([values != 0 for values in bands.values()], axis=0)
+    mask = np.any([values >= least for values in bands.values()], axis=0)
     if opaque is not None:
         mask &= opaque != 0
     if not mask.any():
-        raise UserError(f"the segmentation {str(file)!r} has no object: all its pixels are 0; mend or remove the file")
+        found = "0" if least == 1 else f"below {least}"
+        raise UserError(
+            f"the segmentation {str(file)!r} has no object: all its pixels are {found}; mend or remove the file"
+        )
     return torch.from_numpy(mask)
 
 
