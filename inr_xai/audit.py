@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -33,13 +32,15 @@ from inr_xai.errors import UserError
 from inr_xai.evaluate import configuration
 from inr_xai.files import format_csv, write_bytes
 from inr_xai.render import Explained, Run, load
-from inr_xai.results import FREE_KEYS, flatten
+from inr_xai.results import differences
 from inr_xai.trainers import device_of
 
 AREA = 0.1
 CONTROL = 20
 """Images of the wrong-target control; a 95 % quantile needs as many."""
 FOLDER = "audit"
+OWN = ("seed ", "name ", "data.every ")
+"""What runs of one audit may differ in."""
 log = logging.getLogger(__name__)
 
 Explain = Callable[[DictConfig], object]
@@ -84,29 +85,31 @@ def audit_runs(runs: Sequence[Run], cfg: DictConfig, folder: Path, asked: Asked,
     bench = Bench(data, classifier, scoring, device, seed=cfg.seed, masks_per_forward=cfg.masks_per_forward)
     control = control_takes(cfg, folder, asked, bench, explain=explain)
     limit = bound(control)
-    judged, failures = [], 0
+    judged: list[Judged] = []
+    failures = 0
     for position, sample_id in enumerate(ids):
         log.info("image %d of %d, %s", position + 1, len(ids), sample_id)
         try:
             taken = take(runs, sample_id, bench, area=asked.area, cache=folder / "plays")
-            found = runs[0][sample_id]
+            found = [run[sample_id] for run in runs]
             judged.append(judgement(found, taken, asked, limit=limit, names=data.class_names, groups=groups))
             if asked.figures:
                 draw(runs[0], judged[-1], bench, asked, folder / "figures")
         except (UserError, OSError) as error:
             log.warning("%s failed: %s", sample_id, error)
             failures += 1
-    if judged:
-        write_report(
-            judged,
-            folder,
-            facts={
-                "runs": len(runs),
-                "area": f"{asked.area:g}",
-                "images": len(judged),
-                "wrong-target control": f"{len(control)} images; more than {limit:.3f} must be carried for a claim",
-            },
-        )
+    if not judged:
+        raise UserError(f"none of {len(ids)} images could be audited; the log says why of each")
+    write_report(
+        judged,
+        folder,
+        facts={
+            "runs": len(runs),
+            "area": f"{asked.area:g}",
+            "images": f"{len(judged)}" + (f", and {failures} that failed (see the log)" if failures else ""),
+            "wrong-target control": f"{len(control)} images; more than {limit:.3f} must be carried for a claim",
+        },
+    )
     return failures
 
 
@@ -124,19 +127,15 @@ def common(runs: Sequence[Run], asked: Asked) -> list[str]:
             raise UserError("an audit needs explanations=2 or more (or auto) of each image; this run has one")
         if config["exclusion"]["mode"] != "exclude":
             raise UserError("an audit needs disjoint explanations; run with exclusion.mode=exclude")
-        for group in ("data", "classifier"):
-            if results_of(config, group) != results_of(first, group):
-                raise UserError(f"these runs differ in {group}; audit runs that differ in their seed alone")
+        if changed := [line for line in differences(first, config) if not line.startswith(OWN)]:
+            raise UserError(f"these runs differ in {', '.join(changed)}; audit runs that differ in their seed alone")
+    seeds = [run.info["config"]["seed"] for run in runs]
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"two of these runs have one seed ({', '.join(map(str, seeds))}); a fit counts once")
     ids = sorted(set.intersection(*(set(run) for run in runs)))
     if not ids:
         raise UserError("no image is in all of these runs; audit finished runs of the same images")
     return ids
-
-
-def results_of(config: Mapping[str, Any], group: str) -> dict[str, Any]:
-    """The options of a group that change results."""
-    found = flatten({group: config[group]})
-    return {key: value for key, value in found.items() if key not in FREE_KEYS and key != "data.every"}
 
 
 @torch.no_grad()
@@ -149,8 +148,10 @@ def classes_of(classifier: FrozenClassifier) -> int:
 
 def control_takes(cfg: DictConfig, folder: Path, asked: Asked, bench: Bench, *, explain: Explain) -> list[Taken]:
     """The images of the control, which is fitted where it is not there."""
-    path = folder / "control"
-    explain(control_configuration(cfg, images=asked.control, out=path))
+    # Over all the data: in sorted order the first images may be of one class.
+    every = max(1, len(bench.data.ids) // max(asked.control, CONTROL))
+    path = folder / ("control" if every == 1 else f"control_every_{every}")
+    explain(control_configuration(cfg, images=asked.control, out=path, every=every))
     control = load(path)
     found: list[Taken] = []
     for sample_id in list(control)[: asked.control]:
@@ -164,7 +165,7 @@ def control_takes(cfg: DictConfig, folder: Path, asked: Asked, bench: Bench, *, 
 
 
 def judgement(
-    found: Explained,
+    found: Sequence[Explained],
     taken: Taken,
     asked: Asked,
     *,
@@ -174,17 +175,17 @@ def judgement(
 ) -> Judged:
     """An image with what is said of it."""
     reading = Reading(taken, seed=0)
-    chance = [
-        float(row["chance"]) for row in found.rows if abs(float(row["area"]) - asked.area) < 1e-9
-    ]  # one for each explanation, in their order
+    chances = [
+        [float(row["chance"]) for row in one.rows if abs(float(row["area"]) - asked.area) < 1e-9] for one in found
+    ]  # of each fit one for each explanation, in their order
     return Judged(
-        found.record.sample_id,
-        found.target,
-        named(names, found.target),
-        groups.get(found.target, "other"),
+        found[0].record.sample_id,
+        found[0].target,
+        named(names, found[0].target),
+        groups.get(found[0].target, "other"),
         reading,
         judge(reading, control=limit, thresholds=asked.thresholds),
-        chance,
+        [sum(own) / len(own) for own in zip(*(one[: reading.regions] for one in chances), strict=True)],
     )
 
 
@@ -233,7 +234,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not paths:
             raise UserError("name the folder of a finished run")
         runs = [load(path) for path in paths]
-        return audit_runs(runs, configuration(runs[0], overrides), paths[0] / FOLDER, asked, explain=explain)
+        cfg = configuration(runs[0], overrides)
+        if changed := differences(runs[0].info["config"], plain(cfg)):
+            raise UserError(f"an audit is of the run as it was; leave out what changes {', '.join(changed)}")
+        return audit_runs(runs, cfg, paths[0] / FOLDER, asked, explain=explain)
 
     return exit_status(work)
 

@@ -1,6 +1,7 @@
 """The command line: Hydra's main around `inr_xai.runner.run`, with exit statuses, and refusals as one sentence.
 
-Exit status: 0 done, 1 a bug (with its traceback), 2 refused, 3 done but some images failed, 130 interrupted.
+Exit status: 0 done, 1 a bug (with its traceback), 2 refused, 3 done but some images failed or could not be evaluated or
+audited, 130 interrupted.
 """
 
 import atexit
@@ -92,9 +93,7 @@ class Gate(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """The status of a sweep: a job in another process can hand over its files alone."""
-        from inr_xai.results import RunFolder  # late: it brings torch
-
-        if any(RunFolder(folder).read_failures() for folder in Path(config.hydra.sweep.dir).iterdir()):
+        if any(_is_incomplete(folder) for folder in Path(config.hydra.sweep.dir).iterdir()):
             raise Stop(IMAGES_FAILED)
 
 
@@ -152,9 +151,17 @@ def _run(cfg: DictConfig, *, many: bool) -> float | None:
     outcome = run(cfg)
     if outcome.metric is None:
         log.warning("sweep_metric=%s is not in summary.json, so there is nothing to rank this run by", cfg.sweep_metric)
-    if outcome.failures and not many:
+    if (outcome.failures or outcome.unmeasured) and not many:
         raise Stop(IMAGES_FAILED)
     return outcome.metric
+
+
+def _is_incomplete(folder: Path) -> bool:
+    """Whether a job's folder tells of images that failed or could not be evaluated or audited."""
+    from inr_xai.results import RunFolder  # late: it brings torch
+
+    told = RunFolder(folder)
+    return bool(told.read_failures() or told.read_unmeasured())
 
 
 def _check_direction(config: DictConfig) -> None:

@@ -5,14 +5,17 @@
     python -m inr_xai.evaluate RUN --maps FOLDER --name gradcam       of <image_id>.npy or .safetensors files
     python -m inr_xai.evaluate RUN data.root=PATH                     the images have moved
 
-Values per image go to RUN/evaluation/<name>.csv, tables beside it; what is measured already is not measured again.
+Values per image go to RUN/evaluation/<name>.csv, tables beside it; what is measured already is not measured again,
+unless the maps, or the options of data and classifier, have changed.
 """
 
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -26,7 +29,7 @@ from inr_xai.config import exit_status
 from inr_xai.errors import UserError
 from inr_xai.evaluation.measures import choose
 from inr_xai.evaluation.rows import Results
-from inr_xai.evaluation.run import Bench, directions, evaluate, marked
+from inr_xai.evaluation.run import Bench, directions, evaluate, require_marks
 from inr_xai.evaluation.sources import FolderSource, RunSource, Source
 from inr_xai.evaluation.table import make_table
 from inr_xai.evaluation.texts import latex, markdown
@@ -37,11 +40,14 @@ from inr_xai.method import Method
 from inr_xai.metrics.explain import ExplainWith
 from inr_xai.photos import PhotoPool
 from inr_xai.render import Run, load
+from inr_xai.results import FREE_KEYS, flatten
 from inr_xai.trainers import device_of
 from inr_xai.types import ImageData, Images, Targets
 
 OWN = "masks"
 """Name of the results of a run's own explanations."""
+FREE = (*FREE_KEYS, "data.targets", "data.every")
+"""Options that change no value of an image: where things lie, and which images and classes were explained."""
 log = logging.getLogger(__name__)
 
 
@@ -53,6 +59,7 @@ def evaluate_run(
     metrics: Sequence[str] | None = None,
     maps: Path | None = None,
     name: str = OWN,
+    config: Mapping[str, Any] | None = None,
 ) -> int:
     """Measures a run's explanations, or the maps of a folder, and writes values and tables; how many images failed.
 
@@ -61,24 +68,42 @@ def evaluate_run(
         folder: where `<name>.csv`, `<name>.md` and `<name>.tex` go.
         metrics: names; None for all that fit nothing anew.
         maps: of another tool; None for the run's own.
+        config: what the bench was made of; None for the run's own configuration.
 
     Raises:
-        UserError: a metric that does not exist or cannot be had here, or no maps.
+        UserError: a metric that does not exist or cannot be had here, no maps, or maps under the run's own name.
     """
+    if maps is not None and name == OWN:
+        raise UserError(
+            f"the maps {str(maps)!r} would be stored as {OWN!r}, which is the name of the run's own results; "
+            "give --name NAME, another one"
+        )
     source: Source = RunSource(run) if maps is None else FolderSource(maps, run)
     if isinstance(source, FolderSource) and source.missing:
         log.warning("%d of the run's %d images have no map in %s", len(source.missing), len(run), maps)
-    marks = metrics is None and marked(bench.data, bench.classifier, source.ids)
-    measures = choose(metrics, masks=source.has_masks, marks=marks, fits=maps is None)
+    measures = choose(metrics, masks=source.has_masks, fits=maps is None)
+    if metrics is not None:
+        require_marks(bench.data, bench.classifier, source.ids, metrics)
     file = folder / f"{name}.csv"
-    failures = evaluate(source, bench, measures, file)
+    facts = facts_of(run.info["config"] if config is None else config)
+    failures = evaluate(source, replace(bench, facts=facts), measures, file)
     results = Results(file)
+    if others := results.rows.keys() - set(source.ids):
+        log.warning("%s keeps %d images of earlier that have no explanation here", file, len(others))
     if results.columns:
         table = make_table({name: results}, directions())
         write_bytes(file.with_suffix(".md"), markdown(table).encode())
         write_bytes(file.with_suffix(".tex"), latex(table).encode())
         log.info("\n%s", markdown(table))
     return failures
+
+
+def facts_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of data and classifier that change what is made or measured of an image, as plain values."""
+    flat = flatten({group: config[group] for group in ("data", "classifier")})
+    return {
+        key: value for key, value in flat.items() if not any(key == free or key.startswith(f"{free}.") for free in FREE)
+    }
 
 
 def make_bench(
@@ -123,11 +148,12 @@ def configuration(run: Run, overrides: Sequence[str]) -> DictConfig:
     OmegaConf.set_struct(cfg, True)
     for override in overrides:
         key, separator, value = override.partition("=")
+        if not separator:
+            raise UserError(f"{override!r} is no option; give KEY=VALUE, such as data.root=PATH")
+        parsed = OmegaConf.from_dotlist([f"value={value}"]).value
         try:
-            if not separator:
-                raise UserError(f"{override!r} is no option; give KEY=VALUE, such as data.root=PATH")
-            OmegaConf.update(cfg, key, OmegaConf.from_dotlist([f"value={value}"]).value)
-        except OmegaConfBaseException as error:
+            OmegaConf.update(cfg, key, parsed)
+        except (OmegaConfBaseException, ValueError) as error:  # of a place in a list, such as areas.x, a ValueError
             raise UserError(f"{override} names no option of the run; its run.json lists them") from error
     return cfg
 
@@ -145,13 +171,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         run = load(args.run)
+        cfg = configuration(run, args.overrides)
         return evaluate_run(
             run,
-            bench_of(run, configuration(run, args.overrides)),
+            bench_of(run, cfg),
             args.run / "evaluation",
             metrics=args.metrics.split(",") if args.metrics else None,
             maps=args.maps,
             name=args.name or (OWN if args.maps is None else args.maps.resolve().name),
+            config=plain(cfg),
         )
 
     return exit_status(work)

@@ -7,6 +7,8 @@ from inr_xai.errors import UserError
 
 AUTO = "auto"
 """As many explanations of each image as carry enough of its class (`inr_xai.stopping`)."""
+MOST = 8
+"""Explanations of an image that an audit takes: K of them and the rest of the image make 2^(K+1) sets to ask for."""
 ROOM = 1e-9  # tolerance of K * a <= 1, for areas such as 1/3
 
 

@@ -13,6 +13,7 @@ from inr_xai.errors import UserError
 from inr_xai.types import Image, ImageData, Images, Preprocessing
 
 DRAWS = 3  # photos that one sample is scored against
+REMEMBERED = 256  # photos of a pool; samples that follow each other share theirs
 log = logging.getLogger(__name__)
 
 
@@ -27,7 +28,7 @@ class PhotoPool:
     def __init__(self, ids: Sequence[str], data: ImageData, preprocessing: Preprocessing, reserve: Sequence[str] = ()):
         self.ids, self.reserve = sorted(ids), sorted(reserve)
 
-        @functools.lru_cache(maxsize=len(self.ids) + len(self.reserve))
+        @functools.lru_cache(maxsize=REMEMBERED)
         def read(sample_id: str) -> Image | None:
             try:
                 return data.load(sample_id, preprocessing).image

@@ -110,15 +110,13 @@ class RunFolder:
     def read_summary(self) -> dict[str, Any]:
         return read_json(self.path / "summary.json")
 
+    def read_unmeasured(self) -> int:
+        """How many images are explained, but not evaluated or audited as was asked for."""
+        return int(self.read_summary().get("unmeasured", 0)) if (self.path / "summary.json").exists() else 0
+
     def require_same(self, config: Mapping[str, Any]) -> None:
         """Raises UserError, naming the keys, where `config` would change the results of the run that is here."""
-        old, new = flatten(self.read_run()["config"]), flatten(config)
-        different = [
-            f"{key} (was {_show(old, key)}, now {_show(new, key)})"
-            for key in sorted(old.keys() | new.keys())
-            if old.get(key, _ABSENT) != new.get(key, _ABSENT) and not _is_free(key, old, new)
-        ]
-        if different:
+        if different := differences(self.read_run()["config"], config):
             raise UserError(
                 f"{self.path} holds a run of another configuration, which differs in {', '.join(different)}; "
                 "give the old values to continue it, or another out=PATH"
@@ -252,6 +250,16 @@ class RunFolder:
 
 
 _ABSENT = object()
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What of two configurations makes other results, as `key (was ..., now ...)`."""
+    old, new = flatten(before), flatten(after)
+    return [
+        f"{key} (was {_show(old, key)}, now {_show(new, key)})"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key, _ABSENT) != new.get(key, _ABSENT) and not _is_free(key, old, new)
+    ]
 
 
 def _is_free(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -37,11 +37,16 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class RunOutcome:
-    """What a run leaves behind: the metric a sweep ranks by, how many images failed, and where everything lies."""
+    """What a run leaves behind: the metric a sweep ranks by, how many images failed, and where everything lies.
+
+    Args:
+        unmeasured: images that are explained, but not evaluated, or not audited, as was asked for.
+    """
 
     metric: float | None
     failures: int
     folder: Path
+    unmeasured: int = 0
 
 
 def run(cfg: DictConfig) -> RunOutcome:
@@ -69,32 +74,42 @@ def run(cfg: DictConfig) -> RunOutcome:
         summary, rows = conclude(parts, state, facts)
         for callback in parts.callbacks:
             callback.on_run_end(summary, rows)
+    unmeasured = 0
     if cfg.evaluate is not None and rows:
-        evaluate_finished(cfg, parts, folder)
+        unmeasured += evaluate_finished(cfg, parts, folder)
     if cfg.audit is not None and rows:
-        audit_finished(cfg, folder)
+        unmeasured += audit_finished(cfg, folder)
+    if unmeasured:
+        folder.write_summary(summary | {"unmeasured": unmeasured})
     log.info("\n%s", format_table(summary, list(parts.method.areas), explanations_found(parts.method, rows)))
     log.info("%d images explained, %d failed; everything is in %s", state.images_done, len(state.failures), folder.path)
-    return RunOutcome(summary.get(cfg.sweep_metric), len(state.failures), folder.path)
+    return RunOutcome(summary.get(cfg.sweep_metric), len(state.failures), folder.path, unmeasured)
 
 
-def evaluate_finished(cfg: DictConfig, parts: Parts, folder: RunFolder) -> None:
-    """The metrics that the option `evaluate` asks for, of what is stored; a refusal costs no explanation."""
+def evaluate_finished(cfg: DictConfig, parts: Parts, folder: RunFolder) -> int:
+    """The metrics that the option `evaluate` asks for, which cost no explanation; of how many images some failed."""
     wanted = None if cfg.evaluate == "all" else list(cfg.evaluate)
     bench = make_bench(parts.data, parts.classifier, parts.method, device=parts.device, donors=parts.donors)
+    finished = load(folder.path)
     try:
-        evaluate_run(load(folder.path), bench, folder.path / "evaluation", metrics=wanted)
+        return evaluate_run(finished, bench, folder.path / "evaluation", metrics=wanted)
     except UserError as error:
         log.warning("not evaluated: %s", error)
+        return len(finished)
 
 
-def audit_finished(cfg: DictConfig, folder: RunFolder) -> None:
-    """The audit that the option `audit` asks for; a refusal costs no explanation."""
-    asked = Asked(cfg.audit.area, cfg.audit.control)
+def audit_finished(cfg: DictConfig, folder: RunFolder) -> int:
+    """The audit that the option `audit` asks for, which costs no explanation; of how many images it says nothing."""
+    asked, finished = Asked(cfg.audit.area, cfg.audit.control), load(folder.path)
+    again = f"python -m inr_xai.audit {folder.path} --area {asked.area:g} --control {asked.control} asks again"
     try:
-        audit_runs([load(folder.path)], cfg, folder.path / AUDIT, asked, explain=run)
+        unaudited = audit_runs([finished], cfg, folder.path / AUDIT, asked, explain=run)
     except UserError as error:
-        log.warning("not audited: %s", error)
+        log.warning("not audited: %s; the explanations are kept, and %s", error, again)
+        return len(finished)
+    if unaudited:
+        log.warning("%d of %d explained images could not be audited; %s", unaudited, len(finished), again)
+    return unaudited
 
 
 def require_target(parts: Parts) -> None:

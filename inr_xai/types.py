@@ -64,6 +64,8 @@ class Sample:
         segmentation: True on the object of the label, in the input frame; None where unknown.
         ignore: True on pixels that count neither as object nor as background, in the input frame; None for none.
         boxes: True within the bounding boxes of the label's objects, in the input frame; None where unknown.
+        on_photo: True within those boxes, or where none are known on the object, on the whole upright photo, of which
+            the input may be a part; None where unknown, or where the input is all there is.
         difficult: the label covers less than a quarter of the photo, and the photo shows another class as well.
     """
 
@@ -74,6 +76,7 @@ class Sample:
     segmentation: Bool[Tensor, "h w"] | None = None
     ignore: Bool[Tensor, "h w"] | None = None
     boxes: Bool[Tensor, "h w"] | None = None
+    on_photo: Bool[Tensor, "H W"] | None = None
     difficult: bool = False
 
 

@@ -34,12 +34,15 @@ def main() -> int:
 
 def draw(folder: Path, count: int, by: str, columns: int) -> int:
     """Writes sheet.png and prints which images it shows."""
+    for option, value in (("--count", count), ("--columns", columns)):
+        if value < 1:
+            raise UserError(f"{option} {value} makes no sheet; give a whole number from 1")
     ranked = chosen(folder, count, by)
-    pictures = [Image.open(folder / "figures" / f"{name}.png").convert("RGB") for name, _ in ranked]
-    width, height = (max(picture.size[side] for picture in pictures) for side in (0, 1))
+    pictures = [picture(folder / "figures" / f"{name}.png") for name, _ in ranked]
+    width, height = (max(one.size[side] for one in pictures) for side in (0, 1))
     sheet = Image.new("RGB", (columns * width, math.ceil(len(pictures) / columns) * height), "white")
-    for place, picture in enumerate(pictures):
-        sheet.paste(picture, (place % columns * width, place // columns * height))
+    for place, one in enumerate(pictures):
+        sheet.paste(one, (place % columns * width, place // columns * height))
     stream = io.BytesIO()
     sheet.save(stream, format="PNG")
     write_bytes(folder / "sheet.png", stream.getvalue())
@@ -47,6 +50,18 @@ def draw(folder: Path, count: int, by: str, columns: int) -> int:
         print(f"{value:.2f}  {name}")
     print(f"the sheet is {folder / 'sheet.png'}")
     return 0
+
+
+def picture(file: Path) -> Image.Image:
+    """A figure of the audit. Raises UserError where it was not drawn, or is damaged."""
+    try:
+        with Image.open(file) as opened:
+            return opened.convert("RGB")
+    except OSError as error:
+        why = "cannot be read" if file.exists() else "does not exist"
+        raise UserError(
+            f"the figure {file} {why}; draw it: python -m inr_xai.audit RUN, without --no-figures"
+        ) from error
 
 
 def chosen(folder: Path, count: int, by: str) -> list[tuple[str, float]]:
@@ -59,8 +74,24 @@ def chosen(folder: Path, count: int, by: str) -> list[tuple[str, float]]:
         raise UserError(f"{file} has no image of which anything may be claimed")
     if by not in rows[0]:
         raise UserError(f"--by names {by!r}, which {file} does not have; its columns are {', '.join(rows[0])}")
-    values = [(row["sample_id"], float(row[by]) / float(row["p_full"])) for row in rows if row[by]]
-    return sorted(values, key=lambda one: -one[1])[:count]
+    try:
+        values = [(row["sample_id"], relative(float(row[by]), float(row["p_full"]))) for row in rows if row[by]]
+    except ValueError as error:
+        raise UserError(
+            f"--by names {by!r}, a column of {file} that holds words; give one of numbers, such as --by alone_1"
+        ) from error
+    known = [(name, value) for name, value in values if math.isfinite(value)]
+    if not known:
+        raise UserError(
+            f"{file} has no value of {by} for any image of which something may be claimed; give another column, such "
+            "as --by alone_1"
+        )
+    return sorted(known, key=lambda one: -one[1])[:count]
+
+
+def relative(value: float, whole: float) -> float:
+    """NaN where the image's own probability is 0."""
+    return value / whole if whole else math.nan
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How well explanations tell what a classifier of known reliance leans on: object or ground.
 
-    python scripts/benchmark_audit.py --part tuning                       thresholds, on images of their own
+    python scripts/benchmark_audit.py --part tuning --settings object_only context_only both       thresholds
     python scripts/benchmark_audit.py --part fresh                        the benchmark: 100 images of each classifier
     python scripts/benchmark_audit.py --part fresh --methods torchray --images 15
     python scripts/benchmark_audit.py --table                             the table, from the CSVs
@@ -16,18 +16,18 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from compare import configured
 from jaxtyping import Bool
+from omegaconf import DictConfig
 from scipy.stats import spearmanr
 from torch import Tensor
 
 from inr_xai.auditing.control import bound, control_configuration
-from inr_xai.auditing.play import Play, play, players_of
-from inr_xai.auditing.reading import Reading, Taken, grown, shares_on
-from inr_xai.auditing.run import regions_of
+from inr_xai.auditing.play import Play
+from inr_xai.auditing.reading import Reading, Taken
+from inr_xai.auditing.run import Bench, measure, object_of, regions_of
 from inr_xai.auditing.verdict import CONTEXT, OBJECT, UNCLEAR, Thresholds, judge
 from inr_xai.classifier import FrozenClassifier, shapes_in_context
 from inr_xai.config import exit_status
@@ -36,11 +36,9 @@ from inr_xai.data.shapes_in_context import SETTINGS
 from inr_xai.errors import UserError
 from inr_xai.evaluation.rows import Results
 from inr_xai.files import Row, format_csv, write_bytes
-from inr_xai.metrics.baselines import scoring_baselines
 from inr_xai.metrics.bootstrap import resamples
 from inr_xai.metrics.intervention import intervene
 from inr_xai.metrics.masks import hard_masks
-from inr_xai.metrics.trial import Trial
 from inr_xai.peers.methods import OTHERS, Conditions, build_other
 from inr_xai.photos import PhotoPool
 from inr_xai.render import Run, load
@@ -50,14 +48,16 @@ from inr_xai.types import Sample
 
 OURS = "inr"
 AREAS = (0.1, 0.2)
-OPTIONS = ("objective=hybrid", "explanations=2", "areas=[0.1,0.2]", "steps=50")
+OPTIONS = ("objective=hybrid", "explanations=3", "areas=[0.1,0.2]", "steps=60")
 """Of our fits."""
 QUIET = ("callbacks.figures=null", "callbacks.curves=null", "callbacks.progress=null", "logger=none")
 PARTS = {"tuning": (1000, 16), "fresh": (1, 100)}
 """Seed of the images, and how many of each setting."""
 PURE = {"object_only": OBJECT, "context_only": CONTEXT}
+MIXED = "both"
+"""The setting between them, for the thresholds of the audit."""
 CONTROL = 20
-SEVERAL = 2
+SEVERAL = 3
 """Explanations of ours."""
 CPU = torch.device("cpu")
 log = logging.getLogger("benchmark_audit")
@@ -81,7 +81,7 @@ def main() -> int:
 
     def work() -> int:
         if not args.table:
-            measure(args)
+            measure_all(args)
         report(args.results)
         return 0
 
@@ -97,9 +97,12 @@ class Case:
 
     setting: str
     data: ShapesInContext
-    classifier: FrozenClassifier
-    pool: PhotoPool
+    bench: Bench
     _truths: dict[str, Row] = field(default_factory=dict)
+
+    @property
+    def classifier(self) -> FrozenClassifier:
+        return self.bench.classifier
 
     def truth(self, name: str) -> Row:
         """What the interventions on this image take of its class; found once, whatever the methods."""
@@ -110,25 +113,27 @@ class Case:
         return self._truths[name]
 
 
-def measure(args: argparse.Namespace) -> None:
+def measure_all(args: argparse.Namespace) -> None:
     """A row for each image and method, in a CSV for each part, setting and method."""
     seed, count = PARTS[args.part]
     for setting in args.settings:
         data, classifier = ShapesInContext(setting, size=count, seed=seed), shapes_in_context(setting)
         pool = PhotoPool(data.scoring_ids, data, classifier.preprocessing)
-        case = Case(setting, data, classifier, pool)
+        case = Case(setting, data, Bench(data, classifier, pool, CPU, masks_per_forward=64))
+        chosen = data.ids[: args.images]
         for method in args.methods.split(","):
             folder = args.cache / args.part / setting
-            regions = our_regions(case, folder, seed, count) if method == OURS else their_regions(case, method)
+            cfg = our_configuration(setting, folder, seed, count, len(chosen))
+            regions = our_regions(cfg, folder) if method == OURS else their_regions(case, method)
             results = Results(args.results / args.part / f"{setting}.{method}.csv")
             results.file.parent.mkdir(parents=True, exist_ok=True)
-            for name in data.ids[: args.images]:
+            for name in chosen:
                 if not results.has(name, "object_effect"):
                     results.add(
                         name, {"target": data.label(name), "difficult": 0, **row_of(case, name, regions), "failed": ""}
                     )
             if method == OURS:
-                control(case, folder, seed, count, args.results / args.part)
+                control(case, cfg, folder, args.results / args.part)
             log.info("%s: %s, %d images", setting, method, len(results.rows))
 
 
@@ -180,15 +185,15 @@ class OfMaps(Regions):
         return self._maps
 
 
-def our_regions(case: Case, folder: Path, seed: int, count: int) -> Regions:
-    explain(our_configuration(case.setting, folder, seed, count))
+def our_regions(cfg: DictConfig, folder: Path) -> Regions:
+    explain(cfg)
     return OfRun(load(folder))
 
 
-def our_configuration(setting: str, folder: Path, seed: int, count: int) -> Any:
-    data = ("data=shapes_in_context", f"data.cues={setting}", f"data.seed={seed}", f"data.size={count}")
+def our_configuration(setting: str, folder: Path, seed: int, size: int, limit: int) -> DictConfig:
+    data = ("data=shapes_in_context", f"data.cues={setting}", f"data.seed={seed}", f"data.size={size}")
     own = ("classifier=shapes_in_context", f"classifier.name={setting}", "trainer.accelerator=cpu", f"out={folder}")
-    return configured(*data, *own, *OPTIONS, *QUIET)
+    return configured(*data, f"data.limit={limit}", *own, *OPTIONS, *QUIET)
 
 
 def their_regions(case: Case, method: str) -> Regions:
@@ -202,64 +207,50 @@ def row_of(case: Case, name: str, regions: Regions) -> Row:
     """The truth, and for each area what the regions do."""
     sample = case.data.load(name, case.classifier.preprocessing)
     row: Row = dict(case.truth(name))
-    assert sample.segmentation is not None
-    truth = grown(sample.segmentation)
+    truth = object_of(sample)
+    assert truth is not None
     with torch.enable_grad():
         chosen = {area: regions.at(sample, area) for area in AREAS}
         mass = regions.mass(sample)
-    row |= {"p_full": float("nan"), "object_size": truth.double().mean().item()}
+    row["object_size"] = truth.double().mean().item()
     if mass is not None:
         row["mass"] = (mass[truth].sum() / mass.sum().clamp_min(1e-12)).item()
     for area, own in chosen.items():
-        played = play(trial_of(case, sample), own)
-        row["p_full"] = float(played.whole.mean())
-        shares = shares_on(players_of(own), truth)
-        row |= {f"values/{area:g}": packed(played.values.mean(0)), f"shares/{area:g}": packed(shares)}
-        row[f"by_baseline/{area:g}"] = "; ".join(packed(values) for values in played.values)
+        assert sample.target is not None
+        taken = measure(sample, sample.target, [own], case.bench, area=area)
+        assert taken.on_object is not None
+        assert taken.chances is not None
+        row[f"shares/{area:g}"] = packed(taken.on_object[0])
+        row[f"by_baseline/{area:g}"] = "; ".join(packed(values) for values in taken.plays[0].values)
+        row[f"chance/{area:g}"] = "; ".join(packed(values) for values in taken.chances[0])
     return row
 
 
-def trial_of(case: Case, sample: Sample) -> Trial:
-    """The image with its four baselines."""
-    image = sample.image[None]
-    baselines = scoring_baselines(
-        image,
-        [sample.sample_id],
-        seed=0,
-        colour_mean=torch.tensor(case.classifier.colour_mean),
-        photos=case.pool.following(sample.sample_id)[None],
-    )
-    assert sample.target is not None
-    target = torch.tensor([sample.target])
-    return Trial(case.classifier, image, target, baselines=baselines, masks_per_forward=64)
-
-
 @torch.no_grad()
-def control(case: Case, folder: Path, seed: int, count: int, results: Path) -> None:
+def control(case: Case, cfg: DictConfig, folder: Path, results: Path) -> None:
     """What explanations of absent classes carry, one number for each area."""
     file = results / f"{case.setting}.control.csv"
     if file.is_file():
         return
-    cfg = control_configuration(
-        our_configuration(case.setting, folder, seed, count), images=CONTROL, out=folder / "control"
-    )
     with torch.enable_grad():
-        explain(cfg)
+        explain(control_configuration(cfg, images=CONTROL, out=folder / "control"))
     fitted = load(folder / "control")
     limits = {}
     for area in AREAS:
         taken = []
         for name in list(fitted)[:CONTROL]:
-            sample = case.data.load(name, case.classifier.preprocessing)
-            trial = trial_of(case, sample)
-            trial.targets = torch.tensor([fitted[name].target])
-            taken.append(Taken([play(trial, regions_of(fitted[name], area, seed=0))]))
+            sample, found = case.data.load(name, case.classifier.preprocessing), fitted[name]
+            taken.append(measure(sample, found.target, [regions_of(found, area, seed=0)], case.bench, area=area))
         limits[f"bound/{area:g}"] = bound(taken)
     write_bytes(file, format_csv([limits]).encode())
 
 
 def packed(values: Tensor) -> str:
     return " ".join(f"{value:.6f}" for value in values.tolist())
+
+
+def unpacked(text: str) -> Tensor:
+    return torch.tensor([[float(value) for value in part.split()] for part in text.split(";")])
 
 
 # Reading ------------------------------------------------------------------------------------------------------------
@@ -280,12 +271,11 @@ class Measured:
 
     def reading(self, area: float, explanations: int) -> Reading:
         """With the first so many explanations as players, all else being the rest."""
-        parts = self.row[f"by_baseline/{area:g}"].split(";")
-        values = torch.tensor([[float(value) for value in part.split()] for part in parts])
+        values, chance = unpacked(self.row[f"by_baseline/{area:g}"]), unpacked(self.row[f"chance/{area:g}"])
         shares = torch.tensor([float(value) for value in self.row[f"shares/{area:g}"].split()], dtype=torch.float64)
         played = Play(values, len(shares) - 1).coarser(explanations)
         size = float(self.row["object_size"])
-        return Reading(Taken([played], [shares[: explanations + 1]], size), draws=200)
+        return Reading(Taken([played], [shares[: explanations + 1]], size, [chance], area), draws=200)
 
 
 def removal(one: Measured, area: float, explanations: int) -> float:
@@ -304,9 +294,7 @@ def evidence(one: Measured, area: float, explanations: int) -> float:
 def decomposition(one: Measured, area: float, explanations: int) -> float:
     """The Shapley shares of the regions, each times its excess on the object."""
     reading = one.reading(area, explanations)
-    assert reading.taken.on_object is not None
-    assert reading.taken.object_share is not None
-    excess = reading.taken.on_object[0][:explanations] - reading.taken.object_share
+    excess = reading.excess()[0][:explanations]
     return float((reading.shapley()[0][:explanations] * excess).sum() / reading.over("whole")[0])
 
 
@@ -316,13 +304,25 @@ def on_object(one: Measured, area: float, explanations: int) -> float:
     return float(mass) if mass else float(one.row[f"shares/{area:g}"].split()[0])
 
 
+GRADED = ("evidence", "decomposition")
+GRADED = ("evidence", "decomposition")
+"""What grows with the explanations."""
 FORMS = {"on the object": on_object, "removal test": removal, "evidence": evidence, "decomposition": decomposition}
 
 
 def report(folder: Path) -> None:
     """Prints the table and writes it beside the CSVs."""
     fresh, tuning = (read(folder / part) for part in ("fresh", "tuning"))
+    if OURS in tuning:
+        print(thresholds(tuning[OURS]))
+    if not fresh:
+        raise UserError(f"{folder / 'fresh'} has no results; run this script without --table first")
     lines = [line for method, own in fresh.items() for line in lines_of(method, own, tuning.get(method, []))]
+    for method, own in fresh.items():
+        if OURS in fresh and len(own) < len(fresh[OURS]):
+            among = {(one.setting, one.row["sample_id"]) for one in own}
+            ours = [one for one in fresh[OURS] if (one.setting, one.row["sample_id"]) in among]
+            lines += lines_of(f"{OURS} on those of {method}", ours, tuning.get(OURS, []))
     columns = list(dict.fromkeys(key for line in lines for key in line))
     write_bytes(folder / "table.csv", format_csv(lines, columns).encode())
     rows = [columns, ["---"] * len(columns), *([str(line.get(key, "-")) for key in columns] for line in lines)]
@@ -331,6 +331,19 @@ def report(folder: Path) -> None:
         text += "\n\n" + verdicts(fresh[OURS], folder / "fresh")
     write_bytes(folder / "table.md", f"{text}\n".encode())
     print(text)
+
+
+def thresholds(images: Sequence[Measured]) -> str:
+    """Those of the audit: halfway between the evidence of either pure setting and that of both, over both areas."""
+    means = {}
+    for setting in (*PURE, MIXED):
+        values = [evidence(one, area, SEVERAL) for one in images if one.setting == setting for area in AREAS]
+        if not values:
+            return f"the thresholds need --part tuning of {setting}"
+        means[setting] = sum(values) / len(values)
+    high, low = ((means[setting] + means[MIXED]) / 2 for setting in PURE)
+    told = ", ".join(f"{setting} {value:.3f}" for setting, value in means.items())
+    return f"evidence on the tuning images: {told}; thresholds: object {high:.2f}, context {low:.2f}"
 
 
 def read(folder: Path) -> dict[str, list[Measured]]:
@@ -344,16 +357,19 @@ def read(folder: Path) -> dict[str, list[Measured]]:
 
 
 def lines_of(method: str, images: Sequence[Measured], tuning: Sequence[Measured]) -> Iterator[Row]:
-    """A line for each form, area and number of explanations."""
-    for area in AREAS:
+    """A line for each form, choice of areas (the mean over both at last) and number of explanations."""
+    for areas in (*((area,) for area in AREAS), AREAS):
         for form, estimate in FORMS.items():
-            several = range(1, SEVERAL + 1) if method == OURS and form in ("evidence", "decomposition") else [1]
+            several = range(1, SEVERAL + 1) if method.startswith(OURS) and form in GRADED else [1]
             for explanations in several:
-                values = torch.tensor([estimate(one, area, explanations) for one in images], dtype=torch.float64)
-                known = [(one.setting, estimate(one, area, explanations)) for one in tuning if one.setting in PURE]
-                yield {"method": method, "area": area, "form": form, "explanations": explanations} | figures(
-                    images, values, known
-                )
+
+                def value(one: Measured) -> float:
+                    return sum(estimate(one, area, explanations) for area in areas) / len(areas)  # noqa: B023
+
+                values = torch.tensor([value(one) for one in images], dtype=torch.float64)
+                known = [(one.setting, value(one)) for one in tuning if one.setting in PURE]
+                line: Row = {"method": method, "area": " and ".join(f"{area:g}" for area in areas)}
+                yield line | {"form": form, "explanations": explanations} | figures(images, values, known)
 
 
 def figures(images: Sequence[Measured], values: Tensor, known: Sequence[tuple[str, float]]) -> Row:
@@ -426,7 +442,7 @@ def verdicts(images: Sequence[Measured], folder: Path) -> str:
                 f"{truth:.2f}",
                 f"{mean:.2f}",
                 *map(str, counts),
-                str(sum(one.admitted and one.redundant for one in said)),
+                str(sum(one.redundant for one in said)),
             ]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -8,12 +8,14 @@
 
 Behind the flags stand options of train.py; `data` is what the photos come from. The photos that the classifier is sure
 of are chosen first, and their list is kept beside the results in photos.json, which `data=grid data.photos=FILE` of
-train.py takes too. What is stored under the same settings is not computed again.
+train.py takes too; --thresholds and --least are of the choice, and refused where the list was made by others. What is
+stored under the same settings is not computed again.
 """
 
 import argparse
 import logging
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ from inr_xai.trainers import device_of
 from inr_xai.types import ImageData
 
 AREAS = "areas=[0.04,0.1,0.2]"
+THRESHOLDS, LEAST = (0.99, 0.95, 0.9, 0.8), 40
 FITS: dict[str, tuple[str, ...]] = {"inr": ()}
 """Methods of which several maps are read, and the options of their fits."""
 NOTE = (
@@ -72,8 +75,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=30, help="mosaics")
     parser.add_argument("--mosaic-seed", type=int, default=0, help="of the mosaics alone; seed=N is that of fits")
     parser.add_argument("--targets-per-mosaic", type=int, default=1, metavar="N", help="cells of each to explain")
-    parser.add_argument("--thresholds", default="0.99,0.95,0.9,0.8", help="least probabilities, the first that serves")
-    parser.add_argument("--least", type=int, default=40, metavar="N", help="photos that a threshold must leave")
+    parser.add_argument("--thresholds", help=f"least probabilities, the highest that serves ({listed(THRESHOLDS)})")
+    parser.add_argument("--least", type=int, metavar="N", help=f"photos that a threshold must leave ({LEAST})")
     parser.add_argument("--choose", action="store_true", help="write the list of photos, and explain nothing")
     parser.add_argument("--layer", help="module that class activation maps read (the last feature map)")
     parser.add_argument("--threads", type=int, help="of the processor")
@@ -128,22 +131,70 @@ def chosen_photos(
 ) -> dict[str, int]:
     """The photos of an earlier sitting, else those that the classifier is sure of now, before any method runs."""
     file = args.results / args.set / "photos.json"
+    thresholds = None if args.thresholds is None else probabilities(args.thresholds)
     if file.is_file():
-        told = read_json(file)
+        told = told_photos(file)
         old, new = flatten(told["asked"]), flatten(asked)
         changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        changed += other_choice(told, thresholds=thresholds, least=args.least)
         if changed:
             raise UserError(
                 f"{file} was made with other {', '.join(changed)}; give --set another name, or the old ones"
             )
     else:
         require_mosaics(classifier, side=args.side, device=device)
-        thresholds = [float(threshold) for threshold in args.thresholds.split(",")]
-        found = confident(classifier, source, thresholds=thresholds, least=args.least, device=device)
-        told = {"asked": asked, "threshold": found.threshold, "photos": found.photos}
+        thresholds, least = thresholds or list(THRESHOLDS), LEAST if args.least is None else args.least
+        found = confident(classifier, source, thresholds=thresholds, least=least, device=device)
+        choice = {"thresholds": thresholds, "least": least}
+        told = {"asked": asked, "choice": choice, "threshold": found.threshold, "photos": found.photos}
         write_json(file, told)
     logging.info("%d photos of a probability of at least %g (%s)", len(told["photos"]), told["threshold"], file)
     return told["photos"]
+
+
+def probabilities(text: str) -> list[float]:
+    """The option --thresholds, the highest first. Raises UserError where it is no list of probabilities."""
+    try:
+        found = sorted({float(part) for part in text.split(",")}, reverse=True)
+    except ValueError:
+        found = []
+    if not found or not all(0 < value <= 1 for value in found):
+        raise UserError(f"--thresholds {text!r} is no list of probabilities above 0; give such as {listed(THRESHOLDS)}")
+    return found
+
+
+def listed(values: Sequence[float]) -> str:
+    return ",".join(f"{value:g}" for value in values)
+
+
+def told_photos(file: Path) -> dict[str, Any]:
+    """What an earlier sitting wrote. Raises UserError for any other file, which may be of another classifier."""
+    told = read_json(file)
+    kinds = {"asked": dict, "threshold": float | int, "photos": dict}
+    lacking = [key for key, kind in kinds.items() if not isinstance(told, dict) or not isinstance(told.get(key), kind)]
+    if lacking:
+        raise UserError(
+            f"{file} was not written by this script, as it says no {', '.join(lacking)}; give --set another name (a "
+            "list of your own is for data=grid data.photos=FILE of train.py)"
+        )
+    return told
+
+
+def other_choice(told: Mapping[str, Any], *, thresholds: list[float] | None, least: int | None) -> list[str]:
+    """The options of the choice that would have made another list; what is None was not given."""
+    # Older files do not say how photos were chosen: then only what contradicts their list is another choice.
+    choice = told.get("choice")
+    if choice is None:
+        other = {
+            "--thresholds": thresholds is not None and told["threshold"] not in thresholds,
+            "--least": least is not None and len(told["photos"]) < least,
+        }
+    else:
+        other = {
+            "--thresholds": thresholds is not None and thresholds != choice["thresholds"],
+            "--least": least is not None and least != choice["least"],
+        }
+    return [option for option, differs in other.items() if differs]
 
 
 def player(name: str, kit: Kit, *, folder: Path, asked: dict[str, Any]) -> Player:

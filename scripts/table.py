@@ -2,6 +2,7 @@
 
     python scripts/table.py ours=RUN gradcam=RUN/evaluation/gradcam.csv --metrics pointing_game,insertion_auc
     python scripts/table.py RUN/evaluation/*.csv --out paper
+    python scripts/table.py RUN OTHER_RUN                                     their own explanations, by their folders
 
 Methods are compared on the images that all of them have; the first one is what the paired test compares with.
 """
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 from inr_xai.config import exit_status
+from inr_xai.errors import UserError
 from inr_xai.evaluate import OWN
 from inr_xai.evaluation.rows import Results, read_results
 from inr_xai.evaluation.run import directions
@@ -32,22 +34,43 @@ def main() -> int:
 
 def print_table(args: argparse.Namespace) -> int:
     """Prints the table and writes it where asked; no failures."""
-    methods = dict(named(text) for text in args.results)
+    methods: dict[str, Results] = {}
+    for text in args.results:
+        name, found = named(text)
+        if name in methods:
+            raise UserError(
+                f"{str(methods[name].file)!r} and {str(found.file)!r} would both be called {name!r}; give NAME=PATH"
+            )
+        methods[name] = found
     table = make_table(methods, directions(), args.metrics.split(",") if args.metrics else None)
     if args.out is not None:
-        write_bytes(args.out.with_suffix(".md"), markdown(table).encode())
-        write_bytes(args.out.with_suffix(".tex"), latex(table).encode())
+        out = args.out.with_suffix("") if args.out.suffix in (".md", ".tex") else args.out
+        write_bytes(Path(f"{out}.md"), markdown(table).encode())
+        write_bytes(Path(f"{out}.tex"), latex(table).encode())
     sys.stdout.write(latex(table) if args.latex else markdown(table))
     return 0
 
 
 def named(text: str) -> tuple[str, Results]:
-    """Results with their name: the one given, else that of the CSV, or of the run's folder."""
+    """Results with their name: the one given, else that of the CSV, or of the run's folder.
+
+    What exists is a path, also with = in it.
+    """
     name, separator, rest = text.partition("=")
-    path = Path(rest if separator else text)
+    given = bool(separator) and not Path(text).exists()
+    path = Path(rest if given else text)
     file = path / "evaluation" / f"{OWN}.csv" if path.is_dir() else path
-    own = path.name if path.is_dir() else path.stem
-    return name if separator else own, read_results(file)
+    return name if given else name_of(file), read_results(file)
+
+
+def name_of(file: Path) -> str:
+    """The CSV's own name, but of a run's own results the run's.
+
+    >>> name_of(Path("runs/blur/evaluation/masks.csv")), name_of(Path("runs/blur/evaluation/gradcam.csv"))
+    ('blur', 'gradcam')
+    """
+    own = file.stem == OWN and file.resolve().parent.name == "evaluation"
+    return file.resolve().parent.parent.name if own else file.stem
 
 
 if __name__ == "__main__":

@@ -27,14 +27,17 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from inr_xai.classifier import FrozenClassifier
-from inr_xai.classifier.context import MEAN, SIZE, STD, ContextNetwork, classifier_of, shapes_in_context
+from inr_xai.classifier.context import MEAN, SIZE, STD, ContextNetwork, classifier_of
+from inr_xai.config import exit_status
 from inr_xai.data.context_scene import CHANCES, DISTRACTORS, Kinds, draw
 from inr_xai.data.shapes_in_context import CLASSES, SETTINGS, ShapesInContext
+from inr_xai.errors import UserError
 from inr_xai.metrics.intervention import intervene
 from inr_xai.seeding import generator
 from inr_xai.types import Images
 
 log = logging.getLogger("train_context_classifiers")
+PACKAGED = Path(__file__).resolve().parents[1] / "inr_xai" / "weights" / "shapes_in_context"
 FIRST = "both"
 """The setting whose network the others start from."""
 BATCH, PART = 64, 2048
@@ -46,29 +49,39 @@ LACKING = 16
 """One scene in so many lacks the object, and one has a plain ground."""
 
 
-def main() -> None:
+def main() -> int:
+    """Trains and measures, or only measures; the exit status."""
     arguments = parsed()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(1)
-    if arguments.measure:
-        print(HEADINGS)
-        for setting in arguments.settings:
-            print(measured(shapes_in_context(setting), setting, images=arguments.test_images, seed=arguments.seed))
-        return
+    return exit_status(lambda: (measure if arguments.measure else train_all)(arguments))
+
+
+def measure(arguments: argparse.Namespace) -> int:
+    """Prints a row for each network of the folder; no failures."""
+    networks = {setting: known_network(arguments.output, setting) for setting in arguments.settings}
+    print(HEADINGS)
+    for setting, network in networks.items():
+        print(measured(classifier_of(network), setting, images=arguments.test_images, seed=arguments.seed))
+    return 0
+
+
+def train_all(arguments: argparse.Namespace) -> int:
+    """Writes each network; no failures."""
     pool = drawn_pool(arguments.scenes, seed=arguments.seed)
     for setting in sorted(arguments.settings, key=lambda name: name != FIRST):
         first = setting == FIRST
-        network = fresh_network(seed=arguments.seed) if first else known_network(arguments.output)
+        network = fresh_network(seed=arguments.seed) if first else first_network(arguments.output)
         steps = arguments.steps if first else arguments.tuning_steps * (3 if setting in WEAKER_SHARE else 1)
         chances, targets = chances_and_targets(pool, SETTINGS[setting], weaker_share=WEAKER_SHARE.get(setting))
         train(network, pool.images, chances, targets, steps=steps, seed=arguments.seed)
-        write(network, arguments.output / f"{setting}.safetensors")
+        write(network, weights_file(arguments.output, setting))
         log.info(measured(classifier_of(network), setting, images=arguments.test_images, seed=arguments.seed))
+    return 0
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    default = Path(__file__).resolve().parents[1] / "inr_xai" / "weights" / "shapes_in_context"
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS), metavar="NAME")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the training scenes")
     parser.add_argument("--steps", type=int, default=900, help=f"of {BATCH} scenes, for {FIRST}")
@@ -76,12 +89,13 @@ def parsed() -> argparse.Namespace:
         "--tuning-steps",
         type=int,
         default=250,
-        help=f"for each other setting, from the network of {FIRST}; graded: three times",
+        help=f"for each other setting, from the network of {FIRST} (without one in --output, the package's); graded: "
+        "three times",
     )
     parser.add_argument("--scenes", type=int, default=16384, help="in the pool that all settings share")
     parser.add_argument("--test-images", type=int, default=512)
-    parser.add_argument("--measure", action="store_true", help="train nothing, measure the networks of the package")
-    parser.add_argument("--output", type=Path, default=default, help="folder of the weights")
+    parser.add_argument("--measure", action="store_true", help="train nothing, measure the networks of --output")
+    parser.add_argument("--output", type=Path, default=PACKAGED, help="folder of the weights")
     return parser.parse_args()
 
 
@@ -170,11 +184,28 @@ def fresh_network(*, seed: int) -> ContextNetwork:
     return network.to(memory_format=torch.channels_last)
 
 
-def known_network(folder: Path) -> ContextNetwork:
-    """That of the first setting, as it was written."""
+def first_network(folder: Path) -> ContextNetwork:
+    """That of the first setting, where the others start: the folder's own, or that of the package."""
+    own = weights_file(folder, FIRST).is_file()
+    if not own:
+        log.info("%s has no network of %s; starting from that of the package", folder, FIRST)
+    return known_network(folder if own else PACKAGED, FIRST)
+
+
+def known_network(folder: Path, setting: str) -> ContextNetwork:
+    """As it was written."""
+    file = weights_file(folder, setting)
+    if not file.is_file():
+        raise UserError(
+            f"{file} does not exist; give the --output that it was written to, or train it: --settings {setting}"
+        )
     network = ContextNetwork()
-    network.load_state_dict(load_file(folder / f"{FIRST}.safetensors"))
+    network.load_state_dict(load_file(file))
     return network.to(memory_format=torch.channels_last)
+
+
+def weights_file(folder: Path, setting: str) -> Path:
+    return folder / f"{setting}.safetensors"
 
 
 def train(
@@ -246,4 +277,4 @@ def write(network: ContextNetwork, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -13,6 +13,8 @@ from typing import Final
 
 from timm.data import ImageNetInfo
 
+from inr_xai.config import exit_status
+from inr_xai.errors import UserError
 from inr_xai.files import format_csv, write_bytes
 
 GROUPS: Final = {
@@ -34,35 +36,51 @@ GROUPS: Final = {
     "tools, devices and appliances": "n03183080 n03563967 n03563460 n03294048 n03257877",
 }
 """Group -> wnids of what it holds, the narrower groups first."""
+REMEDY = "install WordNet 3.0 (sudo apt install wordnet-base), or give its file: --noun FILE"
 HYPERNYM = ("@", "@i")
 FILE = Path(__file__).resolve().parents[1] / "inr_xai" / "auditing" / "wordnet_groups.csv"
 
 
-def main() -> None:
+def main() -> int:
+    """Writes the groups and prints their sizes; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--noun", type=Path, default=Path("/usr/share/wordnet/data.noun"), help="WordNet's data.noun")
     parser.add_argument("--out", type=Path, default=FILE, help="the file to write")
     arguments = parser.parse_args()
-    parents = hypernyms(arguments.noun)
+    return exit_status(lambda: rewrite(arguments.noun, arguments.out))
+
+
+def rewrite(noun: Path, out: Path) -> int:
+    """No failures."""
+    parents = hypernyms(noun)
     wnids = ImageNetInfo().label_names()
+    if unknown := [wnid for wnid in wnids if wnid not in parents]:
+        raise UserError(f"{noun} has no synset {unknown[0]} of ImageNet; {REMEDY}")
     rows = [{"wnid": wnid, "group": group_of(wnid, parents)} for wnid in wnids]
-    write_bytes(arguments.out, format_csv(rows, ["wnid", "group"]).encode())
+    write_bytes(out, format_csv(rows, ["wnid", "group"]).encode())
     for group in [*GROUPS, "other"]:
         print(f"{group}: {sum(row['group'] == group for row in rows)}")
+    return 0
 
 
 def hypernyms(file: Path) -> dict[str, list[str]]:
-    """Synset -> its immediate hypernyms, by wnid (wndb(5WN) describes the lines)."""
-    found = {}
-    for line in file.read_text().splitlines():
-        if line.startswith("  "):
-            continue  # the licence
-        fields = line.split(" | ")[0].split()
-        words = int(fields[3], 16)
-        pointers = fields[5 + 2 * words :][: 4 * int(fields[4 + 2 * words])]
-        quads = zip(*[iter(pointers)] * 4, strict=True)
-        found[f"n{fields[0]}"] = [f"n{offset}" for symbol, offset, _, _ in quads if symbol in HYPERNYM]
-    return found
+    """Synset -> its immediate hypernyms, by wnid. Raises UserError where the file cannot be read or is another."""
+    try:
+        lines = [line for line in file.read_text().splitlines() if not line.startswith("  ")]  # without the licence
+        return dict(synset(line) for line in lines)
+    except FileNotFoundError as error:
+        raise UserError(f"WordNet's {file} does not exist; {REMEDY}") from error
+    except (OSError, ValueError, IndexError) as error:
+        raise UserError(f"{file} cannot be read as WordNet's data.noun ({error}); {REMEDY}") from error
+
+
+def synset(line: str) -> tuple[str, list[str]]:
+    """A line's synset and its immediate hypernyms (wndb(5WN) describes the lines)."""
+    fields = line.split(" | ")[0].split()
+    words = int(fields[3], 16)
+    pointers = fields[5 + 2 * words :][: 4 * int(fields[4 + 2 * words])]
+    quads = zip(*[iter(pointers)] * 4, strict=True)
+    return f"n{fields[0]}", [f"n{offset}" for symbol, offset, _, _ in quads if symbol in HYPERNYM]
 
 
 def group_of(wnid: str, parents: dict[str, list[str]]) -> str:
@@ -76,4 +94,4 @@ def group_of(wnid: str, parents: dict[str, list[str]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -22,11 +22,12 @@ class Program:
     started: list[DictConfig] = field(default_factory=list)
     act: Callable[[DictConfig], Any] = lambda cfg: None
     failures: int = 0
+    unmeasured: int = 0
 
     def run(self, cfg: DictConfig) -> SimpleNamespace:
         self.started.append(cfg)
         self.act(cfg)
-        return SimpleNamespace(metric=0.25, failures=self.failures, folder=Path(cfg.out))
+        return SimpleNamespace(metric=0.25, failures=self.failures, folder=Path(cfg.out), unmeasured=self.unmeasured)
 
     def __call__(self, *arguments: str) -> int:
         return status(*arguments)

@@ -34,7 +34,7 @@ def test_a_picture_for_the_image_each_explanation_and_where_known_object_and_con
     truth: torch.Tensor | None, pictures: int
 ) -> None:
     found = drawn(additive(0.5, 0.3, 0.2), truth)
-    assert found.shape == (180, 100 * pictures, 3)
+    assert found.shape == (200, 100 * pictures, 3)
     colours = {tuple(colour) for colour in found.reshape(-1, 3).tolist()}
     assert {(255, 212, 0), (0, 213, 255)} <= colours  # the contours of explanations 1 and 2
     bright = (abs(found.astype(int) - 230) <= 1).all(2)  # what is kept of a grey of 0.9
@@ -48,4 +48,4 @@ def test_a_picture_for_the_image_each_explanation_and_where_known_object_and_con
 @pytest.mark.parametrize("inside", [True, False])
 def test_an_object_that_is_everywhere_or_nowhere_or_nothing_to_share(inside: bool) -> None:
     """Neither a line around the object nor a share of nothing is there to be drawn."""
-    assert drawn(named(nothing=float(inside)), torch.full((24, 24), inside)).shape == (180, 500, 3)
+    assert drawn(named(nothing=float(inside)), torch.full((24, 24), inside)).shape == (200, 500, 3)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from inr_xai.auditing.play import Play, play, players_of
+from inr_xai.auditing import play as module
+from inr_xai.auditing.play import CHANCES, Play, chance, play, players_of
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.metrics.trial import Trial
 from tests.conftest import SIDE, pictures
@@ -100,6 +101,33 @@ def test_shapley_values_against_all_orders(case: tuple[Play, torch.Tensor, ByHan
     players = torch.cat([regions, ~regions.any(0, keepdim=True)])
     close(found.shapley, ask.shapley(players))
     close(found.shapley.sum(1), found.whole - found.nothing)
+
+
+def test_chance_is_the_joint_value_of_random_regions_as_large(
+    tiny: FrozenClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each random region under one draw of a baseline, in turn; named by seed and image."""
+    regions, image, seen = regions_of(2), pictures(1, seed=1).double(), []
+    hard = module.hard_masks
+    monkeypatch.setattr(module, "hard_masks", lambda *a, **k: seen.append(hard(*a, **k)) or seen[-1])
+    with torch.no_grad(), tiny.frozen(dtype=torch.float64):
+        trial = Trial(tiny, image, torch.tensor([TARGET]), baselines=baselines(), masks_per_forward=7)
+        played_ = play(trial, regions)
+        names = [("a", 0), ("a", 0), ("b", 0), ("a", 1)]
+        found = [chance(trial, regions, played_, sample_id=name, seed=seed) for name, seed in names]
+        ask, expected = ByHand(tiny, image[0]), []
+        for draws in ask.baselines.values():
+            values = []
+            for i, mask in enumerate(seen[0][0]):
+                draw = draws[0][i % draws.shape[1]][None]
+                values.append(ask.under(draw, mask) - ask.under(draw, ~mask))
+            expected.append(torch.stack(values))
+    close(found[0], (torch.stack(expected, 1) - played_.nothing + played_.whole) / 2)
+    assert seen[0].shape == (1, CHANCES, SIDE, SIDE)
+    assert seen[0].sum((2, 3)).unique().tolist() == [int(regions.any(0).sum())]
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+    assert not torch.equal(found[0], found[3])
 
 
 def test_a_coarser_game_is_that_of_fewer_regions(tiny: FrozenClassifier) -> None:

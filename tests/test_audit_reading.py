@@ -53,7 +53,8 @@ def test_resamples_against_a_loop_over_pairs() -> None:
     restored = torch.cat([one.union(2) - one.nothing for one in slow])
     close(reading.restored(), restored)
     first = torch.cat([one.alone(1) - one.nothing for one in slow])
-    expected = [float(a / b) if b > 0 else math.nan for a, b in zip(first, restored, strict=True)]
+    whole = torch.cat([one.whole for one in slow])
+    expected = [float(a / b) if b > p / 10 else math.nan for a, b, p in zip(first, restored, whole, strict=True)]
     assert reading.concentration().tolist() == pytest.approx(expected, nan_ok=True)
     assert {value < 0 for value in restored.tolist()} == {True, False}
 
@@ -103,8 +104,8 @@ def test_concentration_by_hand() -> None:
     assert reading.concentration()[0].item() == pytest.approx((0.4 - 0.2) / (0.7 - 0.2))
 
 
-@pytest.mark.parametrize("union", [0.1, 0.2])
-def test_concentration_is_nan_where_the_union_restores_nothing(union: float) -> None:
+@pytest.mark.parametrize("union", [0.1, 0.2, 0.29])
+def test_concentration_is_nan_where_the_union_restores_less_than_a_tenth(union: float) -> None:
     reading = read(named(nothing=0.2, first=0.5, union=union))
     assert reading.concentration().isnan().all()
     assert all(math.isnan(end) for end in reading.interval(reading.concentration()))
@@ -120,10 +121,13 @@ def test_an_interval_has_no_ends_where_a_resample_has_no_value() -> None:
 
 
 def test_object_evidence_by_hand() -> None:
-    """own(1) = (0.5 - 0.1 + 0.8 - 0.2) / 2 = 0.5, own(2) = (0.3 - 0.1 + 0.8 - 0.6) / 2 = 0.2, over p = 0.8."""
+    """own(1) = (0.5 - 0.1 + 0.8 - 0.2) / 2 = 0.5, own(2) = (0.3 - 0.1 + 0.8 - 0.6) / 2 = 0.2, over p = 0.8.
+
+    What a region has beyond the object's 0.25 of the image counts as a part of the 0.75 that it can have beyond it.
+    """
     game = named(nothing=0.1, first=0.5, second=0.3, without_1=0.2, without_2=0.6, whole=0.8)
     reading = read(game, on_object=[0.9, 0.1, 0.2], object_share=0.25)
-    first, second = 0.5 / 0.8 * 0.65, 0.2 / 0.8 * -0.15
+    first, second = 0.5 / 0.8 * 0.65 / 0.75, 0.2 / 0.8 * -0.15 / 0.75
     assert reading.object_evidence()[0].item() == pytest.approx(first + second)
     assert reading.object_evidence(1)[0].item() == pytest.approx(first)
     assert reading.object_evidence(2)[0].item() == pytest.approx(first + second)
@@ -133,8 +137,32 @@ def test_evidence_that_lies_anywhere_alike_is_nothing_and_what_avoids_the_object
     game = additive(0.5, 0.2, 0.3)
     alike = read(game, on_object=[0.3, 0.3, 0.3], object_share=0.3)
     assert alike.object_evidence().abs().max() == 0
-    assert read(game, on_object=[0, 0, 0.4], object_share=0.3).object_evidence()[0].item() == pytest.approx(-0.21)
-    assert read(game, on_object=[1, 1, 0], object_share=0.3).object_evidence()[0].item() == pytest.approx(0.49)
+    assert read(game, on_object=[0, 0, 0.4], object_share=0.3).object_evidence()[0].item() == pytest.approx(-0.3)
+    assert read(game, on_object=[1, 1, 0], object_share=0.3).object_evidence()[0].item() == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("size", [0.05, 0.3, 0.8, 0.99])
+def test_all_evidence_on_the_object_is_all_of_it_whatever_the_size_of_the_object(size: int) -> None:
+    """A region of a tenth of the image has at most half of its pixels on an object of a twentieth."""
+    most = min(1.0, size / 0.1)
+    taken = Taken([played(2, additive(0.5, 0.2, 0.3))], [torch.tensor([most, most, 0])], size, area=0.1)
+    assert Reading(taken).object_evidence()[0].item() == pytest.approx(0.7)
+
+
+def test_an_object_that_is_all_of_the_image_has_no_evidence_to_call_its_own() -> None:
+    assert read(additive(0.5, 0.5), regions=1, on_object=[1, 1], object_share=1.0).object_evidence().isnan().all()
+
+
+def test_chance_is_the_luckiest_of_the_random_regions() -> None:
+    """Means over fits and baselines first, by resample: of two regions the one or the other may be luckier."""
+    plays = random_plays(2, 2)
+    chances = [torch.tensor([[0.0, 0.0, 0.0, 0.8], [0.1, 0.1, 0.1, 0.1]]), torch.zeros(2, 4)]
+    reading = Reading(Taken(plays, chances=chances), draws=DRAWS)
+    assert reading.chance()[0].item() == pytest.approx(0.1)
+    assert reading.chance().min() == 0  # the second fit twice
+    assert reading.chance().max() > 0.1
+    assert (Reading(Taken(plays), draws=DRAWS).chance() == -torch.inf).all()
+    close(reading.joint(), reading.over("joint"))
 
 
 def test_each_fit_has_its_own_share_of_the_object() -> None:
@@ -142,7 +170,7 @@ def test_each_fit_has_its_own_share_of_the_object() -> None:
     plays = [played(1, additive(0.6, 0.4)), played(1, additive(0.2, 0.8))]
     shares = [torch.tensor([1.0, 0.2]).double(), torch.tensor([0.0, 0.3]).double()]
     reading = Reading(Taken(plays, shares, 0.25))
-    assert reading.object_evidence()[0].item() == pytest.approx((0.6 * 0.75 - 0.2 * 0.25) / 2)
+    assert reading.object_evidence()[0].item() == pytest.approx((0.6 - 0.2 / 3) / 2)
     assert reading.split() == pytest.approx((0.3, 0.1, 0.6))
 
 
@@ -173,6 +201,16 @@ def test_fits_with_different_numbers_of_regions_are_asked_about_what_all_have() 
     close(reading.object_evidence(), same.object_evidence())
     assert reading.split() == pytest.approx(same.split())
     assert sum(reading.split()) == pytest.approx(1)
+
+
+def test_of_all_regions_each_fit_has_its_own_number() -> None:
+    first, second = random_plays(1, 3)
+    reading = Reading(Taken([first, second]), draws=DRAWS)
+    assert reading.together()[0].item() == pytest.approx((first.union(1).mean() + second.union(3).mean()).item() / 2)
+    assert reading.left()[0].item() == pytest.approx(
+        (first.remaining(1).mean() + second.remaining(3).mean()).item() / 2
+    )
+    assert reading.joint()[0].item() == pytest.approx((first.joint.mean() + second.joint.mean()).item() / 2)
 
 
 @pytest.mark.parametrize(("height", "width", "reach"), [(32, 48, 2), (40, 24, 2), (16, 16, 1)])

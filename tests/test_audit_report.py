@@ -5,13 +5,23 @@ from dataclasses import replace
 
 import pytest
 
-from inr_xai.auditing.report import ALL, FEWEST, MEANS, NOTE, Judged, group_csv, group_rows, image_row, markdown
+from inr_xai.auditing.report import (
+    ALL,
+    FEWEST,
+    NOTE,
+    PARTS,
+    Judged,
+    Summed,
+    group_csv,
+    group_rows,
+    image_row,
+    markdown,
+)
 from inr_xai.auditing.verdict import Thresholds, judge
 from inr_xai.files import format_csv
-from inr_xai.metrics.bootstrap import Interval
 from tests.plays import Game, additive, named, read
 
-ON_OBJECT = (0.7, 0.3, 0.1)
+ON_OBJECT = (0.9, 0.3, 0.1)
 
 
 def image(
@@ -42,7 +52,7 @@ def test_a_row_by_hand() -> None:
         "without_1": 0.5,
         "union_1": 0.5,
         "remaining_1": 0.5,
-        "on_object_1": 0.7,
+        "on_object_1": 0.9,
         "alone_2": 0.3,
         "chance_2": 0.125,
         "without_2": 0.8,
@@ -61,8 +71,8 @@ def test_a_row_by_hand() -> None:
     assert found["concentration_low"] == pytest.approx(0.4 / 0.6, rel=1e-5)
     assert found["concentration_high"] == pytest.approx(1.0, rel=1e-5)
     own = (0.5 - 0.2 + 0.9 - 0.5) / 2, (0.3 - 0.2 + 0.9 - 0.8) / 2
-    assert found["object_evidence"] == pytest.approx((own[0] * 0.6 + own[1] * 0.2) / 0.9, rel=1e-5)
-    on = expected["shapley_1"] * 0.7 + expected["shapley_2"] * 0.3
+    assert found["object_evidence"] == pytest.approx((own[0] * 0.8 + own[1] * 0.2) / 0.9 / 0.9, rel=1e-5)
+    on = expected["shapley_1"] * 0.9 + expected["shapley_2"] * 0.3
     assert found["shapley_on_object"] == pytest.approx(on / 0.7, rel=1e-5)
     assert found["shapley_beside"] == pytest.approx(
         (expected["shapley_1"] + expected["shapley_2"] - on) / 0.7, rel=1e-5
@@ -109,19 +119,19 @@ def test_groups_are_summed_up_the_largest_first() -> None:
     assert list(rows) == [ALL, "large", "round", "pointed"]
     assert [(row["images"], row["admitted"]) for row in rows.values()] == [(15, 9), (6, 0), (5, 5), (4, 4)]
     round_ = rows["round"]
-    assert set(MEANS) <= set(round_)
+    assert set(PARTS) <= set(round_)
     assert round_["explanation 1 alone"].value == pytest.approx(0.8)
-    assert round_["explanation 2 alone"] == pytest.approx((0.05,) * 3)
+    assert round_["explanation 2 alone"] == pytest.approx((0.05, 0.05, 0.05, 5))
     assert round_["all together"].value == pytest.approx(0.85)
     assert round_["left without 1"].value == pytest.approx(0.2)
     assert round_["left without all"].value == pytest.approx(0.15)
-    assert round_["evidence on the object"].value == pytest.approx(0.8 * 0.6 + 0.05 * 0.2)
-    assert round_["concentration"].value == pytest.approx(sum(a / (a + 0.05) for a in (0.9, 0.85, 0.8, 0.75, 0.7)) / 5)
+    assert round_["evidence on the object"].value == pytest.approx((0.8 * 0.8 + 0.05 * 0.2) / 0.9)
+    assert round_["concentration"].value == pytest.approx(0.8 / 0.85)
     assert 0.7 < round_["explanation 1 alone"].low < 0.8 < round_["explanation 1 alone"].high < 0.9
     assert [round_[kind] for kind in ("concentrated", "distributed", "spread", "redundant")] == [5, 0, 0, 0]
     assert [round_[kind] for kind in ("object", "both", "context")] == [5, 0, 0]
     every = rows[ALL]
-    assert every["explanation 1 alone"].value == pytest.approx((5 * 0.8 + 4 * 0.5 / 0.9) / 9)
+    assert every["explanation 1 alone"].value == pytest.approx((5 * 0.8 + 4 * 0.5) / (5 * 1.0 + 4 * 0.9))
     assert [every[kind] for kind in ("concentrated", "distributed", "object", "both")] == [5, 4, 5, 4]
 
 
@@ -142,8 +152,8 @@ def test_a_column_needs_five_images_that_have_it() -> None:
 
 
 def test_groups_as_csv() -> None:
-    flat = group_csv([{"group": "round", "images": 5, "alone": Interval(0.5, 0.25, 1 / 3)}, {"group": "pointed"}])
-    interval = {"alone": "0.5", "alone_low": "0.25", "alone_high": "0.333333"}
+    flat = group_csv([{"group": "round", "images": 5, "alone": Summed(0.5, 0.25, 1 / 3, 4)}, {"group": "pointed"}])
+    interval = {"alone": "0.5", "alone_low": "0.25", "alone_high": "0.333333", "alone_images": 4}
     assert flat == [{"group": "round", "images": 5, **interval}, {"group": "pointed"}]
 
 
@@ -165,22 +175,22 @@ def test_markdown() -> None:
     by_group = {line[0]: dict(zip(groups[0], line, strict=True)) for line in groups[1:]}
     assert list(by_group) == [ALL, "round", "a/b", "pointed"]
     interval = rows[1]["explanation 1 alone"]
-    assert by_group["round"]["explanation 1 alone"] == f"0.80 [{interval.low:.2f}, {interval.high:.2f}]"
+    assert by_group["round"]["explanation 1 alone"] == f"0.80 [{interval.low:.2f}, {interval.high:.2f}], n = 5"
     assert by_group["pointed"]["explanation 1 alone"] == "-"
     assert "Nothing is claimed of 1 of 7 images" in text
     assert images[1] == [
-        *("a0", "a / disc", "1.00", "0.90 0.05", "0.10 0.95", "0.90 0.05 0.05"),
+        *("a0", "a / disc", "1.00", "0.90 (0.25) 0.05 (0.12)", "0.95", "0.10 0.95", "0.90 0.05 0.05"),
         *("concentrated", "1.00", "object", "1.00"),
     ]
-    assert images[-1][6:] == ["no claim", "1.00", "no claim", "1.00"]
+    assert images[-1][7:] == ["no claim", "1.00", "no claim", "1.00"]
 
 
 def test_redundant_is_said_where_anything_is() -> None:
     game = named(first=0.9, second=0.1, union=1.0, rest=0.1, without_1=0.9, without_2=0.9)
     for control, said in ((0.0, "concentrated, redundant"), (0.99, "no claim")):
         judged = [image("one", game, control=control)]
-        assert tables(markdown(judged, group_rows(judged), facts={}))[1][1][6] == said
-        assert image_row(judged[0])["redundant"] == 1
+        assert tables(markdown(judged, group_rows(judged), facts={}))[1][1][7] == said
+        assert image_row(judged[0])["redundant"] == int(control == 0)
 
 
 def test_a_probability_of_nothing_has_no_shares() -> None:

@@ -195,6 +195,21 @@ def test_runs_that_explain_different_classes_are_refused(finished: list[Run], be
         take([finished[0], Changed(finished[1], target=5)], ID, bench, area=AREA, cache=tmp_path)
 
 
+def test_more_explanations_than_sets_can_be_asked_for_are_refused(
+    finished: list[Run], bench: Bench, tmp_path: Path
+) -> None:
+    masks = finished[0][ID].masks
+    many = Changed(finished[0], masks=masks[:1].expand(9, *masks.shape[1:]))
+    with pytest.raises(UserError, match=f"'{ID}' has 9 explanations; an audit takes at most 8"):
+        take([many], ID, bench, area=AREA, cache=tmp_path)
+
+
+def test_masks_that_are_not_finite_are_refused(finished: list[Run], bench: Bench, tmp_path: Path) -> None:
+    broken = Changed(finished[0], masks=finished[0][ID].masks * torch.nan)
+    with pytest.raises(UserError, match="masks are not finite"):
+        take([broken], ID, bench, area=AREA, cache=tmp_path)
+
+
 def test_an_area_that_was_not_fitted_is_refused(finished: list[Run], bench: Bench) -> None:
     with pytest.raises(UserError, match=r"area 0\.2 was not fitted; this run has 0\.1, 0\.3"):
         regions_of(finished[0][ID], 0.2, seed=0)

@@ -1,8 +1,10 @@
 """Verdicts on games made by hand, one for each word, and how sure they are."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from inr_xai.auditing.reading import Reading
 from inr_xai.auditing.verdict import (
@@ -73,7 +75,7 @@ def test_redundant_is_what_would_do_alone_and_is_not_missed(changes: dict[str, f
 
 
 @pytest.mark.parametrize(
-    ("on_object", "where", "evidence"), [(0.9, OBJECT, 0.56), (0.1, CONTEXT, 0.0), (0.4, BOTH, 0.21)]
+    ("on_object", "where", "evidence"), [(0.9, OBJECT, 0.56 / 0.9), (0.1, CONTEXT, 0.0), (0.4, BOTH, 0.21 / 0.9)]
 )
 def test_where_evidence_lies(on_object: float, where: str, evidence: float) -> None:
     found = judged(read(additive(0.4, 0.3, 0.3), on_object=[on_object, on_object, 0], object_share=0.1))
@@ -84,7 +86,7 @@ def test_where_evidence_lies(on_object: float, where: str, evidence: float) -> N
 def test_thresholds_are_arguments() -> None:
     reading = read(additive(0.4, 0.3, 0.3), on_object=[0.4, 0.4, 0], object_share=0.1)
     assert judge(reading, control=0, thresholds=Thresholds(object=0.2)).where == OBJECT
-    assert judge(reading, control=0, thresholds=Thresholds(context=0.22)).where == CONTEXT
+    assert judge(reading, control=0, thresholds=Thresholds(context=0.24)).where == CONTEXT
     assert judge(reading, control=0, thresholds=Thresholds(concentrated=0.5)).evidence == CONCENTRATED
 
 
@@ -102,6 +104,19 @@ def test_nothing_is_claimed_of_what_carries_no_more_than_the_control() -> None:
 
 def test_what_equals_the_control_is_not_more() -> None:
     assert not judged(read(named(union=0.5, rest=0.5, without_1=0)), 0.5).admitted
+
+
+def test_nothing_is_claimed_of_what_carries_no_more_than_random_regions() -> None:
+    """Joint is 0.75; one of two random regions may not reach it either."""
+    taken = read(REDUNDANT).taken
+    for chance, admitted in (0.74, True), (0.76, False):
+        beside = Reading(replace(taken, chances=[torch.tensor([[0.1], [chance]])]))
+        assert judged(beside, 0.5).admitted == admitted
+
+
+def test_of_an_object_that_is_all_of_the_image_no_place_is_told() -> None:
+    found = judged(read(CONCENTRATE, on_object=[1, 1, 1], object_share=1.0))
+    assert (found.admitted, found.evidence, found.where) == (True, CONCENTRATED, UNCLEAR)
 
 
 def test_confidence_is_the_share_of_resamples_that_say_the_same() -> None:

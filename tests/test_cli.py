@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from inr_xai import cli
 from inr_xai.errors import UserError
+from inr_xai.results import RunFolder
 from tests.program import Program
 
 PROGRAM = "from inr_xai.cli import main; main()"
@@ -90,6 +91,18 @@ def test_failed_images_end_with_3(program: Program) -> None:
     program.failures = 2
     assert program() == 3
     assert len(program.started) == 1
+
+
+def test_images_that_are_not_audited_end_with_3(program: Program) -> None:
+    program.unmeasured = 1
+    assert program() == 3
+
+    def act(cfg: DictConfig) -> None:
+        RunFolder(cfg.out).write_summary({"images": 2, "unmeasured": int(cfg.seed == 0)})
+
+    program.act, program.unmeasured = act, 0
+    assert program("-m", "seed=0") == 3
+    assert program("-m", "seed=1") == 0
 
 
 def test_failed_images_of_one_job_end_the_sweep_with_3(program: Program) -> None:

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from inr_xai.classifier.context import SIZE, ContextNetwork, shapes_in_context
+from inr_xai.classifier.context import SIZE, ContextNetwork, classifier_of, shapes_in_context
 from inr_xai.data.context_scene import CHANCES, Kinds, draw
 from inr_xai.data.shapes_in_context import COUNTS, SETTINGS, ShapesInContext
 from inr_xai.errors import UserError
@@ -164,3 +164,42 @@ def test_training_is_deterministic_and_leaves_one_file(
     script.train(network, pool.images, chances, targets, steps=2, seed=0)
     script.write(network, tmp_path / "second")
     assert first.read_bytes() == (tmp_path / "second").read_bytes()
+
+
+def ended(script: ModuleType, patch: pytest.MonkeyPatch, *arguments: str) -> int:
+    patch.setattr("sys.argv", ["train", *arguments, "--test-images", "2"])
+    return script.main()
+
+
+def test_a_setting_alone_starts_from_the_network_of_the_package(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    new, small = tmp_path / "new", ["--settings", "object_only", "--tuning-steps", "2", "--scenes", "32"]
+    with caplog.at_level("INFO"):
+        assert ended(script, monkeypatch, *small, "--output", str(new)) == 0
+    assert f"{new} has no network of both; starting from that of the package" in caplog.text
+    (made,) = new.iterdir()
+    network = script.known_network(script.PACKAGED, "both")
+    pool = script.drawn_pool(32, seed=0)
+    chances, targets = script.chances_and_targets(pool, SETTINGS["object_only"])
+    script.train(network, pool.images, chances, targets, steps=2, seed=0)
+    script.write(network, tmp_path / "expected")
+    assert (made.name, made.read_bytes()) == ("object_only.safetensors", (tmp_path / "expected").read_bytes())
+
+
+def test_the_networks_of_the_folder_are_measured(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measure = ["--measure", "--settings", "both", "--output", str(tmp_path)]
+    assert ended(script, monkeypatch, *measure) == 2
+    assert capsys.readouterr() == (
+        "",
+        f"error: {tmp_path / 'both.safetensors'} does not exist; give the --output that it was written to, or train "
+        "it: --settings both\n",
+    )
+    network = script.fresh_network(seed=0)
+    script.write(network, tmp_path / "both.safetensors")
+    assert ended(script, monkeypatch, *measure) == 0
+    untrained = script.measured(classifier_of(network), "both", images=2, seed=0)
+    assert capsys.readouterr().out == f"{script.HEADINGS}\n{untrained}\n"
+    assert untrained != script.measured(shapes_in_context("both"), "both", images=2, seed=0)

@@ -21,8 +21,9 @@ from inr_xai.peers.ours import Fit
 from inr_xai.peers.store import Rows
 from inr_xai.render import Explained
 from inr_xai.results import RunFolder
-from inr_xai.types import Sample
-from tests.scripts import Script, script_program
+from inr_xai.types import Preprocessing, Sample
+from tests.runs import ROOT
+from tests.scripts import Script, script_module, script_program
 
 SOURCE = Synthetic(size=16)
 PHOTOS = {name: index % 5 for index, name in enumerate(SOURCE.ids)}
@@ -190,6 +191,11 @@ def test_the_script_chooses_photos_once_plays_and_resumes(
         (["--table"], "holds no results; play without --table first"),
         (["--least", "17", "data.size=16"], "photos are recognised with a probability of 0.8, and 17 are wanted"),
         (["stepps=3"], "stepps"),
+        (
+            ["--thresholds", "0.9,", "data.size=16"],
+            "--thresholds '0.9,' is no list of probabilities above 0; give such",
+        ),
+        (["--thresholds", "nan", "data.size=16"], "--thresholds 'nan' is no list of probabilities"),
     ],
 )
 def test_a_refusal_is_one_sentence(
@@ -201,6 +207,59 @@ def test_a_refusal_is_one_sentence(
     assert sentence in told
     assert told.count("\n") == 1
     assert not (tmp_path / "benchmarks").exists()
+
+
+def test_a_photo_that_cannot_be_read_costs_its_mosaics_alone(
+    tiny: FrozenClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid, load = Grid(SOURCE, PHOTOS, count=3), Grid.load
+    lost = grid.ids[1]
+
+    def sometimes(self: Grid, sample_id: str, preprocessing: Preprocessing) -> Sample:
+        if sample_id == lost:
+            raise UserError("cannot read '/photos/a.jpg'")
+        return load(self, sample_id, preprocessing)
+
+    monkeypatch.setattr(Grid, "load", sometimes)
+    rows, heatmap = Rows(tmp_path), torch.arange(48.0 * 48).reshape(1, 48, 48)
+    players = [Given("one", heatmap), Given("other", heatmap)]
+    assert play(grid, tiny, players, rows=rows) == 2
+    for name in ("one", "other"):
+        told = {row["image_id"]: row for row in lines(tmp_path / f"{name}.csv")}
+        assert [key for key in grid.ids if told[key]["gridpg"]] == [key for key in grid.ids if key != lost]
+        assert told[lost]["failed"] == "cannot read 'a.jpg'"
+        assert int(told[lost]["target"]) == grid.photos[grid.cells[lost].photos[grid.cells[lost].place]]
+
+
+def test_another_choice_of_photos_is_refused(
+    tmp_path: Path, gridpg: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "benchmarks" / "results" / "gridpg" / "photos.json"
+    assert gridpg("--choose", *OPTIONS, "--thresholds", "0.8,0.9") == 0
+    told = json.loads(file.read_text())
+    assert told["choice"] == {"thresholds": [0.9, 0.8], "least": 8}
+    capsys.readouterr()
+    assert gridpg("--choose", *OPTIONS, "--least", "7", "--thresholds", "0.9") == 2
+    assert "was made with other --thresholds, --least; give --set another name" in capsys.readouterr().err
+    file.write_text(json.dumps({"photos": told["photos"]}))  # as one writes it for data=grid
+    assert gridpg("--choose", *OPTIONS) == 2
+    assert "was not written by this script, as it says no asked, threshold; give --set" in capsys.readouterr().err
+
+
+def test_which_choice_is_another() -> None:
+    """What is not given is as the list was made; older lists are asked for contradictions alone."""
+    script = script_module("gridpg")
+    published = script.told_photos(ROOT / "benchmarks" / "results" / "gridpg" / "photos.json")
+    new = {"choice": {"thresholds": [0.9, 0.8], "least": 8}}
+    for told, thresholds, least, other in (
+        (published, None, None, []),
+        (published, [0.99, 0.8], 40, []),
+        (published, [0.8], 1000, ["--thresholds", "--least"]),
+        (new, None, None, []),
+        (new, script.probabilities("0.8,0.90"), 8, []),
+        (new, [0.9], 7, ["--thresholds", "--least"]),
+    ):
+        assert script.other_choice(told, thresholds=thresholds, least=least) == other
 
 
 @pytest.mark.slow

@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from inr_xai.metrics import localisation, segmentation
-from inr_xai.metrics.localisation import energy_pointing_game, relevance_mass_accuracy, relevance_rank_accuracy
+from inr_xai.metrics.localisation import (
+    bounding_boxes,
+    energy_pointing_game,
+    relevance_mass_accuracy,
+    relevance_rank_accuracy,
+)
 from inr_xai.metrics.segmentation import matched_area_mask
 from inr_xai.seeding import generator
 
@@ -51,6 +56,22 @@ def test_against_loops(ignoring: bool) -> None:
     assert mass.tolist() == pytest.approx([mass_by_loops(*triple) for triple in triples], abs=1e-12)
     assert rank.tolist() == pytest.approx([rank_by_loops(*triple) for triple in triples], abs=1e-7)
     assert torch.equal(energy_pointing_game(maps, truth, ignore=ignore), mass)
+
+
+def test_a_bounding_box_is_the_least_around_all_of_an_object() -> None:
+    _, truth, _ = some_maps()
+    truth &= torch.rand(truth.shape, generator=torch.Generator().manual_seed(1)) < 0.1
+    truth[3] = False
+    boxes = bounding_boxes(truth)
+    for box, one in zip(boxes, truth, strict=True):
+        wanted = torch.zeros_like(one)
+        if places := one.nonzero().tolist():
+            (top, bottom), (left, right) = ((min(axis), max(axis)) for axis in zip(*places, strict=True))
+            for row in range(top, bottom + 1):
+                for column in range(left, right + 1):
+                    wanted[row, column] = True
+        assert torch.equal(box, wanted)
+    assert torch.equal(bounding_boxes(boxes), boxes)
 
 
 def test_what_is_ignored_changes_nothing() -> None:

@@ -1,5 +1,6 @@
 """Heatmaps of other methods for a run's images, and from there to their metrics."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from inr_xai.evaluate import main as evaluate
 from inr_xai.evaluation.rows import Results
 from inr_xai.peers.floors import CentredDisc
-from tests.runs import ROOT, SHORT, explain, process
+from tests.runs import FOLDER, ROOT, SHORT, TINY, explain, photos, process
+from tests.scripts import script_module
 
 PROGRAM = "import sys, runpy; sys.path.insert(0, 'scripts'); runpy.run_path('scripts/maps.py', run_name='__main__')"
 
@@ -32,3 +34,50 @@ def test_maps_of_a_run(tmp_path: Path) -> None:
     refused = process(str(tmp_path), "--methods", "inr", folder=ROOT, program=PROGRAM)
     assert refused.returncode == 2
     assert "'inr', which is no method" in refused.stderr
+
+
+def make_maps(patch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """The script in this process."""
+    patch.setattr("sys.argv", ["maps.py", *map(str, arguments)])
+    status = script_module("maps").main()
+    assert isinstance(status, int)
+    return status
+
+
+def test_maps_of_other_settings_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    explain(tmp_path, "data.limit=2", "explanations=1", base=TINY)
+    command = [str(tmp_path), "--methods", "random", "--limit"]
+    assert make_maps(monkeypatch, *command, "1") == 0
+    folder = tmp_path / "maps" / "random"
+    (first,) = folder.glob("*.npy")
+    before, settings = first.read_bytes(), json.loads((folder / "settings.json").read_text())
+    assert settings["method"] == {"random": 8, "seed": 0}
+    assert make_maps(monkeypatch, *command, "2", "seed=1") == 2
+    assert "differ in method.seed (was 0, now 1); give the old ones, or move the folder away" in capsys.readouterr().err
+    assert make_maps(monkeypatch, *command, "2", "classifier.resize=26") == 2
+    assert "classifier.resize (was 24, now 26)" in capsys.readouterr().err
+    assert [file.name for file in folder.glob("*.npy")] == [first.name]
+    assert make_maps(monkeypatch, *command, "2", "image_batch_size=3", "data.limit=1") == 0
+    assert len(list(folder.glob("*.npy"))) == 2
+    assert first.read_bytes() == before
+    (folder / "settings.json").unlink()  # as of maps that are older than such files
+    assert make_maps(monkeypatch, *command, "2") == 0
+    assert json.loads((folder / "settings.json").read_text()) == settings
+    for file in folder.glob("*.npy"):
+        file.unlink()
+    assert make_maps(monkeypatch, *command, "2", "seed=1") == 0
+    assert json.loads((folder / "settings.json").read_text())["method"]["seed"] == 1
+    assert first.read_bytes() != before
+
+
+def test_an_image_that_cannot_be_read_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, out = photos(tmp_path / "photos", "a.png", "b.png"), tmp_path / "run"
+    explain(out, f"data.root={root}", "data.targets=predicted", "explanations=1", base=FOLDER)
+    (root / "a.png").write_bytes(b"")
+    assert make_maps(monkeypatch, out, "--methods", "disc,random") == 3
+    assert {file.relative_to(out / "maps").as_posix() for file in (out / "maps").rglob("*.npy")} == {
+        "disc/b.npy",
+        "random/b.npy",
+    }

@@ -87,16 +87,37 @@ def test_scores_against_a_loop(most_first: bool, kind: str) -> None:
 
 def test_combined_is_half_the_difference_of_the_means() -> None:
     call = score, small()["images"], TARGETS, small()["tied"]
-    same = draws(3)  # LeRF draws first, then MoRF
-    least = road_scores(*call, most_first=False, generators=same)
-    most = road_scores(*call, most_first=True, generators=same)
+    least, most = (road_scores(*call, most_first=first, generators=draws(3)) for first in (False, True))
     assert least.shape == (3, 9)
     combined = road(*call, generators=draws(3))
-    torch.testing.assert_close(combined, (least.mean(1) - most.mean(1)) / 2, rtol=0, atol=1e-12)
+    assert torch.equal(combined, (least.mean(1) - most.mean(1)) / 2)
     options = {"percentages": (20, 70), "noise": 0.0}
     forth = road(*call[:3], small()["maps"], generators=draws(3), **options)
     back = road(*call[:3], -small()["maps"], generators=draws(3), **options)
     torch.testing.assert_close(forth, -back, rtol=0, atol=1e-12)
+
+
+def test_both_directions_have_one_order_of_ties_and_one_field_of_noise() -> None:
+    """Of a constant map half the pixels go first, and the others from the other end; a generator serves one call."""
+    seen: list[torch.Tensor] = []
+
+    def watching(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        seen.append(images)
+        return torch.zeros(len(images))
+
+    grey, constant = torch.full((2, 3, SIDE, SIDE), 0.5, dtype=torch.float64), torch.ones(2, SIDE, SIDE)
+    used, kept = draws(2), draws(2)
+    road(watching, grey, TARGETS[:2], constant, generators=used, percentages=(50, 90))
+    changed = [(copies != 0.5).all(1) for copies in seen]
+    for image in range(2):
+        least, most = changed[image], changed[2 + image]
+        assert torch.equal(least[0], ~most[0])
+        both = (least[1] & most[1]).expand(3, -1, -1)
+        assert both[0].sum() == 80
+        torch.testing.assert_close(seen[image][1][both], seen[2 + image][1][both], rtol=0, atol=1e-12)
+        order(constant[image], kept[image])
+        torch.randn(3, SIDE, SIDE, generator=kept[image])
+        assert torch.equal(used[image].get_state(), kept[image].get_state())
 
 
 def test_a_binary_map_loses_exact_numbers_of_pixels_and_noise_falls_on_them_alone() -> None:

@@ -1,5 +1,7 @@
 """ShapesInContext: what an image depends on and what not, the swaps, and how often each factor follows the label."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,9 @@ import torch.nn.functional as F
 
 from inr_xai.data.context_scene import CHANCES, DISTRACTORS, Drawn, Kinds, draw
 from inr_xai.data.shapes import REACH
-from inr_xai.data.shapes_in_context import COUNTS, SETTINGS, ShapesInContext
+from inr_xai.data.shapes_in_context import COUNTS, SETTINGS, ShapesInContext, parse_cues
 from inr_xai.errors import UserError
+from inr_xai.photos import PhotoPool
 from inr_xai.types import Preprocessing
 
 GROUND_STEP = 20
@@ -208,9 +211,20 @@ def test_ids_labels_and_pools() -> None:
     assert [data.load(name, preprocessing()).target for name in data.ids[5:10]] == [5, 6, 7, 0, 1]
     assert data.class_names[3] == "star, stripes"
     pools = [data.ids, data.scoring_ids, data.donor_ids]
-    assert len(set().union(*pools)) == 148
+    assert len(set().union(*pools)) == 20 + 22 + 64
     first = [data.load(pool[0], preprocessing()).image for pool in pools]
     assert min((a - b).abs().mean() for a, b in zip(first, first[1:] + first[:1], strict=True)) > 0.02
+
+
+@pytest.mark.parametrize("size", [20, 200])
+def test_images_are_scored_against_others_of_three_other_classes(size: int) -> None:
+    """What takes the place of an image shows no object or ground of its class, and depends on no other image."""
+    data = ShapesInContext("both", size=size)
+    pool = PhotoPool(data.scoring_ids, data, preprocessing())
+    for name in (data.ids[0], data.ids[7], data.ids[-1]):
+        others = [f"{int(name) + step:05d}-score" for step in range(3)]
+        assert torch.equal(pool.following(name), torch.stack([data.load(one, preprocessing()).image for one in others]))
+        assert [(data.label(one) - data.label(name)) % 8 for one in others] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("size", "resize"), [(64, 64), (112, 128)])
@@ -231,10 +245,25 @@ def test_wrong_options_are_named(wrong: dict) -> None:
         ShapesInContext(**wrong)
 
 
-@pytest.mark.parametrize(("cues", "text"), [({"distractor": 1.0}, "distractor"), ({"object_shape": 1.5}, "1.5")])
-def test_wrong_correlations_are_named(cues: dict, text: str) -> None:
-    with pytest.raises(UserError, match=text):
-        ShapesInContext(cues)
+@pytest.mark.parametrize(
+    ("cues", "text"),
+    [
+        ({"distractor": 1.0}, "data.cues names 'distractor'; only object_shape, object_texture, background_texture "),
+        ({"object_shape": 1.5}, "data.cues.object_shape is 1.5; give a correlation from 0 to 1"),
+        ({"object_shape": float("nan")}, "data.cues.object_shape is nan; give"),
+        ({"object_shape": "high"}, "data.cues.object_shape is 'high'; give a correlation from 0 to 1"),
+        ({"object_shape": 1.0, "object_texture": None}, "data.cues.object_texture is None; give"),
+        ({"object_shape": True}, "data.cues.object_shape is True; give"),
+        (3, "data.cues is 3; choose one of object_only, "),
+        (None, "data.cues is None; choose one of object_only, "),
+        (["both"], "data.cues is ['both']; choose one of object_only, "),
+    ],
+)
+def test_wrong_cues_are_named(cues: Any, text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_cues(cues)
+    assert str(caught.value).startswith(text)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_cannot_be_loaded_is_named() -> None:

@@ -228,6 +228,38 @@ def test_bad_annotations_are_refused(tmp_path: Path) -> None:
         VOC(tmp_path, task="boxes")
 
 
+def test_an_annotation_that_cannot_be_read_costs_only_its_photo(tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "d"):
+        put(tmp_path, name, ("cat", (1, 1, 2, 2), 0), ("dog", (3, 3, 4, 4), 0), task="Main")
+    (tmp_path / "Annotations/b.xml").write_text(annotation([("cat", (1, 1, 2, 2), 0)])[:-20])
+    (tmp_path / "Annotations/c.xml").unlink()
+    data = VOC(tmp_path, task="boxes")
+    assert data.ids == ["a@cat", "a@dog", "b", "c", "d@cat", "d@dog"]
+    for name in ("b", "c"):
+        with pytest.raises(UserError, match=rf"cannot read the annotation .*{name}.xml.*; restore the file"):
+            data.load(name, SAME)
+    assert [data.load(name, SAME).target for name in data.ids if "@" in name] == [7, 11, 7, 11]
+    assert [name for name in data.scoring_ids + data.donor_ids if not is_synthetic(name)] == ["a@cat", "d@cat"]
+
+
+CROPPED = Preprocessing(size=(10, 10), resize=10, interpolation="bilinear", mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+def test_what_the_crop_cuts_off_stays_marked_on_the_photo(tmp_path: Path) -> None:
+    """Of twelve columns the crop leaves out the first and the last."""
+    put(tmp_path, "a", ("cat", (1, 1, 1, 4), 0), ("dog", (1, 5, 3, 10), 0), task="Main")
+    data = VOC(tmp_path, task="boxes")
+    cat, dog = (data.load(name, CROPPED) for name in data.ids)
+    assert cat.boxes is not None
+    assert not cat.boxes.any()
+    for sample, (rows, columns) in [(cat, (range(4), range(1))), (dog, (range(4, 10), range(3)))]:
+        assert sample.on_photo is not None
+        assert sample.on_photo.shape == SIDE
+        assert sample.on_photo.nonzero().tolist() == [[row, column] for row in rows for column in columns]
+    assert dog.boxes is not None
+    assert dog.boxes.nonzero().tolist() == [[row, column] for row in range(4, 10) for column in range(2)]
+
+
 def test_other_layouts_and_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"does not exist; data.root must hold VOCdevkit/VOC2012 with Annotations"):
         VOC(tmp_path / "absent")

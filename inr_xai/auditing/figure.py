@@ -30,7 +30,7 @@ def draw_audit(
         cell: width of a picture in inches, at 100 dots an inch.
     """
     panels = _panels(one, regions, truth)
-    figure = Figure(figsize=(cell * len(panels), cell * image.shape[-2] / image.shape[-1] + 0.8), dpi=100)
+    figure = Figure(figsize=(cell * len(panels), cell * image.shape[-2] / image.shape[-1] + 1), dpi=100)
     figure.set_layout_engine("constrained")
     FigureCanvasAgg(figure)
     photo = image.permute(1, 2, 0).clamp(0, 1).float().cpu().numpy()
@@ -56,8 +56,9 @@ def _panels(one: Judged, regions: Bool[Tensor, "k h w"], truth: Bool[Tensor, "h 
     shares = one.reading.shares().tolist()
     panels: list[Panel] = [(f"image: p = {one.value('whole'):.2f}\nrest: {shares[-1]:.0%}", None)]
     for k in range(1, one.reading.regions + 1):
-        title = f"explanation {k}: {shares[k - 1]:.0%}\nalone {one.value('alone', k):.2f}, "
-        panels.append((f"{title}without {one.value('without', k):.2f}", regions[k - 1]))
+        alone = f"alone {one.value('alone', k):.2f} (chance {one.chance[k - 1]:.2f})"
+        title = f"explanation {k}: {shares[k - 1]:.0%}\n{alone}\nwithout {one.value('without', k):.2f}"
+        panels.append((title, regions[k - 1]))
     if truth is None:
         return panels
     on, beside, _ = one.reading.split()

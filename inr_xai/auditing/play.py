@@ -10,8 +10,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from inr_xai.metrics.chance import smooth_fields
+from inr_xai.metrics.masks import hard_masks
 from inr_xai.metrics.shapley import coalitions, shapley_values
 from inr_xai.metrics.trial import Trial
+from inr_xai.seeding import generator
+
+CHANCES = 4
+"""Random regions that an image's own are compared with."""
 
 
 @dataclass(frozen=True)
@@ -104,3 +110,23 @@ def play(trial: Trial, regions: Bool[Tensor, "k h w"]) -> Play:
     kept = (among[:, :, None, None] & players).any(1)
     means = trial.means(kept.unsqueeze(0))
     return Play(torch.stack([means[name][0] for name in trial.names]), len(regions))
+
+
+def chance(
+    trial: Trial, regions: Bool[Tensor, "k h w"], played: Play, *, sample_id: str, seed: int
+) -> Float[Tensor, "r g"]:
+    """`Play.joint` of each of `CHANCES` random smooth regions that are as large as all of an image's own together.
+
+    What any hole of this size takes away, and any patch of it restores; each under one draw of a baseline.
+
+    Args:
+        played: of `regions`, which knows what is there of the whole image and of nothing.
+        sample_id, seed: name the random regions.
+    """
+    draw = generator(seed, sample_id, "audit", "chance")
+    height, width = regions.shape[-2:]
+    fields = smooth_fields((height, width), generators=[draw], count=CHANCES).to(regions.device)
+    share = regions.any(0).double().mean().expand(CHANCES)
+    masks = hard_masks(fields, share, generators=[draw])
+    kept, removed = (trial.in_turn(one)[0] for one in (masks, ~masks))
+    return (kept - removed - played.nothing + played.whole) / 2

@@ -18,6 +18,8 @@ from inr_xai.seeding import generator
 SEAM = 1 / 16
 """Of the image's shorter side: an outline is seen from either side, so pixels this near count as the object's."""
 LEVEL = 0.95
+LEAST = 0.1
+"""Of p_t: what restores less has no shares that are more than noise."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,20 @@ class Taken:
         plays: of each fit, a row for each baseline.
         on_object: of each fit, the share of every player (regions, then the rest) that lies on the object.
         object_share: of the image that the object covers.
+        chances: of each fit, `chance`; None where there is none to exceed.
+        area: of the image, that each region covers; 0 where regions are as small as any object.
     """
 
     plays: Sequence[Play]
     on_object: Sequence[Float[Tensor, " _n"]] | None = None
     object_share: float | None = None
+    chances: Sequence[Float[Tensor, "_r _g"]] | None = None
+    area: float = 0.0
+
+    @property
+    def joint(self) -> list[float]:
+        """Of each fit the mean of `Play.joint`."""
+        return [float(one.joint.double().mean()) for one in self.plays]
 
     @property
     def regions(self) -> int:
@@ -58,15 +69,16 @@ class Reading:
 
     A resample draws fits and baselines with replacement and takes the mean of v(S) over their pairs; every value is
     computed from these means, so that values of one resample fit together. Where a fit has more regions than another,
-    those beyond are part of the rest of the image.
+    those beyond are part of the rest of the image, except where all regions of a fit are spoken of.
     """
 
     def __init__(self, taken: Taken, *, seed: int = 0, draws: int = 1000):
         self.taken = taken
         weights = _weights(len(taken.plays), len(taken.plays[0].values), seed=seed, draws=draws)
         self.regions = taken.regions
-        plays = [one.coarser(self.regions) for one in taken.plays]
-        self._plays = [self._mean(one, weights[:, place]) for place, one in enumerate(plays)]
+        self._weights = [own.contiguous() for own in weights.unbind(1)]
+        self._whole_plays = [self._mean(one, own) for one, own in zip(taken.plays, self._weights, strict=True)]
+        self._plays = [one.coarser(self.regions) for one in self._whole_plays]
 
     def interval(self, values: Float[Tensor, " d"]) -> Interval:
         """The value itself between the quantiles of the resamples; without ends where a resample has no value."""
@@ -91,31 +103,60 @@ class Reading:
         """The same of everything, as shares of v(everything) - v(nothing); NaN where these are equal."""
         return self._of_the_whole(self.shapley()[0])
 
+    def together(self) -> Float[Tensor, " d"]:
+        """v(all regions of a fit)."""
+        return torch.stack([one.union(one.regions) for one in self._whole_plays]).sum(0)
+
     def restored(self) -> Float[Tensor, " d"]:
-        """What the union restores of p_t over what is there without it: v(regions) - v(nothing)."""
-        return self.over("union", self.regions) - self.over("nothing")
+        """What all regions restore of p_t over what is there without them: v(regions) - v(nothing)."""
+        return self.together() - self.over("nothing")
+
+    def left(self) -> Float[Tensor, " d"]:
+        """v(all but the regions of a fit)."""
+        return torch.stack([one.remaining(one.regions) for one in self._whole_plays]).sum(0)
+
+    def joint(self) -> Float[Tensor, " d"]:
+        """`Play.joint` of all regions of a fit: what they carry together."""
+        return torch.stack([one.joint for one in self._whole_plays]).sum(0)
+
+    def chance(self) -> Float[Tensor, " d"]:
+        """The same of random regions as large, the luckiest of them; -inf where there are none."""
+        if self.taken.chances is None:
+            return torch.full_like(self.joint(), -torch.inf)
+        pairs = zip(self.taken.chances, self._weights, strict=True)
+        return torch.stack([weights @ one.cpu().double().T for one, weights in pairs]).sum(0).amax(1)
 
     def concentration(self) -> Float[Tensor, " d"]:
-        """(v(1) - v(nothing)) / (v(regions) - v(nothing)); NaN where the union restores nothing."""
+        """(v(1) - v(nothing)) / (v(regions) - v(nothing)); NaN where the regions restore less than `LEAST` of p_t."""
         restored = self.restored()
-        return ((self.over("alone", 1) - self.over("nothing")) / restored).where(restored > 0, torch.nan)
+        share = (self.over("alone", 1) - self.over("nothing")) / restored
+        return share.where(restored > LEAST * self.over("whole"), torch.nan)
 
     def object_evidence(self, explanations: int | None = None) -> Float[Tensor, " d"]:
-        """Sum over explanations of own(k) / p_t (s_k - s): what lies on the object beyond what its size would give.
+        """Sum over explanations of own(k) / p_t (s_k - s) / (m - s): what lies on the object beyond its size's due.
 
-        own(k) is `Play.own`, s_k the share of region k on the object (with its seam), s that of the whole image. About
-        0 for evidence that lies anywhere alike; negative where it avoids the object.
+        own(k) is `Play.own`, s_k the share of region k on the object (with its seam), s that of the whole image, and m
+        the largest share that a region can have: 1, or less where the object is smaller than a region. So it is own(k)
+        for a region that lies on the object alone, whatever the object's size, about 0 for evidence that lies anywhere
+        alike, and negative where it avoids the object. NaN where the object is all of the image.
 
         Args:
             explanations: the first so many; None for all.
         """
+        values = torch.zeros_like(self.over("whole"))
+        for one, excess in zip(self._plays, self.excess(), strict=True):
+            for k in range(1, (explanations or self.regions) + 1):
+                values += one.own(k) * excess[k - 1]
+        return values / self.over("whole")
+
+    def excess(self) -> list[Float[Tensor, " _n"]]:
+        """Of each fit and player (s_k - s) / (m - s), see `object_evidence`."""
         assert self.taken.on_object is not None
         assert self.taken.object_share is not None
-        values = torch.zeros_like(self.over("whole"))
-        for one, on_object in zip(self._plays, self.taken.on_object, strict=True):
-            for k in range(1, (explanations or self.regions) + 1):
-                values += one.own(k) * (on_object[k - 1] - self.taken.object_share)
-        return values / self.over("whole")
+        size, area = self.taken.object_share, self.taken.area
+        most = min(1.0, size / area) if area else 1.0
+        span = most - size if most > size else torch.nan
+        return [(own - size) / span for own in self.taken.on_object]
 
     def split(self) -> tuple[float, float, float]:
         """Of v(everything) - v(nothing): the part on the object, the part beside it, and that of the rest."""

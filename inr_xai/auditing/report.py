@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from typing import NamedTuple
 
 import torch
 
-from inr_xai.auditing.reading import Reading
+from inr_xai.auditing.reading import LEAST, Reading
 from inr_xai.auditing.verdict import BOTH, CONCENTRATED, CONTEXT, DISTRIBUTED, OBJECT, SPREAD, Verdict
 from inr_xai.files import Row
-from inr_xai.metrics.bootstrap import Interval, mean_interval
+from inr_xai.metrics.bootstrap import Interval, ratio_of_means
 
 FEWEST = 5
 """Images below which nothing is said of a group."""
@@ -21,7 +22,8 @@ class Judged:
     """One image of a report.
 
     Args:
-        chance: of each explanation, what random masks of the same area in the same free pixels keep.
+        chance: of each explanation, what random masks of the same area in the same free pixels keep; the mean over
+            fits.
     """
 
     sample_id: str
@@ -35,11 +37,6 @@ class Judged:
     def value(self, name: str, *arguments: int) -> float:
         """A value of `Play`, over all fits and baselines."""
         return float(self.reading.over(name, *arguments)[0])
-
-    def relative(self, name: str, *arguments: int) -> float | None:
-        """The same, relative to p_t; None where that is 0."""
-        whole = self.value("whole")
-        return self.value(name, *arguments) / whole if whole else None
 
 
 def image_row(one: Judged) -> Row:
@@ -65,7 +62,7 @@ def image_row(one: Judged) -> Row:
         }
         if one.reading.taken.on_object is not None:
             row[f"on_object_{k}"] = float(torch.stack([own[k - 1] for own in one.reading.taken.on_object]).mean())
-    row |= {"shapley_rest": shapley[-1], "joint": one.value("joint"), "admitted": int(verdict.admitted)}
+    row |= {"shapley_rest": shapley[-1], "joint": float(one.reading.joint()[0]), "admitted": int(verdict.admitted)}
     row |= {"evidence": verdict.evidence, "confidence": verdict.confidence, "redundant": int(verdict.redundant)}
     row |= _ends("concentration", verdict.concentration)
     if verdict.object_evidence is not None:
@@ -85,16 +82,27 @@ def group_rows(judged: Sequence[Judged]) -> list[Row]:
     return [_group_row(ALL, judged), *(_group_row(name, own) for name, own in ordered)]
 
 
+class Summed(NamedTuple):
+    """A value over images with its interval, and how many images it is of."""
+
+    value: float
+    low: float
+    high: float
+    images: int
+
+
 def _group_row(name: str, judged: Sequence[Judged]) -> Row:
     row: Row = {"group": name, "images": len(judged), "admitted": sum(one.verdict.admitted for one in judged)}
     claimed = [one for one in judged if one.verdict.admitted]
     if len(claimed) < FEWEST:
         return row
-    for heading, value in MEANS.items():
-        values = [value(one) for one in claimed]
-        finite = [number for number in values if number is not None and isfinite(number)]
-        if len(finite) >= FEWEST:
-            row[heading] = mean_interval(torch.tensor(finite, dtype=torch.float64))
+    for heading, part in PARTS.items():
+        found = [one for one in map(part, claimed) if one is not None]
+        if len(found) >= FEWEST:
+            over, under = torch.tensor(found, dtype=torch.float64).unbind(1)
+            ratio = ratio_of_means(over, under)
+            if isfinite(ratio.value):
+                row[heading] = Summed(*ratio, len(found))
     for kind in (CONCENTRATED, DISTRIBUTED, SPREAD):
         row[kind] = sum(one.verdict.evidence == kind for one in claimed)
     row["redundant"] = sum(one.verdict.redundant for one in claimed)
@@ -103,25 +111,36 @@ def _group_row(name: str, judged: Sequence[Judged]) -> Row:
     return row
 
 
-def _relative(name: str, k: int) -> Callable[[Judged], float | None]:
-    def value(one: Judged) -> float | None:
-        return one.relative(name, k) if k <= one.reading.regions else None
-
-    return value
+Part = tuple[float, float] | None
+"""Of an image: a number and what it is a part of; None where it has none."""
 
 
-MEANS: dict[str, Callable[[Judged], float | None]] = {
-    "explanation 1 alone": _relative("alone", 1),
-    "explanation 2 alone": _relative("alone", 2),
-    "all together": lambda one: one.relative("union", one.reading.regions),
-    "left without 1": _relative("without", 1),
-    "left without all": lambda one: one.relative("remaining", one.reading.regions),
-    "concentration": lambda one: one.verdict.concentration.value,
-    "evidence on the object": lambda one: (
-        None if one.verdict.object_evidence is None else one.verdict.object_evidence[0]
-    ),
+def _of_p(name: str, k: int) -> Callable[[Judged], Part]:
+    return lambda one: (one.value(name, k), one.value("whole")) if k <= one.reading.regions else None
+
+
+def _concentration(one: Judged) -> Part:
+    if not isfinite(one.verdict.concentration.value):
+        return None
+    return one.value("alone", 1) - one.value("nothing"), float(one.reading.restored()[0])
+
+
+def _on_object(one: Judged) -> Part:
+    found = one.verdict.object_evidence
+    return None if found is None or not isfinite(found.value) else (found.value, 1.0)
+
+
+PARTS: dict[str, Callable[[Judged], Part]] = {
+    "explanation 1 alone": _of_p("alone", 1),
+    "explanation 2 alone": _of_p("alone", 2),
+    "all together": lambda one: (float(one.reading.together()[0]), one.value("whole")),
+    "left without 1": _of_p("without", 1),
+    "left without all": lambda one: (float(one.reading.left()[0]), one.value("whole")),
+    "concentration": _concentration,
+    "evidence on the object": _on_object,
 }
-"""Column of the table by group -> its value of an image; those of probabilities are relative to p_t."""
+"""Column of the table by group -> its part of an image. The table has ratios of means: where p_t is next to nothing, or
+hardly anything is restored, an image's own ratio is anything."""
 
 
 def group_csv(rows: Sequence[Row]) -> list[Row]:
@@ -139,13 +158,15 @@ def markdown(judged: Sequence[Judged], rows: Sequence[Row], *, facts: Mapping[st
 
 
 NOTE = (
-    "Probabilities are relative to that of the whole image and means over blur, grey, noise and other photos in place "
-    "of what is not kept; in brackets the 95 % bootstrap interval over images. concentrated: explanation 1 restores "
-    f"80 % or more of what all explanations restore together; distributed: less; spread: together they neither restore "
-    "half of the class nor take half of it away; no claim: they carry no more than the control's, or restore nothing "
-    "together; redundant: explanation 1 keeps half or more of the class, and 80 % "
-    "or more are there without it. Object and context are told apart only where a segmentation is known. Groups of "
-    f"fewer than {FEWEST} admitted images are not summed up."
+    "Probabilities are means over blur, grey, noise and other photos in place of what is not kept. Those by group are "
+    "relative to that of the whole image: ratios of means over images, in brackets their 95 % bootstrap interval, n "
+    "images. concentrated: explanation 1 restores 80 % or more of what all explanations restore together; distributed: "
+    "less; spread: together they neither restore half of the class nor take half of it away; no claim: they carry no "
+    "more than the control's or than random regions as large (what they restore and what is missing without them), or "
+    f"restore less than {LEAST:.0%} of the class together; redundant: explanation 1 keeps "
+    "half or more of the class, and 80 % or more are there without it. In parentheses behind `alone`: what random "
+    "masks of that area keep. Object and context are told apart only where a segmentation is known. Groups of fewer "
+    f"than {FEWEST} admitted images are not summed up."
 )
 
 
@@ -154,7 +175,7 @@ def _no_claims(count: int, images: int) -> str:
         return ""
     return (
         f"Nothing is claimed of {count} of {images} images: explanations there do not carry more than those of a class "
-        "that the image does not show.\n\n"
+        "that the image does not show, or than random regions do.\n\n"
     )
 
 
@@ -165,7 +186,8 @@ def _images(judged: Sequence[Judged]) -> str:
         "image",
         "class",
         "p",
-        "alone",
+        "alone (chance)",
+        "together",
         "without",
         "shapley shares",
         "evidence",
@@ -177,7 +199,9 @@ def _images(judged: Sequence[Judged]) -> str:
         many = range(1, one.reading.regions + 1)
         shares = [f"{value:.2f}" for value in one.reading.shares().tolist()]
         line = [one.sample_id, one.class_name, f"{one.value('whole'):.2f}"]
-        line += [" ".join(f"{one.value(name, k):.2f}" for k in many) for name in ("alone", "without")]
+        line.append(" ".join(f"{one.value('alone', k):.2f} ({one.chance[k - 1]:.2f})" for k in many))
+        line.append(f"{float(one.reading.together()[0]):.2f}")
+        line.append(" ".join(f"{one.value('without', k):.2f}" for k in many))
         line += [" ".join(shares), ", ".join(one.verdict.said)]
         line.append(f"{one.verdict.confidence:.2f}")
         if placed:
@@ -200,14 +224,15 @@ def _ends(name: str, interval: Interval) -> Row:
 
 
 def _flat(key: str, cell: object) -> Row:
-    if not isinstance(cell, Interval):
+    if not isinstance(cell, Summed):
         return {key: cell}
-    return {name: f"{value:.6g}" for name, value in _ends(key, cell).items()}
+    ends = _ends(key, Interval(*cell[:3]))
+    return {name: f"{value:.6g}" for name, value in ends.items()} | {f"{key}_images": cell.images}
 
 
 def _shown(cell: object) -> str:
     if cell is None:
         return "-"
-    if not isinstance(cell, Interval):
+    if not isinstance(cell, Summed):
         return str(cell)
-    return f"{cell.value:.2f} [{cell.low:.2f}, {cell.high:.2f}]"
+    return f"{cell.value:.2f} [{cell.low:.2f}, {cell.high:.2f}], n = {cell.images}"

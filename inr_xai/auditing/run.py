@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from inr_xai.auditing.play import Play, play, players_of
+from inr_xai.auditing.play import Play, chance, play, players_of
 from inr_xai.auditing.reading import Taken, grown, shares_on
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.columns import BASELINES
 from inr_xai.errors import UserError
 from inr_xai.files import read_json, write_json
+from inr_xai.limits import MOST
 from inr_xai.metrics.baselines import scoring_baselines
 from inr_xai.metrics.masks import hard_masks
 from inr_xai.metrics.trial import Trial
@@ -25,7 +26,7 @@ from inr_xai.render import Explained, Run
 from inr_xai.seeding import generator
 from inr_xai.types import ImageData, Sample
 
-VERSION = 1  # counts the changes of what is measured
+VERSION = 2  # counts the changes of what is measured
 log = logging.getLogger(__name__)
 
 
@@ -52,11 +53,14 @@ def take(runs: Sequence[Run], sample_id: str, bench: Bench, *, area: float, cach
     """An image's plays at one area, of each run, from the disk where they are there.
 
     Raises:
-        UserError: the image cannot be read, the runs explain different classes of it, or masks are not finite.
+        UserError: the image cannot be read, the runs explain different classes of it, it has more explanations than
+            `MOST`, or masks or the classifier's answers are not finite.
     """
     fits = [run[sample_id] for run in runs]
     if len({one.target for one in fits}) > 1:
         raise UserError(f"the runs explain different classes of {sample_id!r}; audit runs that differ in seed alone")
+    if (most := max(len(one.masks) for one in fits)) > MOST:
+        raise UserError(f"{sample_id!r} has {most} explanations; an audit takes at most {MOST} of an image")
     sample = bench.data.load(sample_id, bench.classifier.preprocessing)
     truth = object_of(sample)
     facts = {"masks": [_digest(one.masks) for one in fits], "object": None if truth is None else _digest(truth)}
@@ -64,7 +68,8 @@ def take(runs: Sequence[Run], sample_id: str, bench: Bench, *, area: float, cach
     file = cache / f"{sample_id}.json"
     if file.is_file() and (told := _kept(file))["key"] == key:
         return _restored(told)
-    taken = _measured(sample, fits, bench, area)
+    regions = [regions_of(one, area, seed=bench.seed) for one in fits]
+    taken = measure(sample, fits[0].target, regions, bench, area=area)
     write_json(file, {"key": key} | _plain(taken))
     return taken
 
@@ -82,12 +87,20 @@ def regions_of(found: Explained, area: float, *, seed: int) -> Bool[Tensor, "k h
         listed = ", ".join(f"{one:g}" for one in found.areas)
         raise UserError(f"area {area:g} was not fitted; this run has {listed}")
     masks = found.masks[:, found.areas.index(area)].unsqueeze(1)
+    if not bool(masks.isfinite().all()):
+        raise UserError("its masks are not finite; fit this image again")
     ties = [generator(seed, found.record.sample_id, "ties")] * len(masks)
     return hard_masks(masks, torch.tensor([area], dtype=torch.float64), generators=ties)[:, 0]
 
 
 @torch.no_grad()
-def _measured(sample: Sample, fits: Sequence[Explained], bench: Bench, area: float) -> Taken:
+def measure(sample: Sample, target: int, fits: Sequence[Bool[Tensor, "_k h w"]], bench: Bench, *, area: float) -> Taken:
+    """Plays an image's disjoint regions at one area, of each fit, and random ones beside them.
+
+    Raises:
+        UserError: the classifier's answers are not finite.
+        ValueError: regions share pixels.
+    """
     image = sample.image[None].to(bench.device)
     baselines = scoring_baselines(
         image,
@@ -99,20 +112,24 @@ def _measured(sample: Sample, fits: Sequence[Explained], bench: Bench, area: flo
     trial = Trial(
         bench.classifier,
         image,
-        torch.tensor([fits[0].target], device=bench.device),
+        torch.tensor([target], device=bench.device),
         baselines=baselines,
         masks_per_forward=bench.masks_per_forward,
     )
-    regions = [regions_of(one, area, seed=bench.seed) for one in fits]
+    plays, chances = [], []
     with bench.classifier.frozen(image.device, image.dtype):
-        plays = [play(trial, own.to(bench.device)) for own in regions]
-    plays = [Play(one.values.cpu(), one.regions) for one in plays]
+        for regions in (own.to(bench.device) for own in fits):
+            played = play(trial, regions)
+            beside = chance(trial, regions, played, sample_id=sample.sample_id, seed=bench.seed)
+            plays.append(Play(played.values.cpu(), played.regions))
+            chances.append(beside.cpu())
     if not all(bool(one.values.isfinite().all()) for one in plays):
         raise UserError("the classifier returns NaN or infinite logits for masked copies of this image")
     truth = object_of(sample)
     if truth is None:
-        return Taken(plays)
-    return Taken(plays, [shares_on(players_of(own), truth) for own in regions], float(truth.double().mean()))
+        return Taken(plays, chances=chances, area=area)
+    shares = [shares_on(players_of(own.cpu()), truth) for own in fits]
+    return Taken(plays, shares, float(truth.double().mean()), chances, area)
 
 
 def _kept(file: Path) -> dict[str, Any]:
@@ -133,13 +150,16 @@ def _plain(taken: Taken) -> dict[str, Any]:
         "values": [one.values.tolist() for one in taken.plays],
         "on_object": None if taken.on_object is None else [one.tolist() for one in taken.on_object],
         "object_share": taken.object_share,
+        "chances": [one.tolist() for one in taken.chances or ()],
+        "area": taken.area,
     }
 
 
 def _restored(told: dict[str, Any]) -> Taken:
     values = [torch.tensor(one) for one in told["values"]]
     plays = [Play(one, one.shape[1].bit_length() - 2) for one in values]
+    chances = [torch.tensor(one) for one in told["chances"]]
     if told["on_object"] is None:
-        return Taken(plays)
+        return Taken(plays, chances=chances, area=told["area"])
     shares = [torch.tensor(one, dtype=torch.float64) for one in told["on_object"]]
-    return Taken(plays, shares, told["object_share"])
+    return Taken(plays, shares, told["object_share"], chances, told["area"])

@@ -17,10 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 from inr_xai.columns import MEASURES, SUMMARISED
 from inr_xai.config.schema import COLLECTIONS, TARGETS, Exclusion, Schema, Shard, Stop
 from inr_xai.config.sentences import describe
-from inr_xai.config.targets import argument, check_nested, check_target
+from inr_xai.config.targets import argument, check_nested, check_target, takes
 from inr_xai.config.words import did_you_mean, listing, shown
 from inr_xai.errors import UserError
-from inr_xai.limits import AUTO, check_areas, check_exclusion, check_stop
+from inr_xai.limits import AUTO, MOST, check_areas, check_exclusion, check_stop, most_explanations
 
 LEAST = {
     "steps": 1,
@@ -40,6 +40,8 @@ TRAINER = {
     "precision": ("32-true", "64-true", "bf16-mixed"),
 }
 AUDIT = ("area", "control")
+CONTROL = ("targets", "limit")
+"""What an audit's wrong-target control sets of the data."""
 ONE_DEVICE = "; a run uses one device: divide the images with -m shard.count=2 shard.index=0,1"
 PLACEHOLDERS = {"root": "PATH", "checkpoint": "PATH", "name": "NAME", "_target_": "package.module.Class"}
 
@@ -58,6 +60,7 @@ def check(cfg: DictConfig) -> None:
     _check_audit(plain)
     _check_trainer(plain["trainer"])
     _check_groups(plain)
+    _check_control(plain)
     _check_nested(plain)
     _check_inr(plain["inr"])
 
@@ -184,6 +187,25 @@ def _check_audit(plain: Mapping[str, Any]) -> None:
             f"audit asks for disjoint explanations, not exclusion.mode={shown(plain['exclusion']['mode'])}; set "
             "exclusion.mode=exclude, or audit=null"
         )
+    _check_count(plain)
+
+
+def _check_count(plain: Mapping[str, Any]) -> None:
+    """An audit asks the classifier for every set of an image's explanations."""
+    explanations, exclusion, stop = plain["explanations"], plain["exclusion"], plain["stop"]
+    why = f"of K explanations 2^(K+1) sets are asked for; set {{}}={MOST} or less, or audit=null"
+    if explanations != AUTO and explanations > MOST:
+        raise UserError(
+            f"audit takes at most {MOST} explanations of each image, not explanations={explanations}, as "
+            + why.format("explanations")
+        )
+    if explanations == AUTO:
+        most = most_explanations(exclusion["mode"], exclusion["area"], areas=plain["areas"], most=stop["most"])
+        if most > MOST:
+            raise UserError(
+                f"audit takes at most {MOST} explanations of each image, and explanations=auto with "
+                f"stop.most={stop['most']} may find {most}, as {why.format('stop.most')}"
+            )
 
 
 def _check_trainer(trainer: Any) -> None:
@@ -219,6 +241,20 @@ def _check_groups(plain: Mapping[str, Any]) -> None:
                     f"{group}.{name}=null switches off what is not there; {group} has {listing(known)}{hint}"
                 )
     check_nested(plain["trainer"], "trainer")
+
+
+def _check_control(plain: Mapping[str, Any]) -> None:
+    """The wrong-target control of an audit is a run of the same data; mosaics, for one, have their classes fixed."""
+    if plain["audit"] is None:
+        return
+    data = plain["data"]
+    for name in CONTROL:
+        if not takes(data, name):
+            raise UserError(
+                f"audit asks for data.{name}, which its wrong-target control sets, and "
+                f"data._target_={data['_target_']} does not take it; choose other data, such as data=image_folder, or "
+                "set audit=null"
+            )
 
 
 def _check_nested(plain: Mapping[str, Any]) -> None:

@@ -54,6 +54,12 @@ def argument(node: Node, name: str) -> Any:
     return None if parameter is None else parameter.default
 
 
+def takes(node: Node, name: str) -> bool:
+    """Whether the node's target has an argument of this name."""
+    parameters = _parameters(locate(node["_target_"], ""))
+    return name in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+
+
 def locate(path: str, key: str) -> Callable[..., Any]:
     """The object at a dotted path; `key` names it in the refusal."""
     module, rest = _import(path, f"{key}={path}")

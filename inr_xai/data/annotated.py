@@ -62,6 +62,8 @@ class Annotated(ABC):
 
     def load(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
         """The sample. Raises UserError where the photo or its marks cannot be read or do not fit each other."""
+        if sample_id in self._broken:
+            raise UserError(self._broken[sample_id])
         if sample_id not in self._samples:
             if is_synthetic(sample_id):
                 return load_synthetic(sample_id, preprocessing)
@@ -87,11 +89,26 @@ class Annotated(ABC):
             segmentation=segmentation,
             ignore=ignore,
             boxes=boxes,
+            on_photo=upright(extent, shown.photo),
             difficult=shown.others and float(extent.double().mean()) < SMALL,
         )
 
-    def _take(self, samples: Mapping[str, Shown], class_names: list[str], *, pool_size: int) -> None:
-        """Fixes the samples. Each photo stands in the pools once, by the first of its samples."""
+    def _take(
+        self,
+        samples: Mapping[str, Shown],
+        class_names: list[str],
+        *,
+        pool_size: int,
+        broken: Mapping[str, str] | None = None,
+    ) -> None:
+        """Fixes the samples. Each photo stands in the pools once, by the first of its samples.
+
+        Args:
+            broken: ids of further samples, of photos whose classes cannot be read, with what `load` says of each.
+        """
+        self._broken = dict(broken or {})
+        if not samples and self._broken:
+            raise UserError(next(iter(self._broken.values())))
         if not samples:
             raise UserError("no photo of the data set shows a class that has a label; choose another data.split")
         if not any(shown.photo.is_file() for shown in samples.values()):
@@ -99,8 +116,8 @@ class Annotated(ABC):
             raise UserError(f"none of the photos exists (such as {str(example)!r}); correct data.root")
         self._samples = dict(samples)
         self.class_names = class_names
-        self.ids = sorted(samples)
-        photos = {samples[sample_id].photo: sample_id for sample_id in reversed(self.ids)}
+        self.ids = sorted([*samples, *self._broken])
+        photos = {samples[sample_id].photo: sample_id for sample_id in sorted(samples, reverse=True)}
         self.scoring_ids, self.donor_ids = split_pools(list(photos.values()), pool_size)
 
     @abstractmethod

@@ -108,10 +108,9 @@ class ImageFolder:
                 "move it, or set data.targets=predicted"
             )
         image, frame = to_input(read_image(self.root / path), preprocessing)
-        segmentation = None
-        if sample_id in self._masks:
-            segmentation = segmentation_to_input(read_object(self._masks[sample_id]), frame)
-        return Sample(image=image, target=label, sample_id=sample_id, frame=frame, segmentation=segmentation)
+        marked = read_object(self._masks[sample_id]) if sample_id in self._masks else None
+        segmentation = None if marked is None else segmentation_to_input(marked, frame)
+        return Sample(image, label, sample_id, frame, segmentation, on_photo=marked)
 
     def label(self, path: PurePosixPath) -> int | None:
         """The class that the path below the root tells."""

@@ -18,6 +18,7 @@ from inr_xai.data.synthetic import check_size, drawn_frame, drawn_to_input
 from inr_xai.data.textures import TEXTURES
 from inr_xai.data.transform import segmentation_to_input
 from inr_xai.errors import UserError
+from inr_xai.photos import DRAWS
 from inr_xai.seeding import generator
 from inr_xai.types import Preprocessing, Sample
 
@@ -74,12 +75,16 @@ class ShapesInContext:
     ):
         check_selection(limit=limit, every=every)
         check_size(size)
-        self.cues = _correlations(cues)
+        self.cues = parse_cues(cues)
         self.targets, self.limit, self.every = parse_targets(targets), limit, every
         self._seed = seed
-        self._ids, self._scoring, self._donors = _named("", size), _named("score-", POOL), _named("donor-", POOL)
-        named = (self._ids, self._scoring, self._donors)
-        self._labels = {name: index % CLASSES for names in named for index, name in enumerate(names)}
+        self._ids, self._donors = _named(size), _named(POOL, before="donor-")
+        self._labels = {
+            name: index % CLASSES for names in (self._ids, self._donors) for index, name in enumerate(names)
+        }
+        # In sorted order an image is followed by three of the pool, which are of the three classes after its own.
+        self._scoring = _named(size + DRAWS - 1, after="-score")
+        self._labels |= {name: (index + 1) % CLASSES for index, name in enumerate(self._scoring)}
 
     @property
     def ids(self) -> list[str]:
@@ -103,7 +108,7 @@ class ShapesInContext:
         if label is None:
             raise UserError(
                 f"ShapesInContext has no image {sample_id!r}; its {len(self._ids)} ids run from {self._ids[0]!r} to "
-                f"{self._ids[-1]!r} (data.size gives their number), and two pools begin with 'score-' and 'donor-'"
+                f"{self._ids[-1]!r} (data.size gives their number); those of its pools hold 'score' or 'donor'"
             )
         return label
 
@@ -149,16 +154,26 @@ class ShapesInContext:
         return draw(Kinds(**{factor: torch.tensor([kind]) for factor, kind in kinds.items()}), chances, noise)
 
 
-def _correlations(cues: str | Mapping[str, float]) -> dict[str, float]:
+def parse_cues(cues: object) -> dict[str, float]:
+    """The correlation of each cue with the label, of a setting's name or as they are given.
+
+    >>> parse_cues("both"), parse_cues({"object_shape": 0.3})
+    ({'object_shape': 1.0, 'background_texture': 1.0}, {'object_shape': 0.3})
+    """
     if isinstance(cues, str):
         if cues not in SETTINGS:
             raise UserError(f"data.cues is {cues!r}; choose one of {', '.join(SETTINGS)}, or give correlations")
         return dict(SETTINGS[cues])
+    if not isinstance(cues, Mapping):
+        raise UserError(
+            f"data.cues is {cues!r}; choose one of {', '.join(SETTINGS)}, or give correlations such as "
+            "{object_shape: 1.0}"
+        )
     for factor, correlation in cues.items():
         if factor not in CUES:
             raise UserError(f"data.cues names {factor!r}; only {', '.join(CUES)} can follow the label")
-        if not 0 <= correlation <= 1:
-            raise UserError(f"data.cues.{factor} is {correlation}; give a correlation from 0 to 1")
+        if isinstance(correlation, bool) or not isinstance(correlation, int | float) or not 0 <= correlation <= 1:
+            raise UserError(f"data.cues.{factor} is {correlation!r}; give a correlation from 0 to 1")
     return dict(cues)
 
 
@@ -168,5 +183,5 @@ def _require_kind(factor: str, kind: int) -> int:
     return kind
 
 
-def _named(prefix: str, count: int) -> list[str]:
-    return [f"{prefix}{index:05d}" for index in range(count)]
+def _named(count: int, *, before: str = "", after: str = "") -> list[str]:
+    return [f"{before}{index:05d}{after}" for index in range(count)]

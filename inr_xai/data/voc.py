@@ -62,7 +62,7 @@ class VOC(Annotated):
     Classes are those of the boxes in Annotations; a class whose boxes are all flagged difficult makes no sample. A
     sample is difficult by the rule of Zhang et al. (IJCV 2018): the boxes of its class cover, together, less than a
     quarter of the photo, and another class has a box too. The list published with that paper is a file of its own and
-    need not agree on every photo.
+    need not agree on every photo. A photo whose annotation cannot be read is one sample, `<photo>`, which fails.
 
     Args:
         root: the folder VOC<year>, VOCdevkit, or the folder that holds VOCdevkit.
@@ -96,10 +96,13 @@ class VOC(Annotated):
         labels, class_names = LABELS[classes]()
         folder = year_folder(Path(root).expanduser(), f"VOC{year}", task)
         self._segmentations = folder / "SegmentationClass" if task == "segmentation" else None
-        self._objects = {
-            photo: read_objects(folder / "Annotations" / f"{photo}.xml")
-            for photo in read_split(folder / "ImageSets" / SETS[task], split)
-        }
+        self._objects: dict[str, list[Object]] = {}
+        broken: dict[str, str] = {}
+        for photo in read_split(folder / "ImageSets" / SETS[task], split):
+            try:
+                self._objects[photo] = read_objects(folder / "Annotations" / f"{photo}.xml")
+            except UserError as error:
+                broken[photo] = str(error)
         shown = [(photo, name) for photo, objects in self._objects.items() for name in sample_classes(objects)]
         for name, count in Counter(name for _, name in shown if name not in labels).items():
             log.info("%d samples of the class %s are left out: ImageNet-1k has no such class", count, name)
@@ -112,7 +115,7 @@ class VOC(Annotated):
             for photo, name in shown
             if name in labels
         }
-        self._take(samples, class_names, pool_size=pool_size)
+        self._take(samples, class_names, pool_size=pool_size, broken=broken)
 
     def _marks(self, sample_id: str) -> Marks:
         photo, _, name = sample_id.rpartition("@")

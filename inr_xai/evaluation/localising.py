@@ -1,14 +1,24 @@
 """Where explanations lie: on the object that a segmentation or boxes mark, or beside it."""
 
+from collections.abc import Callable
+from functools import partial
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from inr_xai.data.transform import mask_to_image
 from inr_xai.evaluation.stored import masks_of, per_area
 from inr_xai.evaluation.subject import Subject
-from inr_xai.metrics.localisation import energy_pointing_game, relevance_mass_accuracy, relevance_rank_accuracy
+from inr_xai.metrics.explain import Maps
+from inr_xai.metrics.localisation import (
+    bounding_boxes,
+    energy_pointing_game,
+    relevance_mass_accuracy,
+    relevance_rank_accuracy,
+)
 from inr_xai.metrics.pointing import pointing_hits, smoothed
-from inr_xai.metrics.segmentation import intersection_over_union, matched_area_mask, precision, recall
+from inr_xai.metrics.segmentation import Truth, intersection_over_union, matched_area_mask, precision, recall
 
 Values = dict[str, float]
 SMOOTH = 0.09
@@ -27,38 +37,60 @@ def pointing_of_masks(subject: Subject) -> Values:
 
 
 def energy(subject: Subject) -> Values:
-    return {"energy_pointing_game": float(energy_pointing_game(subject.maps, subject.boxes(), ignore=subject.ignore()))}
+    """In the boxes; where none are known, in the one around the segmentation, since the game is defined on boxes."""
+    marks = subject.boxes()
+    boxes = marks if subject.sample.boxes is not None else bounding_boxes(marks)
+    return _of_object("energy_pointing_game", subject, boxes, energy_pointing_game)
 
 
 def mass(subject: Subject) -> Values:
     """On a mosaic, whose segmentation is the cell of the class, this is the grid pointing game."""
-    return {"relevance_mass": float(relevance_mass_accuracy(subject.maps, subject.truth(), ignore=subject.ignore()))}
+    return _of_object("relevance_mass", subject, subject.truth(), relevance_mass_accuracy)
 
 
 def rank(subject: Subject) -> Values:
-    ties = subject.generators("ties")
-    found = relevance_rank_accuracy(subject.maps, subject.truth(), generators=ties, ignore=subject.ignore())
-    return {"relevance_rank": float(found)}
+    found = partial(relevance_rank_accuracy, generators=subject.generators("ties"))
+    return _of_object("relevance_rank", subject, subject.truth(), found)
 
 
 def iou_matched(subject: Subject) -> Values:
     """Of the heatmap cut at as many pixels as the object has."""
-    truth, ignore = subject.truth(), subject.ignore()
-    cut = matched_area_mask(subject.maps, truth, generators=subject.generators("ties"), ignore=ignore)
-    return {"iou_matched": float(intersection_over_union(cut[:, None], truth, ignore=ignore))}
+
+    def found(maps: Maps, truth: Truth, *, ignore: Truth | None) -> Float[Tensor, "b a"]:
+        cut = matched_area_mask(maps, truth, generators=subject.generators("ties"), ignore=ignore)
+        return intersection_over_union(cut[:, None], truth, ignore=ignore)
+
+    return _of_object("iou_matched", subject, subject.truth(), found)
 
 
 def ious(subject: Subject) -> Values:
-    found = intersection_over_union(subject.hard, subject.truth(), ignore=subject.ignore())
-    return per_area("iou", found, subject)
+    return _by_area("iou", subject, intersection_over_union)
 
 
 def precisions(subject: Subject) -> Values:
-    return per_area("precision", precision(subject.hard, subject.truth(), ignore=subject.ignore()), subject)
+    return _by_area("precision", subject, precision)
 
 
 def recalls(subject: Subject) -> Values:
-    return per_area("recall", recall(subject.hard, subject.truth(), ignore=subject.ignore()), subject)
+    return _by_area("recall", subject, recall)
+
+
+def _of_object(name: str, subject: Subject, marks: Truth, found: Callable[..., Tensor]) -> Values:
+    """What a metric finds of the heatmap and the marks."""
+    return {name: 0.0 if _beyond(subject, marks) else float(found(subject.maps, marks, ignore=subject.ignore()))}
+
+
+def _by_area(name: str, subject: Subject, found: Callable[..., Tensor]) -> Values:
+    """What a metric finds of the masks and the object."""
+    truth = subject.truth()
+    if _beyond(subject, truth):
+        return per_area(name, torch.zeros(1, len(subject.areas)), subject)
+    return per_area(name, found(subject.hard, truth, ignore=subject.ignore()), subject)
+
+
+def _beyond(subject: Subject, marks: Truth) -> bool:
+    """Whether the object is on the photo and wholly beyond the input, so that nothing of an explanation lies on it."""
+    return subject.sample.on_photo is not None and not bool(marks.any())
 
 
 def _on_photo(maps: Float[Tensor, "1 h w"], subject: Subject) -> Float[Tensor, "1 H W"]:
@@ -68,6 +100,10 @@ def _on_photo(maps: Float[Tensor, "1 h w"], subject: Subject) -> Float[Tensor, "
 
 
 def _hit(subject: Subject, maps: Float[Tensor, "1 H W"]) -> float:
-    """Truth is known in the input frame and goes back to the photo with the map."""
-    truth = mask_to_image(subject.boxes().float(), subject.sample.frame) >= 0.5
+    """An object that the input cuts off, or leaves out, is as large as on the photo: a peak elsewhere misses it."""
+    marks, on_photo = subject.boxes(), subject.sample.on_photo
+    if on_photo is None:
+        truth = mask_to_image(marks.float(), subject.sample.frame) >= 0.5
+    else:
+        truth = on_photo[None].to(maps.device)
     return float(pointing_hits(maps, truth, generators=subject.generators("peak")))

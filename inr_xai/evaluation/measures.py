@@ -1,6 +1,8 @@
 """The metrics by name: what each reads of a subject, and which of its values is better."""
 
 import difflib
+import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +13,7 @@ from inr_xai.evaluation import localising, rankings, refitting, stored
 from inr_xai.evaluation.subject import Subject
 
 Values = dict[str, float]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Measure:
         higher_is_better: None where neither is.
         costly: fits anew for every image, so it is left out unless named.
         of_masks: reads the masks, which maps of other tools do not have.
-        marks: needs a segmentation or boxes.
+        marks: needs a segmentation or boxes; left out for samples without.
     """
 
     values: Callable[[Subject], Values]
@@ -44,8 +47,8 @@ MEASURES: Mapping[str, Measure] = {
     "average_gain": Measure(rankings.gain, True),
     "road": Measure(rankings.road_combined, True),
     "infidelity": Measure(rankings.infidelities, False),
-    "sparseness": Measure(rankings.gini, None),
-    "complexity": Measure(rankings.entropy, None),
+    "sparseness": Measure(rankings.gini, True),
+    "complexity": Measure(rankings.entropy, False),
     "pointing_game": Measure(localising.pointing, True, marks=True),
     "pointing_game_of_masks": Measure(localising.pointing_of_masks, True, of_masks=True, marks=True),
     "energy_pointing_game": Measure(localising.energy, True, marks=True),
@@ -62,7 +65,7 @@ MEASURES: Mapping[str, Measure] = {
 }
 
 
-def choose(names: Sequence[str] | None, *, masks: bool, marks: bool, fits: bool) -> dict[str, Measure]:
+def choose(names: Sequence[str] | None, *, masks: bool, fits: bool) -> dict[str, Measure]:
     """The measures named; without names all that the explanations at hand allow and that fit nothing anew.
 
     Raises:
@@ -72,7 +75,7 @@ def choose(names: Sequence[str] | None, *, masks: bool, marks: bool, fits: bool)
         return {
             name: measure
             for name, measure in MEASURES.items()
-            if not measure.costly and (masks or not measure.of_masks) and (marks or not measure.marks)
+            if not measure.costly and (masks or not measure.of_masks)
         }
     for name in names:
         _require(name, masks=masks, fits=fits)
@@ -91,6 +94,35 @@ def _require(name: str, *, masks: bool, fits: bool) -> None:
 
 
 @torch.no_grad()
-def measure(subject: Subject, measures: Mapping[str, Measure]) -> Values:
-    """Every column of a subject."""
-    return {column: value for one in measures.values() for column, value in one.values(subject).items()}
+def measure(subject: Subject, measures: Mapping[str, Measure]) -> tuple[Values, dict[str, str]]:
+    """Every column of a subject, and why a metric has none: one that fails costs the others nothing."""
+    values: Values = {}
+    reasons: dict[str, str] = {}
+    for name, one in measures.items():
+        try:
+            found = one.values(subject)
+        except Exception as error:  # whatever a model or its device raises costs this metric alone
+            reasons[name] = why(error)
+            if is_unexpected(error):
+                log.warning("%s of %s", name, subject.sample.sample_id, exc_info=error)
+            continue
+        undefined = [column for column, value in found.items() if not math.isfinite(value)]
+        if undefined:
+            reasons[name] = f"{', '.join(undefined)} is NaN or infinite for this image, so it has no value"
+        values |= {column: value for column, value in found.items() if column not in undefined}
+    return values, reasons
+
+
+def why(error: Exception) -> str:
+    """An error as one line; what is no refusal of ours tells its kind too.
+
+    >>> why(ValueError("no object")), why(RuntimeError("out of\\nmemory"))
+    ('no object', 'RuntimeError: out of memory')
+    """
+    told = " ".join(str(error).split())
+    return f"{type(error).__name__}: {told}" if is_unexpected(error) or not told else told
+
+
+def is_unexpected(error: Exception) -> bool:
+    """Whether it is no refusal, so that its traceback is wanted."""
+    return not isinstance(error, ValueError | OSError)

@@ -1,5 +1,7 @@
 """Where explanations come from: a finished run, or a folder of maps that another tool made for the run's images."""
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,10 @@ class Source(ABC):
         """Of the samples that are explained, in sorted order."""
 
     @abstractmethod
+    def digest(self, sample_id: str) -> str:
+        """Hash of what is stored: another explanation has another one. Raises UserError where it cannot be read."""
+
+    @abstractmethod
     def read(self, sample_id: str) -> Explanation:
         """Raises UserError where it cannot be read."""
 
@@ -54,6 +60,12 @@ class RunSource(Source):
     @property
     def ids(self) -> list[str]:
         return list(self._run)
+
+    def digest(self, sample_id: str) -> str:
+        found = self._run[sample_id]
+        drawn = {f"inr.{name}": tensor.contiguous() for name, tensor in found.record.inrs[0].items()}
+        stored = safetensors.torch.save(drawn | {"masks": found.masks[0].contiguous()})
+        return _hash(stored, _facts(found.target, list(found.areas), found.record.drawing))
 
     def read(self, sample_id: str) -> Explanation:
         found = self._run[sample_id]
@@ -88,6 +100,9 @@ class FolderSource(Source):
         """Images of the run that have no map."""
         return [name for name in self._run if name not in self._files]
 
+    def digest(self, sample_id: str) -> str:
+        return _hash(self._files[sample_id].read_bytes(), _facts(self._run[sample_id].target))
+
     def read(self, sample_id: str) -> Explanation:
         found = self._run[sample_id]
         heatmap = read_map(self._files[sample_id])
@@ -102,14 +117,17 @@ class FolderSource(Source):
 
 
 def read_map(file: Path) -> Float[Tensor, "h w"]:
-    """A stored map in single precision. Raises UserError unless it is one finite map."""
+    """A stored map in single precision. Raises UserError unless it is one finite map of at least one pixel."""
     try:
         values = _read_npy(file) if file.suffix == ".npy" else _read_safetensors(file)
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise UserError(f"cannot read the map {str(file)!r} ({error}); write it again") from error
+    except UserError:
+        raise
+    except Exception as error:  # a file that is no map makes the readers raise anything
+        reason = str(error) or type(error).__name__
+        raise UserError(f"cannot read the map {str(file)!r} ({reason}); write it again") from error
     if values.ndim == 3 and len(values) == 1:
         values = values[0]
-    if values.ndim != 2:
+    if values.ndim != 2 or not values.numel():
         raise UserError(f"{str(file)!r} holds an array of shape {tuple(values.shape)}; a map is h x w, or 1 x h x w")
     if not bool(values.isfinite().all()):
         raise UserError(f"{str(file)!r} holds NaN or infinity; leave the image out, or explain it again")
@@ -117,7 +135,8 @@ def read_map(file: Path) -> Float[Tensor, "h w"]:
 
 
 def _read_npy(file: Path) -> Tensor:
-    return torch.from_numpy(np.load(file, allow_pickle=False).astype(np.float32))
+    with file.open("rb") as stream:
+        return torch.from_numpy(np.load(stream, allow_pickle=False).astype(np.float32))
 
 
 def _read_safetensors(file: Path) -> Tensor:
@@ -125,3 +144,14 @@ def _read_safetensors(file: Path) -> Tensor:
     if len(tensors) != 1:
         raise UserError(f"{str(file)!r} holds the tensors {sorted(tensors)}; a map's file has one alone")
     return next(iter(tensors.values())).float()
+
+
+def _hash(*parts: bytes) -> str:
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()
+
+
+def _facts(*values: object) -> bytes:
+    return json.dumps(values, sort_keys=True).encode()

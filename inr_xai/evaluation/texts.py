@@ -7,8 +7,9 @@ from inr_xai.evaluation.table import SIGNIFICANT, Cell, PaperTable
 ARROWS = {True: "↑", False: "↓", None: ""}
 LATEX_ARROWS = {True: r" $\uparrow$", False: r" $\downarrow$", None: ""}
 NOTE = (
-    "Means over images with 95 % bootstrap intervals; the best is bold. An asterisk marks a difference from the first "
-    "method with p < 0.05 (paired permutation test)."
+    "Means over images (of the pointing game means over classes of each class's mean) with 95 % bootstrap intervals "
+    "over images; the best is bold. An asterisk marks a mean that differs from the first method's with p < 0.05 "
+    "(paired permutation test over images)."
 )
 
 

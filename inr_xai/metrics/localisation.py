@@ -8,7 +8,7 @@ energy-based pointing game.
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from inr_xai.metrics.explain import Maps, finite_maps
@@ -40,9 +40,19 @@ def energy_pointing_game(maps: Maps, boxes: Truth, *, ignore: Truth | None = Non
     In [0, 1], higher is better; errors are the same.
 
     Args:
-        boxes: True within the bounding boxes of the class.
+        boxes: True within the bounding boxes of the class; `bounding_boxes` makes one of a segmentation.
     """
     return relevance_mass_accuracy(maps, boxes, ignore=ignore)
+
+
+def bounding_boxes(truth: Truth) -> Truth:
+    """True within the smallest box around all of each image's object; nowhere without object.
+
+    >>> bounding_boxes(torch.tensor([[[True, False, False], [False, True, False]]])).int().tolist()
+    [[[1, 1, 0], [1, 1, 0]]]
+    """
+    rows, columns = _span(truth.any(2)), _span(truth.any(1))
+    return rows.unsqueeze(2) & columns.unsqueeze(1)
 
 
 def relevance_rank_accuracy(
@@ -97,3 +107,8 @@ class RelevanceRankAccuracy(Mean):
         self, maps: Maps, truth: Truth, *, generators: Sequence[torch.Generator], ignore: Truth | None = None
     ) -> None:
         self.accumulate(relevance_rank_accuracy(maps, truth, generators=generators, ignore=ignore))
+
+
+def _span(occupied: Bool[Tensor, "b p"]) -> Bool[Tensor, "b p"]:
+    """From the first to the last place that is occupied."""
+    return (occupied.cumsum(1) > 0) & (occupied.flip(1).cumsum(1).flip(1) > 0)

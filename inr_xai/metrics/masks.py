@@ -1,7 +1,7 @@
 """Hard masks, and what a mask is by itself: its area, how binary it is, how masks of one image lie to one another.
 
 Formulas: METHOD, "Symbols" and "Metrics", in docs/method.md. Everything is computed in single precision or better,
-whatever the masks are stored in; NaN is refused.
+whatever the masks are stored in; NaN and infinity are refused.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from inr_xai.area import rank_distance
+from inr_xai.area import distance_of_ranks
 from inr_xai.metrics.mean import Mean
 from inr_xai.metrics.ranking import require_one_each
 from inr_xai.types import Areas, Free, Masks
@@ -51,14 +51,16 @@ def hard_masks(
 def pixel_counts(areas: Areas, pixels: int) -> list[int]:
     """floor(aN + 1e-6) for each area.
 
-    Areas in single precision are read as the shortest decimal they stand for: 0.7 of 52,900 pixels are 37,030, though
-    the nearest float32 lies 0.0006 pixels below.
+    Areas in half and single precision are read as the shortest decimal they stand for: 0.7 of 52,900 pixels are 37,030,
+    though the nearest float32 lies 0.0006 pixels below. Raises ValueError for bfloat16, which has two digits alone: its
+    0.3 is 0.301.
 
     >>> pixel_counts(torch.tensor([0.05, 0.7]), 52900)
     [2645, 37030]
     """
-    exact = areas.detach().cpu().to(torch.promote_types(areas.dtype, torch.float32)).numpy()
-    return [int(np.floor(float(str(area)) * pixels + ROOM)) for area in exact]
+    if areas.dtype == torch.bfloat16:
+        raise ValueError("expected areas in float16 or better, got bfloat16, which has two digits; give float32")
+    return [int(np.floor(float(str(area)) * pixels + ROOM)) for area in areas.detach().cpu().numpy()]
 
 
 def area_error(masks: Masks, areas: Areas) -> Float[Tensor, "b a"]:
@@ -88,7 +90,8 @@ def rank_violation(masks: Masks, areas: Areas) -> Float[Tensor, "b a"]:
     equation 4. Binariness and area at once; `grayness` and `area_error` tell them apart.
     """
     exact = _checked(masks)
-    return rank_distance(exact, areas.to(exact))
+    counts = pixel_counts(areas, exact[0, 0].numel())
+    return distance_of_ranks(exact, torch.tensor(counts, device=exact.device))
 
 
 def share_above_half(masks: Masks, areas: Areas) -> Float[Tensor, "b a"]:
@@ -162,6 +165,18 @@ class RankViolation(Mean):
         self.accumulate(rank_violation(masks, areas))
 
 
+class ShareAboveHalf(Mean):
+    """Mean over images and areas of |share of pixels above 1/2 - a|."""
+
+    higher_is_better = False
+    is_differentiable = False
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+
+    def update(self, masks: Masks, areas: Areas) -> None:
+        self.accumulate(share_above_half(masks, areas))
+
+
 class NestingViolation(Mean):
     """Mean over images of what smaller areas keep and larger ones do not."""
 
@@ -202,7 +217,7 @@ def _largest(values: Float[Tensor, " p"], count: int, *, order: Int[Tensor, " p"
 
 
 def _checked(masks: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The masks in single precision or better. Raises ValueError for NaN."""
-    if masks.isnan().any():
-        raise ValueError("expected masks without NaN; leave out the images whose fit failed")
+    """The masks in single precision or better. Raises ValueError for NaN and infinity."""
+    if not masks.isfinite().all():
+        raise ValueError("expected finite masks, got NaN or infinity; leave out the images whose fit failed")
     return masks.to(torch.promote_types(masks.dtype, torch.float32))

@@ -23,9 +23,8 @@ class Mean(torchmetrics.Metric):
         _add_states(self, "total", "count")
 
     def accumulate(self, values: Float[Tensor, "*shape"]) -> None:
-        """Adds values to the mean. Raises ValueError for NaN."""
-        if values.isnan().any():
-            raise ValueError("expected values without NaN; leave out the images that failed")
+        """Adds values to the mean. Raises ValueError for NaN and infinity."""
+        _require_finite(values)
         self.total = self.total + values.float().sum()
         self.count = self.count + values.numel()
 
@@ -37,7 +36,7 @@ class MeanOfValues(Mean):
     """The mean of values that a function made by asking a model; abstract: a metric adds what they are."""
 
     def update(self, values: Float[Tensor, " b"]) -> None:
-        """Adds what the function of the metric returned. Raises ValueError for NaN."""
+        """Adds what the function of the metric returned. Raises ValueError for NaN and infinity."""
         self.accumulate(values)
 
 
@@ -56,14 +55,18 @@ class Ratio(torchmetrics.Metric):
         _add_states(self, "over", "under")
 
     def accumulate(self, over: Float[Tensor, "*shape"], under: Float[Tensor, "*shape"]) -> None:
-        """Adds pairs of values. Raises ValueError for NaN."""
-        if over.isnan().any() or under.isnan().any():
-            raise ValueError("expected values without NaN; leave out the images that failed")
+        """Adds pairs of values. Raises ValueError for NaN and infinity."""
+        _require_finite(over, under)
         self.over = self.over + over.float().sum()
         self.under = self.under + under.float().sum()
 
     def compute(self) -> Float[Tensor, ""]:
         return self.over / self.under
+
+
+def _require_finite(*columns: Float[Tensor, "..."]) -> None:
+    if not all(bool(values.isfinite().all()) for values in columns):
+        raise ValueError("expected finite values, got NaN or infinity; leave out the images that failed")
 
 
 def _add_states(metric: torchmetrics.Metric, *names: str) -> None:

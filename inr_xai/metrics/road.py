@@ -6,12 +6,13 @@ in exact numbers, so that maps of few values are measured too.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inr_xai.metrics.explain import Maps
@@ -36,19 +37,11 @@ def road(
 ) -> Float[Tensor, " b"]:
     """(LeRF - MoRF) / 2, in [-1/2, 1/2], higher is better; each is the mean of `road_scores` over percentages.
 
-    LeRF removes the least important pixels first, MoRF the most important ones. 0 is expected of a map of noise.
-    Arguments and errors are those of `road_scores`.
+    LeRF removes the least important pixels first, MoRF the most important ones, by one order of ties and with one field
+    of noise. 0 is expected of a map of noise. Arguments and errors are those of `road_scores`.
     """
-    least, most = (
-        road_scores(
-            *(score, images, targets, maps),
-            most_first=first,
-            generators=generators,
-            percentages=percentages,
-            noise=noise,
-        ).mean(1)
-        for first in (False, True)
-    )
+    removal = _draw(images, maps, generators=generators, percentages=percentages, noise=noise)
+    least, most = (_scores(score, images, targets, removal, most_first=first).mean(1) for first in (False, True))
     return (least - most) / 2
 
 
@@ -74,20 +67,8 @@ def road_scores(
             the percentages.
         noise: standard deviation, in units of the images, of what is added to imputed values.
     """
-    require_one_each(generators, len(images))
-    if not all(0 <= percentage < 100 for percentage in percentages):
-        raise ValueError(f"expected percentages of at least 0 and below 100, got {list(percentages)}")
-    ranks = descending_ranks(maps_of(images, maps), generators=generators)
-    pixels = ranks[0].numel()
-    counts = pixel_counts(torch.tensor(percentages, dtype=torch.float64) / 100, pixels)
-    places = ranks if most_first else pixels - 1 - ranks
-    answers = []
-    for image, draw in enumerate(generators):
-        removed = places[image] < torch.tensor(counts, device=places.device).reshape(-1, 1, 1)
-        copies = linear_imputation(images[image].expand(len(counts), -1, -1, -1), removed)
-        field = noise * torch.randn(images.shape[1:], generator=draw).to(images)
-        answers.append(score(copies + field * removed.unsqueeze(1), targets[image].expand(len(counts))))
-    return torch.stack(answers)
+    removal = _draw(images, maps, generators=generators, percentages=percentages, noise=noise)
+    return _scores(score, images, targets, removal, most_first=most_first)
 
 
 def linear_imputation(images: Images, removed: Bool[Tensor, "b h w"]) -> Images:
@@ -120,6 +101,47 @@ class ROAD(MeanOfValues):
     is_differentiable = False
     plot_lower_bound = -0.5
     plot_upper_bound = 0.5
+
+
+@dataclass(frozen=True)
+class _Removal:
+    """What is removed of each image, and how; drawn once, whichever pixels go first.
+
+    Args:
+        ranks: place of each pixel, the most important one's is 0.
+        counts: pixels to remove, one number for each percentage.
+        fields: the noise of imputed pixels.
+    """
+
+    ranks: Int[Tensor, "b h w"]
+    counts: Int[Tensor, " q"]
+    fields: Images
+
+
+def _draw(
+    images: Images, maps: Maps, *, generators: Sequence[torch.Generator], percentages: Sequence[float], noise: float
+) -> _Removal:
+    """Raises ValueError as `road_scores` does."""
+    require_one_each(generators, len(images))
+    if not all(0 <= percentage < 100 for percentage in percentages):
+        raise ValueError(f"expected percentages of at least 0 and below 100, got {list(percentages)}")
+    ranks = descending_ranks(maps_of(images, maps), generators=generators)
+    counts = pixel_counts(torch.tensor(percentages, dtype=torch.float64) / 100, ranks[0].numel())
+    fields = torch.stack([torch.randn(images.shape[1:], generator=draw) for draw in generators])
+    return _Removal(ranks, torch.tensor(counts, device=ranks.device), noise * fields.to(images))
+
+
+def _scores(
+    score: Score, images: Images, targets: Targets, removal: _Removal, *, most_first: bool
+) -> Float[Tensor, "b q"]:
+    """p_t of each image after each number of pixels was imputed."""
+    places = removal.ranks if most_first else removal.ranks[0].numel() - 1 - removal.ranks
+    answers = []
+    for image, target, place, field in zip(images, targets, places, removal.fields, strict=True):
+        removed = place < removal.counts.reshape(-1, 1, 1)
+        copies = linear_imputation(image.expand(len(removed), -1, -1, -1), removed)
+        answers.append(score(copies + field * removed.unsqueeze(1), target.expand(len(removed))))
+    return torch.stack(answers)
 
 
 def _laplacian(height: int, width: int) -> scipy.sparse.csr_array:

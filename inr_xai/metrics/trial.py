@@ -66,9 +66,12 @@ class Trial:
 
     def alternating(self, masks: Kept) -> dict[str, Float[Tensor, " b"]]:
         """Mean of p_t over the masks: per baseline, the i-th mask under draw i mod the number of draws."""
+        return dict(zip(self.names, self.in_turn(masks).mean(1).unbind(-1), strict=True))
+
+    def in_turn(self, masks: Kept) -> Float[Tensor, "b q n"]:
+        """p_t of every mask under one draw of each baseline, the i-th under draw i mod the number of draws."""
         counts = torch.tensor(self.counts)
-        turn = torch.arange(masks.shape[1]).unsqueeze(1) % counts + counts.cumsum(0) - counts
-        return dict(zip(self.names, self.probability(masks, turn).mean(1).unbind(-1), strict=True))
+        return self.probability(masks, torch.arange(masks.shape[1]).unsqueeze(1) % counts + counts.cumsum(0) - counts)
 
     def probability(self, masks: Kept, draws: Int[Tensor, "q e"]) -> Float[Tensor, "b q e"]:
         """p_t of image i kept by its mask j under its draw `draws[j, k]`; NaN where a logit is not finite."""

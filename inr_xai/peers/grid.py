@@ -155,16 +155,27 @@ def play(grid: Grid, classifier: FrozenClassifier, players: Sequence[Player], *,
         waiting = [player for player in players if not _done(player, sample_id, rows)]
         if waiting:
             log.info("mosaic %d of %d, %s", position + 1, len(ids), sample_id)
-            sample = grid.load(sample_id, classifier.preprocessing)
-            failures += sum(not _played(player, sample, grid, rows) for player in waiting)
+            try:
+                sample = grid.load(sample_id, classifier.preprocessing)
+            except Exception as error:  # a photo that cannot be read costs its mosaics alone
+                for player in waiting:
+                    _fail(player, sample_id, grid, rows, error)
+                failures += len(waiting)
+            else:
+                failures += sum(not _played(player, sample, grid, rows) for player in waiting)
     return failures
 
 
 def share_in_cell(maps: Maps, place: int, *, side: int) -> float:
     """The share of a method's map in one cell."""
-    played = maps.maps if maps.draws else maps.maps.float().sum(0, keepdim=True)
+    played = heatmaps(maps)
     places = torch.full((len(played),), place, device=played.device)
     return float(grid_pointing_game(played, places, side=side).mean())
+
+
+def heatmaps(maps: Maps) -> Float[Tensor, "q h w"]:
+    """What is read as importance: a heatmap as it is, the sum of several masks, or each of several draws."""
+    return maps.maps if maps.draws else maps.maps.float().sum(0, keepdim=True)
 
 
 def table(rows: Rows, *, first: str) -> list[Line]:
@@ -193,7 +204,7 @@ def _row_settings(player: Player) -> str:
 
 def _played(player: Player, sample: Sample, grid: Grid, rows: Rows) -> bool:
     """Whether the player has a share of this mosaic now; why not is noted in its rows."""
-    facts: Row = {"image_id": sample.sample_id, "target": sample.target, "settings": _row_settings(player)}
+    facts = _facts(player, sample.sample_id, grid)
     try:
         for name, maps in player.maps(sample).items():
             share = share_in_cell(maps, grid.cells[sample.sample_id].place, side=grid.side)
@@ -201,13 +212,24 @@ def _played(player: Player, sample: Sample, grid: Grid, rows: Rows) -> bool:
             _write(rows, name, facts | {"gridpg": share} | cost)
             log.info("  %s: %.3f in its cell, %.1f s", name, share, maps.seconds)
     except Exception as error:  # whatever another package raises costs this method this mosaic alone
-        expected = isinstance(error, UserError | OSError)
-        log.warning("%s failed: %s", player.names[0], error, exc_info=None if expected else error)
-        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        for name in player.names:
-            _write(rows, name, facts | {"failed": without_paths(reason)})
+        _fail(player, sample.sample_id, grid, rows, error)
         return False
     return True
+
+
+def _fail(player: Player, sample_id: str, grid: Grid, rows: Rows, error: Exception) -> None:
+    """Notes why the player has no share of this mosaic."""
+    expected = isinstance(error, UserError | OSError)
+    log.warning("%s failed: %s", player.names[0], error, exc_info=None if expected else error)
+    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    for name in player.names:
+        _write(rows, name, _facts(player, sample_id, grid) | {"failed": without_paths(reason)})
+
+
+def _facts(player: Player, sample_id: str, grid: Grid) -> Row:
+    cell = grid.cells[sample_id]
+    target = grid.photos[cell.photos[cell.place]]
+    return {"image_id": sample_id, "target": target, "settings": _row_settings(player)}
 
 
 def _write(rows: Rows, name: str, row: Row) -> None:
