@@ -22,6 +22,7 @@ from tests.runs import ROOT, configured, explain, network, photos, table
 SMALL = [
     "+experiment=context_audit",
     "steps=2",
+    "explanations=2",
     "audit.control=2",
     "data.limit=2",
     "logger=none",

@@ -71,4 +71,5 @@ def _title(one: Judged) -> str:
     said = [f"{verdict.evidence} ({verdict.confidence:.0%} sure)", *verdict.said[1:]]
     if verdict.where is not None:
         said.append(f"{verdict.where} ({verdict.where_confidence:.0%} sure)")
-    return f"{one.sample_id}: {one.class_name}\n{', '.join(said)}; per cents are Shapley shares of p"
+    name = one.class_name.partition(",")[0]  # the first of its synonyms
+    return f"{one.sample_id}: {name}\n{', '.join(said)}; per cents are Shapley shares of p"
