@@ -20,7 +20,8 @@ def control_configuration(cfg: DictConfig, *, images: int, out: Path, every: int
     """The run's configuration for a class that each image does not show, with nothing drawn.
 
     Args:
-        images, every: so many are fitted, every so-manieth of the data.
+        images: how many are fitted.
+        every: takes every n-th image of the data.
     """
     changed = OmegaConf.merge(
         OmegaConf.create(OmegaConf.to_container(cfg)),  # open: a run of an earlier version may lack a key

@@ -3,7 +3,7 @@
 METHOD, "The audit", in docs/method.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -93,11 +93,11 @@ class Reading:
         """A value of `Play` by its name, the mean over fits: of everything first, then of each resample."""
         values = [getattr(one, name) for one in self._plays]
         called = [value(*arguments) if callable(value) else value for value in values]
-        return torch.stack(called).sum(0)
+        return self._sum(called)
 
     def shapley(self) -> Float[Tensor, "d n"]:
         """Shapley values of the players."""
-        return torch.stack([one.shapley for one in self._plays]).sum(0)
+        return self._sum(one.shapley for one in self._plays)
 
     def shares(self) -> Float[Tensor, " n"]:
         """The same of everything, as shares of v(everything) - v(nothing); NaN where these are equal."""
@@ -105,7 +105,7 @@ class Reading:
 
     def together(self) -> Float[Tensor, " d"]:
         """v(all regions of a fit)."""
-        return torch.stack([one.union(one.regions) for one in self._whole_plays]).sum(0)
+        return self._sum(one.union(one.regions) for one in self._whole_plays)
 
     def restored(self) -> Float[Tensor, " d"]:
         """What all regions restore of p_t over what is there without them: v(regions) - v(nothing)."""
@@ -113,18 +113,18 @@ class Reading:
 
     def left(self) -> Float[Tensor, " d"]:
         """v(all but the regions of a fit)."""
-        return torch.stack([one.remaining(one.regions) for one in self._whole_plays]).sum(0)
+        return self._sum(one.remaining(one.regions) for one in self._whole_plays)
 
     def joint(self) -> Float[Tensor, " d"]:
         """`Play.joint` of all regions of a fit: what they carry together."""
-        return torch.stack([one.joint for one in self._whole_plays]).sum(0)
+        return self._sum(one.joint for one in self._whole_plays)
 
     def chance(self) -> Float[Tensor, " d"]:
         """The same of random regions as large, the luckiest of them; -inf where there are none."""
         if self.taken.chances is None:
             return torch.full_like(self.joint(), -torch.inf)
         pairs = zip(self.taken.chances, self._weights, strict=True)
-        return torch.stack([weights @ one.cpu().double().T for one, weights in pairs]).sum(0).amax(1)
+        return self._sum(weights @ one.cpu().double().T for one, weights in pairs).amax(1)
 
     def concentration(self) -> Float[Tensor, " d"]:
         """(v(1) - v(nothing)) / (v(regions) - v(nothing)); NaN where the regions restore less than `LEAST` of p_t."""
@@ -168,6 +168,11 @@ class Reading:
             parts += torch.stack([own.sum(), values[: one.regions].sum() - own.sum(), values[one.regions]])
         on, beside, rest = self._of_the_whole(parts).tolist()
         return on, beside, rest
+
+    @staticmethod
+    def _sum(parts: Iterable[Tensor]) -> Tensor:
+        """Of the fits, whose weights make it a mean."""
+        return torch.stack(list(parts)).sum(0)
 
     def _of_the_whole(self, values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         whole = (self.over("whole") - self.over("nothing"))[0]
