@@ -19,6 +19,14 @@ def script_module(name: str) -> ModuleType:
         return importlib.import_module(name)
 
 
+def script_status(patch: pytest.MonkeyPatch, name: str, *arguments: str | Path) -> int:
+    """What a script's main returns for these arguments, in this process and folder."""
+    patch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+    status = script_module(name).main()
+    assert isinstance(status, int)
+    return status
+
+
 def script_program(name: str, folder: Path, patch: pytest.MonkeyPatch) -> Script:
     """Runs a script with arguments in a folder, and returns its exit status."""
     main = script_module(name).main

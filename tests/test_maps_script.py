@@ -11,7 +11,7 @@ from inr_xai.evaluate import main as evaluate
 from inr_xai.evaluation.rows import Results
 from inr_xai.peers.floors import CentredDisc
 from tests.runs import FOLDER, ROOT, SHORT, TINY, explain, photos, process
-from tests.scripts import script_module
+from tests.scripts import script_status
 
 PROGRAM = "import sys, runpy; sys.path.insert(0, 'scripts'); runpy.run_path('scripts/maps.py', run_name='__main__')"
 
@@ -38,10 +38,7 @@ def test_maps_of_a_run(tmp_path: Path) -> None:
 
 def make_maps(patch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     """The script in this process."""
-    patch.setattr("sys.argv", ["maps.py", *map(str, arguments)])
-    status = script_module("maps").main()
-    assert isinstance(status, int)
-    return status
+    return script_status(patch, "maps", *arguments)
 
 
 def test_maps_of_other_settings_are_refused(

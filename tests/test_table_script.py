@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from inr_xai.evaluation.rows import Results
-from tests.scripts import script_module
+from tests.scripts import script_status
 
 
 def results(folder: Path, name: str, value: float) -> Results:
@@ -18,10 +18,7 @@ def results(folder: Path, name: str, value: float) -> Results:
 
 def print_table(patch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     """The script in this process."""
-    patch.setattr("sys.argv", ["table.py", *map(str, arguments)])
-    status = script_module("table").main()
-    assert isinstance(status, int)
-    return status
+    return script_status(patch, "table", *arguments)
 
 
 def test_runs_are_called_by_their_folders(
