@@ -3,7 +3,6 @@
 Convention: Kokhlikyan et al., "Captum: A unified and generic model interpretability library for PyTorch", 2020.
 """
 
-import difflib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -20,6 +19,7 @@ from inr_xai.fit import Fitted, fit_masks
 from inr_xai.importance import importance_maps
 from inr_xai.method import Method
 from inr_xai.types import Images, Preprocessing
+from inr_xai.words import did_you_mean
 
 
 class INRAttribution:
@@ -138,9 +138,8 @@ def check_options(options: dict[str, Any]) -> None:
     known = [option.name for option in fields(Method)]
     for name in options:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"the options are {', '.join(known)}"
-            raise UserError(f"{name}={options[name]!r} is not an option of the method; {hint}")
+            hint = did_you_mean(name, known) or f"; the options are {', '.join(known)}"
+            raise UserError(f"{name}={options[name]!r} is not an option of the method{hint}")
     Method(**options)
 
 

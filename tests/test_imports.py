@@ -12,7 +12,7 @@ PACKAGE = Path(inr_xai.__file__).parent
 
 # From the bottom up. A folder counts as one module; modules of one level do not import one another.
 LEVELS = [
-    {"types", "errors", "seeding"},
+    {"types", "errors", "seeding", "words"},
     {"limits", "columns", "blur", "photos", "files", "trainers"},
     {"data", "demo", "classifier", "perturbation", "jitter", "reveal", "inr", "area", "objective", "results"},
     {"metrics", "sweeps"},

@@ -18,9 +18,9 @@ from inr_xai.columns import MEASURES, SUMMARISED
 from inr_xai.config.schema import COLLECTIONS, TARGETS, Exclusion, Schema, Shard, Stop
 from inr_xai.config.sentences import describe
 from inr_xai.config.targets import argument, check_nested, check_target, takes
-from inr_xai.config.words import did_you_mean, listing, shown
 from inr_xai.errors import UserError
 from inr_xai.limits import AUTO, MOST, check_areas, check_exclusion, check_stop, most_explanations
+from inr_xai.words import did_you_mean, listing, shown
 
 LEAST = {
     "steps": 1,

@@ -9,8 +9,8 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
-from inr_xai.config.words import did_you_mean, listing, shown
 from inr_xai.errors import UserError
+from inr_xai.words import did_you_mean, listing, shown
 
 Node = Mapping[str, Any]
 

@@ -1,6 +1,5 @@
 """The metrics by name: what each reads of a subject, and which of its values is better."""
 
-import difflib
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ import torch
 from inr_xai.errors import UserError
 from inr_xai.evaluation import localising, rankings, refitting, stored
 from inr_xai.evaluation.subject import Subject
+from inr_xai.words import did_you_mean
 
 Values = dict[str, float]
 log = logging.getLogger(__name__)
@@ -84,9 +84,8 @@ def choose(names: Sequence[str] | None, *, masks: bool, fits: bool) -> dict[str,
 
 def _require(name: str, *, masks: bool, fits: bool) -> None:
     if name not in MEASURES:
-        near = difflib.get_close_matches(name, MEASURES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose some of {', '.join(MEASURES)}"
-        raise UserError(f"--metrics names {name!r}, which is no metric; {hint}")
+        hint = did_you_mean(name, MEASURES) or f"; choose some of {', '.join(MEASURES)}"
+        raise UserError(f"--metrics names {name!r}, which is no metric{hint}")
     if MEASURES[name].of_masks and not masks:
         raise UserError(f"{name} reads masks, and maps of other tools have none; leave it out of --metrics")
     if MEASURES[name].costly and not fits:

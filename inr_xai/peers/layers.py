@@ -6,7 +6,6 @@ would be scores). Adaptive pooling, dropout and identities are passed over. This
 SqueezeNet, VGG, DenseNet, MobileNet, EfficientNet and ConvNeXt, `layer4` of ResNets, and `features` of the demo.
 """
 
-import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.classifier.frozen import owner
 from inr_xai.errors import UserError
+from inr_xai.words import did_you_mean
 
 PASSED_OVER = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Dropout, nn.Dropout2d, nn.Identity)
 Finished = list[tuple[str, tuple[int, ...]]]
@@ -46,9 +46,8 @@ def find_layer(classifier: FrozenClassifier, name: str) -> nn.Module:
     """The module of this name. Raises UserError where there is none."""
     names = dict(_root(classifier).named_modules())
     if name not in names or name == "":
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]}?" if near else "take a name of model.named_modules()"
-        raise UserError(f"the classifier has no layer {name!r}; {hint}")
+        hint = did_you_mean(name, names) or "; take a name of model.named_modules()"
+        raise UserError(f"the classifier has no layer {name!r}{hint}")
     return names[name]
 
 

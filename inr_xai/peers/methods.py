@@ -1,6 +1,5 @@
 """The methods of the comparison by name, and how each is built."""
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from inr_xai.peers.extremal import TorchRay
 from inr_xai.peers.floors import CentredDisc, RandomMasks
 from inr_xai.peers.ours import FirstExplanation, Fit, SecondExplanation
 from inr_xai.photos import PhotoPool
+from inr_xai.words import did_you_mean
 
 PASSES = {50: 12, 100: 25, 200: 50, 400: 100, 800: 200}
 """About so many passes over four areas -> optimisation steps."""
@@ -145,6 +145,5 @@ def build_other(name: str, conditions: Conditions) -> Explainer:
 
 def require_known(name: str, methods: Mapping[str, object]) -> None:
     if name not in methods:
-        near = difflib.get_close_matches(name, methods, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose some of {', '.join(methods)}"
-        raise UserError(f"--methods names {name!r}, which is no method; {hint}")
+        hint = did_you_mean(name, methods) or f"; choose some of {', '.join(methods)}"
+        raise UserError(f"--methods names {name!r}, which is no method{hint}")
