@@ -8,6 +8,7 @@ of the audit come from the tuning images.
 """
 
 import argparse
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,8 @@ def report(folder: Path) -> None:
             among = {(one.setting, one.row["sample_id"]) for one in own}
             ours = [one for one in fresh[OURS] if (one.setting, one.row["sample_id"]) in among]
             lines += lines_of(f"{OURS} on those of {method}", ours, tuning.get(OURS, []))
+    if OURS in fresh:
+        lines.append(classifier_alone(fresh[OURS]))
     columns = list(dict.fromkeys(key for line in lines for key in line))
     write_bytes(folder / "table.csv", format_csv(lines, columns).encode())
     rows = [columns, ["---"] * len(columns), *([str(line.get(key, "-")) for key in columns] for line in lines)]
@@ -167,8 +170,19 @@ def lines_of(method: str, images: Sequence[Measured], tuning: Sequence[Measured]
                 yield line | {"form": form, "explanations": explanations} | figures(images, values, known)
 
 
+def classifier_alone(images: Sequence[Measured]) -> Row:
+    """What an estimate reaches that is each classifier's mean truth, and says nothing of an image."""
+    means = {
+        setting: sum(own) / len(own)
+        for setting in SETTINGS
+        if (own := [one.truth for one in images if one.setting == setting])
+    }
+    values = torch.tensor([means[one.setting] for one in images], dtype=torch.float64)
+    return {"method": "mean truth of the classifier"} | figures(images, values, [])
+
+
 def figures(images: Sequence[Measured], values: Tensor, known: Sequence[tuple[str, float]]) -> Row:
-    """Accuracy in the pure settings at a threshold from the tuning images, and rank correlations with intervals."""
+    """Accuracy in the pure settings at a threshold from the tuning images, and rank correlations."""
     truth = torch.tensor([one.truth for one in images], dtype=torch.float64)
     row: Row = {"images": len(images)}
     threshold = middle(known)
@@ -189,7 +203,22 @@ def figures(images: Sequence[Measured], values: Tensor, known: Sequence[tuple[st
     row["rank correlation"] = correlation(truth, values)
     if int(mixed.sum()) > 2:
         row["not pure"] = correlation(truth[mixed], values[mixed])
+    if (inside := within(images, truth, values)) is not None:
+        row["within"] = f"{inside:.3f}"
     return row
+
+
+def within(images: Sequence[Measured], truth: Tensor, values: Tensor) -> float | None:
+    """Mean over the classifiers that are not pure of the rank correlation among the images of each; None without.
+
+    The truths of different classifiers lie apart, so most of a correlation over all images is between classifiers.
+    """
+    found = []
+    for setting in SETTINGS:
+        own = torch.tensor([one.setting == setting for one in images])
+        if setting not in PURE and int(own.sum()) > 2:
+            found.append(float(spearman(truth[own][None, None], values[own][None, None])))
+    return sum(found) / len(found) if found and all(map(math.isfinite, found)) else None
 
 
 def middle(known: Sequence[tuple[str, float]]) -> float | None:
@@ -199,10 +228,12 @@ def middle(known: Sequence[tuple[str, float]]) -> float | None:
 
 
 def correlation(truth: Tensor, values: Tensor) -> str:
-    """Spearman's, with its 95 % bootstrap interval over images."""
+    """Spearman's, with its 95 % bootstrap interval over images; a dash where all values are one."""
     every = torch.arange(len(truth))[None]
     rows = torch.cat([every, *resamples(len(truth), draws=300, seed=0)])
     found = spearman(truth[rows][:, None], values[rows][:, None])
+    if not bool(found[0].isfinite()):
+        return "-"
     ends = found[1:][found[1:].isfinite()].quantile(found.new_tensor([0.025, 0.975])).tolist()  # NaN: of one value
     return f"{float(found[0]):.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
 

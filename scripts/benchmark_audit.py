@@ -41,7 +41,7 @@ from inr_xai.runner import run as explain
 from inr_xai.seeding import generator
 from inr_xai.types import Sample
 
-OPTIONS = ("objective=hybrid", "explanations=3", "areas=[0.1,0.2]", "steps=60")
+OPTIONS = ("objective=hybrid", "explanations=3", "areas=[0.1,0.2]")
 """Of our fits."""
 QUIET = ("callbacks.figures=null", "callbacks.curves=null", "callbacks.progress=null", "logger=none")
 PARTS = {"tuning": (1000, 16), "fresh": (1, 100)}
@@ -59,6 +59,9 @@ def main() -> int:
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS), metavar="NAME")
     parser.add_argument("--methods", default=f"{OURS},gradcam,integrated_gradients,occlusion", help="names, by commas")
     parser.add_argument("--images", type=int, help="of each setting (those of the part)")
+    parser.add_argument(
+        "--steps", type=int, default=60, help="of our fits (%(default)s); else give --results, --cache too"
+    )
     parser.add_argument("--threads", type=int, help="of the processor")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/audit"), help="where the CSVs go")
     parser.add_argument("--cache", type=Path, default=Path("outputs/audit_benchmark"), help="where our fits go")
@@ -106,7 +109,7 @@ def measure_all(args: argparse.Namespace) -> None:
         chosen = data.ids[: args.images]
         for method in args.methods.split(","):
             folder = args.cache / args.part / setting
-            cfg = our_configuration(setting, folder, seed, count, len(chosen))
+            cfg = our_configuration(setting, folder, seed, count, len(chosen), args.steps)
             regions = our_regions(cfg, folder) if method == OURS else their_regions(case, method)
             results = Results(args.results / args.part / f"{setting}.{method}.csv")
             results.file.parent.mkdir(parents=True, exist_ok=True)
@@ -173,10 +176,10 @@ def our_regions(cfg: DictConfig, folder: Path) -> Regions:
     return OfRun(load(folder))
 
 
-def our_configuration(setting: str, folder: Path, seed: int, size: int, limit: int) -> DictConfig:
+def our_configuration(setting: str, folder: Path, seed: int, size: int, limit: int, steps: int) -> DictConfig:
     data = ("data=shapes_in_context", f"data.cues={setting}", f"data.seed={seed}", f"data.size={size}")
     own = ("classifier=shapes_in_context", f"classifier.name={setting}", "trainer.accelerator=cpu", f"out={folder}")
-    return configured(*data, f"data.limit={limit}", *own, *OPTIONS, *QUIET)
+    return configured(*data, f"data.limit={limit}", *own, *OPTIONS, f"steps={steps}", *QUIET)
 
 
 def their_regions(case: Case, method: str) -> Regions:

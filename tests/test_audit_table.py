@@ -84,7 +84,14 @@ def test_the_table(script: ModuleType, folder: Path, capsys: pytest.CaptureFixtu
     ]
     assert all((one["images"], one["pure"]) == ("9", "1.000") for one in ours)
     assert all(one["rank correlation"].startswith("1.000 [") for one in ours)
-    assert {one["method"] for one in rows} == {"inr", "gradcam", "inr on those of gradcam"}
+    assert {one["method"] for one in rows} == {
+        "inr",
+        "gradcam",
+        "inr on those of gradcam",
+        "mean truth of the classifier",
+    }
+    assert {one["within"] for one in ours} == {"1.000"}
+    assert (rows[-1]["rank correlation"][:5], rows[-1]["within"]) == ("0.949", "")  # three groups of three: sqrt(0.9)
     few = [one for one in rows if one["method"] == "inr on those of gradcam"]
     assert {one["images"] for one in few} == {"2"}
 
@@ -121,3 +128,18 @@ def test_what_is_missing_is_named(script: ModuleType, tmp_path: Path) -> None:
     store(tmp_path, "tuning", "object_only", [1.0])
     found = script.read(tmp_path / "tuning")["inr"]
     assert script.thresholds(found) == "the thresholds need --part tuning of context_only"
+
+
+def test_within_is_the_mean_over_the_mixed_classifiers(script: ModuleType) -> None:
+    """Whatever lies between classifiers does not count, nor do the pure ones."""
+    shares = {"both": [0.5, 0.4, 0.6], "object_context_95": [0.7, 0.8, 0.9], "object_only": [1.0, 0.9, 0.95]}
+    images = [
+        script.Measured(setting, {name: str(value) for name, value in row(share, effects=(share, 1 - share)).items()})
+        for setting, own in shares.items()
+        for share in own
+    ]
+    truth = torch.tensor([one.truth for one in images], dtype=torch.float64)
+    values = torch.tensor([0.5, 0.4, 0.6, 0.1, 0.0, 0.2, 0.0, 1.0, 0.5], dtype=torch.float64)
+    expected = sum(float(spearmanr(truth[k : k + 3], values[k : k + 3]).statistic) for k in (0, 3)) / 2
+    assert script.within(images, truth, values) == pytest.approx(expected)
+    assert script.within(images[:2], truth[:2], values[:2]) is None
