@@ -8,9 +8,11 @@ of the audit come from the tuning images.
 """
 
 import argparse
+import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -18,6 +20,7 @@ from torch import Tensor
 
 from inr_xai.auditing.play import Play
 from inr_xai.auditing.reading import Reading, Taken
+from inr_xai.auditing.report import markdown_table
 from inr_xai.auditing.verdict import BOTH, CONTEXT, OBJECT, UNCLEAR, Thresholds, judge
 from inr_xai.config import exit_status
 from inr_xai.data.shapes_in_context import SETTINGS
@@ -31,6 +34,8 @@ OURS = "inr"
 AREAS = (0.1, 0.2)
 SEVERAL = 3
 """Explanations of ours."""
+DRAWS = 200
+"""Resamples behind a verdict."""
 PURE = {"object_only": OBJECT, "context_only": CONTEXT}
 MIXED = "both"
 """The setting between them, for the thresholds of the audit."""
@@ -53,9 +58,9 @@ def unpacked(text: str) -> Tensor:
     return torch.tensor([[float(value) for value in part.split()] for part in text.split(";")])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measured:
-    """One image of a method, read back."""
+    """One image of a method, read back. It is itself alone, so that what is found of it can be kept."""
 
     setting: str
     row: Mapping[str, str]
@@ -66,15 +71,16 @@ class Measured:
         effects = [max(0.0, float(self.row[name])) for name in ("object_effect", "background_effect")]
         return effects[0] / max(sum(effects), 1e-9)
 
-    def reading(self, area: float, explanations: int) -> Reading:
-        """With the first so many explanations as players, all else being the rest."""
+    def reading(self, area: float, explanations: int, *, draws: int = 1) -> Reading:
+        """With the first so many explanations as players, all else being the rest; draws: for its intervals."""
         values, chance = unpacked(self.row[f"by_baseline/{area:g}"]), unpacked(self.row[f"chance/{area:g}"])
         shares = torch.tensor([float(value) for value in self.row[f"shares/{area:g}"].split()], dtype=torch.float64)
         played = Play(values, len(shares) - 1).coarser(explanations)
         size = float(self.row["object_size"])
-        return Reading(Taken([played], [shares[: explanations + 1]], size, [chance], area), draws=200)
+        return Reading(Taken([played], [shares[: explanations + 1]], size, [chance], area), draws=draws)
 
 
+@cache
 def removal(one: Measured, area: float, explanations: int) -> float:
     """Share of the region on the object times what is lost without it, of explanation 1: the plain removal test."""
     reading = one.reading(area, explanations)
@@ -83,11 +89,13 @@ def removal(one: Measured, area: float, explanations: int) -> float:
     return float(reading.taken.on_object[0][0]) * lost
 
 
+@cache
 def evidence(one: Measured, area: float, explanations: int) -> float:
     """`Reading.object_evidence`."""
     return float(one.reading(area, explanations).object_evidence()[0])
 
 
+@cache
 def decomposition(one: Measured, area: float, explanations: int) -> float:
     """The Shapley shares of the regions, each times its excess on the object."""
     reading = one.reading(area, explanations)
@@ -123,12 +131,11 @@ def report(folder: Path) -> None:
         lines.append(classifier_alone(fresh[OURS]))
     columns = list(dict.fromkeys(key for line in lines for key in line))
     write_bytes(folder / "table.csv", format_csv(lines, columns).encode())
-    rows = [columns, ["---"] * len(columns), *([str(line.get(key, "-")) for key in columns] for line in lines)]
-    text = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    text = markdown_table([columns, *([str(line.get(key, "-")) for key in columns] for line in lines)])
     if OURS in fresh:
-        text += "\n\n" + verdicts(fresh[OURS], folder / "fresh")
-    write_bytes(folder / "table.md", f"{text}\n".encode())
-    print(text)
+        text += "\n" + verdicts(fresh[OURS], folder / "fresh")
+    write_bytes(folder / "table.md", text.encode())
+    print(text, end="")
 
 
 def thresholds(images: Sequence[Measured]) -> str:
@@ -241,18 +248,16 @@ def correlation(truth: Tensor, values: Tensor) -> str:
 def verdicts(images: Sequence[Measured], folder: Path) -> str:
     """What the audit says of each setting's images, at each area."""
     lines = [
-        "| setting | area | truth | evidence on the object | object | both | context | no claim | redundant |",
-        "|" + "---|" * 9,
+        ["setting", "area", "truth", "evidence on the object", "object", "both", "context", "no claim", "redundant"]
     ]
     for setting in SETTINGS:
         own = [one for one in images if one.setting == setting]
         file = folder / f"{setting}.control.csv"
         if not own or not file.is_file():
             continue
-        heads, cells = (line.split(",") for line in file.read_text().splitlines())
-        limits = dict(zip(heads, cells, strict=True))
+        limits = next(csv.DictReader(file.read_text().splitlines()))
         for area in AREAS:
-            readings = [one.reading(area, SEVERAL) for one in own]
+            readings = [one.reading(area, SEVERAL, draws=DRAWS) for one in own]
             said = [judge(one, control=float(limits[f"bound/{area:g}"]), thresholds=Thresholds()) for one in readings]
             truth = sum(one.truth for one in own) / len(own)
             counts = [sum(one.where == kind for one in said) for kind in (OBJECT, BOTH, CONTEXT, UNCLEAR)]
@@ -265,8 +270,8 @@ def verdicts(images: Sequence[Measured], folder: Path) -> str:
                 *map(str, counts),
                 str(sum(one.redundant for one in said)),
             ]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            lines.append(cells)
+    return markdown_table(lines)
 
 
 if __name__ == "__main__":

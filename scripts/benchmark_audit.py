@@ -123,19 +123,8 @@ def measure_all(args: argparse.Namespace) -> None:
             log.info("%s: %s, %d images", setting, method, len(results.rows))
 
 
-class Regions:
-    """The hard regions of an image at an area, and a map for the share of its mass."""
-
-    def at(self, sample: Sample, area: float) -> Bool[Tensor, "k h w"]:
-        raise NotImplementedError
-
-    def mass(self, sample: Sample) -> Tensor | None:
-        """The map, h x w; None where there are only masks."""
-        raise NotImplementedError
-
-
 @dataclass(frozen=True)
-class OfRun(Regions):
+class OfRun:
     """Those of a finished run of ours."""
 
     run: Run
@@ -147,7 +136,7 @@ class OfRun(Regions):
         return None
 
 
-class OfMaps(Regions):
+class OfMaps:
     """The largest values of another method's map, or its mask of the area."""
 
     def __init__(self, case: Case, method: str):
@@ -171,7 +160,11 @@ class OfMaps(Regions):
         return self._maps
 
 
-def our_regions(cfg: DictConfig, folder: Path) -> Regions:
+Regions = OfRun | OfMaps
+"""The hard regions of an image at an area, and, where it has one, its map for the share of the mass."""
+
+
+def our_regions(cfg: DictConfig, folder: Path) -> OfRun:
     explain(cfg)
     return OfRun(load(folder))
 
@@ -182,7 +175,7 @@ def our_configuration(setting: str, folder: Path, seed: int, size: int, limit: i
     return configured(*data, f"data.limit={limit}", *own, *OPTIONS, f"steps={steps}", *QUIET)
 
 
-def their_regions(case: Case, method: str) -> Regions:
+def their_regions(case: Case, method: str) -> OfMaps:
     if method not in OTHERS:
         raise UserError(f"--methods names {method!r}; choose some of {', '.join([OURS, *OTHERS])}")
     return OfMaps(case, method)

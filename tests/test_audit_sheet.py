@@ -1,6 +1,5 @@
 """The sheet of an audited run: which images it shows and in which order, and what it refuses."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from PIL import Image
 
 from inr_xai.files import format_csv, write_bytes
-from tests.scripts import script_module
+from tests.scripts import script_status
 
 COLOURS = {"a": (255, 0, 0), "b/c": (0, 255, 0), "d": (0, 0, 255)}
 
@@ -30,8 +29,7 @@ def audited(run: Path, *, alone_2: tuple[str, ...] = ("0.2", "0.3", "0.9"), figu
 
 def ended(*arguments: object) -> int:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["audit_sheet.py", *map(str, arguments)])
-        return script_module("audit_sheet").main()
+        return script_status(patch, "audit_sheet", *map(str, arguments))
 
 
 def test_the_largest_part_of_the_whole_comes_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

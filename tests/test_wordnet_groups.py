@@ -1,11 +1,10 @@
 """The groups of ImageNet's classes from WordNet: hypernyms as the file has them, and files that cannot serve."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.scripts import script_module
+from tests.scripts import script_module, script_status
 
 DOG = (
     "02084071 05 n 03 dog 0 domestic_dog 0 Canis_familiaris 0 002 @ 02083346 n 0000 ~ 01322604 n 0000 | a member of "
@@ -48,8 +47,7 @@ def test_files_that_cannot_serve(
 ) -> None:
     file = tmp_path / "data.noun" if lines is None else written(tmp_path, *lines)
     out = tmp_path / "groups.csv"
-    monkeypatch.setattr(sys, "argv", ["wordnet_groups.py", "--noun", str(file), "--out", str(out)])
-    assert script_module("wordnet_groups").main() == 2
+    assert script_status(monkeypatch, "wordnet_groups", "--noun", file, "--out", out) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {said.format(file=file)}")
     assert error.endswith("install WordNet 3.0 (sudo apt install wordnet-base), or give its file: --noun FILE\n")

@@ -151,7 +151,7 @@ def group_csv(rows: Sequence[Row]) -> list[Row]:
 def markdown(judged: Sequence[Judged], rows: Sequence[Row], *, facts: Mapping[str, object]) -> str:
     """The report for people."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    table = _table([columns, *([_shown(row.get(name)) for name in columns] for row in rows)])
+    table = markdown_table([columns, *([_shown(row.get(name)) for name in columns] for row in rows)])
     told = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     unclear = sum(not one.verdict.admitted for one in judged)
     return f"# Audit\n\n{told}\n\n{table}\n{NOTE}\n\n{_no_claims(unclear, len(judged))}{_images(judged)}"
@@ -210,11 +210,11 @@ def _images(judged: Sequence[Judged]) -> str:
                 "" if one.verdict.where_confidence is None else f"{one.verdict.where_confidence:.2f}",
             ]
         lines.append(line)
-    return _table(lines)
+    return markdown_table(lines)
 
 
-def _table(lines: Sequence[Sequence[str]]) -> str:
-    """The first line is the head."""
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells, the first of them the head; a bar in a cell becomes a slash."""
     ruled = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
     return "".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |\n" for line in ruled)
 
