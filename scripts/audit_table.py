@@ -127,6 +127,8 @@ def report(folder: Path) -> None:
             among = {(one.setting, one.row["sample_id"]) for one in own}
             ours = [one for one in fresh[OURS] if (one.setting, one.row["sample_id"]) in among]
             lines += lines_of(f"{OURS} on those of {method}", ours, tuning.get(OURS, []))
+    for method, own in read(folder / "confirmation").items():
+        lines += lines_of(f"{method} on other images", own, tuning.get(method, []))
     if OURS in fresh:
         lines.append(classifier_alone(fresh[OURS]))
     columns = list(dict.fromkeys(key for line in lines for key in line))

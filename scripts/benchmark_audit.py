@@ -3,6 +3,7 @@
     python scripts/benchmark_audit.py --part tuning --settings object_only context_only both       thresholds
     python scripts/benchmark_audit.py --part fresh                        the benchmark: 100 images of each classifier
     python scripts/benchmark_audit.py --part fresh --methods torchray --images 15
+    python scripts/benchmark_audit.py --part confirmation --methods inr   ours on 100 others, on which nothing was tried
     python scripts/audit_table.py                                         the table again, from the CSVs
 
 The truth about an image of ShapesInContext is an intervention on that very image: how much of the class's probability
@@ -44,7 +45,7 @@ from inr_xai.types import Sample
 OPTIONS = ("objective=hybrid", "explanations=3", "areas=[0.1,0.2]")
 """Of our fits."""
 QUIET = ("callbacks.figures=null", "callbacks.curves=null", "callbacks.progress=null", "logger=none")
-PARTS = {"tuning": (1000, 16), "fresh": (1, 100)}
+PARTS = {"tuning": (1000, 16), "fresh": (1, 100), "confirmation": (2, 100)}
 """Seed of the images, and how many of each setting."""
 CONTROL = 20
 CPU = torch.device("cpu")

@@ -57,6 +57,7 @@ def folder(tmp_path: Path) -> Path:
         limits = format_csv([{"bound/0.1": 0.2, "bound/0.2": 0.7}])
         write_bytes(tmp_path / "fresh" / f"{setting}.control.csv", limits.encode())
     store(tmp_path, "fresh", "both", [0.9, 0.1], method="gradcam")
+    store(tmp_path, "confirmation", "both", [0.3, 0.2, 0.5, 0.4])
     return tmp_path
 
 
@@ -88,12 +89,13 @@ def test_the_table(script: ModuleType, folder: Path, capsys: pytest.CaptureFixtu
         "inr",
         "gradcam",
         "inr on those of gradcam",
+        "inr on other images",
         "mean truth of the classifier",
     }
     assert {one["within"] for one in ours} == {"1.000"}
     assert (rows[-1]["rank correlation"][:5], rows[-1]["within"]) == ("0.949", "")  # three groups of three: sqrt(0.9)
-    few = [one for one in rows if one["method"] == "inr on those of gradcam"]
-    assert {one["images"] for one in few} == {"2"}
+    images = {one["method"]: one["images"] for one in rows}
+    assert (images["inr on those of gradcam"], images["inr on other images"]) == ("2", "4")
 
 
 def test_verdicts_are_those_of_the_audit(script: ModuleType, folder: Path) -> None:
