@@ -48,6 +48,8 @@ QUIET = ("callbacks.figures=null", "callbacks.curves=null", "callbacks.progress=
 PARTS = {"tuning": (1000, 16), "fresh": (1, 100), "confirmation": (2, 100)}
 """Seed of the images, and how many of each setting."""
 CONTROL = 20
+STEPS = 60
+RESULTS, CACHE = Path("benchmarks/results/audit"), Path("outputs/audit_benchmark")
 CPU = torch.device("cpu")
 log = logging.getLogger("benchmark_audit")
 
@@ -61,11 +63,11 @@ def main() -> int:
     parser.add_argument("--methods", default=f"{OURS},gradcam,integrated_gradients,occlusion", help="names, by commas")
     parser.add_argument("--images", type=int, help="of each setting (those of the part)")
     parser.add_argument(
-        "--steps", type=int, default=60, help="of our fits (%(default)s); else give --results, --cache too"
+        "--steps", type=int, default=STEPS, help="of our fits (%(default)s); else give --results, --cache too"
     )
     parser.add_argument("--threads", type=int, help="of the processor")
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/audit"), help="where the CSVs go")
-    parser.add_argument("--cache", type=Path, default=Path("outputs/audit_benchmark"), help="where our fits go")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the CSVs go")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where our fits go")
     args = parser.parse_args()
     if args.threads is not None:
         torch.set_num_threads(args.threads)
@@ -102,6 +104,10 @@ class Case:
 
 def measure_all(args: argparse.Namespace) -> None:
     """A row for each image and method, in a CSV for each part, setting and method."""
+    if args.steps != STEPS and (args.results == RESULTS or args.cache == CACHE):
+        raise UserError(
+            f"--steps {args.steps} would be mixed with the results of {STEPS}; give --results and --cache too"
+        )
     seed, count = PARTS[args.part]
     for setting in args.settings:
         data, classifier = ShapesInContext(setting, size=count, seed=seed), shapes_in_context(setting)
