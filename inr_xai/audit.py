@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
 
 from inr_xai.assembly import build, photo_pool, plain
@@ -26,7 +25,6 @@ from inr_xai.auditing.reading import Reading, Taken
 from inr_xai.auditing.report import Judged, group_csv, group_rows, image_row, markdown
 from inr_xai.auditing.run import Bench, object_of, regions_of, take
 from inr_xai.auditing.verdict import Thresholds, judge
-from inr_xai.classifier import FrozenClassifier
 from inr_xai.config import exit_status
 from inr_xai.errors import UserError
 from inr_xai.evaluate import configuration
@@ -80,7 +78,7 @@ def audit_runs(runs: Sequence[Run], cfg: DictConfig, folder: Path, asked: Asked,
     """
     ids = common(runs, asked)
     data, classifier, device = build(cfg.data), build(cfg.classifier), device_of(plain(cfg.trainer))
-    groups = groups_of(data.class_names, classes_of(classifier), asked.groups)
+    groups = groups_of(data.class_names, classifier.count_classes(), asked.groups)
     scoring = photo_pool(runs[0].info["scoring_pool"], data, classifier)
     bench = Bench(data, classifier, scoring, device, seed=cfg.seed, masks_per_forward=cfg.masks_per_forward)
     control = control_takes(cfg, folder, asked, bench, explain=explain)
@@ -92,9 +90,10 @@ def audit_runs(runs: Sequence[Run], cfg: DictConfig, folder: Path, asked: Asked,
         try:
             taken = take(runs, sample_id, bench, area=asked.area, cache=folder / "plays")
             found = [run[sample_id] for run in runs]
-            judged.append(judgement(found, taken, asked, limit=limit, names=data.class_names, groups=groups))
+            one = judgement(found, taken, asked, limit=limit, names=data.class_names, groups=groups)
             if asked.figures:
-                draw(runs[0], judged[-1], bench, asked, folder / "figures")
+                draw(runs[0], one, bench, asked, folder / "figures")
+            judged.append(one)
         except (UserError, OSError) as error:
             log.warning("%s failed: %s", sample_id, error)
             failures += 1
@@ -138,14 +137,6 @@ def common(runs: Sequence[Run], asked: Asked) -> list[str]:
     return ids
 
 
-@torch.no_grad()
-def classes_of(classifier: FrozenClassifier) -> int:
-    """How many classes there are, told by one pass over a black image."""
-    shape = (1, len(classifier.preprocessing.mean), *classifier.preprocessing.size)
-    with classifier.frozen():
-        return classifier(torch.zeros(shape)).shape[1]
-
-
 def control_takes(cfg: DictConfig, folder: Path, asked: Asked, bench: Bench, *, explain: Explain) -> list[Taken]:
     """The images of the control, which is fitted where it is not there."""
     # Over all the data: in sorted order the first images may be of one class.
@@ -154,7 +145,8 @@ def control_takes(cfg: DictConfig, folder: Path, asked: Asked, bench: Bench, *, 
     explain(control_configuration(cfg, images=asked.control, out=path, every=every))
     control = load(path)
     found: list[Taken] = []
-    for sample_id in list(control)[: asked.control]:
+    asked_for = bench.data.ids[::every][: asked.control]
+    for sample_id in filter(control.__contains__, asked_for):  # an audit with a larger control left more there
         try:
             found.append(take([control], sample_id, bench, area=asked.area, cache=folder / "plays" / "control"))
         except (UserError, OSError) as error:

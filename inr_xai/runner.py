@@ -113,13 +113,10 @@ def audit_finished(cfg: DictConfig, folder: RunFolder) -> int:
 
 
 def require_target(parts: Parts) -> None:
-    """Raises UserError where a class given by number does not exist; one pass over a black image tells the classes."""
-    size, channels = parts.classifier.preprocessing.size, len(parts.classifier.preprocessing.mean)
-    with torch.no_grad(), parts.classifier.frozen():
-        parts.classifier(torch.zeros(1, channels, *size))
+    """Raises UserError where a class given by number does not exist."""
+    classes = parts.classifier.count_classes()
     if isinstance(parts.data.targets, int):
-        assert parts.classifier.num_classes is not None
-        require_class(parts.data.targets, parts.classifier.num_classes)
+        require_class(parts.data.targets, classes)
 
 
 def require_size(parts: Parts) -> None:

@@ -1,5 +1,6 @@
 """Images that are fitted as one stack: explanation after explanation, until each image has ended or failed."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ DIVERGED = (
     "the fit diverged; try a smaller learning rate or another score"
 )
 NOT_FINITE = "the classifier returns NaN or infinite logits for this image; check its weights and the image's values"
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -78,8 +80,7 @@ class Stack:
     def explain(self, new_trainer: Callable[[], lightning.Trainer], keep: Keep) -> list[Found]:
         """All explanations in turn."""
         for explanation in range(1, self._method.most + 1):
-            if self._method.auto:
-                self._narrow(self._drawing.room)
+            self._leave_without_room(explanation)
             if not self._going:
                 break
             free = self._drawing.free
@@ -95,6 +96,19 @@ class Stack:
                     self.found[place].networks.append(fit.inr.export(row))
             self._narrow(stays)
         return self.found
+
+    def _leave_without_room(self, explanation: int) -> None:
+        """Where masks of several areas do not lie in each other they take more pixels than the largest area has."""
+        room = self._drawing.room
+        for place, enough in zip(self._going, room, strict=True):
+            if not (enough or self._method.auto):
+                log.warning(
+                    "%s ends with %d explanations: the masks of its areas do not lie in each other and leave no room "
+                    "for another; fewer explanations, one area, or nested=true leave more",
+                    self._ids[place],
+                    explanation - 1,
+                )
+        self._narrow(room)
 
     def _fit(self, explanation: int, free: Free | None) -> MaskFit:
         going, earlier = self._going, None

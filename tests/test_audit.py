@@ -15,6 +15,8 @@ from torch import nn
 import inr_xai
 from inr_xai.audit import main
 from inr_xai.auditing import run as auditing
+from inr_xai.auditing.report import Judged
+from inr_xai.auditing.verdict import FAINT
 from inr_xai.data import Synthetic
 from inr_xai.errors import UserError
 from inr_xai.evaluate import configuration
@@ -152,7 +154,7 @@ def test_the_bound_is_that_of_the_control(audited: Path) -> None:
     for name, row in rows(audited).items():
         (chances,) = read_json(audited / "audit" / "plays" / f"{name}.json")["chances"]
         limit = max(*joint.values(), *(sum(own) / len(own) for own in chances))
-        assert int(row["admitted"]) == (float(row["joint"]) > limit)
+        assert int(row["admitted"]) == (float(row["joint"]) > limit and float(row["p_full"]) >= FAINT)
 
 
 def test_an_audit_again_computes_nothing_anew(
@@ -371,8 +373,21 @@ def test_a_broken_image_costs_itself_alone(
     assert "1 images; more than" in (copied / "audit" / "report.md").read_text()
     drawn = {file.name: file.read_bytes() == b"drawn" for file in (copied / "audit" / "figures").iterdir()}
     assert drawn == {f"{IDS[0]}.png": False, f"{IDS[1]}.png": True}
+    assert main([str(copied), "--control", "1", "--no-figures"]) == 2  # nor does the other image stand in for it
     broken += IDS[1:]
     assert main([str(copied), "--control", "2"]) == 2
+
+
+def test_an_image_that_cannot_be_drawn_is_not_in_the_report(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(one: Judged, *_: object, **__: object) -> bytes:
+        if one.sample_id == IDS[0]:
+            raise OSError("no space left")
+        return b"drawn"
+
+    monkeypatch.setattr("inr_xai.audit.draw_audit", draw)
+    assert main([str(copied), "--control", "2"]) == 3
+    assert list(rows(copied)) == IDS[1:]
+    assert "- images: 1, and 1 that failed" in (copied / "audit" / "report.md").read_text()
 
 
 def test_a_run_may_end_with_its_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

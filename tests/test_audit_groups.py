@@ -86,8 +86,30 @@ def test_a_class_that_does_not_exist(tmp_path: Path, name: str) -> None:
 
 def test_a_name_of_several_classes(tmp_path: Path) -> None:
     """ImageNet's crane is a bird, and a machine; their numbers say which."""
-    assert "numbers" in refusal(written(tmp_path, "class,group\ncrane,mine\n"), imagenet_names(), 1000)
+    said = refusal(written(tmp_path, "class,group\ncrane,mine\n"), imagenet_names(), 1000)
+    assert "the classes 134 and 517" in said
     assert groups_of(imagenet_names(), 1000, written(tmp_path, "class,group\n134,mine\n"))[134] == "mine"
+
+
+def test_a_name_that_is_another_class_s_number(tmp_path: Path) -> None:
+    names = ["1", "disc"]
+    file = written(tmp_path, "class,group\n1,round\n")
+    assert "'1', which may mean the classes 0 and 1" in refusal(file, names, 2)
+    assert groups_of(names, 2, written(tmp_path, "class,group\ndisc,round\n")) == {0: "other", 1: "round"}
+
+
+def test_a_class_of_two_groups(tmp_path: Path) -> None:
+    said = refusal(written(tmp_path, "class,group\n0,round\ndisc,pointed\n"))
+    assert "'disc' into the groups 'round' and 'pointed'" in said
+    assert groups_of(NAMES, 3, written(tmp_path, "class,group\n0,round\ndisc,round\n"))[0] == "round"
+
+
+def test_a_thousand_classes_of_one_s_own_are_not_imagenet_s() -> None:
+    names = [f"own {number}" for number in range(1000)]
+    assert groups_of(names, 1000) == dict(enumerate(names))
+    wnids = sorted(imagenet_index())
+    some = [wnid if number % 2 else str(number) for number, wnid in enumerate(wnids[:500])]  # an index with gaps
+    assert groups_of(some, 1000) == groups_of(wnids, 1000) == groups_of(None, 1000)
 
 
 def test_a_name_beyond_the_classes(tmp_path: Path) -> None:

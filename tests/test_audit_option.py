@@ -133,6 +133,20 @@ def test_data_whose_classes_are_fixed_cannot_be_audited() -> None:
     )
 
 
+class Whole(Synthetic):
+    """Data that cannot be thinned out."""
+
+    def __init__(self, *, targets: str = "label", limit: int | None = None) -> None:
+        super().__init__(targets=targets, limit=limit)
+
+
+def test_the_control_is_spread_over_the_data() -> None:
+    cfg = asking(RIGHT)
+    cfg.data = {"_target_": f"{__name__}.Whole"}
+    with pytest.raises(UserError, match=r"audit asks for data\.every, which its wrong-target control sets"):
+        check(cfg)
+
+
 def test_data_of_ones_own_are_asked_for_their_targets() -> None:
     """What the configuration leaves to the signature counts as well."""
     for name, taken in (("inr_xai.data.Synthetic", True), (f"{__name__}.Open", True), (f"{__name__}.Fixed", False)):

@@ -10,6 +10,7 @@ import torch
 from inr_xai.auditing import play as module
 from inr_xai.auditing.play import CHANCES, Play, chance, play, players_of
 from inr_xai.classifier import FrozenClassifier
+from inr_xai.errors import UserError
 from inr_xai.metrics.trial import Trial
 from tests.conftest import SIDE, pictures
 from tests.plays import REST, additive, played
@@ -201,5 +202,5 @@ def test_players_are_the_regions_and_the_rest() -> None:
 def test_regions_that_share_pixels_are_refused() -> None:
     regions = regions_of(2)
     regions[1, 0, 0] = regions[0, 0, 0] = True
-    with pytest.raises(ValueError, match=r"share pixels.*exclusion\.mode=exclude"):
+    with pytest.raises(UserError, match=r"share pixels.*exclusion\.mode=exclude"):
         players_of(regions)

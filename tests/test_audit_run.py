@@ -4,12 +4,14 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import inr_xai
 from inr_xai.assembly import build, photo_pool
+from inr_xai.auditing import run as auditing
 from inr_xai.auditing.reading import Taken, grown
 from inr_xai.auditing.run import Bench, regions_of, take
 from inr_xai.data import Synthetic
@@ -188,6 +190,7 @@ def test_what_changes_the_plays_has_them_made_anew(
     assert same(first, again) == (change == "version")
     key = json.loads((tmp_path / f"{ID}.json").read_text())["key"]
     assert (key["area"], key["seed"], len(key["masks"])) == (area, other.seed, 2)
+    assert (key["version"] == 1000) == (change == "version")
 
 
 def test_runs_that_explain_different_classes_are_refused(finished: list[Run], bench: Bench, tmp_path: Path) -> None:
@@ -208,6 +211,23 @@ def test_masks_that_are_not_finite_are_refused(finished: list[Run], bench: Bench
     broken = Changed(finished[0], masks=finished[0][ID].masks * torch.nan)
     with pytest.raises(UserError, match="masks are not finite"):
         take([broken], ID, bench, area=AREA, cache=tmp_path)
+
+
+@pytest.mark.parametrize("what", ["play", "chance"])
+def test_answers_that_are_not_finite_are_refused(
+    finished: list[Run], bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Of random regions as well, which would else be exceeded by nothing."""
+    own = getattr(auditing, what)
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        found = own(*arguments, **options)
+        return found * torch.nan if what == "chance" else replace(found, values=found.values * torch.nan)
+
+    monkeypatch.setattr(auditing, what, broken)
+    with pytest.raises(UserError, match="NaN or infinite logits for masked copies"):
+        take(finished, ID, bench, area=AREA, cache=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_area_that_was_not_fitted_is_refused(finished: list[Run], bench: Bench) -> None:

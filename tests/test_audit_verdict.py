@@ -102,6 +102,16 @@ def test_nothing_is_claimed_of_what_carries_no_more_than_the_control() -> None:
     assert refused.object_evidence == admitted.object_evidence
 
 
+@pytest.mark.parametrize(("p", "admitted"), [(0.11, True), (0.09, False), (0.0, False)])
+def test_nothing_is_claimed_of_a_class_that_is_hardly_seen(p: float, admitted: bool) -> None:
+    """A mask that draws more of the class than the image has would else be called evidence many times its worth."""
+    found = judged(
+        read(named(first=0.3, union=0.3, whole=p, without_1=0, without_2=0), on_object=[1, 1, 0], object_share=0.1)
+    )
+    assert found.admitted is admitted
+    assert (found.evidence, found.where) == ((CONCENTRATED, OBJECT) if admitted else (UNCLEAR, UNCLEAR))
+
+
 def test_what_equals_the_control_is_not_more() -> None:
     assert not judged(read(named(union=0.5, rest=0.5, without_1=0)), 0.5).admitted
 

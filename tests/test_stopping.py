@@ -1,5 +1,6 @@
 """The rule that ends `explanations=auto`: its formula, images with one cue and with two, and raggedness of a batch."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from inr_xai.data import Synthetic
 from inr_xai.drawing import Drawing
 from inr_xai.errors import UserError
 from inr_xai.fit import Fitted, fit_masks
-from inr_xai.inr import FourierINR
+from inr_xai.inr import INR, FourierINR
 from inr_xai.method import Exclusion, Method
 from inr_xai.metrics.masks import hard_masks
 from inr_xai.stack import NOT_FINITE
@@ -209,6 +210,33 @@ def test_the_room_bounds_the_number(tiny: FrozenClassifier) -> None:
     assert replace(method, exclusion=Exclusion("penalty")).most == 5
     assert replace(method, areas=(0.9,)).most == 1
     assert replace(method, stop=Stop(most=2)).most == 2
+
+
+class Opposed(INR[torch.Tensor]):
+    """Masks of a small area grow from the right, those of a larger one from the left: they do not lie in each other."""
+
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.ones(len(generators), 1, 1))
+
+    def encode(self, coordinates: torch.Tensor) -> torch.Tensor:
+        return coordinates
+
+    def forward(self, encoded: torch.Tensor, areas: torch.Tensor) -> torch.Tensor:
+        side = torch.where(areas < 0.22, 1.0, -1.0)
+        return self.gain * side[None, :, None] * (encoded[:, 0] + encoded[:, 1] / 100)
+
+
+def test_an_image_without_room_ends_with_what_it_has(tiny: FrozenClassifier, caplog: pytest.LogCaptureFixture) -> None:
+    """Of four explanations of a quarter each: the third finds a tenth of the image free at the area of a fifth."""
+    method = Method(areas=(0.2, 0.25), explanations=4, steps=1, inr=Opposed)
+    fitted = fit_masks(pictures(2), torch.tensor([0, 1]), ["a", "b"], tiny, method)
+    assert (fitted.counts, fitted.failures) == ([2, 2], {})
+    for place, area in enumerate(method.areas):
+        hard = hard_masks(fitted.masks[:, :, place], torch.tensor([area, area]), generators=[torch.Generator()] * 2)
+        assert int(hard.sum(1).max()) == 1
+    for name in ("a", "b"):
+        assert f"{name} ends with 2 explanations: the masks of its areas do not lie in each other" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -72,4 +72,4 @@ def _title(one: Judged) -> str:
     if verdict.where is not None:
         said.append(f"{verdict.where} ({verdict.where_confidence:.0%} sure)")
     name = one.class_name.partition(",")[0]  # the first of its synonyms
-    return f"{one.sample_id}: {name}\n{', '.join(said)}; per cents are Shapley shares of p"
+    return f"{one.sample_id}: {name}\n{', '.join(said)}; per cents of the panels are Shapley shares of the class"

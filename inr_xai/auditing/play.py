@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from inr_xai.errors import UserError
 from inr_xai.metrics.chance import smooth_fields
 from inr_xai.metrics.masks import hard_masks
 from inr_xai.metrics.shapley import coalitions, shapley_values
@@ -92,9 +93,9 @@ class Play:
 
 
 def players_of(regions: Bool[Tensor, "k h w"]) -> Bool[Tensor, "n h w"]:
-    """The regions and the rest of the image. Raises ValueError where regions share a pixel."""
+    """The regions and the rest of the image. Raises UserError where regions share a pixel."""
     if int(regions.sum(0).max()) > 1:
-        raise ValueError("regions of one image share pixels; fit the explanations with exclusion.mode=exclude")
+        raise UserError("its explanations share pixels; fit them again with exclusion.mode=exclude")
     return torch.cat([regions, ~regions.any(0, keepdim=True)])
 
 

@@ -132,20 +132,17 @@ class Reading:
         share = (self.over("alone", 1) - self.over("nothing")) / restored
         return share.where(restored > LEAST * self.over("whole"), torch.nan)
 
-    def object_evidence(self, explanations: int | None = None) -> Float[Tensor, " d"]:
+    def object_evidence(self) -> Float[Tensor, " d"]:
         """Sum over explanations of own(k) / p_t (s_k - s) / (m - s): what lies on the object beyond its size's due.
 
         own(k) is `Play.own`, s_k the share of region k on the object (with its seam), s that of the whole image, and m
         the largest share that a region can have: 1, or less where the object is smaller than a region. So it is own(k)
         for a region that lies on the object alone, whatever the object's size, about 0 for evidence that lies anywhere
         alike, and negative where it avoids the object. NaN where the object is all of the image.
-
-        Args:
-            explanations: the first so many; None for all.
         """
         values = torch.zeros_like(self.over("whole"))
         for one, excess in zip(self._plays, self.excess(), strict=True):
-            for k in range(1, (explanations or self.regions) + 1):
+            for k in range(1, self.regions + 1):
                 values += one.own(k) * excess[k - 1]
         return values / self.over("whole")
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from inr_xai.auditing.reading import LEAST, Reading
-from inr_xai.auditing.verdict import BOTH, CONCENTRATED, CONTEXT, DISTRIBUTED, OBJECT, SPREAD, Verdict
+from inr_xai.auditing.verdict import BOTH, CONCENTRATED, CONTEXT, DISTRIBUTED, FAINT, OBJECT, SPREAD, Verdict
 from inr_xai.files import Row
 from inr_xai.metrics.bootstrap import Interval, ratio_of_means
 
@@ -126,8 +126,8 @@ def _concentration(one: Judged) -> Part:
 
 
 def _on_object(one: Judged) -> Part:
-    found = one.verdict.object_evidence
-    return None if found is None or not isfinite(found.value) else (found.value, 1.0)
+    found, whole = one.verdict.object_evidence, one.value("whole")
+    return None if found is None or not isfinite(found.value) else (found.value * whole, whole)
 
 
 PARTS: dict[str, Callable[[Judged], Part]] = {
@@ -163,7 +163,8 @@ NOTE = (
     "images. concentrated: explanation 1 restores 80 % or more of what all explanations restore together; distributed: "
     "less; spread: together they neither restore half of the class nor take half of it away; no claim: they carry no "
     "more than the control's or than random regions as large (what they restore and what is missing without them), or "
-    f"restore less than {100 * LEAST:.0f} % of the class together; redundant: explanation 1 keeps "
+    f"the class has a probability below {FAINT:g}, or they take half of it away but restore less than {LEAST:g} of it; "
+    "redundant: explanation 1 keeps "
     "half or more of the class, and 80 % or more are there without it. In parentheses behind `alone`: what random "
     "masks of that area keep. Object and context are told apart only where a segmentation is known. Groups of fewer "
     f"than {FEWEST} admitted images are not summed up."
@@ -175,7 +176,7 @@ def _no_claims(count: int, images: int) -> str:
         return ""
     return (
         f"Nothing is claimed of {count} of {images} images: explanations there do not carry more than those of a class "
-        "that the image does not show, or than random regions do.\n\n"
+        "that the image does not show, or than random regions do, or the classifier hardly sees the class.\n\n"
     )
 
 

@@ -98,8 +98,7 @@ def measure(sample: Sample, target: int, fits: Sequence[Bool[Tensor, "_k h w"]],
     """Plays an image's disjoint regions at one area, of each fit, and random ones beside them.
 
     Raises:
-        UserError: the classifier's answers are not finite.
-        ValueError: regions share pixels.
+        UserError: the classifier's answers are not finite, or regions share pixels.
     """
     image = sample.image[None].to(bench.device)
     baselines = scoring_baselines(
@@ -123,7 +122,7 @@ def measure(sample: Sample, target: int, fits: Sequence[Bool[Tensor, "_k h w"]],
             beside = chance(trial, regions, played, sample_id=sample.sample_id, seed=bench.seed)
             plays.append(Play(played.values.cpu(), played.regions))
             chances.append(beside.cpu())
-    if not all(bool(one.values.isfinite().all()) for one in plays):
+    if not all(bool(told.isfinite().all()) for told in (*(one.values for one in plays), *chances)):
         raise UserError("the classifier returns NaN or infinite logits for masked copies of this image")
     truth = object_of(sample)
     if truth is None:

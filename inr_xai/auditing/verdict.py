@@ -1,18 +1,21 @@
 """What may be said of an image: how its evidence is spread, and, where the object is known, where it lies.
 
 Object or context is said of an image only where a segmentation tells the object. No claim is made of an image whose
-explanations do not carry more than those of a class that it does not show, and than random regions of its own do.
+explanations do not carry more than those of a class that it does not show, and than random regions of its own do, nor
+of one whose class the classifier hardly sees.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isnan
+from math import isfinite, isnan
 
 from inr_xai.auditing.reading import Reading
 from inr_xai.metrics.bootstrap import Interval
 
 CONCENTRATED, DISTRIBUTED, SPREAD, UNCLEAR = "concentrated", "distributed", "spread", "no claim"
 OBJECT, CONTEXT, BOTH = "object", "context", "both"
+FAINT = 0.1
+"""p_t below which what is relative to it is noise: masks may well carry more of the class than the image does."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,10 @@ class Thresholds:
 class Verdict:
     """
     Args:
-        admitted: whether the explanations carry more than the control's, and than random regions.
-        evidence: CONCENTRATED, DISTRIBUTED, SPREAD, or UNCLEAR where nothing may be claimed, or the union
-            restores too little to have shares.
+        admitted: whether p_t is FAINT or more, and the explanations carry more than the control's, and than random
+            regions.
+        evidence: SPREAD, or CONCENTRATED or DISTRIBUTED, or UNCLEAR where nothing may be claimed, or the union, not
+            spread, restores too little to have shares.
         redundant: whether explanation 1 would do alone, and the class stays without it.
         concentration: see `Reading.concentration`.
         confidence: share of the resamples that say the same of the evidence.
@@ -72,7 +76,7 @@ def judge(reading: Reading, *, control: float, thresholds: Thresholds) -> Verdic
         control: what explanations of absent classes reach, in `Reading.joint`.
     """
     joint = reading.joint()
-    admitted = ((joint > control) & (joint > reading.chance())).tolist()
+    admitted = ((reading.over("whole") >= FAINT) & (joint > control) & (joint > reading.chance())).tolist()
     kinds = _claimed(_evidence(reading, thresholds), admitted)
     concentration = reading.interval(reading.concentration())
     redundant = admitted[0] and _redundant(reading, thresholds)
@@ -108,7 +112,7 @@ def _redundant(reading: Reading, thresholds: Thresholds) -> bool:
 
 
 def _place(evidence: float, thresholds: Thresholds) -> str:
-    if isnan(evidence):
+    if not isfinite(evidence):
         return UNCLEAR
     if evidence >= thresholds.object:
         return OBJECT

@@ -65,6 +65,15 @@ class FrozenClassifier:
         self.num_classes = logits.shape[1]
         return logits
 
+    @torch.no_grad()
+    def count_classes(self) -> int:
+        """How many classes the model tells apart; before the first pass one over a black image tells."""
+        if self.num_classes is None:
+            with self.frozen():
+                self(torch.zeros(1, len(self.preprocessing.mean), *self.preprocessing.size))
+        assert self.num_classes is not None
+        return self.num_classes
+
     def probability(self, logits: Logits, targets: Targets) -> Float[Tensor, " b"]:
         """The probability of each image's target under the head."""
         return PROBABILITIES[self.head](logits).gather(1, targets.unsqueeze(1)).squeeze(1)

@@ -40,7 +40,7 @@ TRAINER = {
     "precision": ("32-true", "64-true", "bf16-mixed"),
 }
 AUDIT = ("area", "control")
-CONTROL = ("targets", "limit")
+CONTROL = ("targets", "limit", "every")
 """What an audit's wrong-target control sets of the data."""
 ONE_DEVICE = "; a run uses one device: divide the images with -m shard.count=2 shard.index=0,1"
 PLACEHOLDERS = {"root": "PATH", "checkpoint": "PATH", "name": "NAME", "_target_": "package.module.Class"}
