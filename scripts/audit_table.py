@@ -82,11 +82,12 @@ class Measured:
 
 @cache
 def removal(one: Measured, area: float, explanations: int) -> float:
-    """Share of the region on the object times what is lost without it, of explanation 1: the plain removal test."""
+    """Share of the region on the object times what is lost without it, summed over explanations: the removal test."""
     reading = one.reading(area, explanations)
     assert reading.taken.on_object is not None
-    lost = 1 - float(reading.over("without", 1)[0] / reading.over("whole")[0])
-    return float(reading.taken.on_object[0][0]) * lost
+    whole = float(reading.over("whole")[0])
+    lost = [1 - float(reading.over("without", k)[0]) / whole for k in range(1, explanations + 1)]
+    return sum(share * part for share, part in zip(reading.taken.on_object[0].tolist(), lost, strict=False))
 
 
 @cache
@@ -109,7 +110,7 @@ def on_object(one: Measured, area: float, explanations: int) -> float:
     return float(mass) if mass else float(one.row[f"shares/{area:g}"].split()[0])
 
 
-GRADED = ("evidence", "decomposition")
+GRADED = ("removal test", "evidence", "decomposition")
 """What grows with the explanations."""
 FORMS = {"on the object": on_object, "removal test": removal, "evidence": evidence, "decomposition": decomposition}
 

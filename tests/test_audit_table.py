@@ -68,6 +68,10 @@ def test_truth_and_estimates_by_hand(script: ModuleType) -> None:
     assert script.evidence(one, 0.1, 3) == pytest.approx(script.evidence(one, 0.1, 1), abs=1e-5)
     assert script.decomposition(one, 0.2, 3) == pytest.approx(0.6 * 0.6, abs=1e-5)  # of an additive game, the same
     assert script.removal(one, 0.1, 1) == pytest.approx(0.7 * 0.6, abs=1e-5)
+    two = script.Measured(
+        "both", {**one.row, "by_baseline/0.1": packed(played(3, additive(0.6, 0.2, 0.0, 0.2)).values[0])}
+    )
+    assert script.removal(two, 0.1, 3) == pytest.approx(0.7 * 0.6 + SIZE * 0.2, abs=1e-5)
     assert script.on_object(one, 0.1, 1) == pytest.approx(0.7)
     assert script.on_object(script.Measured("both", {**one.row, "mass": "0.25"}), 0.1, 1) == 0.25
 
