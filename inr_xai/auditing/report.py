@@ -163,7 +163,7 @@ NOTE = (
     "images. concentrated: explanation 1 restores 80 % or more of what all explanations restore together; distributed: "
     "less; spread: together they neither restore half of the class nor take half of it away; no claim: they carry no "
     "more than the control's or than random regions as large (what they restore and what is missing without them), or "
-    f"the class has a probability below {FAINT:g}, or they take half of it away but restore less than {LEAST:g} of it; "
+    f"the class has a probability below {FAINT:g}, or they are not spread and restore less than {LEAST:g} of it; "
     "redundant: explanation 1 keeps "
     "half or more of the class, and 80 % or more are there without it. In parentheses behind `alone`: what random "
     "masks of that area keep. Object and context are told apart only where a segmentation is known. Groups of fewer "
