@@ -144,9 +144,9 @@ def control_takes(cfg: DictConfig, folder: Path, asked: Asked, bench: Bench, *, 
     path = folder / ("control" if every == 1 else f"control_every_{every}")
     explain(control_configuration(cfg, images=asked.control, out=path, every=every))
     control = load(path)
+    there = set(control)  # more than is asked for, where an audit with a larger control went before
     found: list[Taken] = []
-    asked_for = bench.data.ids[::every][: asked.control]
-    for sample_id in filter(control.__contains__, asked_for):  # an audit with a larger control left more there
+    for sample_id in [one for one in bench.data.ids[::every][: asked.control] if one in there]:
         try:
             found.append(take([control], sample_id, bench, area=asked.area, cache=folder / "plays" / "control"))
         except (UserError, OSError) as error:

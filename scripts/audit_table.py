@@ -85,9 +85,8 @@ def removal(one: Measured, area: float, explanations: int) -> float:
     """Share of the region on the object times what is lost without it, summed over explanations: the removal test."""
     reading = one.reading(area, explanations)
     assert reading.taken.on_object is not None
-    whole = float(reading.over("whole")[0])
-    lost = [1 - float(reading.over("without", k)[0]) / whole for k in range(1, explanations + 1)]
-    return sum(share * part for share, part in zip(reading.taken.on_object[0].tolist(), lost, strict=False))
+    shares, whole = reading.taken.on_object[0].tolist(), float(reading.over("whole")[0])
+    return sum(shares[k - 1] * (1 - float(reading.over("without", k)[0]) / whole) for k in range(1, explanations + 1))
 
 
 @cache

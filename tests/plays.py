@@ -51,6 +51,12 @@ def random_plays(*regions: int, baselines: int = 4, seed: int = 0) -> list[Play]
     return [Play(torch.rand(baselines, 2 ** (k + 1), dtype=torch.float64, generator=draw), k) for k in regions]
 
 
+def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """Both are of double precision and differ by its rounding alone."""
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
 def read(
     *games: Game,
     regions: int = 2,

@@ -87,6 +87,7 @@ def test_a_class_that_does_not_exist(tmp_path: Path, name: str) -> None:
 def test_a_name_of_several_classes(tmp_path: Path) -> None:
     """ImageNet's crane is a bird, and a machine; their numbers say which."""
     said = refusal(written(tmp_path, "class,group\ncrane,mine\n"), imagenet_names(), 1000)
+    assert "numbers" in said
     assert "the classes 134 and 517" in said
     assert groups_of(imagenet_names(), 1000, written(tmp_path, "class,group\n134,mine\n"))[134] == "mine"
 

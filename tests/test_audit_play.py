@@ -13,7 +13,7 @@ from inr_xai.classifier import FrozenClassifier
 from inr_xai.errors import UserError
 from inr_xai.metrics.trial import Trial
 from tests.conftest import SIDE, pictures
-from tests.plays import REST, additive, played
+from tests.plays import REST, additive, assert_close, played
 
 DRAWS = {"blur": 1, "noise": 3, "photo": 2}
 TARGET = 3
@@ -70,38 +70,33 @@ def case(request: pytest.FixtureRequest, tiny: FrozenClassifier) -> Iterator[tup
         yield play(trial, regions), regions, ByHand(tiny, image[0])
 
 
-def close(found: torch.Tensor, expected: torch.Tensor) -> None:
-    assert found.dtype == torch.float64
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-
-
 def test_every_value_against_the_loop(case: tuple[Play, torch.Tensor, ByHand]) -> None:
     found, regions, ask = case
     none = torch.zeros_like(regions[0])
     whole, nothing = ask(~none), ask(none)
-    close(found.whole, whole)
-    close(found.nothing, nothing)
-    close(found.whole, ask.classifier(ask.image[None]).softmax(1)[:, TARGET].expand(len(DRAWS)))
+    assert_close(found.whole, whole)
+    assert_close(found.nothing, nothing)
+    assert_close(found.whole, ask.classifier(ask.image[None]).softmax(1)[:, TARGET].expand(len(DRAWS)))
     for k, region in enumerate(regions, start=1):
         earlier = regions[:k].any(0)
-        close(found.alone(k), ask(region))
-        close(found.without(k), ask(~region))
-        close(found.union(k), ask(earlier))
-        close(found.remaining(k), ask(~earlier))
-        close(found.own(k), (ask(region) - nothing + whole - ask(~region)) / 2)
+        assert_close(found.alone(k), ask(region))
+        assert_close(found.without(k), ask(~region))
+        assert_close(found.union(k), ask(earlier))
+        assert_close(found.remaining(k), ask(~earlier))
+        assert_close(found.own(k), (ask(region) - nothing + whole - ask(~region)) / 2)
     for size in range(len(regions) + 1):
         for some in itertools.combinations(range(len(regions)), size):
-            close(found.kept([k + 1 for k in some]), ask(regions[list(some)].any(0)))
+            assert_close(found.kept([k + 1 for k in some]), ask(regions[list(some)].any(0)))
     union = regions.any(0)
-    close(found.joint, (ask(union) - nothing + whole - ask(~union)) / 2)
+    assert_close(found.joint, (ask(union) - nothing + whole - ask(~union)) / 2)
     assert found.regions == len(regions)
 
 
 def test_shapley_values_against_all_orders(case: tuple[Play, torch.Tensor, ByHand]) -> None:
     found, regions, ask = case
     players = torch.cat([regions, ~regions.any(0, keepdim=True)])
-    close(found.shapley, ask.shapley(players))
-    close(found.shapley.sum(1), found.whole - found.nothing)
+    assert_close(found.shapley, ask.shapley(players))
+    assert_close(found.shapley.sum(1), found.whole - found.nothing)
 
 
 def test_chance_is_the_joint_value_of_random_regions_as_large(
@@ -123,7 +118,7 @@ def test_chance_is_the_joint_value_of_random_regions_as_large(
                 draw = draws[0][i % draws.shape[1]][None]
                 values.append(ask.under(draw, mask) - ask.under(draw, ~mask))
             expected.append(torch.stack(values))
-    close(found[0], (torch.stack(expected, 1) - played_.nothing + played_.whole) / 2)
+    assert_close(found[0], (torch.stack(expected, 1) - played_.nothing + played_.whole) / 2)
     assert seen[0].shape == (1, CHANCES, SIDE, SIDE)
     assert seen[0].sum((2, 3)).unique().tolist() == [int(regions.any(0).sum())]
     assert torch.equal(found[0], found[1])
@@ -139,7 +134,7 @@ def test_a_coarser_game_is_that_of_fewer_regions(tiny: FrozenClassifier) -> None
         for k in (1, 2, 3):
             fewer = play(trial, regions[:k])
             assert found.coarser(k).regions == k
-            close(found.coarser(k).values, fewer.values)
+            assert_close(found.coarser(k).values, fewer.values)
 
 
 class Linear:
@@ -169,11 +164,11 @@ def test_where_pixels_only_add_up_all_sets_have_the_same_draws() -> None:
     for k in (1, 2, 3):
         gained = found.alone(k) - found.nothing
         assert gained.abs().min() > 0.01
-        close(found.own(k), gained)
-        close(found.shapley[:, k - 1], gained)
-        close(found.whole - found.without(k), gained)
-    close(found.shapley[:, 3], rest)
-    close(found.joint, found.union(3) - found.nothing)
+        assert_close(found.own(k), gained)
+        assert_close(found.shapley[:, k - 1], gained)
+        assert_close(found.whole - found.without(k), gained)
+    assert_close(found.shapley[:, 3], rest)
+    assert_close(found.joint, found.union(3) - found.nothing)
     assert trial.passes == 16 * sum(DRAWS.values())
 
 

@@ -8,7 +8,7 @@ import torch
 from inr_xai.auditing.play import Play
 from inr_xai.auditing.reading import Reading, Taken, grown, shares_on
 from inr_xai.seeding import generator
-from tests.plays import additive, named, played, random_plays, read
+from tests.plays import additive, assert_close, named, played, random_plays, read
 
 NAMES: list[tuple[str, tuple[int, ...]]] = [
     ("whole", ()),
@@ -39,19 +39,14 @@ def means(plays: list[Play], *, seed: int) -> list[Play]:
     return found
 
 
-def close(found: torch.Tensor, expected: torch.Tensor) -> None:
-    assert found.dtype == torch.float64
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-
-
 def test_resamples_against_a_loop_over_pairs() -> None:
     plays = random_plays(2, 2, 2)
     reading, slow = Reading(Taken(plays), seed=3, draws=DRAWS), means(plays, seed=3)
     for name, arguments in NAMES:
-        close(reading.over(name, *arguments), torch.cat([value(one, name, *arguments) for one in slow]))
-    close(reading.shapley(), torch.cat([one.shapley for one in slow]))
+        assert_close(reading.over(name, *arguments), torch.cat([value(one, name, *arguments) for one in slow]))
+    assert_close(reading.shapley(), torch.cat([one.shapley for one in slow]))
     restored = torch.cat([one.union(2) - one.nothing for one in slow])
-    close(reading.restored(), restored)
+    assert_close(reading.restored(), restored)
     first = torch.cat([one.alone(1) - one.nothing for one in slow])
     whole = torch.cat([one.whole for one in slow])
     expected = [float(a / b) if b > p / 10 else math.nan for a, b, p in zip(first, restored, whole, strict=True)]
@@ -62,8 +57,8 @@ def test_resamples_against_a_loop_over_pairs() -> None:
 def test_values_of_one_resample_fit_together() -> None:
     """Two regions and the rest sum to the whole in each of them, and one restores no more than its own game says."""
     reading = Reading(Taken(random_plays(2, 2)), draws=DRAWS)
-    close(reading.shapley().sum(1), reading.over("whole") - reading.over("nothing"))
-    close(reading.over("joint"), (reading.restored() + reading.over("whole") - reading.over("remaining", 2)) / 2)
+    assert_close(reading.shapley().sum(1), reading.over("whole") - reading.over("nothing"))
+    assert_close(reading.over("joint"), (reading.restored() + reading.over("whole") - reading.over("remaining", 2)) / 2)
 
 
 def test_of_equal_values_every_resample_is_the_value() -> None:
@@ -72,7 +67,7 @@ def test_of_equal_values_every_resample_is_the_value() -> None:
     reading = Reading(Taken([played(2, game, game, game)] * 3), draws=DRAWS)
     for name, arguments in NAMES:
         found = reading.over(name, *arguments)
-        close(found, found[:1].expand(1 + DRAWS))
+        assert_close(found, found[:1].expand(1 + DRAWS))
     assert reading.interval(reading.over("alone", 1)) == pytest.approx((0.4, 0.4, 0.4))
     assert reading.interval(reading.concentration()) == pytest.approx((0.6, 0.6, 0.6))
 
@@ -129,6 +124,10 @@ def test_object_evidence_by_hand() -> None:
     reading = read(game, on_object=[0.9, 0.1, 0.2], object_share=0.25)
     first, second = 0.5 / 0.8 * 0.65 / 0.75, 0.2 / 0.8 * -0.15 / 0.75
     assert reading.object_evidence()[0].item() == pytest.approx(first + second)
+    for regions, expected in ((1, first), (2, first + second)):  # without the second it is part of the rest
+        shares = [torch.tensor([*[0.9, 0.1][:regions], 0.2], dtype=torch.float64)]
+        some = Reading(Taken([played(2, game).coarser(regions)], shares, 0.25))
+        assert some.object_evidence()[0].item() == pytest.approx(expected)
 
 
 def test_evidence_that_lies_anywhere_alike_is_nothing_and_what_avoids_the_object_is_negative() -> None:
@@ -160,7 +159,7 @@ def test_chance_is_the_luckiest_of_the_random_regions() -> None:
     assert reading.chance().min() == 0  # the second fit twice
     assert reading.chance().max() > 0.1
     assert (Reading(Taken(plays), draws=DRAWS).chance() == -torch.inf).all()
-    close(reading.joint(), reading.over("joint"))
+    assert_close(reading.joint(), reading.over("joint"))
 
 
 def test_each_fit_has_its_own_share_of_the_object() -> None:
@@ -193,10 +192,10 @@ def test_fits_with_different_numbers_of_regions_are_asked_about_what_all_have() 
     same = Reading(Taken([first, Play(second.values[:, low], 2)], [shares[0], shares[1][:3]], 0.25), draws=DRAWS)
     assert reading.regions == 2
     for name, arguments in NAMES:
-        close(reading.over(name, *arguments), same.over(name, *arguments))
-    close(reading.shapley(), same.shapley())
+        assert_close(reading.over(name, *arguments), same.over(name, *arguments))
+    assert_close(reading.shapley(), same.shapley())
     assert reading.shapley().shape == (1 + DRAWS, 3)
-    close(reading.object_evidence(), same.object_evidence())
+    assert_close(reading.object_evidence(), same.object_evidence())
     assert reading.split() == pytest.approx(same.split())
     assert sum(reading.split()) == pytest.approx(1)
 

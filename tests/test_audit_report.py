@@ -207,6 +207,7 @@ def test_a_probability_of_nothing_has_no_shares() -> None:
     judged = [image(f"{i}", named(union=0.5, without_1=0.0, without_2=0.0, whole=0.0)) for i in range(FEWEST)]
     row = group_rows(judged)[0]
     assert (row["images"], row["admitted"]) == (FEWEST, 0)
+    assert "explanation 1 alone" not in row
     assert "nan nan nan" in markdown(judged, [row], facts={})
     assert image_row(judged[0])["shapley_on_object"] == "nan"
 

@@ -66,7 +66,9 @@ def _from_file(file: Path, class_names: Sequence[str] | None, classes: int) -> d
         number, *more = sorted(meant[row["class"]])
         if more:
             listed = " and ".join(map(str, [number, *more]))
-            raise UserError(f"{file} names {row['class']!r}, which may mean the classes {listed}; write what means one")
+            raise UserError(
+                f"{file} names {row['class']!r}, which may mean the classes {listed}; give numbers or names of one"
+            )
         if groups.setdefault(number, row["group"]) != row["group"]:
             raise UserError(
                 f"{file} puts the class {row['class']!r} into the groups {groups[number]!r} and {row['group']!r}"

@@ -100,9 +100,7 @@ def _group_row(name: str, judged: Sequence[Judged]) -> Row:
         found = [one for one in map(part, claimed) if one is not None]
         if len(found) >= FEWEST:
             over, under = torch.tensor(found, dtype=torch.float64).unbind(1)
-            ratio = ratio_of_means(over, under)
-            if isfinite(ratio.value):
-                row[heading] = Summed(*ratio, len(found))
+            row[heading] = Summed(*ratio_of_means(over, under), len(found))
     for kind in (CONCENTRATED, DISTRIBUTED, SPREAD):
         row[kind] = sum(one.verdict.evidence == kind for one in claimed)
     row["redundant"] = sum(one.verdict.redundant for one in claimed)
@@ -164,10 +162,9 @@ NOTE = (
     "less; spread: together they neither restore half of the class nor take half of it away; no claim: they carry no "
     "more than the control's or than random regions as large (what they restore and what is missing without them), or "
     f"the class has a probability below {FAINT:g}, or they are not spread and restore less than {LEAST:g} of it; "
-    "redundant: explanation 1 keeps "
-    "half or more of the class, and 80 % or more are there without it. In parentheses behind `alone`: what random "
-    "masks of that area keep. Object and context are told apart only where a segmentation is known. Groups of fewer "
-    f"than {FEWEST} admitted images are not summed up."
+    "redundant: explanation 1 keeps half or more of the class, and 80 % or more are there without it. In parentheses "
+    "behind `alone`: what random masks of that area keep. Object and context are told apart only where a segmentation "
+    f"is known. Groups of fewer than {FEWEST} admitted images are not summed up."
 )
 
 

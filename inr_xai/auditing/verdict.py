@@ -7,7 +7,7 @@ of one whose class the classifier hardly sees.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isfinite, isnan
+from math import isnan
 
 from inr_xai.auditing.reading import Reading
 from inr_xai.metrics.bootstrap import Interval
@@ -112,7 +112,7 @@ def _redundant(reading: Reading, thresholds: Thresholds) -> bool:
 
 
 def _place(evidence: float, thresholds: Thresholds) -> str:
-    if not isfinite(evidence):
+    if isnan(evidence):
         return UNCLEAR
     if evidence >= thresholds.object:
         return OBJECT
