@@ -1,24 +1,31 @@
 """Explain a frozen image classifier by area-exact masks drawn by implicit neural representations."""
 
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from inr_xai.attribution import INRAttribution
-    from inr_xai.fit import fit_masks
-    from inr_xai.method import Exclusion, Method, Stop
-    from inr_xai.render import load
+    from inr_xai.fitting.fit import fit_masks
+    from inr_xai.limits import Exclusion, Stop
+    from inr_xai.method import Method
+    from inr_xai.runs.load import load
 
-__all__ = ["Exclusion", "INRAttribution", "Method", "Stop", "fit_masks", "load"]
+__all__ = ["Exclusion", "INRAttribution", "Method", "Stop", "__version__", "fit_masks", "load"]
 
 _HOMES = {
-    "Exclusion": "inr_xai.method",
+    "Exclusion": "inr_xai.limits",
     "INRAttribution": "inr_xai.attribution",
     "Method": "inr_xai.method",
-    "Stop": "inr_xai.method",
-    "fit_masks": "inr_xai.fit",
-    "load": "inr_xai.render",
+    "Stop": "inr_xai.limits",
+    "fit_masks": "inr_xai.fitting.fit",
+    "load": "inr_xai.runs.load",
 }
+
+try:
+    __version__ = version("inr-xai")
+except PackageNotFoundError:  # a checkout that is on the path and not installed
+    __version__ = "0+unknown"
 
 
 def __getattr__(name: str) -> Any:

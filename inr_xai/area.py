@@ -7,10 +7,11 @@ ICCV 2019, section 3.1. The projection and its gradient: METHOD, "Area: two rule
 from abc import ABC, abstractmethod
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
 from inr_xai.errors import UserError
+from inr_xai.masks import distance_of_ranks
 from inr_xai.types import Areas, Free, Masks
 
 NEWTON_STEPS = 30
@@ -90,14 +91,6 @@ class RankPenalty(AreaRule):
 def rank_distance(masks: Masks, areas: Areas) -> Float[Tensor, "b a"]:
     """mean((vecsort(m) - r_a)^2): zero for a binary mask of exactly area a (Fong et al. 2019, equation 4)."""
     return distance_of_ranks(masks, (areas.to(masks.dtype) * masks[0, 0].numel() + 1e-6).floor())
-
-
-def distance_of_ranks(masks: Masks, ones: Shaped[Tensor, " a"]) -> Float[Tensor, "b a"]:
-    """The same, where r_a has as many ones as `ones` says of each area."""
-    ascending = masks.flatten(2).sort(dim=-1).values
-    n = ascending.shape[-1]
-    wanted = (torch.arange(n, device=masks.device) >= n - ones.unsqueeze(-1)).to(ascending.dtype)
-    return (ascending - wanted).square().mean(-1)
 
 
 class _Projection(torch.autograd.Function):

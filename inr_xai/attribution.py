@@ -3,23 +3,21 @@
 Convention: Kokhlikyan et al., "Captum: A unified and generic model interpretability library for PyTorch", 2020.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inr_xai.classifier import FrozenClassifier
-from inr_xai.classifier.frozen import require_head
-from inr_xai.errors import UserError
-from inr_xai.fit import Fitted, fit_masks
-from inr_xai.importance import importance_maps
+from inr_xai.classifier.frozen import FrozenClassifier, require_head
+from inr_xai.errors import UserError, did_you_mean
+from inr_xai.fitting.fit import FitResult, fit_masks
+from inr_xai.fitting.importance import importance_maps
 from inr_xai.method import Method
+from inr_xai.seeding import sha256
 from inr_xai.types import Images, Preprocessing
-from inr_xai.words import did_you_mean
 
 
 class INRAttribution:
@@ -51,9 +49,9 @@ class INRAttribution:
         donors: Images | None = None,
         **method: Any,
     ):
-        check_options(method)  # a misspelt or impossible option is refused here, before any input is at hand
+        require_options(method)
         require_head(head)
-        self.model, self.head, self.donors, self.method = model, head, donors, method
+        self.model, self.head, self.donors, self.method = model, head, donors, Method(**method)
         self.input_mean, self.input_std = input_mean, input_std
 
     def attribute(
@@ -80,8 +78,8 @@ class INRAttribution:
             ValueError: bad input, or an image for which the model returns NaN or infinite logits.
         """
         images = _tensor(inputs)
-        method = Method(**{**self.method, "areas": tuple(areas), "explanations": explanations})
-        return self._fit(images, target, method, image_ids).masks.to(images)
+        method = replace(self.method, areas=tuple(areas), explanations=explanations)
+        return self._fit(images, target, method, _ids(images, image_ids)).masks.to(images)
 
     @staticmethod
     def counts(masks: Float[Tensor, "b k a h w"]) -> Int[Tensor, " b"]:
@@ -101,9 +99,9 @@ class INRAttribution:
         areas: Sequence[float] = (0.05, 0.1, 0.2, 0.3),
         image_ids: Sequence[str] | None = None,
     ) -> Float[Tensor, "b 1 h w"]:
-        """One heatmap per image in [0, 1], for tools that expect one; see `inr_xai.importance`."""
+        """One heatmap per image in [0, 1], for tools that expect one; see `inr_xai.fitting.importance`."""
         images = _tensor(inputs)
-        method = Method(**{**self.method, "areas": tuple(areas), "explanations": 1})
+        method = replace(self.method, areas=tuple(areas), explanations=1)
         ids = _ids(images, image_ids)
         fitted = self._fit(images, target, method, ids)
         size = (images.shape[-2], images.shape[-1])
@@ -114,33 +112,31 @@ class INRAttribution:
         images: Images,
         target: int | Sequence[int] | Tensor,
         method: Method,
-        image_ids: Sequence[str] | None,
-    ) -> Fitted:
+        image_ids: Sequence[str],
+    ) -> FitResult:
+        size, channels = (images.shape[-2], images.shape[-1]), images.shape[1]
         classifier = FrozenClassifier(
             self.model,
-            preprocessing=_as_is(images),
+            preprocessing=Preprocessing(size, size, "bilinear", (0.0,) * channels, (1.0,) * channels),
             head=self.head,
-            normalise=False,
+            normalise=False,  # the inputs are the model's own
             input_mean=_per_channel("input_mean", self.input_mean, images),
             input_std=_per_channel("input_std", self.input_std, images),
         )
-        fitted = fit_masks(
-            images, _targets(target, images), _ids(images, image_ids), classifier, method, donors=self.donors
-        )
+        fitted = fit_masks(images, _targets(target, images), image_ids, classifier, method, donors=self.donors)
         if fitted.failures:
             place, reason = next(iter(fitted.failures.items()))
             raise UserError(f"image {place} of {len(images)}: {reason}")
         return fitted
 
 
-def check_options(options: dict[str, Any]) -> None:
-    """Raises UserError for an option that `Method` does not have, or that it refuses."""
+def require_options(options: dict[str, Any]) -> None:
+    """Raises UserError for an option that `Method` does not have."""
     known = [option.name for option in fields(Method)]
     for name in options:
         if name not in known:
             hint = did_you_mean(name, known) or f"; the options are {', '.join(known)}"
             raise UserError(f"{name}={options[name]!r} is not an option of the method{hint}")
-    Method(**options)
 
 
 def _tensor(inputs: Tensor | tuple[Tensor]) -> Images:
@@ -149,13 +145,6 @@ def _tensor(inputs: Tensor | tuple[Tensor]) -> Images:
         got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise UserError(f"inputs must be one floating-point tensor of shape b x c x h x w, not empty; got {got}")
     return images
-
-
-def _as_is(images: Images) -> Preprocessing:
-    """No preprocessing: the inputs are the model's."""
-    size = (images.shape[-2], images.shape[-1])
-    channels = images.shape[1]
-    return Preprocessing(size, size, "bilinear", (0.0,) * channels, (1.0,) * channels)
 
 
 def _per_channel(name: str, value: float | Sequence[float], images: Images) -> tuple[float, ...]:
@@ -180,7 +169,7 @@ def _targets(target: int | Sequence[int] | Tensor, images: Images) -> Tensor:
 
 def _ids(images: Images, image_ids: Sequence[str] | None) -> list[str]:
     if image_ids is None:
-        return [hashlib.sha256(image.float().cpu().numpy().tobytes()).hexdigest() for image in images.detach()]
+        return [sha256(image.float().cpu().numpy().tobytes()).hexdigest() for image in images.detach()]
     if len(image_ids) != len(images):
         raise UserError(f"image_ids must name each of the {len(images)} images; got {len(image_ids)}")
     return list(image_ids)

@@ -30,7 +30,7 @@ def gaussian_blur(images: Images, sigma: float, *, truncate: float = 4.0) -> Ima
     if sigma == 0:
         return images.clone()
     exact = images.to(torch.promote_types(images.dtype, torch.float32))
-    down, across = (_matrix(side, sigma, truncate).to(exact) for side in images.shape[-2:])
+    down, across = [_matrix(side, sigma, truncate).to(exact) for side in images.shape[-2:]]
     rows = exact @ across  # the matrices are symmetric: no transposition
     return (rows.transpose(-2, -1) @ down).transpose(-2, -1).contiguous().to(images.dtype)
 

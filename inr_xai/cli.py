@@ -1,7 +1,7 @@
-"""The command line: Hydra's main around `inr_xai.runner.run`, with exit statuses, and refusals as one sentence.
+"""The command line: `inr-xai` is Hydra's program around `inr_xai.pipeline.run`, `inr-xai VERB` what follows a run.
 
 Exit status: 0 done, 1 a bug (with its traceback), 2 refused, 3 done but some images failed or could not be evaluated or
-audited, 130 interrupted.
+audited, 130 interrupted. A refusal is one sentence.
 """
 
 import atexit
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import traceback
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,20 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from inr_xai.columns import less_is_better
-from inr_xai.config import check, register, sentence
-from inr_xai.errors import IMAGES_FAILED, INTERRUPTED, REFUSED, UserError
+from inr_xai.config import check, conf_folder, register, sentence
+from inr_xai.errors import IMAGES_FAILED, INTERRUPTED, REFUSED, UserError, did_you_mean
 
 log = logging.getLogger(__name__)
+
+VERBS = {
+    "evaluate": ("inr_xai.evaluate.__main__", "metrics of a finished run, or of another tool's maps of its images"),
+    "audit": ("inr_xai.audit.__main__", "what a classifier leans on, from finished runs"),
+    "compare": ("inr_xai.compare.__main__", "our masks beside other methods, on the same photos"),
+    "maps": ("inr_xai.compare.maps", "other methods' heatmaps of a finished run's images"),
+    "table": ("inr_xai.evaluate.table", "one table of several methods, as Markdown and LaTeX"),
+    "verify": ("inr_xai.runs.verify", "whether a finished run keeps what it promises"),
+}
+"""Verb -> the module whose `main` it runs, imported when it is asked for, and what it does."""
 
 # What a multirun leaves to be done after its last job. Hydra tells its callbacks nothing where a job failed.
 _afterwards = ExitStack()
@@ -35,29 +46,37 @@ register()  # here, because a launcher's worker process knows the program by thi
 
 def main() -> None:
     """Runs the program with the arguments of the command line and exits with its status."""
+    first = sys.argv[1] if len(sys.argv) > 1 else ""
+    if first == "--version":
+        from inr_xai import __version__
+
+        sys.stdout.write(f"inr-xai {__version__}\n")
+        sys.exit(0)
+    if first in VERBS:
+        sys.exit(import_module(VERBS[first][0]).main(sys.argv[2:]))
+    if first.isalpha():  # Hydra would take it for an override and say so in its own words
+        hint = did_you_mean(first, VERBS) or f"; the verbs are {', '.join(VERBS)}"
+        sys.stderr.write(f"error: {first} is neither a verb nor KEY=VALUE{hint}\n")
+        sys.exit(REFUSED)
+    sys.exit(run_hydra())
+
+
+def run_hydra() -> int:
+    """Hydra's program: one run, or the jobs of a multirun; the exit status."""
     program = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)
-    wanted = os.environ.get("HYDRA_FULL_ERROR")
+    before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets exceptions through; Hydra would print them and exit by itself
     try:
         with _afterwards:
-            sys.exit(_status(program, full_error=wanted == "1"))
+            return _status(program, full_error=before == "1")
     finally:
-        if wanted is None:
+        if before is None:
             del os.environ["HYDRA_FULL_ERROR"]
         else:
-            os.environ["HYDRA_FULL_ERROR"] = wanted
+            os.environ["HYDRA_FULL_ERROR"] = before
 
 
-def conf_folder() -> Path:
-    """Where the configuration lies: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    for folder in (package / "conf", package.parent / "conf"):
-        if (folder / "config.yaml").is_file():
-            return folder
-    raise FileNotFoundError(f"no conf/config.yaml in {package} or {package.parent}; install inr-xai again")
-
-
-class Stop(BaseException):
+class ExitProgram(BaseException):
     """Ends the program; not an Exception, because Hydra turns those of its callbacks into warnings."""
 
     def __init__(self, status: int = 0, error: Exception | None = None):
@@ -74,10 +93,10 @@ class Gate(Callback):
         try:
             check(cfg)
         except UserError as error:
-            raise Stop(REFUSED, error) from error
+            raise ExitProgram(REFUSED, error) from error
         if cfg.dry_run:
             _show(cfg)
-            raise Stop
+            raise ExitProgram
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Fixes the sweep's folder for all its jobs, also in other processes, which would draw its name anew."""
@@ -94,7 +113,7 @@ class Gate(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """The status of a sweep: a job in another process can hand over its files alone."""
         if any(_is_incomplete(folder) for folder in Path(config.hydra.sweep.dir).iterdir()):
-            raise Stop(IMAGES_FAILED)
+            raise ExitProgram(IMAGES_FAILED)
 
 
 def job(cfg: DictConfig) -> float | None:
@@ -108,7 +127,7 @@ def job(cfg: DictConfig) -> float | None:
         refusal = sentence(error)
         if refusal is not None:
             _write_to_file(refusal)
-            raise Stop(REFUSED, error) from error
+            raise ExitProgram(REFUSED, error) from error
         raise
 
 
@@ -133,35 +152,39 @@ def _job_of_many(cfg: DictConfig, hydra_cfg: Any) -> float | None:
 
 
 def _job(cfg: DictConfig, hydra_cfg: Any) -> float | None:
-    check(cfg)
+    """One run. The gate has checked a single one before; `pipeline.run` checks each job, since it is called alone too."""
+    many = hydra_cfg.mode is RunMode.MULTIRUN
     if cfg.dry_run:
+        if many:
+            check(cfg)
         _show(cfg)
         return None
     cfg.out = hydra_cfg.runtime.output_dir
-    many = hydra_cfg.mode is RunMode.MULTIRUN
-    if many and cfg.logger and cfg.logger.get("wandb") is not None and cfg.logger.wandb.get("group") is None:
+    if many and _logs_without_group(cfg):
         cfg.logger.wandb.group = Path(hydra_cfg.sweep.dir).resolve().name
-    return _run(cfg, many=many)
-
-
-def _run(cfg: DictConfig, *, many: bool) -> float | None:
     log.info("configuration:\n%s", OmegaConf.to_yaml(cfg, resolve=True).rstrip())
-    from inr_xai.runner import run  # late: a refusal, a dry run and --help do not wait for it
+    from inr_xai.pipeline import run  # late: a refusal, a dry run and --help do not wait for it
 
     outcome = run(cfg)
     if outcome.metric is None:
         log.warning("sweep_metric=%s is not in summary.json, so there is nothing to rank this run by", cfg.sweep_metric)
     if (outcome.failures or outcome.unmeasured) and not many:
-        raise Stop(IMAGES_FAILED)
+        raise ExitProgram(IMAGES_FAILED)
     return outcome.metric
+
+
+def _logs_without_group(cfg: DictConfig) -> bool:
+    logger = cfg.get("logger")
+    settings = logger.get("wandb") if isinstance(logger, DictConfig) else None
+    return isinstance(settings, DictConfig) and settings.get("group") is None
 
 
 def _is_incomplete(folder: Path) -> bool:
     """Whether a job's folder tells of images that failed or could not be evaluated or audited."""
-    from inr_xai.results import RunFolder  # late: it brings torch
+    from inr_xai.runs.folder import RunFolder
 
-    told = RunFolder(folder)
-    return bool(told.read_failures() or told.read_unmeasured())
+    run_folder = RunFolder(folder)
+    return bool(run_folder.read_failures() or run_folder.read_unmeasured())
 
 
 def _check_direction(config: DictConfig) -> None:
@@ -172,26 +195,16 @@ def _check_direction(config: DictConfig) -> None:
             f"hydra.sweeper.direction=maximize looks for the worst sweep_metric={metric}, of which less is better; "
             "give hydra.sweeper.direction=minimize"
         )
-        raise Stop(REFUSED, error)
+        raise ExitProgram(REFUSED, error)
 
 
 def _compare(folder: Path) -> None:
-    """The table of a multirun's jobs: printed, written, and logged to W&B where the jobs' logger is on."""
-    from inr_xai.sweeps import compare, read_jobs, write_comparison
+    """Prints the table of a multirun's jobs."""
+    from inr_xai.sweeps import conclude_multirun
 
-    jobs = read_jobs(folder)
-    if not jobs:
-        return
-    comparison = compare(jobs)
-    write_comparison(folder, comparison)
-    sys.stdout.write(f"\n{comparison.markdown()}\nThe table is in {folder / 'sweep.md'} and sweep.csv.\n")
-    logged = [job.facts for job in jobs if (job.facts.get("config", {}).get("logger") or {}).get("wandb")]
-    if logged:
-        from inr_xai.assembly import build
-        from inr_xai.callbacks import log_sweep
-
-        settings = build(logged[0]["config"]["logger"]["wandb"])
-        log_sweep(comparison, settings, folder=folder, run_id=f"sweep-{logged[0]['wandb_id']}")
+    table = conclude_multirun(folder)
+    if table is not None:
+        sys.stdout.write(f"\n{table}\nThe table is in {folder / 'sweep.md'} and sweep.csv.\n")
 
 
 def _show(cfg: DictConfig) -> None:
@@ -208,7 +221,7 @@ def _status(program: Any, *, full_error: bool) -> int:
         if isinstance(exit_.__context__, KeyboardInterrupt):
             return INTERRUPTED
         raise
-    except Stop as stop:
+    except ExitProgram as stop:
         return stop.status if stop.error is None else _report(stop.error, full_error=full_error)
     except Exception as error:
         if sentence(error) is None:

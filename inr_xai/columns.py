@@ -25,7 +25,7 @@ SUMMARISED = (*SCORES, *(f"{column}_rel" for column in RELATIVE))
 LESS_IS_BETTER = (*GEOMETRY, "deletion_hard", "deletion_soft", "remaining_hard")
 """Beginnings of the names of columns of which less is better."""
 
-MEASURES = (
+METRICS = (
     "area_error",
     "rank_violation",
     "grayness",
@@ -53,7 +53,7 @@ MEASURES = (
     "efficient_mprt",
     "random_logit",
 )
-"""The metrics of finished explanations (`inr_xai.evaluation`), as the option `evaluate` and --metrics name them."""
+"""The metrics of finished explanations (`inr_xai.evaluate.evaluate_run`), as the option `evaluate` and --metrics name them."""
 
 
 def less_is_better(column: str) -> bool:

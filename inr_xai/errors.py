@@ -1,4 +1,11 @@
-"""The one exception for what a user can mend: a sentence that names the cause and the remedy. And exit statuses."""
+"""The one exception for what a user can mend: a sentence that names the cause and the remedy. And its wording.
+
+Free of torch, so that a refusal does not wait for it.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
 
 REFUSED, IMAGES_FAILED, INTERRUPTED = 2, 3, 130
 """How the programs exit beside 0 (done) and 1 (a bug, with its traceback)."""
@@ -6,3 +13,38 @@ REFUSED, IMAGES_FAILED, INTERRUPTED = 2, 3, 130
 
 class UserError(ValueError):
     """Raised for bad input; the command line prints its message alone, without a traceback."""
+
+
+def did_you_mean(word: str, choices: Iterable[str], *, prefix: str = "") -> str:
+    """The end of a refusal.
+
+    >>> did_you_mean("widht", ["width", "depth"], prefix="inr.")
+    '; did you mean inr.width?'
+    >>> did_you_mean("colour", ["width", "depth"])
+    ''
+    """
+    close = get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    return f"; did you mean {prefix}{close[0]}?" if close else ""
+
+
+def listing(choices: Iterable[str]) -> str:
+    """In alphabetical order, for a refusal.
+
+    >>> listing(["b", "a"])
+    'a, b'
+    """
+    return ", ".join(sorted(choices))
+
+
+def shown(value: Any) -> str:
+    """A value as one would write it on the command line.
+
+    >>> shown(None), shown(True), shown([0.1, 0.2])
+    ('null', 'true', '[0.1,0.2]')
+    """
+    if isinstance(value, list):
+        return "[" + ",".join(shown(part) for part in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{shown(part)}" for key, part in value.items()) + "}"
+    words = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else str(value)

@@ -9,43 +9,12 @@ import torch
 from inr_xai.area import AreaProjection, AreaRule
 from inr_xai.errors import UserError
 from inr_xai.inr import INR, PyramidINR
-from inr_xai.jitter import Jitter
-from inr_xai.limits import AUTO, check_areas, check_exclusion, check_stop, most_explanations
+from inr_xai.limits import AUTO, Exclusion, Stop, check_masks, check_nested, most_explanations
 from inr_xai.objective import LogProbability, Objective, Preservation, ScoreFunction
-from inr_xai.perturbation import Mixture, Perturbation
-from inr_xai.reveal import Reveal
+from inr_xai.perturbation import Jitter, Mixture, Perturbation, Reveal
 
 OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
-
-
-@dataclass(frozen=True)
-class Exclusion:
-    """How later explanations of an image stay apart from the earlier ones.
-
-    Args:
-        mode: "exclude" takes the earlier hard masks out of the later ones' free pixels; "penalty" adds
-            weight * mean(m_k * max_{j<k} m_j) to the loss.
-        area: the area a_x of the earlier masks that is taken out, where it is larger than the mask's own; None means
-            the largest area fitted, 0 means each area its own.
-        weight: of the penalty.
-    """
-
-    mode: str = "exclude"
-    area: float | None = None
-    weight: float = 10.0
-
-
-@dataclass(frozen=True)
-class Stop:
-    """When `explanations="auto"` ends; the rule is `inr_xai.stopping.worth_keeping`.
-
-    Args:
-        share: the part of p_t(x), in [0, 1], that each explanation after the first must carry by itself.
-        most: the largest number of explanations; lowered to as many as fit beside each other.
-    """
-
-    share: float = 0.1
-    most: int = 5
+PARTS = {"area_rule": AreaRule, "perturbation": Perturbation, "objective": Objective, "score": ScoreFunction}
 
 
 def adam(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
@@ -60,6 +29,10 @@ def adam(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
 @dataclass(frozen=True)
 class Method:
     """The method with all its choices (METHOD symbols in brackets).
+
+    The defaults are those of conf/config.yaml, but for two: a caller of the Python API asks for areas and explanations
+    by themselves, so `areas` has a fourth, large one and `explanations` is 1; a run of the command line shows what the
+    project is about, two explanations.
 
     Args:
         areas: fractions of the image that the masks keep [a], each in (0, 1), none repeated.
@@ -78,6 +51,9 @@ class Method:
         inr: a family's constructor, waiting for its generators.
         area_rule, perturbation, objective, score, jitter, reveal, optimizer: see their modules.
         nested: promise that a larger area contains the smaller; needs an INR of conditioning="none".
+
+    Raises:
+        UserError: a value that cannot be, or values that exclude each other.
     """
 
     areas: Sequence[float] = (0.05, 0.1, 0.2, 0.3)
@@ -102,42 +78,22 @@ class Method:
     nested: bool = False
 
     def __post_init__(self) -> None:
-        self._check_types()
-        check_areas(self.areas)
-        check_stop(self.stop.share, self.stop.most)
-        least = 1 if self.auto else int(self.explanations)
-        check_exclusion(self.exclusion.mode, self.exclusion.area, areas=self.areas, explanations=least)
+        if not isinstance(self.areas, Sequence) or isinstance(self.areas, str):
+            raise UserError(f"areas must be a sequence of fractions such as (0.1, 0.2); got {self.areas!r}")
+        for name, kind in PARTS.items():
+            if not isinstance(getattr(self, name), kind):
+                raise UserError(f"{name} must be an inr_xai {kind.__name__} object; got {getattr(self, name)!r}")
+        check_masks(self.areas, self.explanations, self.exclusion, self.stop)
         for name in ("steps", "stride", "masks_per_forward", "images_per_fit"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise UserError(f"{name} must be a whole number, at least 1; got {value!r}")
         if self.nested:
-            self._check_nested()
-
-    def _check_types(self) -> None:
-        """Refuses what a configuration file cannot hold but a caller can."""
-        if not isinstance(self.areas, Sequence) or isinstance(self.areas, str):
-            raise UserError(f"areas must be a sequence of fractions such as (0.1, 0.2); got {self.areas!r}")
-        if type(self.explanations) is not int and self.explanations != AUTO:
-            raise UserError(f"explanations must be a whole number or 'auto'; got {self.explanations!r}")
-        parts = {"area_rule": AreaRule, "perturbation": Perturbation, "objective": Objective, "score": ScoreFunction}
-        for name, kind in parts.items():
-            if not isinstance(getattr(self, name), kind):
-                raise UserError(f"{name} must be an inr_xai {kind.__name__} object; got {getattr(self, name)!r}")
-
-    def _check_nested(self) -> None:
-        """One ordering of the free pixels for all areas is what nests masks."""
-        conditioning = inspect.signature(self.inr).parameters.get("conditioning")
-        if conditioning is None or conditioning.default != "none":
-            found = "without conditioning" if conditioning is None else f"with conditioning={conditioning.default!r}"
-            raise UserError(f"nested=true needs one field for all areas, got an INR {found}; use conditioning='none'")
-        if not isinstance(self.area_rule, AreaProjection):
-            raise UserError("nested=true needs one threshold per area on one field; use area_rule=projection")
-        if self.most > 1 and self.exclusion.mode == "exclude" and self.exclusion_area < max(self.areas):
-            raise UserError(
-                f"nested=true needs the same free pixels at every area, got exclusion.area={self.exclusion_area:g}; "
-                f"use exclusion.area=null or at least {max(self.areas):g}"
-            )
+            conditioning = inspect.signature(self.inr).parameters.get("conditioning")
+            default = None if conditioning is None else conditioning.default
+            check_nested(default, self.exclusion, areas=self.areas, explanations=self.most)
+            if not isinstance(self.area_rule, AreaProjection):
+                raise UserError("nested=true needs one threshold per area on one field; use area_rule=projection")
 
     @property
     def auto(self) -> bool:
@@ -149,7 +105,7 @@ class Method:
         """The number of explanations; of "auto", the largest."""
         if not self.auto:
             return int(self.explanations)
-        return most_explanations(self.exclusion.mode, self.exclusion.area, areas=self.areas, most=self.stop.most)
+        return most_explanations(self.exclusion, areas=self.areas, most=self.stop.most)
 
     @property
     def exclusion_area(self) -> float:

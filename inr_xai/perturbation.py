@@ -1,7 +1,8 @@
-"""What takes a pixel's place: the baselines against which a mask is fitted, and kept(x, m).
+"""What the classifier is shown of an image while a mask is fitted: perturbations, and the fit's own Reveal and Jitter.
 
-A perturbation is bound to a batch of images once, and drawn from at each step; what is drawn is a function of masks.
-removed(x, m) = kept(x, 1 - m). Blur pyramid: Fong, Patrick, Vedaldi, ICCV 2019, section 3.3.
+A perturbation says what takes a pixel's place. It is bound to a batch of images once, and drawn from at each step; what
+is drawn is the function kept(x, m) of masks, and removed(x, m) = kept(x, 1 - m). Reveal lets what is replaced shine
+through at first, and Jitter shifts the result a little. Blur pyramid: Fong, Patrick, Vedaldi, ICCV 2019, section 3.3.
 """
 
 from abc import ABC, abstractmethod
@@ -15,9 +16,11 @@ from torch import Tensor
 
 from inr_xai.blur import gaussian_blur
 from inr_xai.errors import UserError
+from inr_xai.limits import require_positive
 from inr_xai.types import Images, Masks
 
-Kept = Callable[[Masks], Float[Tensor, "b a c h w"]]
+KeepFunction = Callable[[Masks], Float[Tensor, "b a c h w"]]
+"""kept(x, m) of the images that it was drawn for: masks -> the images as each mask keeps them."""
 Generators = Sequence[torch.Generator]
 
 
@@ -50,27 +53,29 @@ class Bound(ABC):
     """A perturbation of given images."""
 
     @abstractmethod
-    def draw(self, index: Sequence[int], generators: Generators) -> Kept:
+    def draw(self, index: Sequence[int], generators: Generators) -> KeepFunction:
         """kept(x, m) for the images at `index`, each drawn from its own generator."""
 
 
+@dataclass(frozen=True, eq=False)
 class FixedBaseline(Bound):
     """One image per image: kept = m x + (1 - m) b."""
 
-    def __init__(self, images: Images, baselines: Images):
-        self.images, self.baselines = images, baselines
+    images: Images
+    baselines: Images
 
-    def draw(self, index: Sequence[int], generators: Generators) -> Kept:
+    def draw(self, index: Sequence[int], generators: Generators) -> KeepFunction:
         return blend(self.images[list(index)], self.baselines[list(index)])
 
 
+@dataclass(frozen=True, eq=False)
 class DrawnBaseline(Bound):
     """A new image per image and step, from a function of the image's position and generator."""
 
-    def __init__(self, images: Images, sample: Callable[[int, torch.Generator], Float[Tensor, "c #h #w"]]):
-        self.images, self.sample = images, sample
+    images: Images
+    sample: Callable[[int, torch.Generator], Float[Tensor, "c #h #w"]]
 
-    def draw(self, index: Sequence[int], generators: Generators) -> Kept:
+    def draw(self, index: Sequence[int], generators: Generators) -> KeepFunction:
         baselines = torch.stack([self.sample(*pair) for pair in zip(index, generators, strict=True)])
         return blend(self.images[list(index)], baselines)
 
@@ -83,7 +88,8 @@ class Blur(Perturbation):
     """
 
     def __init__(self, sigma: float = 20.0):
-        self.sigma = _positive("perturbation.sigma", sigma)
+        require_positive("perturbation", sigma=sigma)
+        self.sigma = sigma
 
     def bind(self, images: Images, around: Surroundings) -> Bound:
         return FixedBaseline(images, gaussian_blur(images, self.sigma * min(images.shape[-2:]) / 224))
@@ -98,7 +104,8 @@ class BlurPyramid(Perturbation):
     """
 
     def __init__(self, sigma: float = 20.0, *, levels: int = 8):
-        self.sigma = _positive("perturbation.sigma", sigma)
+        require_positive("perturbation", sigma=sigma)
+        self.sigma = sigma
         if levels < 2:
             raise UserError(f"perturbation.levels must be at least 2 (the blurred and the sharp image), got {levels}")
         self.levels = levels
@@ -109,13 +116,13 @@ class BlurPyramid(Perturbation):
         return Pyramid(torch.stack([*blurred, images], dim=1))
 
 
+@dataclass(frozen=True, eq=False)
 class Pyramid(Bound):
     """Images in levels, from replaced to intact."""
 
-    def __init__(self, levels: Float[Tensor, "b l c h w"]):
-        self.levels = levels
+    levels: Float[Tensor, "b l c h w"]
 
-    def draw(self, index: Sequence[int], generators: Generators) -> Kept:
+    def draw(self, index: Sequence[int], generators: Generators) -> KeepFunction:
         return partial(_between_levels, self.levels[list(index)])
 
 
@@ -159,7 +166,7 @@ class PinkNoise(Perturbation):
     """
 
     def bind(self, images: Images, around: Surroundings) -> Bound:
-        mean, std = (values.to(images).reshape(-1, 1, 1) for values in (around.colour_mean, around.colour_std))
+        mean, std = [values.to(images).reshape(-1, 1, 1) for values in (around.colour_mean, around.colour_std)]
         height, width = images.shape[-2:]
         periods = torch.hypot(
             torch.fft.fftfreq(height, 1 / height)[:, None], torch.fft.rfftfreq(width, 1 / width)[None]
@@ -215,7 +222,7 @@ class Mixture(Perturbation):
         self.parts = [Blur(), Constant(), RandomColour(), PinkNoise(), Donor()] if parts is None else list(parts)
         if not self.parts:
             raise UserError("perturbation.parts must name at least one perturbation, got none")
-        self.needs_donors = any(part.needs_donors for part in self.parts)
+        self.needs_donors = True in [part.needs_donors for part in self.parts]
 
     def bind(self, images: Images, around: Surroundings) -> Bound:
         without = [part for part in self.parts if not part.needs_donors]
@@ -223,15 +230,15 @@ class Mixture(Perturbation):
         return BoundMixture([part.bind(images, around) for part in parts])
 
 
+@dataclass(frozen=True, eq=False)
 class BoundMixture(Bound):
     """Bound parts, one of which is drawn for each image."""
 
-    def __init__(self, parts: Sequence[Bound]):
-        self.parts = parts
+    parts: Sequence[Bound]
 
-    def draw(self, index: Sequence[int], generators: Generators) -> Kept:
+    def draw(self, index: Sequence[int], generators: Generators) -> KeepFunction:
         choice = [int(torch.randint(0, len(self.parts), (), generator=generator)) for generator in generators]
-        drawn: list[tuple[list[int], Kept]] = []
+        drawn: list[tuple[list[int], KeepFunction]] = []
         for number, part in enumerate(self.parts):
             places = [place for place, chosen in enumerate(choice) if chosen == number]
             if places:
@@ -241,7 +248,69 @@ class BoundMixture(Bound):
         return lambda masks: torch.cat([function(masks[places]) for places, function in drawn])[order]
 
 
-def blend(images: Images, baselines: Float[Tensor, "b c #h #w"]) -> Kept:
+class Reveal:
+    """The classifier sees the mask r + (1 - r) m, with r falling linearly from `start` to 0 at `until`.
+
+    Behind a hard mask a classifier's gradient says little about regions that are hidden as a whole; through a veil it
+    sees them, while what the mask keeps already has its full contrast.
+
+    Args:
+        start: r at the beginning, in [0, 1); 0 switches it off.
+        until: the part of the fit, in (0, 1], after which nothing shines through.
+    """
+
+    def __init__(self, start: float = 0.5, *, until: float = 0.7):
+        if not 0 <= start < 1 or not 0 < until <= 1:
+            raise UserError(
+                f"reveal needs start in [0, 1) and until in (0, 1]; got start={start:g} and until={until:g}"
+            )
+        self.start, self.until = start, until
+
+    def __call__(self, masks: Masks, *, progress: float) -> Masks:
+        """The masks as the classifier sees them at `progress` in [0, 1] of the fit.
+
+        >>> float(Reveal(0.5)(torch.zeros(1, 1, 1, 1), progress=0.35))
+        0.25
+        """
+        share = self.start * max(0.0, 1 - progress / self.until)
+        return share + (1 - share) * masks if share else masks
+
+
+class Jitter:
+    """Shifts each image of a batch by a random whole number of pixels, so that a mask does not fit one alignment of
+    the pixels; borders are replicated.
+
+    Args:
+        shift: largest shift along each axis, as a fraction of the side; 0 switches it off.
+        flip: also mirror left and right with probability 1/2 (not for classes that know left from right).
+    """
+
+    def __init__(self, shift: float = 0.03, *, flip: bool = False):
+        if not 0 <= shift < 0.5:
+            raise UserError(
+                f"jitter.shift must lie in [0, 0.5), the largest shift as a fraction of the side; got {shift}"
+            )
+        self.shift, self.flip = shift, flip
+
+    def __call__(self, images: Float[Tensor, "b a c h w"], generators: Generators) -> Float[Tensor, "b a c h w"]:
+        """The same shift for all areas of an image, drawn from the image's own generator."""
+        height, width = images.shape[-2:]
+        most = [round(self.shift * side) for side in (height, width)]
+        moved = []
+        for image, draw in zip(images, generators, strict=True):
+            dy, dx = [int(torch.randint(-pixels, pixels + 1, (), generator=draw)) for pixels in most]
+            if dy or dx:
+                # Rows and columns taken with clamped indices: replicated borders, a gradient that sums over copies.
+                rows = (torch.arange(height, device=images.device) + dy).clamp(0, height - 1)
+                columns = (torch.arange(width, device=images.device) + dx).clamp(0, width - 1)
+                image = image.index_select(-2, rows).index_select(-1, columns)
+            if self.flip and bool(torch.rand((), generator=draw) < 0.5):
+                image = image.flip(-1)
+            moved.append(image)
+        return torch.stack(moved)
+
+
+def blend(images: Images, baselines: Float[Tensor, "b c #h #w"]) -> KeepFunction:
     """The function m -> m x + (1 - m) b.
 
     >>> x, b = torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
@@ -266,9 +335,3 @@ def _pick(levels: Float[Tensor, "b l c h w"], which: Tensor) -> Float[Tensor, "b
     b, _, c, h, w = levels.shape
     index = which.unsqueeze(2).expand(b, which.shape[1], c, h, w)
     return levels.gather(1, index)
-
-
-def _positive(key: str, value: float) -> float:
-    if value <= 0:
-        raise UserError(f"{key} must be positive, in pixels of an image of 224, got {value}")
-    return value

@@ -1,8 +1,16 @@
 """Per-image random generators derived from (seed, sample_id, ...): no result depends on batch, order or neighbours."""
 
 import hashlib
+from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def sha256(*parts: bytes) -> "hashlib._Hash":
+    """The hash of all parts as one run of bytes; the one place where the project hashes."""
+    return hashlib.sha256(b"".join(parts))
 
 
 def generator(seed: int, *parts: str | int) -> torch.Generator:
@@ -12,6 +20,18 @@ def generator(seed: int, *parts: str | int) -> torch.Generator:
     >>> bool((torch.rand(3, generator=a) == torch.rand(3, generator=b)).all())
     True
     """
-    key = "\x1f".join(str(part) for part in (seed, *parts))
-    digest = hashlib.sha256(key.encode()).digest()
+    key = "\x1f".join([str(part) for part in (seed, *parts)])
+    digest = sha256(key.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def stacked_uniform(
+    generators: Sequence[torch.Generator], shape: tuple[int, ...], bound: float
+) -> Float[Tensor, "b ..."]:
+    """Uniform draws in [-bound, bound], each image's from its own generator."""
+    return torch.stack([(torch.rand(shape, generator=draw) * 2 - 1) * bound for draw in generators])
+
+
+def stacked_normal(generators: Sequence[torch.Generator], shape: tuple[int, ...], std: float) -> Float[Tensor, "b ..."]:
+    """Normal draws of mean 0, each image's from its own generator."""
+    return torch.stack([torch.randn(shape, generator=draw) * std for draw in generators])

@@ -14,9 +14,11 @@ from typing import Any
 
 from inr_xai.columns import BASELINES, less_is_better
 from inr_xai.errors import REFUSED, UserError
-from inr_xai.files import format_csv, read_json, write_bytes, write_json
+from inr_xai.instantiate import instantiate
 from inr_xai.limits import AUTO
-from inr_xai.results import RunFolder
+from inr_xai.loggers import WandbSettings, open_wandb
+from inr_xai.runs.files import format_csv, read_json, write_bytes, write_json
+from inr_xai.runs.folder import RunFolder
 
 JOB_FILE = "job.json"
 RUNNING, DONE, FAILED = "running", "done", "failed"
@@ -139,6 +141,42 @@ def write_comparison(folder: str | Path, comparison: Comparison) -> None:
     write_bytes(folder / "sweep.csv", comparison.csv().encode())
     text = f"# {folder.resolve().name}\n\n{comparison.markdown()}\n{_legend(comparison)}\n"
     write_bytes(folder / "sweep.md", text.encode())
+
+
+def conclude_multirun(folder: Path) -> str | None:
+    """Makes the table of a multirun that has ended, and logs it to W&B where the jobs' logger is on; None without jobs.
+
+    Returns the table as text.
+    """
+    jobs = read_jobs(folder)
+    if not jobs:
+        return None
+    comparison = compare(jobs)
+    write_comparison(folder, comparison)
+    logged = [job.facts for job in jobs if (job.facts.get("config", {}).get("logger") or {}).get("wandb")]
+    if logged:
+        settings = instantiate(logged[0]["config"]["logger"]["wandb"])
+        log_sweep(comparison, settings, folder=folder, run_id=f"sweep-{logged[0]['wandb_id']}")
+    return comparison.markdown()
+
+
+def log_sweep(comparison: Comparison, settings: WandbSettings, *, folder: str | Path, run_id: str) -> None:
+    """Logs the table "sweep", and the best job with its value to the summary; continues the run `run_id`.
+
+    Args:
+        settings: those of the jobs, group included.
+        folder: of the multirun; W&B makes its folder `wandb` there.
+    """
+    config = {"sweep_metric": comparison.metric, "jobs": len(comparison.rows)}
+    name = Path(folder).resolve().name
+    run = open_wandb(settings, save_dir=folder, run_id=run_id, name=name, config=config, job_type="sweep")
+    if run is None:
+        return
+    run.log_table("sweep", comparison.columns, comparison.rows)
+    if comparison.best is not None and comparison.metric is not None:
+        best = dict(zip(comparison.columns, comparison.rows[comparison.best], strict=True))
+        run.summary({"best/job": best["job"], f"best/{comparison.metric}": best[comparison.metric]})
+    run.finish()
 
 
 def _read_job(file: Path) -> Job:

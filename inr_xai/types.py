@@ -1,12 +1,15 @@
-"""Shapes, the sentence on mask polarity, and the two records that pass from the data to the fit.
+"""Shapes, the sentence on mask polarity, the records that pass from the data to the fit, and two protocols.
 
 **Mask polarity, said once for the whole project: a mask has values in [0, 1]; 1 keeps the pixel, 0 replaces it.**
 Axes are named by one letter: b images, k explanations, a areas, c channels, h height, w width, p points, l levels.
 """
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -17,6 +20,8 @@ Logits = Float[Tensor, "b n"]
 Targets = Int[Tensor, " b"]
 Areas = Float[Tensor, " a"]
 Free = Bool[Tensor, "b a h w"]
+Row = dict[str, Any]
+"""A line of a table: column -> value."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,45 @@ class Sample:
     boxes: Bool[Tensor, "h w"] | None = None
     on_photo: Bool[Tensor, "H W"] | None = None
     difficult: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images that are explained together.
+
+    Args:
+        images: in the units of the classifier's input (values in [0, 1] on the command line).
+        targets: class index of each image.
+        sample_ids: name the images' random draws and files.
+    """
+
+    images: Images
+    targets: Targets
+    sample_ids: list[str]
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def only(self, positions: Sequence[int]) -> "Batch":
+        """The images at these positions."""
+        chosen = list(positions)
+        return Batch(self.images[chosen], self.targets[chosen], [self.sample_ids[position] for position in chosen])
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """What fits and scores need of a classifier: logits, the colours of its input, and to be frozen for a while."""
+
+    head: str
+    """`softmax` for one class an image, `sigmoid` for several."""
+    colour_mean: tuple[float, ...]
+    colour_std: tuple[float, ...]
+
+    def __call__(self, images: Images) -> Logits: ...
+
+    def probability(self, logits: Logits, targets: Targets) -> Float[Tensor, " b"]: ...
+
+    def frozen(self, device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]: ...
 
 
 @runtime_checkable

@@ -26,13 +26,13 @@ from jaxtyping import Bool, Float, Int, UInt8
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from inr_xai.audit.intervention import intervene
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.classifier.context import MEAN, SIZE, STD, ContextNetwork, classifier_of
 from inr_xai.config import exit_status
-from inr_xai.data.context_scene import CHANCES, DISTRACTORS, Kinds, draw
-from inr_xai.data.shapes_in_context import CLASSES, SETTINGS, ShapesInContext
+from inr_xai.data.scenes.context_scene import CHANCES, DISTRACTORS, Kinds, draw
+from inr_xai.data.scenes.shapes_in_context import CLASSES, SETTINGS, ShapesInContext
 from inr_xai.errors import UserError
-from inr_xai.metrics.intervention import intervene
 from inr_xai.seeding import generator
 from inr_xai.types import Images
 

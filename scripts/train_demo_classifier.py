@@ -20,9 +20,9 @@ from jaxtyping import Bool, Float, Int
 from safetensors.torch import save
 from torch import Tensor
 
-from inr_xai.data.scene import CHANCES, Drawn, draw
-from inr_xai.data.shapes import SHAPES, shape_distance
-from inr_xai.demo import CLASSES, MEAN, SIZE, STD, DemoNetwork
+from inr_xai.classifier.demo_network import CLASSES, MEAN, SIZE, STD, DemoNetwork
+from inr_xai.data.scenes.scene import CHANCES, Drawn, draw
+from inr_xai.data.scenes.shapes import SHAPES, shape_distance
 from inr_xai.seeding import generator
 from inr_xai.types import Images
 

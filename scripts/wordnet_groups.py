@@ -15,7 +15,7 @@ from timm.data import ImageNetInfo
 
 from inr_xai.config import exit_status
 from inr_xai.errors import UserError
-from inr_xai.files import format_csv, write_bytes
+from inr_xai.runs.files import format_csv, write_bytes
 
 GROUPS: Final = {
     "dogs": "n02084071",

@@ -15,9 +15,9 @@ from torch import nn
 
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.data import Synthetic
-from inr_xai.data.scene import Drawn
+from inr_xai.data.scenes.scene import Drawn
 from inr_xai.types import Preprocessing
-from tests.program import command_line, program  # noqa: F401
+from tests.helpers.program import command_line, program  # noqa: F401
 
 SIDE = 24
 

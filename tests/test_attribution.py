@@ -7,7 +7,7 @@ from torch import nn
 from inr_xai import INRAttribution, Method
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.errors import UserError
-from inr_xai.fit import fit_masks
+from inr_xai.fitting.fit import fit_masks
 from tests.conftest import pictures, tiny_network
 
 AREAS = (0.1, 0.3)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from inr_xai.blur import gaussian_blur
-from tests import reference
+from tests.helpers import reference
 
 
 @pytest.mark.parametrize("sigma", [0.7, 2.0, 9.0])

@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from inr_xai import cli
 from inr_xai.errors import UserError
-from inr_xai.results import RunFolder
-from tests.program import Program
+from inr_xai.runs.folder import RunFolder
+from tests.helpers.program import Program
 
 PROGRAM = "from inr_xai.cli import main; main()"
 
@@ -263,7 +263,7 @@ def test_process_ends_a_bug_with_1_and_its_traceback(tmp_path: Path) -> None:
     stub = (
         "import sys, types, inr_xai.cli\n"
         "inr_xai.cli.check = lambda cfg: None\n"
-        "sys.modules['inr_xai.runner'] = types.SimpleNamespace(run=lambda cfg: 1 / 0)\n"
+        "sys.modules['inr_xai.pipeline'] = types.SimpleNamespace(run=lambda cfg: 1 / 0)\n"
     )
     done = process(folder=tmp_path, before=stub)
     assert done.returncode == 1

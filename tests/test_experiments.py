@@ -8,9 +8,9 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from inr_xai.evaluation.rows import Results, metric_of
-from tests import test_imagenet_s, test_voc
-from tests.runs import ROOT, explain, masks_of, photos, table
+from inr_xai.evaluate.results import Results, metric_of
+from tests.data import test_imagenet_s, test_voc
+from tests.helpers.runs import ROOT, explain, masks_of, photos, table
 
 EXPERIMENTS = sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml"))
 UNTRAINED = "classifier.pretrained=false"

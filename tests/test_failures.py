@@ -9,10 +9,10 @@ from PIL import Image
 from inr_xai.config import sentence
 from inr_xai.data import ImageFolder
 from inr_xai.errors import UserError
-from inr_xai.results import RunFolder
-from inr_xai.stack import NOT_FINITE
-from tests.program import status
-from tests.runs import FOLDER, SHORT, TINY, explain, masks_of, network, photos, said, table
+from inr_xai.fitting.fit import NOT_FINITE
+from inr_xai.runs.folder import RunFolder
+from tests.helpers.program import status
+from tests.helpers.runs import FOLDER, SHORT, TINY, explain, masks_of, network, photos, said, table
 
 GOOD = ["a/good", *(f"b/{number}" for number in range(6))]
 ONE = "explanations=1"
@@ -134,7 +134,7 @@ def test_a_label_outside_the_classes_fails_its_image(tmp_path: Path) -> None:
 
 
 def test_an_image_without_finite_logits_fails_alone(tmp_path: Path) -> None:
-    picky = ["classifier.model._target_=tests.runs.Picky", "classifier.model.image=00001-square"]
+    picky = ["classifier.model._target_=tests.helpers.runs.Picky", "classifier.model.image=00001-square"]
     assert explain(tmp_path / "picky", *picky, "callbacks=evolution", "callbacks.evolution.every=1").failures == 1
     assert RunFolder(tmp_path / "picky").read_failures() == {"00001-square": NOT_FINITE}
     explain(tmp_path / "well")
@@ -155,7 +155,7 @@ def test_a_run_in_which_every_image_fails_ends_well(tmp_path: Path) -> None:
 
 def test_an_image_of_no_probability_at_all_is_scored(tmp_path: Path) -> None:
     """A class that the classifier gives exactly 0, in single precision."""
-    certain = ["classifier.model._target_=tests.runs.certain", "data.targets=3", "data.size=1"]
+    certain = ["classifier.model._target_=tests.helpers.runs.certain", "data.targets=3", "data.size=1"]
     assert explain(tmp_path, *certain, base=[*TINY, *SHORT[:1]]).failures == 0
     assert {row["p_full"] for row in table(tmp_path)} == {"0.0"}
 

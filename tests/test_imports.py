@@ -88,11 +88,11 @@ def test_no_import_goes_up(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("from inr_xai.fit import fit_masks", ["inr_xai.fit.fit_masks"]),
-        ("from inr_xai import fit", ["inr_xai.fit"]),
-        ("from .fit import fit_masks", ["inr_xai.fit.fit_masks"]),
+        ("from inr_xai.fitting.fit import fit_masks", ["inr_xai.fitting.fit.fit_masks"]),
+        ("from inr_xai import fit", ["inr_xai.fitting.fit"]),
+        ("from .fit import fit_masks", ["inr_xai.fitting.fit.fit_masks"]),
         ("def f():\n    import hydra.utils", ["hydra.utils"]),
-        ("if True:\n    from . import area, fit", ["inr_xai.area", "inr_xai.fit"]),
+        ("if True:\n    from . import area, fit", ["inr_xai.area", "inr_xai.fitting.fit"]),
     ],
 )
 def test_each_form_of_import_is_seen(text: str, found: list[str]) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from inr_xai.errors import UserError
-from inr_xai.jitter import Jitter
+from inr_xai.perturbation import Jitter
 from tests.conftest import pictures
 
 

@@ -3,12 +3,12 @@
 import pytest
 
 from inr_xai.errors import UserError
-from inr_xai.limits import check_areas, check_exclusion, check_stop, most_explanations
+from inr_xai.limits import Exclusion, Stop, check_exclusion, check_masks, most_explanations
 
 
 def test_areas_inside_the_unit_interval_pass() -> None:
-    check_areas([0.001, 0.999])
-    check_areas((0.5,))
+    check_masks([0.001, 0.999], 1, Exclusion(), Stop())
+    check_masks((0.5,), "auto", Exclusion(), Stop())
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_areas_inside_the_unit_interval_pass() -> None:
 )
 def test_areas_that_cannot_be(areas: list[float], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        check_areas(areas)
+        check_masks(areas, 1, Exclusion(), Stop())
 
 
 @pytest.mark.parametrize(
@@ -37,14 +37,14 @@ def test_areas_that_cannot_be(areas: list[float], sentence: str) -> None:
     ],
 )
 def test_explanations_that_just_fit(mode: str, area: float | None, areas: list[float], explanations: int) -> None:
-    check_exclusion(mode, area, areas=areas, explanations=explanations)
+    check_exclusion(Exclusion(mode, area), areas=areas, explanations=explanations)
 
 
 @pytest.mark.parametrize(
     ("mode", "area", "areas", "explanations", "sentence"),
     [
         ("block", None, [0.1], 1, "exclusion.mode must be exclude or penalty; got 'block'"),
-        ("exclude", None, [0.1], 0, "explanations must be at least 1; got 0"),
+        ("exclude", None, [0.1], 0, "explanations=0 is out of range; it must be at least 1"),
         ("exclude", 1.0, [0.1], 1, r"exclusion.area must lie in \(0, 1\).*got 1\.0"),
         ("exclude", -0.1, [0.1], 1, r"exclusion.area must lie in \(0, 1\).*got -0\.1"),
         ("exclude", None, [0.1, 0.51], 2, r"2 explanations of area 0\.51 .*use explanations=1 or areas up to 0\.5$"),
@@ -56,7 +56,7 @@ def test_explanations_that_do_not_fit(
     mode: str, area: float | None, areas: list[float], explanations: int, sentence: str
 ) -> None:
     with pytest.raises(UserError, match=sentence):
-        check_exclusion(mode, area, areas=areas, explanations=explanations)
+        check_exclusion(Exclusion(mode, area), areas=areas, explanations=explanations)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_explanations_that_do_not_fit(
     ],
 )
 def test_the_most_that_fit(mode: str, area: float | None, areas: list[float], most: int, expected: int) -> None:
-    assert most_explanations(mode, area, areas=areas, most=most) == expected
+    assert most_explanations(Exclusion(mode, area), areas=areas, most=most) == expected
 
 
 @pytest.mark.parametrize(
@@ -85,4 +85,4 @@ def test_the_most_that_fit(mode: str, area: float | None, areas: list[float], mo
 )
 def test_rules_of_stopping_that_cannot_be(share: float, most: int, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        check_stop(share, most)
+        check_masks([0.1], "auto", Exclusion(), Stop(share, most))

@@ -10,10 +10,10 @@ import pytest
 from omegaconf import DictConfig
 
 from inr_xai.errors import UserError
-from inr_xai.results import RunFolder
-from tests import wandb_read
-from tests.program import Program
-from tests.runs import TINY, process, table
+from inr_xai.runs.folder import RunFolder
+from tests.helpers import wandb_read
+from tests.helpers.program import Program
+from tests.helpers.runs import TINY, process, table
 
 METRIC = "preservation_hard_mean_rel/k1"
 NO_FILES = [f"callbacks.{name}=null" for name in ("figures", "progress")]

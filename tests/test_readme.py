@@ -16,7 +16,7 @@ import torchvision
 from PIL import Image
 from safetensors.torch import save_file
 
-from tests.runs import explain
+from tests.helpers.runs import explain
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TEXT = (CHECKOUT / "README.md").read_text()
@@ -60,11 +60,11 @@ def compare_commands() -> list[str]:
 
 def evaluation_commands() -> list[str]:
     """Of the metrics of a finished run, in their order."""
-    return [line for line in commands() if re.search(r"inr_xai.evaluate|scripts/maps|scripts/table", line)]
+    return [line for line in commands() if re.search(r"inr_xai.evaluate.evaluate_run|scripts/maps|scripts/table", line)]
 
 
 def audit_commands() -> list[str]:
-    return [line for line in commands() if "inr_xai.audit" in line]
+    return [line for line in commands() if "inr_xai.audit.audit_runs" in line]
 
 
 def test_the_readme_is_read() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from inr_xai.errors import UserError
-from inr_xai.reveal import Reveal
+from inr_xai.perturbation import Reveal
 
 
 @pytest.mark.parametrize(("progress", "share"), [(0.0, 0.6), (0.2, 0.3), (0.4, 0.0), (1.0, 0.0)])

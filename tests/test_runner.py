@@ -18,13 +18,24 @@ from PIL import Image
 
 import inr_xai
 from inr_xai import runner
+from inr_xai.classifier.demo_network import MEAN, SIZE, STD, demo_network
 from inr_xai.data import Synthetic
-from inr_xai.demo import MEAN, SIZE, STD, demo_network
 from inr_xai.errors import UserError
-from inr_xai.results import RunFolder
+from inr_xai.runs.folder import RunFolder
 from inr_xai.types import Preprocessing
-from tests import reference
-from tests.runs import SHORT, TINY, command, environment, explain, files_below, masks_of, said, same_masks, table
+from tests.helpers import reference
+from tests.helpers.runs import (
+    SHORT,
+    TINY,
+    command,
+    environment,
+    explain,
+    files_below,
+    masks_of,
+    said,
+    same_masks,
+    table,
+)
 
 AREAS = (0.1, 0.3)
 IDS = ["00000-disc", "00001-square", "00002-triangle"]
@@ -256,7 +267,7 @@ def test_a_broken_run_is_continued_as_if_it_had_not_been(
 
 @pytest.mark.slow
 def test_a_killed_run_is_continued_as_if_it_had_not_been(whole: Path, tmp_path: Path) -> None:
-    arguments = [*TINY, "callbacks.slow._target_=tests.runs.Slow", f"out={tmp_path}"]
+    arguments = [*TINY, "callbacks.slow._target_=tests.helpers.runs.Slow", f"out={tmp_path}"]
     with subprocess.Popen(command(*arguments), cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL) as program:
         try:
             until = time.monotonic() + 120

@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from inr_xai.columns import less_is_better
 from inr_xai.config import check, sentence
-from inr_xai.results import flatten
-from tests.runs import ROOT, configured
+from inr_xai.runs.folder import flatten
+from tests.helpers.runs import ROOT, configured
 
 CONF = ROOT / "conf"
 SWEEPS = {file.stem: file for file in sorted((CONF / "sweep").glob("*.yaml"))}

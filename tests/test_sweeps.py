@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from inr_xai.files import write_json
+from inr_xai.runs.files import write_json
 from inr_xai.sweeps import DONE, FAILED, RUNNING, compare, main, note_job, read_jobs, write_comparison
 
 METRIC = "preservation_hard_mean_rel/k1"

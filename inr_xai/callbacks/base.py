@@ -5,11 +5,10 @@ from typing import Any
 
 import lightning
 
-from inr_xai.callbacks.wandb_run import WandbRun
-from inr_xai.files import Row
+from inr_xai.loggers.wandb_run import WandbRun
 from inr_xai.method import Method
-from inr_xai.results import RunFolder, SampleRecord
-from inr_xai.types import Image
+from inr_xai.runs.folder import RunFolder, SampleRecord
+from inr_xai.types import Image, Row
 
 
 @dataclass

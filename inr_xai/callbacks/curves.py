@@ -12,9 +12,9 @@ from PIL import Image as PillowImage
 from inr_xai.callbacks.base import RunCallback
 from inr_xai.callbacks.figures import strip
 from inr_xai.errors import UserError
-from inr_xai.files import write_bytes
-from inr_xai.maskfit import MaskFit
-from inr_xai.results import SampleRecord
+from inr_xai.fitting.mask_module import MaskModule
+from inr_xai.runs.files import write_bytes
+from inr_xai.runs.folder import SampleRecord
 from inr_xai.types import Image
 
 
@@ -30,7 +30,7 @@ class Curves(RunCallback):
         self._pending: list[tuple[dict[str, Any], int]] = []
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if not isinstance(pl_module, MaskFit):
+        if not isinstance(pl_module, MaskModule):
             return
         if self._batch != self.state.steps_done:
             self._batch, self._steps = self.state.steps_done, 0
@@ -68,7 +68,7 @@ class Evolution(RunCallback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not isinstance(pl_module, MaskFit) or (batch_idx + 1) % self.every:
+        if not isinstance(pl_module, MaskModule) or (batch_idx + 1) % self.every:
             return
         with torch.no_grad():
             masks = pl_module.current_masks(batch_idx / max(1, pl_module.method.steps - 1))
@@ -76,7 +76,7 @@ class Evolution(RunCallback):
             self._frames.setdefault(sample_id, []).append(strip(image, own))
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if not isinstance(pl_module, MaskFit):
+        if not isinstance(pl_module, MaskModule):
             return
         for sample_id, frames in self._frames.items():
             file = self._file(sample_id, pl_module.explanation)

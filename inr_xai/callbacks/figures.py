@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from inr_xai.callbacks.base import RunCallback
-from inr_xai.files import Row, write_bytes
-from inr_xai.results import SampleRecord
-from inr_xai.types import Image
+from inr_xai.runs.files import write_bytes
+from inr_xai.runs.folder import SampleRecord
+from inr_xai.types import Image, Row
 
 CONTOURS = ("#ffd400", "#00d5ff", "#ff5ec4", "#7dff5e")  # of the explanations in turn, again from the first
 SHADE = 0.22  # brightness of what a mask does not keep

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from inr_xai.callbacks.base import RunCallback, RunState
-from inr_xai.results import SampleRecord
+from inr_xai.runs.folder import SampleRecord
 from inr_xai.types import Image
 
 log = logging.getLogger(__name__)

@@ -3,9 +3,8 @@
 from typing import Any
 
 from inr_xai.callbacks.base import RunCallback
-from inr_xai.files import Row
-from inr_xai.results import SampleRecord
-from inr_xai.types import Image
+from inr_xai.runs.folder import SampleRecord
+from inr_xai.types import Image, Row
 
 NAMES = ("sample_id", "target", "explanation", "area")
 

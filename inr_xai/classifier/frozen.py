@@ -61,7 +61,15 @@ class FrozenClassifier:
         if self.normalise:
             mean, std = self._mean_std(images)
             inputs = (images - mean) / std
-        logits = checked_logits(self.model(inputs.contiguous(memory_format=self.memory_format)), len(images))
+        output = self.model(inputs.contiguous(memory_format=self.memory_format))
+        logits = getattr(output, "logits", output)  # as Hugging Face's models give them
+        wanted = (
+            f"expected a floating tensor of {len(images)} x classes; wrap the model so that it returns its logits alone"
+        )
+        if not isinstance(logits, Tensor):
+            raise UserError(f"the classifier returned a {type(output).__name__}, {wanted}")
+        if logits.ndim != 2 or len(logits) != len(images) or not logits.is_floating_point():
+            raise UserError(f"the classifier returned {tuple(logits.shape)} of {logits.dtype}, {wanted}")
         self.num_classes = logits.shape[1]
         return logits
 
@@ -73,6 +81,21 @@ class FrozenClassifier:
                 self(torch.zeros(1, len(self.preprocessing.mean), *self.preprocessing.size))
         assert self.num_classes is not None
         return self.num_classes
+
+    @torch.no_grad()
+    def require_mosaics(self, *, side: int, device: torch.device | str = "cpu") -> None:
+        """Raises UserError where the model refuses images `side` times its own size; one pass over a black one."""
+        height, width = (pixels * side for pixels in self.preprocessing.size)
+        black = torch.zeros(1, len(self.preprocessing.mean), height, width, device=device)
+        try:
+            with self.frozen(device, black.dtype):
+                self(black)
+        except Exception as error:  # whatever the model raises for this size
+            raise UserError(
+                f"the classifier cannot take mosaics of {height} x {width} pixels ({' '.join(str(error).split())}); "
+                "choose one that takes images of any size, such as a network of convolutions that ends in global "
+                "pooling"
+            ) from error
 
     def probability(self, logits: Logits, targets: Targets) -> Float[Tensor, " b"]:
         """The probability of each image's target under the head."""
@@ -98,12 +121,7 @@ class FrozenClassifier:
             yield self
             return
         with contextlib.ExitStack() as restore:
-            restore_on_exit(module, restore)
-            module.eval()
-            move(module, device, dtype, self.memory_format)
-            for part in module.modules():
-                if isinstance(part, nn.BatchNorm2d):
-                    restore.callback(part.register_forward_hook(keep_layout).remove)
+            freeze(module, device, dtype, self.memory_format, restore)
             yield self
 
     def _mean_std(self, images: Images) -> Float[Tensor, "2 1 c 1 1"]:
@@ -131,49 +149,40 @@ def require_class(target: int, num_classes: int) -> None:
         )
 
 
-def checked_logits(output: object, images: int) -> Logits:
-    """The model's output, or its `logits` as Hugging Face's models give them, where it is one row an image."""
-    logits = getattr(output, "logits", output)
-    wanted = f"expected a floating tensor of {images} x classes; wrap the model so that it returns its logits alone"
-    if not isinstance(logits, Tensor):
-        raise UserError(f"the classifier returned a {type(output).__name__}, {wanted}")
-    if logits.ndim != 2 or len(logits) != images or not logits.is_floating_point():
-        raise UserError(f"the classifier returned {tuple(logits.shape)} of {logits.dtype}, {wanted}")
-    return logits
-
-
 def owner(model: nn.Module | Callable[[Tensor], Tensor]) -> nn.Module | None:
     """The module whose state the model has: itself, or the one whose method it is."""
     candidate = model if isinstance(model, nn.Module) else getattr(model, "__self__", None)
     return candidate if isinstance(candidate, nn.Module) else None
 
 
-def restore_on_exit(module: nn.Module, stack: contextlib.ExitStack) -> None:
-    """Puts every training flag, gradient flag and tensor of `module` back, the tensors themselves and not copies."""
-    for part in module.modules():
-        stack.callback(setattr, part, "training", part.training)
-    for parameter in module.parameters():
-        stack.callback(parameter.requires_grad_, parameter.requires_grad)
-        stack.callback(setattr, parameter, "data", parameter.data)
-    for buffer in module.buffers():
-        stack.callback(setattr, buffer, "data", buffer.data)
-
-
-def move(
-    module: nn.Module, device: torch.device | str | None, dtype: torch.dtype | None, memory_format: torch.memory_format
+def freeze(
+    module: nn.Module,
+    device: torch.device | str | None,
+    dtype: torch.dtype | None,
+    memory_format: torch.memory_format,
+    restore: contextlib.ExitStack,
 ) -> None:
-    """Freezes the parameters and gives the module tensors on `device` and in `dtype`, its old ones left untouched.
+    """Puts the module into eval mode, without gradients, its tensors on `device` and in `dtype`.
 
+    `restore` will put every training flag, gradient flag and tensor back, the tensors themselves and not copies.
     Buffers are copied even where nothing changes, for models that write into them also in eval mode.
     """
+    for part in module.modules():
+        restore.callback(setattr, part, "training", part.training)
+    module.eval()
     for parameter in module.parameters():
+        restore.callback(parameter.requires_grad_, parameter.requires_grad)
+        restore.callback(setattr, parameter, "data", parameter.data)
         parameter.requires_grad_(False)
         parameter.data = parameter.data.to(device, dtype if parameter.is_floating_point() else None)
     for buffer in module.buffers():
+        restore.callback(setattr, buffer, "data", buffer.data)
         buffer.data = buffer.data.to(device, dtype if buffer.is_floating_point() else None, copy=True)
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             part.weight.data = part.weight.data.contiguous(memory_format=memory_format)
+        if isinstance(part, nn.BatchNorm2d):
+            restore.callback(part.register_forward_hook(keep_layout).remove)
 
 
 def keep_layout(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 def demo() -> FrozenClassifier:
     """The small classifier of the synthetic scenes that comes with the package."""
-    from inr_xai.demo import MEAN, SIZE, STD, demo_network
+    from inr_xai.classifier.demo_network import MEAN, SIZE, STD, demo_network
 
     preprocessing = Preprocessing(size=(SIZE, SIZE), resize=SIZE, interpolation="bilinear", mean=MEAN, std=STD)
     return FrozenClassifier(demo_network(), preprocessing=preprocessing, channels_last=True)

@@ -14,13 +14,12 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from inr_xai.columns import MEASURES, SUMMARISED
-from inr_xai.config.schema import COLLECTIONS, TARGETS, Exclusion, Schema, Shard, Stop
+from inr_xai.columns import METRICS, SUMMARISED
+from inr_xai.config.schema import COLLECTIONS, TARGETS, Schema, Shard
 from inr_xai.config.sentences import describe
-from inr_xai.config.targets import argument, check_nested, check_target, takes
-from inr_xai.errors import UserError
-from inr_xai.limits import AUTO, MOST, check_areas, check_exclusion, check_stop, most_explanations
-from inr_xai.words import did_you_mean, listing, shown
+from inr_xai.config.targets import argument, check_nodes_within, check_target, takes
+from inr_xai.errors import UserError, did_you_mean, listing, shown
+from inr_xai.limits import AUTO, MOST, Exclusion, Stop, check_masks, check_nested, most_explanations
 
 LEAST = {
     "steps": 1,
@@ -112,17 +111,15 @@ def _check_numbers(plain: Mapping[str, Any]) -> None:
 
 
 def _check_masks(plain: Mapping[str, Any]) -> None:
-    explanations, exclusion, stop = plain["explanations"], plain["exclusion"], plain["stop"]
-    if explanations != AUTO and type(explanations) is not int:
-        raise UserError(
-            f"explanations={shown(explanations)} must be a whole number such as explanations=2, or explanations=auto"
-        )
-    if explanations != AUTO and explanations < 1:
-        raise UserError(f"explanations={explanations} is out of range; it must be at least 1")
-    check_areas(plain["areas"])
-    check_stop(stop["share"], stop["most"])
-    least = 1 if explanations == AUTO else explanations
-    check_exclusion(exclusion["mode"], exclusion["area"], areas=plain["areas"], explanations=least)
+    exclusion, stop = Exclusion(**plain["exclusion"]), Stop(**plain["stop"])
+    check_masks(plain["areas"], plain["explanations"], exclusion, stop)
+
+
+def _most(plain: Mapping[str, Any]) -> int:
+    """The largest number of explanations of an image."""
+    if plain["explanations"] != AUTO:
+        return int(plain["explanations"])
+    return most_explanations(Exclusion(**plain["exclusion"]), areas=plain["areas"], most=plain["stop"]["most"])
 
 
 def _check_metric(plain: Mapping[str, Any]) -> None:
@@ -158,8 +155,8 @@ def _check_evaluate(wanted: Any) -> None:
     if not isinstance(wanted, list) or not wanted:
         raise UserError(f"evaluate={shown(wanted)} must be a list of metrics such as [insertion_auc,road], all or null")
     for name in wanted:
-        if name not in MEASURES:
-            hint = did_you_mean(str(name), MEASURES, prefix="") or f"; the metrics are {listing(MEASURES)}"
+        if name not in METRICS:
+            hint = did_you_mean(str(name), METRICS, prefix="") or f"; the metrics are {listing(METRICS)}"
             raise UserError(f"evaluate names {shown(name)}, which is no metric{hint}")
 
 
@@ -192,7 +189,7 @@ def _check_audit(plain: Mapping[str, Any]) -> None:
 
 def _check_count(plain: Mapping[str, Any]) -> None:
     """An audit asks the classifier for every set of an image's explanations."""
-    explanations, exclusion, stop = plain["explanations"], plain["exclusion"], plain["stop"]
+    explanations, stop = plain["explanations"], plain["stop"]
     why = f"of K explanations 2^(K+1) sets are asked for; set {{}}={MOST} or less, or audit=null"
     if explanations != AUTO and explanations > MOST:
         raise UserError(
@@ -200,7 +197,7 @@ def _check_count(plain: Mapping[str, Any]) -> None:
             + why.format("explanations")
         )
     if explanations == AUTO:
-        most = most_explanations(exclusion["mode"], exclusion["area"], areas=plain["areas"], most=stop["most"])
+        most = _most(plain)
         if most > MOST:
             raise UserError(
                 f"audit takes at most {MOST} explanations of each image, and explanations=auto with "
@@ -240,7 +237,7 @@ def _check_groups(plain: Mapping[str, Any]) -> None:
                 raise UserError(
                     f"{group}.{name}=null switches off what is not there; {group} has {listing(known)}{hint}"
                 )
-    check_nested(plain["trainer"], "trainer")
+    check_nodes_within(plain["trainer"], "trainer")
 
 
 def _check_control(plain: Mapping[str, Any]) -> None:
@@ -258,12 +255,9 @@ def _check_control(plain: Mapping[str, Any]) -> None:
 
 
 def _check_nested(plain: Mapping[str, Any]) -> None:
-    conditioning = argument(plain["inr"], "conditioning") if plain["nested"] else "none"
-    if conditioning != "none":
-        raise UserError(
-            f"nested=true needs one field for all areas, got inr.conditioning={shown(conditioning)}; add "
-            "inr.conditioning=none or leave nested=false"
-        )
+    if plain["nested"]:
+        conditioning, exclusion = argument(plain["inr"], "conditioning"), Exclusion(**plain["exclusion"])
+        check_nested(conditioning, exclusion, areas=plain["areas"], explanations=_most(plain))
 
 
 def _check_inr(node: Mapping[str, Any]) -> None:

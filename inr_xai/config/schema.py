@@ -11,6 +11,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from inr_xai.limits import Exclusion, Stop
+
 TARGETS = (
     "data",
     "classifier",
@@ -26,23 +28,6 @@ TARGETS = (
 """Nodes with a `_target_`."""
 COLLECTIONS = {"callbacks": ("progress", "figures", "curves", "scores", "evolution"), "logger": ("wandb",)}
 """Nodes whose entries have a `_target_`, or are null, with the names of the entries that conf/ has."""
-
-
-@dataclass
-class Exclusion:
-    """How later explanations stay apart from earlier ones."""
-
-    mode: str = MISSING
-    area: float | None = MISSING
-    weight: float = MISSING
-
-
-@dataclass
-class Stop:
-    """When `explanations=auto` ends."""
-
-    share: float = MISSING
-    most: int = MISSING
 
 
 @dataclass
@@ -97,5 +82,7 @@ def register() -> None:
     node = OmegaConf.structured(Schema)
     for group in (*TARGETS, *COLLECTIONS, "trainer"):
         OmegaConf.set_struct(node[group], False)
+    for group in ("exclusion", "stop"):
+        OmegaConf.set_readonly(node[group], False)  # which the nodes of frozen records are
     ConfigStore.instance().store("schema", node)
     OmegaConf.register_new_resolver("token", lambda: secrets.token_hex(3), use_cache=True, replace=True)

@@ -19,8 +19,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from inr_xai.config.schema import Schema
-from inr_xai.errors import IMAGES_FAILED, REFUSED, UserError
-from inr_xai.words import did_you_mean, listing
+from inr_xai.errors import IMAGES_FAILED, REFUSED, UserError, did_you_mean, listing
 
 WORDS: dict[Any, str] = {
     int: "a whole number",

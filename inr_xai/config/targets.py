@@ -9,8 +9,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
-from inr_xai.errors import UserError
-from inr_xai.words import did_you_mean, listing, shown
+from inr_xai.errors import UserError, did_you_mean, listing, shown
 
 Node = Mapping[str, Any]
 
@@ -31,19 +30,19 @@ def check_target(node: Any, key: str) -> None:
         raise UserError(
             f"{key}={shown(node)} has no _target_, the import path of what it builds; give {key}._target_=package.Class"
         )
-    check_nested(node, key)
+    check_nodes_within(node, key)
 
 
-def check_nested(value: Any, key: str) -> None:
+def check_nodes_within(value: Any, key: str) -> None:
     """The same for every node inside `value`, which may be of any kind."""
     if isinstance(value, Mapping):
         if "_target_" in value:
             _check_node(value, key)
         for name, part in value.items():
-            check_nested(part, f"{key}.{name}")
+            check_nodes_within(part, f"{key}.{name}")
     elif isinstance(value, list):
         for position, part in enumerate(value):
-            check_nested(part, f"{key}[{position}]")
+            check_nodes_within(part, f"{key}[{position}]")
 
 
 def argument(node: Node, name: str) -> Any:

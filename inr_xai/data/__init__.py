@@ -4,8 +4,8 @@ from inr_xai.data.coco import COCO
 from inr_xai.data.image_folder import ImageFolder, imagenet
 from inr_xai.data.imagenet_s import ImageNetS
 from inr_xai.data.mosaic import Grid
-from inr_xai.data.shapes_in_context import ShapesInContext
-from inr_xai.data.synthetic import Synthetic
+from inr_xai.data.scenes.shapes_in_context import ShapesInContext
+from inr_xai.data.scenes.synthetic import Synthetic
 from inr_xai.data.transform import mask_to_image, read_image, to_input
 from inr_xai.data.voc import VOC
 

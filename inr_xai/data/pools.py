@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
-from inr_xai.data.synthetic import Synthetic
+from inr_xai.data.scenes.synthetic import Synthetic
 from inr_xai.types import Preprocessing, Sample
 
 POOL_SIZE = 64

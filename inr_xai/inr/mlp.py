@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from inr_xai.inr.base import require_whole
 from inr_xai.inr.conditioning import make_conditioning
 from inr_xai.inr.stacked import StackedLinear
+from inr_xai.limits import require_whole
 from inr_xai.types import Areas
 
 Activation = Callable[[Tensor], Tensor]
@@ -42,7 +42,7 @@ class StackedMLP(nn.Module):
         last_bound: float | None = None,
     ):
         super().__init__()
-        require_whole(width=width, depth=depth)
+        require_whole("inr", width=width, depth=depth)
         make = layer or (lambda inputs, _: StackedLinear(generators, inputs, width))
         self.activation = activation
         self.first = make(inputs, True)

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr_xai.inr.base import INR, require_positive, require_whole
+from inr_xai.inr.base import INR
 from inr_xai.inr.mlp import StackedMLP
 from inr_xai.inr.stacked import StackedLinear
+from inr_xai.limits import require_positive, require_whole
 from inr_xai.types import Areas
 
 Coordinates = Float[Tensor, "b p 2"]
@@ -41,8 +42,8 @@ class SirenINR(INR[Coordinates]):
         conditioning: str = "concat",
     ):
         super().__init__()
-        require_whole(width=width)
-        require_positive(first_omega=first_omega, hidden_omega=hidden_omega)
+        require_whole("inr", width=width)
+        require_positive("inr", first_omega=first_omega, hidden_omega=hidden_omega)
 
         def layer(inputs: int, first: bool) -> StackedLinear:
             if first:

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from inr_xai.seeding import stacked_uniform
+
 
 class StackedLinear(nn.Module):
     """b independent linear layers gain * (x W + c); image i's weights are drawn from generators[i] alone.
@@ -41,15 +43,3 @@ class StackedLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "b n i"]) -> Float[Tensor, "b n o"]:
         return torch.baddbmm(self.bias * self.gain, x, self.weight * self.gain)
-
-
-def stacked_uniform(
-    generators: Sequence[torch.Generator], shape: tuple[int, ...], bound: float
-) -> Float[Tensor, "b ..."]:
-    """Uniform draws in [-bound, bound], each image's from its own generator."""
-    return torch.stack([(torch.rand(shape, generator=draw) * 2 - 1) * bound for draw in generators])
-
-
-def stacked_normal(generators: Sequence[torch.Generator], shape: tuple[int, ...], std: float) -> Float[Tensor, "b ..."]:
-    """Normal draws of mean 0, each image's from its own generator."""
-    return torch.stack([torch.randn(shape, generator=draw) * std for draw in generators])

@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr_xai.inr.base import INR, require_positive, require_whole
+from inr_xai.inr.base import INR
 from inr_xai.inr.mlp import StackedMLP
 from inr_xai.inr.stacked import StackedLinear
+from inr_xai.limits import require_positive, require_whole
 from inr_xai.types import Areas
 
 Coordinates = Float[Tensor, "b p 2"]
@@ -42,8 +43,8 @@ class WireINR(INR[Coordinates]):
         conditioning: str = "concat",
     ):
         super().__init__()
-        require_whole(width=width)
-        require_positive(omega=omega, scale=scale)
+        require_whole("inr", width=width)
+        require_positive("inr", omega=omega, scale=scale)
         gain = [omega] * width + [scale] * width
         self.network = StackedMLP(
             generators,

@@ -3,10 +3,8 @@
 docs/metrics.md lists them with formula, source and bounds. All are computed on the inputs' device, image by image.
 """
 
-from inr_xai.metrics.baselines import scoring_baselines
-from inr_xai.metrics.bootstrap import Interval, mean_interval, paired_difference, ratio_of_means, sign_flip_p_value
-from inr_xai.metrics.complexity import Complexity, Sparseness, complexity, sparseness
-from inr_xai.metrics.drop import (
+from inr_xai.masks import area_error, grayness, hard_masks, nesting_violation, overlap, rank_violation, share_above_half
+from inr_xai.metrics.faithfulness.average_drop_gain import (
     AverageDrop,
     AverageGain,
     AverageIncrease,
@@ -15,10 +13,8 @@ from inr_xai.metrics.drop import (
     average_increase,
     masked_images,
 )
-from inr_xai.metrics.games import DeletionRatio, PreservationRatio, deletion, preservation
-from inr_xai.metrics.gridpg import GridPointingGame, grid_pointing_game
-from inr_xai.metrics.infidelity import Infidelity, gaussian_noise, infidelity, square_removal
-from inr_xai.metrics.insertion import (
+from inr_xai.metrics.faithfulness.games import DeletionRatio, PreservationRatio, deletion, preservation
+from inr_xai.metrics.faithfulness.insertion_deletion import (
     DeletionAUC,
     InsertionAUC,
     deletion_auc,
@@ -27,7 +23,12 @@ from inr_xai.metrics.insertion import (
     insertion_curve,
     rise_blur,
 )
-from inr_xai.metrics.localisation import (
+from inr_xai.metrics.faithfulness.map_infidelity import Infidelity, gaussian_noise, infidelity, square_removal
+from inr_xai.metrics.faithfulness.remove_and_debias import ROAD, linear_imputation, road, road_scores
+from inr_xai.metrics.inputs import probability_score
+from inr_xai.metrics.localisation.grid_pointing import GridPointingGame, grid_pointing_game
+from inr_xai.metrics.localisation.pointing import PointingGame, pointing_hits, smoothed
+from inr_xai.metrics.localisation.relevance import (
     EnergyPointingGame,
     RelevanceMassAccuracy,
     RelevanceRankAccuracy,
@@ -36,23 +37,19 @@ from inr_xai.metrics.localisation import (
     relevance_mass_accuracy,
     relevance_rank_accuracy,
 )
-from inr_xai.metrics.masks import (
-    AreaError,
-    Grayness,
-    NestingViolation,
-    Overlap,
-    RankViolation,
-    ShareAboveHalf,
-    area_error,
-    grayness,
-    hard_masks,
-    nesting_violation,
-    overlap,
-    rank_violation,
-    share_above_half,
+from inr_xai.metrics.localisation.segmentation import (
+    IntersectionOverUnion,
+    Precision,
+    Recall,
+    intersection_over_union,
+    matched_area_mask,
+    precision,
+    recall,
+    size_bin,
 )
-from inr_xai.metrics.pointing import PointingGame, pointing_hits, smoothed
-from inr_xai.metrics.randomisation import (
+from inr_xai.metrics.map_complexity import Complexity, Sparseness, complexity, sparseness
+from inr_xai.metrics.masks import AreaError, Grayness, NestingViolation, Overlap, RankViolation, ShareAboveHalf
+from inr_xai.metrics.robustness.randomisation import (
     EfficientMPRT,
     RandomisationSimilarity,
     cascading,
@@ -64,25 +61,23 @@ from inr_xai.metrics.randomisation import (
     randomisable_layers,
     randomised,
 )
-from inr_xai.metrics.road import ROAD, linear_imputation, road, road_scores
-from inr_xai.metrics.score import probability_score
-from inr_xai.metrics.scores import Scores, score_masks
-from inr_xai.metrics.segmentation import (
-    IntersectionOverUnion,
-    Precision,
-    Recall,
-    intersection_over_union,
-    matched_area_mask,
-    precision,
-    recall,
-    size_bin,
+from inr_xai.metrics.robustness.sensitivity import (
+    AverageSensitivity,
+    MaxSensitivity,
+    average_sensitivity,
+    max_sensitivity,
 )
-from inr_xai.metrics.sensitivity import AverageSensitivity, MaxSensitivity, average_sensitivity, max_sensitivity
+from inr_xai.metrics.robustness.similarity import spearman, structural_similarity
+from inr_xai.metrics.robustness.stability import SeedStability, mask_iou
 from inr_xai.metrics.shape import Components, Perimeter, components, perimeter
-from inr_xai.metrics.shapley import coalitions, shapley_values
-from inr_xai.metrics.similarity import spearman, structural_similarity
-from inr_xai.metrics.stability import SeedStability, mask_iou
-from inr_xai.metrics.summary import format_table, summarise
+from inr_xai.metrics.statistics.bootstrap import (
+    Interval,
+    mean_interval,
+    paired_difference,
+    ratio_of_means,
+    sign_flip_p_value,
+)
+from inr_xai.metrics.statistics.shapley import coalitions, shapley_values
 
 __all__ = [
     "ROAD",
@@ -115,7 +110,6 @@ __all__ = [
     "Recall",
     "RelevanceMassAccuracy",
     "RelevanceRankAccuracy",
-    "Scores",
     "SeedStability",
     "ShareAboveHalf",
     "Sparseness",
@@ -134,7 +128,6 @@ __all__ = [
     "deletion_curve",
     "efficient_mprt",
     "energy_pointing_game",
-    "format_table",
     "gaussian_noise",
     "grayness",
     "grid_pointing_game",
@@ -171,8 +164,6 @@ __all__ = [
     "rise_blur",
     "road",
     "road_scores",
-    "score_masks",
-    "scoring_baselines",
     "shapley_values",
     "share_above_half",
     "sign_flip_p_value",
@@ -182,5 +173,4 @@ __all__ = [
     "spearman",
     "square_removal",
     "structural_similarity",
-    "summarise",
 ]

@@ -1,135 +1,18 @@
-"""Hard masks, and what a mask is by itself: its area, how binary it is, how masks of one image lie to one another.
+"""What a mask is by itself, as torchmetrics: its area, how binary it is, how the masks of one image lie to one another.
 
-Formulas: METHOD, "Symbols" and "Metrics", in docs/method.md. Everything is computed in single precision or better,
-whatever the masks are stored in; NaN and infinity are refused.
+The formulas are functions of `inr_xai.masks`.
 """
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool
 from torch import Tensor
 
-from inr_xai.area import distance_of_ranks
-from inr_xai.metrics.mean import Mean
-from inr_xai.metrics.ranking import require_one_each
-from inr_xai.types import Areas, Free, Masks
-
-ROOM = 1e-6  # of a pixel, added before rounding down: a * N of a whole number may come out just below it
+from inr_xai.masks import area_error, grayness, nesting_violation, overlap, rank_violation, share_above_half
+from inr_xai.metrics.base import MeanMetric
+from inr_xai.types import Areas, Masks
 
 
-def hard_masks(
-    masks: Masks, areas: Areas, *, generators: Sequence[torch.Generator], free: Free | None = None
-) -> Bool[Tensor, "b a h w"]:
-    """The floor(aN + 1e-6) largest values of each mask; ties in a random order, one order per image.
-
-    One order for all areas of an image, so that a hard mask does not depend on the other areas asked for.
-
-    Args:
-        generators: one CPU generator per image; each gives one permutation of the pixels.
-        free: pixels that may be chosen. Where they are fewer than asked for, all of them are.
-
-    >>> m = torch.tensor([[[[0.1, 0.9], [0.4, 0.2]]]])
-    >>> hard_masks(m, torch.tensor([0.5]), generators=[torch.Generator()]).int().flatten().tolist()
-    [0, 1, 1, 0]
-    """
-    require_one_each(generators, len(masks))
-    values = _checked(masks)
-    if free is not None:
-        values = values.masked_fill(~free, -torch.inf)
-    counts = pixel_counts(areas, values[0, 0].numel())
-    hard = torch.zeros_like(masks, dtype=torch.bool)
-    for image, draw in enumerate(generators):
-        order = torch.randperm(values[image, 0].numel(), generator=draw).to(masks.device)
-        for position, count in enumerate(counts):
-            largest = _largest(values[image, position].flatten(), count, order=order)
-            hard[image, position] = largest.reshape(masks.shape[-2:])
-    return hard if free is None else hard & free
-
-
-def pixel_counts(areas: Areas, pixels: int) -> list[int]:
-    """floor(aN + 1e-6) for each area.
-
-    Areas in half and single precision are read as the shortest decimal they stand for: 0.7 of 52,900 pixels are 37,030,
-    though the nearest float32 lies 0.0006 pixels below. Raises ValueError for bfloat16, which has two digits alone: its
-    0.3 is 0.301.
-
-    >>> pixel_counts(torch.tensor([0.05, 0.7]), 52900)
-    [2645, 37030]
-    """
-    if areas.dtype == torch.bfloat16:
-        raise ValueError("expected areas in float16 or better, got bfloat16, which has two digits; give float32")
-    return [int(np.floor(float(str(area)) * pixels + ROOM)) for area in areas.detach().cpu().numpy()]
-
-
-def area_error(masks: Masks, areas: Areas) -> Float[Tensor, "b a"]:
-    """|mean(m) - a|, in [0, 1], lower is better. Says nothing alone: m = a everywhere has none; see `grayness`.
-
-    >>> area_error(torch.full((1, 1, 2, 2), 0.25), torch.tensor([0.5])).item()
-    0.25
-    """
-    mean = _checked(masks).mean((-2, -1))
-    return (mean - areas.to(mean)).abs()
-
-
-def grayness(masks: Masks) -> Float[Tensor, "b a"]:
-    """mean(4 m (1 - m)), in [0, 1], lower is better: 0 for a binary mask, 1 for one half everywhere.
-
-    >>> grayness(torch.full((1, 1, 2, 2), 0.5)).item()
-    1.0
-    """
-    exact = _checked(masks)
-    return (4 * exact * (1 - exact)).mean((-2, -1))
-
-
-def rank_violation(masks: Masks, areas: Areas) -> Float[Tensor, "b a"]:
-    """mean((vecsort(m) - r_a)^2), in [0, 1], lower is better: 0 only for a binary mask of area a.
-
-    Fong, Patrick, Vedaldi, "Understanding Deep Networks via Extremal Perturbations and Smooth Masks", ICCV 2019,
-    equation 4. Binariness and area at once; `grayness` and `area_error` tell them apart.
-    """
-    exact = _checked(masks)
-    counts = pixel_counts(areas, exact[0, 0].numel())
-    return distance_of_ranks(exact, torch.tensor(counts, device=exact.device))
-
-
-def share_above_half(masks: Masks, areas: Areas) -> Float[Tensor, "b a"]:
-    """|share of pixels above 1/2 - a|, in [0, 1], lower is better: the area error of the mask cut at 1/2.
-
-    >>> share_above_half(torch.tensor([[[[0.6, 0.5], [0.4, 0.9]]]]), torch.tensor([0.25])).item()
-    0.25
-    """
-    share = (_checked(masks) > 0.5).to(torch.float32).mean((-2, -1))
-    return (share - areas.to(share)).abs()
-
-
-def nesting_violation(masks: Masks, areas: Areas) -> Float[Tensor, " b"]:
-    """Mean over pixels and pairs a1 < a2 of max(0, m_a1 - m_a2), in [0, 1], lower is better.
-
-    0 where every larger area contains the smaller ones (also where there is one area only).
-    """
-    exact = _checked(masks)[:, areas.argsort().to(masks.device)]
-    first, second = torch.triu_indices(exact.shape[1], exact.shape[1], offset=1, device=masks.device)
-    if len(first) == 0:
-        return exact.new_zeros(len(exact))
-    pairs = zip(first.tolist(), second.tolist(), strict=True)  # one pair at a time: memory of one difference
-    return torch.stack([(exact[:, i] - exact[:, j]).clamp(min=0).mean((-2, -1)) for i, j in pairs]).mean(0)
-
-
-def overlap(hard: Bool[Tensor, "b k a h w"]) -> Float[Tensor, "b a k k"]:
-    """Intersection over union of the hard masks of every two explanations, in [0, 1], lower is better.
-
-    The diagonal is 1; where both masks are empty the overlap is 0.
-    """
-    flat = hard.transpose(1, 2).flatten(3).to(torch.float32)  # counts below 2^24 are exact
-    shared = flat @ flat.transpose(-2, -1)
-    size = shared.diagonal(dim1=-2, dim2=-1)
-    union = size.unsqueeze(-1) + size.unsqueeze(-2) - shared
-    return shared / union.clamp(min=1)
-
-
-class AreaError(Mean):
+class AreaError(MeanMetric):
     """Mean over images and areas of |mean(m) - a|."""
 
     higher_is_better = False
@@ -141,7 +24,7 @@ class AreaError(Mean):
         self.accumulate(area_error(masks, areas))
 
 
-class Grayness(Mean):
+class Grayness(MeanMetric):
     """Mean over images and areas of mean(4 m (1 - m))."""
 
     higher_is_better = False
@@ -153,7 +36,7 @@ class Grayness(Mean):
         self.accumulate(grayness(masks))
 
 
-class RankViolation(Mean):
+class RankViolation(MeanMetric):
     """Mean over images and areas of mean((vecsort(m) - r_a)^2)."""
 
     higher_is_better = False
@@ -165,7 +48,7 @@ class RankViolation(Mean):
         self.accumulate(rank_violation(masks, areas))
 
 
-class ShareAboveHalf(Mean):
+class ShareAboveHalf(MeanMetric):
     """Mean over images and areas of |share of pixels above 1/2 - a|."""
 
     higher_is_better = False
@@ -177,7 +60,7 @@ class ShareAboveHalf(Mean):
         self.accumulate(share_above_half(masks, areas))
 
 
-class NestingViolation(Mean):
+class NestingViolation(MeanMetric):
     """Mean over images of what smaller areas keep and larger ones do not."""
 
     higher_is_better = False
@@ -189,7 +72,7 @@ class NestingViolation(Mean):
         self.accumulate(nesting_violation(masks, areas))
 
 
-class Overlap(Mean):
+class Overlap(MeanMetric):
     """Mean over images, areas and pairs of different explanations of the intersection over union of hard masks.
 
     One explanation alone has no pair and adds nothing.
@@ -203,21 +86,3 @@ class Overlap(Mean):
     def update(self, hard: Bool[Tensor, "b k a h w"]) -> None:
         first, second = torch.triu_indices(hard.shape[1], hard.shape[1], offset=1)
         self.accumulate(overlap(hard)[..., first, second])
-
-
-def _largest(values: Float[Tensor, " p"], count: int, *, order: Int[Tensor, " p"]) -> Bool[Tensor, " p"]:
-    """Where the `count` largest values are; of those equal to the least of them, the first in `order`."""
-    if count == 0:
-        return torch.zeros_like(values, dtype=torch.bool)
-    least = values.kthvalue(len(values) - count + 1).values
-    chosen = values > least
-    tied = order[(values == least)[order]]
-    chosen[tied[: count - int(chosen.sum())]] = True
-    return chosen
-
-
-def _checked(masks: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The masks in single precision or better. Raises ValueError for NaN and infinity."""
-    if not masks.isfinite().all():
-        raise ValueError("expected finite masks, got NaN or infinity; leave out the images whose fit failed")
-    return masks.to(torch.promote_types(masks.dtype, torch.float32))

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from inr_xai.metrics.mean import Mean
+from inr_xai.metrics.base import MeanMetric
 
 NEIGHBOURS = np.ones((3, 3))  # all eight: pixels that touch at a corner belong together
 
@@ -46,7 +46,7 @@ def perimeter(hard: Bool[Tensor, "b a h w"]) -> Float[Tensor, "b a"]:
     return above / hard.shape[-1] + beside / hard.shape[-2]
 
 
-class Components(Mean):
+class Components(MeanMetric):
     """Mean over images and areas of the number of connected parts of the hard mask."""
 
     higher_is_better = False
@@ -57,7 +57,7 @@ class Components(Mean):
         self.accumulate(components(hard))
 
 
-class Perimeter(Mean):
+class Perimeter(MeanMetric):
     """Mean over images and areas of the length of the hard mask's contour in image sides."""
 
     higher_is_better = False

@@ -1,0 +1,56 @@
+"""What a classifier leans on: the audit of a finished run with several disjoint explanations of each image.
+
+    python -m inr_xai.audit RUN                             the report, printed and written to RUN/audit
+    python -m inr_xai.audit RUN RUN2 --area 0.1             of two runs that differ in their seed, at one area
+    python -m inr_xai.audit RUN --groups FILE.csv           with the user's own groups of classes (columns class, group)
+    python -m inr_xai.audit RUN data.root=PATH              the images have moved
+
+The wrong-target control, without which nothing is claimed, is fitted once, into RUN/audit/control.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from inr_xai.audit.audit_runs import AREA, CONTROL, FOLDER, AuditOptions, audit_runs
+from inr_xai.config import exit_status
+from inr_xai.errors import UserError
+from inr_xai.instantiate import plain, stored_configuration
+from inr_xai.runs.folder import differences
+from inr_xai.runs.load import load
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(
+        prog="inr-xai audit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "runs", nargs="+", help="folders of finished runs; then options to change, such as data.root=PATH"
+    )
+    parser.add_argument("--area", type=float, default=AREA, help="of the regions, one that was fitted (%(default)s)")
+    parser.add_argument("--control", type=int, default=CONTROL, metavar="N", help="images of the control (%(default)s)")
+    parser.add_argument("--groups", type=Path, help="CSV with the columns class, group")
+    parser.add_argument("--no-figures", action="store_true", help="draw nothing")
+    args = parser.parse_intermixed_args(arguments)
+    overrides = [one for one in args.runs if "=" in one and not Path(one).is_dir()]
+    paths = [Path(one) for one in args.runs if one not in overrides]
+    options = AuditOptions(args.area, args.control, not args.no_figures, args.groups)
+
+    def work() -> int:
+        if not paths:
+            raise UserError("name the folder of a finished run")
+        runs = [load(path) for path in paths]
+        cfg = stored_configuration(runs[0].info["config"], overrides)
+        if changed := differences(runs[0].info["config"], plain(cfg)):
+            raise UserError(f"an audit is of the run as it was; leave out what changes {', '.join(changed)}")
+        return audit_runs(runs, cfg, paths[0] / FOLDER, options)
+
+    return exit_status(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

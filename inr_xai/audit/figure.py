@@ -1,0 +1,75 @@
+"""One figure per image of an audit: the image, its explanations and, where the object is known, object and context."""
+
+import io
+
+from jaxtyping import Bool
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from inr_xai.audit.report import ImageReport
+from inr_xai.callbacks.figures import CONTOURS, overlay
+from inr_xai.types import Image
+
+Panel = tuple[str, Bool[Tensor, "h w"] | None]
+
+
+def draw_audit(
+    one: ImageReport,
+    image: Image,
+    regions: Bool[Tensor, "k h w"],
+    *,
+    truth: Bool[Tensor, "h w"] | None = None,
+    cell: float = 2.1,
+) -> bytes:
+    """A PNG: the image, what each explanation keeps, and the parts of all of them on the object and beside it.
+
+    Args:
+        regions: of the first fit.
+        truth: the object with its seam.
+        cell: width of a picture in inches, at 100 dots an inch.
+    """
+    panels = _panels(one, regions, truth)
+    figure = Figure(figsize=(cell * len(panels), cell * image.shape[-2] / image.shape[-1] + 1), dpi=100)
+    figure.set_layout_engine("constrained")
+    FigureCanvasAgg(figure)
+    photo = image.permute(1, 2, 0).clamp(0, 1).float().cpu().numpy()
+    for place, (axis, (title, mask)) in enumerate(
+        zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True)
+    ):
+        axis.imshow(photo if mask is None else overlay(photo, mask.float().cpu().numpy()), interpolation="nearest")
+        if truth is not None and bool(truth.any()) and not bool(truth.all()):
+            axis.contour(truth.float().cpu().numpy(), levels=[0.5], colors=["#ffffff"], linewidths=0.8)
+        if mask is not None and bool(mask.any()):
+            colour = CONTOURS[(place - 1) % len(CONTOURS)]
+            axis.contour(mask.float().cpu().numpy(), levels=[0.5], colors=[colour], linewidths=1.2)
+        axis.set_title(title, fontsize=8)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    figure.suptitle(_title(one), fontsize=9, parse_math=False)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()
+
+
+def _panels(one: ImageReport, regions: Bool[Tensor, "k h w"], truth: Bool[Tensor, "h w"] | None) -> list[Panel]:
+    shares = one.estimates.shares().tolist()
+    panels: list[Panel] = [(f"image: p = {one.value('whole'):.2f}\nrest: {shares[-1]:.0%}", None)]
+    for k in range(1, one.estimates.regions + 1):
+        alone = f"alone {one.value('alone', k):.2f} (chance {one.chance[k - 1]:.2f})"
+        title = f"explanation {k}: {shares[k - 1]:.0%}\n{alone}\nwithout {one.value('without', k):.2f}"
+        panels.append((title, regions[k - 1]))
+    if truth is None:
+        return panels
+    on, beside, _ = one.estimates.split()
+    union = regions.any(0)
+    return [*panels, (f"on the object:\n{on:.0%}", union & truth), (f"context:\n{beside:.0%}", union & ~truth)]
+
+
+def _title(one: ImageReport) -> str:
+    verdict = one.verdict
+    said = [f"{verdict.evidence} ({verdict.confidence:.0%} sure)", *verdict.said[1:]]
+    if verdict.where is not None:
+        said.append(f"{verdict.where} ({verdict.where_confidence:.0%} sure)")
+    name = one.class_name.partition(",")[0]  # the first of its synonyms
+    return f"{one.sample_id}: {name}\n{', '.join(said)}; per cents of the panels are Shapley shares of the class"

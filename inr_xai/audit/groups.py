@@ -1,0 +1,76 @@
+"""Groups of classes, by which an audit sums up: those of WordNet for ImageNet-1k, a user's own, or each class alone."""
+
+import csv
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from inr_xai.data.labels import imagenet_index, imagenet_names
+from inr_xai.errors import UserError
+
+IMAGENET = 1000
+COLUMNS = ("class", "group")
+HEAD = ", ".join(COLUMNS)
+
+
+def named(class_names: Sequence[str] | None, number: int) -> str:
+    """The class's readable name, or its number.
+
+    >>> named(["disc"], 0), named(["disc"], 1), named(None, 0)
+    ('disc', 'class 1', 'class 0')
+    """
+    return class_names[number] if class_names and number < len(class_names) else f"class {number}"
+
+
+def groups_of(class_names: Sequence[str] | None, classes: int, file: Path | None = None) -> dict[int, str]:
+    """Class index -> its group.
+
+    Args:
+        file: a CSV with the columns class (an index or a name) and group; classes that it does not name are `other`.
+
+    Raises:
+        UserError: the file cannot be read, or names a class that does not exist, that is not the only one of its name,
+            or that has another group already.
+    """
+    if file is not None:
+        return _from_file(file, class_names, classes)
+    if classes == IMAGENET and _are_imagenet(class_names):
+        text = files("inr_xai.audit.audit_runs").joinpath("wordnet_groups.csv").read_text()
+        index = imagenet_index()
+        return {index[row["wnid"]]: row["group"] for row in csv.DictReader(text.splitlines())}
+    return {number: named(class_names, number) for number in range(classes)}
+
+
+def _are_imagenet(class_names: Sequence[str] | None) -> bool:
+    """Whether a thousand classes are ImageNet's: by their names or wnids, where there are any."""
+    if class_names is None or list(class_names) == imagenet_names():
+        return True
+    index = imagenet_index()
+    return all(name == str(number) or index.get(name) == number for number, name in enumerate(class_names))
+
+
+def _from_file(file: Path, class_names: Sequence[str] | None, classes: int) -> dict[int, str]:
+    try:
+        rows = list(csv.DictReader(file.read_text(encoding="utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"the groups {file} cannot be read ({error}); give a CSV with the columns {HEAD}") from error
+    if not rows or not all(row.get(name) for row in rows for name in COLUMNS):
+        raise UserError(f"{file} must be a CSV with the columns {HEAD}, both filled in every line")
+    meant: dict[str, set[int]] = {str(number): {number} for number in range(classes)}
+    for number, name in enumerate((class_names or [])[:classes]):
+        meant.setdefault(name, set()).add(number)
+    groups: dict[int, str] = {}
+    for row in rows:
+        if row["class"] not in meant:
+            raise UserError(f"{file} names the class {row['class']!r}, which the classifier does not have")
+        number, *more = sorted(meant[row["class"]])
+        if more:
+            listed = " and ".join(map(str, [number, *more]))
+            raise UserError(
+                f"{file} names {row['class']!r}, which may mean the classes {listed}; give numbers or names of one"
+            )
+        if groups.setdefault(number, row["group"]) != row["group"]:
+            raise UserError(
+                f"{file} puts the class {row['class']!r} into the groups {groups[number]!r} and {row['group']!r}"
+            )
+    return dict.fromkeys(range(classes), "other") | groups

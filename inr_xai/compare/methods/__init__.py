@@ -1,0 +1,1 @@
+"""The compared methods, one file a family; `registry` names them."""

@@ -1,0 +1,86 @@
+"""Extremal perturbations as users of TorchRay run them: its own function, its own defaults, one mask per area.
+
+Fong, Patrick, Vedaldi, "Understanding Deep Networks via Extremal Perturbations and Smooth Masks", ICCV 2019.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from inr_xai.classifier import FrozenClassifier
+from inr_xai.compare.methods.base import Explainer, Maps, Stopwatch, require
+from inr_xai.types import Image
+
+MODULE = "torchray.attribution.extremal_perturbation"
+
+
+class TorchRay(Explainer):
+    """`torchray.attribution.extremal_perturbation` on the normalised image.
+
+    Args:
+        reward: name of TorchRay's reward function: "simple_reward" (the logit) or "contrastive_reward" (the logit less
+            the best other one).
+        iterations: TorchRay's own number of steps; each is a pass for every area.
+    """
+
+    fitted = True
+
+    def __init__(
+        self,
+        classifier: FrozenClassifier,
+        *,
+        areas: Sequence[float],
+        device: torch.device,
+        reward: str = "simple_reward",
+        iterations: int = 800,
+    ):
+        self._torchray = require(MODULE, package="torchray")
+        self._classifier, self._areas, self._device = classifier, list(areas), device
+        self._reward, self._iterations = reward, iterations
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {"torchray": self._reward, "iterations": self._iterations, "areas": self._areas}
+
+    def explain(self, image: Image, target: int, image_id: str) -> Maps:
+        preprocessing = self._classifier.preprocessing
+        mean, std = (image.new_tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
+        normalised = ((image - mean) / std if self._classifier.normalise else image)[None].to(self._device)
+        # TorchRay switches the gradients of the parameters off for good; `frozen` puts them back.
+        with (
+            self._classifier.frozen(self._device, torch.float32),
+            torch.enable_grad(),
+            torch.random.fork_rng(devices=[]),
+            warnings.catch_warnings(),
+            Stopwatch(self._device) as watch,
+        ):
+            torch.manual_seed(0)  # it draws no number; and if it ever does, the same ones
+            warnings.simplefilter("ignore")  # its calls of torch are of 2019
+            masks, _ = self._torchray.extremal_perturbation(
+                Inputs(self._classifier),
+                normalised,
+                target,
+                areas=self._areas,
+                max_iter=self._iterations,
+                resize=True,
+                reward_func=getattr(self._torchray, self._reward),
+            )
+        found = masks[:, 0].detach().cpu().to(torch.float16)
+        return Maps(found, passes=float(self._iterations * len(self._areas)), seconds=watch.seconds)
+
+
+class Inputs(nn.Module):
+    """The classifier's own model, of normalised inputs, as a module of logits."""
+
+    def __init__(self, classifier: FrozenClassifier):
+        super().__init__()
+        self.model = classifier.model
+
+    def forward(self, inputs: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n"]:
+        output = self.model(inputs)
+        logits: Tensor = getattr(output, "logits", output)
+        return logits

@@ -1,0 +1,147 @@
+"""Every method's maps made hard at the same areas and scored alike: a row per area, as `score_masks` scores our own.
+
+METHOD, "Metrics", in docs/method.md.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from inr_xai.columns import BASELINES
+from inr_xai.compare.methods.base import Maps
+from inr_xai.errors import UserError
+from inr_xai.masks import area_error, grayness, hard_masks, nesting_violation
+from inr_xai.metrics.robustness.stability import mask_iou
+from inr_xai.metrics.shape import components, perimeter
+from inr_xai.scoring.baselines import scoring_baselines
+from inr_xai.scoring.masked_model import MaskedModel, mean_over_baselines
+from inr_xai.scoring.scores import LOGITS_NOT_FINITE
+from inr_xai.seeding import generator
+from inr_xai.types import Classifier, Image
+
+MAPS_NOT_FINITE = "the maps hold NaN or infinite values: the method diverged on this image; run it with other settings"
+VERSION = 1  # counts the changes of what is scored: rows of another version are scored anew from stored maps
+GAMES = ("preservation_hard", "deletion_hard")
+SCORES = (
+    "p_full",
+    *(f"{game}_{baseline}" for game in GAMES for baseline in (*BASELINES, "mean")),
+    "area_error",
+    "grayness",
+    "nesting_violation",
+    "components",
+    "perimeter",
+    "shared_pixels",
+    "seed_iou",
+    "seconds",
+    "passes",
+)
+"""Columns of numbers; NaN where a method has none."""
+
+Row = dict[str, Any]
+Values = dict[str, Float[Tensor, " a"]]
+
+
+class Scorer:
+    """Scores the maps of one image for one class.
+
+    Args:
+        image: values in [0, 1], on the device where to compute.
+        image_id, seed: name the noise, the order of ties and the draws.
+        photos: of the scoring pool.
+        masks_per_forward: masked copies that go through the classifier at once (memory).
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        image: Image,
+        target: int,
+        image_id: str,
+        *,
+        areas: Sequence[float],
+        seed: int,
+        photos: Float[Tensor, "p c h w"],
+        masks_per_forward: int = 32,
+    ):
+        self.target, self._image_id, self._areas, self._seed = target, image_id, list(areas), seed
+        self._classifier = classifier
+        baselines = scoring_baselines(
+            image[None],
+            [image_id],
+            seed=seed,
+            colour_mean=torch.tensor(classifier.colour_mean),
+            photos=photos[None].to(image.device),
+        )
+        targets = torch.tensor([target], device=image.device)
+        self._trial = MaskedModel(
+            classifier, image[None], targets, baselines=baselines, masks_per_forward=masks_per_forward
+        )
+
+    def rows(self, maps: Maps) -> list[Row]:
+        """One dictionary per area. Raises UserError where maps or logits are not finite."""
+        if not maps.maps.isfinite().all():
+            raise UserError(MAPS_NOT_FINITE)
+        hard = harden(maps, self._areas, self._image_id, seed=self._seed)
+        values = self._games(hard, draws=maps.draws)
+        if not all(value.isfinite().all() for value in values.values()):
+            raise UserError(LOGITS_NOT_FINITE)
+        values |= _geometry(maps, hard, self._areas)
+        values |= {"seconds": torch.full((len(self._areas),), maps.seconds)}
+        values |= {"passes": torch.full((len(self._areas),), maps.passes)}
+        lists = {name: values[name].tolist() for name in SCORES if name in values}
+        return [
+            {"image_id": self._image_id, "target": self.target, "area": area, "layer": maps.layer}
+            | {name: lists[name][place] if name in lists else torch.nan for name in SCORES}
+            for place, area in enumerate(self._areas)
+        ]
+
+    @torch.no_grad()
+    def _games(self, hard: Bool[Tensor, "r a h w"], *, draws: bool) -> Values:
+        """p_t of the image, of what is kept and of what is left; draws take turns under a baseline's draws."""
+        values: Values = {}
+        images = self._trial.images
+        hard = hard.to(images.device)
+        with self._classifier.frozen(images.device, images.dtype):
+            values["p_full"] = self._trial.whole().expand(hard.shape[1]).cpu()
+            for game, kept in zip(GAMES, (hard, ~hard), strict=True):
+                if draws:
+                    each = [self._trial.alternating(kept[:, place][None]) for place in range(kept.shape[1])]
+                    means = {name: torch.cat([area[name] for area in each])[None] for name in self._trial.names}
+                else:
+                    means = self._trial.means(kept)
+                values |= {name: value[0].cpu() for name, value in mean_over_baselines(game, means).items()}
+        return values
+
+
+def harden(maps: Maps, areas: Sequence[float], image_id: str, *, seed: int) -> Bool[Tensor, "r a h w"]:
+    """The hard masks at each area, of each draw where there are draws (else r is 1)."""
+    wanted = torch.tensor(list(areas), dtype=torch.float64)
+    if not maps.draws:
+        soft = maps.maps.expand(len(areas), -1, -1)[None]
+        ties = [generator(seed, image_id, "ties")]
+        return hard_masks(soft, wanted, generators=ties, free=None if maps.free is None else maps.free[None])
+    by_area = []
+    for place, area in enumerate(areas):
+        free = None if maps.free is None else maps.free[place].expand(1, *maps.maps.shape)
+        same = torch.full((len(maps.maps),), area, dtype=torch.float64)
+        ties = [generator(seed, image_id, "chance", repr(area))]
+        by_area.append(hard_masks(maps.maps[None], same, generators=ties, free=free)[0])
+    return torch.stack(by_area, dim=1)
+
+
+def _geometry(maps: Maps, hard: Bool[Tensor, "r a h w"], areas: Sequence[float]) -> Values:
+    """Of the hard masks: how compact they are. Of a mask per area: its area, how binary it is, and nesting."""
+    values = {"components": components(hard).mean(0), "perimeter": perimeter(hard).mean(0)}
+    if maps.first is not None:
+        values["shared_pixels"] = (hard & maps.first).sum((-2, -1)).to(torch.float32).mean(0)
+    if maps.other is not None:
+        values["seed_iou"] = mask_iou(hard, maps.other.expand_as(hard)).mean(0)
+    if maps.per_area:
+        soft, wanted = maps.maps[None], torch.tensor(list(areas), dtype=torch.float64)
+        values["area_error"] = area_error(soft, wanted)[0]
+        values["grayness"] = grayness(soft)[0]
+        values["nesting_violation"] = nesting_violation(soft, wanted).expand(len(areas))
+    return values

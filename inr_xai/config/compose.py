@@ -1,0 +1,27 @@
+"""The configuration composed from conf/ outside Hydra's own program: for commands whose options are those of a run."""
+
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from inr_xai.config.check import check
+from inr_xai.config.schema import register
+
+
+def conf_folder() -> Path:
+    """Where the configuration lies: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise FileNotFoundError(f"no conf/config.yaml in {package} or {package.parent}; install inr-xai again")
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The configuration with these options, as on the command line. Raises UserError where it cannot work."""
+    register()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        cfg = compose("config", overrides=list(overrides))
+    check(cfg)
+    return cfg

@@ -1,0 +1,72 @@
+"""Short hashes of settings and tensors, by which stored results know whether they are still those asked for.
+
+A moved class keeps the path that it had in the digest (`inr_xai.moved`).
+"""
+
+import dataclasses
+import functools
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from inr_xai.moved import old_path, with_old_paths
+from inr_xai.seeding import sha256
+
+DIGITS = 10
+
+
+def describe(part: Any) -> Any:
+    """Any part of a method as plain values: its class and its arguments, the defaults of our own classes included.
+
+    >>> from inr_xai.perturbation import Jitter
+    >>> describe({"jitter": Jitter(shift=0.1), "areas": (0.1, 0.2)})["areas"]
+    [0.1, 0.2]
+    """
+    if part is None or isinstance(part, bool | int | float | str):
+        return part
+    if isinstance(part, Mapping):
+        return {str(key): describe(value) for key, value in part.items()}
+    if isinstance(part, Sequence):
+        return [describe(value) for value in part]
+    if isinstance(part, functools.partial):
+        return {"class": _name(part.func), "arguments": _defaults(part.func) | describe(part.keywords)}
+    if callable(part) and hasattr(part, "__qualname__"):
+        return {"class": _name(part), "arguments": _defaults(part)}
+    inside = {key: value for key, value in _contents(part).items() if not key.startswith("_")}
+    return {"class": _name(type(part)), "arguments": describe(inside)}
+
+
+def digest(settings: Mapping[str, Any]) -> str:
+    """A short hash of plain values.
+
+    >>> digest({"a": 1, "b": [2.0]}) == digest({"b": [2.0], "a": 1}) != digest({"a": 2, "b": [2.0]})
+    True
+    """
+    text = json.dumps(with_old_paths(settings), sort_keys=True)
+    return sha256(text.encode()).hexdigest()[:DIGITS]
+
+
+def tensor_digest(values: Tensor) -> str:
+    """A hash of a tensor's values, dtype and order; not of its shape."""
+    return sha256(values.contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+def _contents(part: Any) -> dict[str, Any]:
+    if dataclasses.is_dataclass(part):
+        return {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+    return dict(getattr(part, "__dict__", {}))
+
+
+def _name(part: Any) -> str:
+    return old_path(f"{part.__module__}.{part.__qualname__}")
+
+
+def _defaults(part: Any) -> dict[str, Any]:
+    """Of ours only: those of other packages change with their versions, and with nothing that a method chose."""
+    if not part.__module__.startswith("inr_xai."):
+        return {}
+    parameters = inspect.signature(part).parameters.values()
+    return {p.name: describe(p.default) for p in parameters if p.default is not p.empty}

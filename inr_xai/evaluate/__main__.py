@@ -1,0 +1,55 @@
+"""Metrics of a finished run, or of another tool's maps of its images, without fitting again.
+
+    python -m inr_xai.evaluate RUN                                    every metric that the data set allows
+    python -m inr_xai.evaluate RUN --metrics pointing_game,road       these
+    python -m inr_xai.evaluate RUN --maps FOLDER --name gradcam       of <image_id>.npy or .safetensors files
+    python -m inr_xai.evaluate RUN data.root=PATH                     the images have moved
+
+Values per image go to RUN/evaluation/<name>.csv, tables beside it; what is measured already is not measured again,
+unless the maps, or the options of data and classifier, have changed.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from inr_xai.config import exit_status
+from inr_xai.evaluate.evaluate_run import OWN, evaluate_run
+from inr_xai.evaluate.loop import EvaluationContext
+from inr_xai.instantiate import plain, stored_configuration
+from inr_xai.runs.load import load
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(
+        prog="inr-xai evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("overrides", nargs="*", help="options of the run to change, such as data.root=PATH")
+    parser.add_argument("--metrics", help="names with commas between; default: all that fit nothing anew")
+    parser.add_argument("--maps", type=Path, help="folder of another tool's maps, <image_id>.npy or .safetensors")
+    parser.add_argument("--name", help="of the results (the maps' folder, or masks)")
+    args = parser.parse_intermixed_args(arguments)
+
+    def work() -> int:
+        run = load(args.run)
+        cfg = stored_configuration(run.info["config"], args.overrides)
+        return evaluate_run(
+            run,
+            EvaluationContext.of_run(run, cfg),
+            args.run / "evaluation",
+            metrics=args.metrics.split(",") if args.metrics else None,
+            maps=args.maps,
+            name=args.name or (OWN if args.maps is None else args.maps.resolve().name),
+            config=plain(cfg),
+        )
+
+    return exit_status(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""Where explanations come from: a finished run, or a folder of maps that another tool made for the run's images."""
+
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from inr_xai.errors import UserError
+from inr_xai.moved import with_old_paths
+from inr_xai.runs.load import Run
+from inr_xai.seeding import sha256
+
+SUFFIXES = (".npy", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What was said of one sample; see `Subject`."""
+
+    target: int
+    heatmap: Float[Tensor, "h w"]
+    areas: tuple[float, ...] = ()
+    masks: Float[Tensor, "a h w"] | None = None
+
+
+class Source(ABC):
+    """Explanations by sample id."""
+
+    has_masks: bool
+    """Whether there is a mask for each area."""
+
+    @property
+    @abstractmethod
+    def ids(self) -> list[str]:
+        """Of the samples that are explained, in sorted order."""
+
+    @abstractmethod
+    def digest(self, sample_id: str) -> str:
+        """Hash of what is stored: another explanation has another one. Raises UserError where it cannot be read."""
+
+    @abstractmethod
+    def read(self, sample_id: str) -> Explanation:
+        """Raises UserError where it cannot be read."""
+
+
+class RunSource(Source):
+    """A run's own first explanations: the importance map and the masks as stored."""
+
+    has_masks = True
+
+    def __init__(self, run: Run):
+        self._run = run
+
+    @property
+    def ids(self) -> list[str]:
+        return list(self._run)
+
+    def digest(self, sample_id: str) -> str:
+        found = self._run[sample_id]
+        drawn = {f"inr.{name}": tensor.contiguous() for name, tensor in found.record.inrs[0].items()}
+        stored = safetensors.torch.save(drawn | {"masks": found.masks[0].contiguous()})
+        return sha256(stored, _facts(found.target, list(found.areas), found.record.drawing)).hexdigest()
+
+    def read(self, sample_id: str) -> Explanation:
+        found = self._run[sample_id]
+        return Explanation(found.target, found.importance(), tuple(found.areas), found.masks[0])
+
+
+class FolderSource(Source):
+    """Maps of another tool for the images of a run: `<folder>/<sample id>.npy`, or .safetensors with one tensor.
+
+    A map is h x w, or has one channel before it; smaller or larger ones are resized bilinearly to the input.
+    """
+
+    has_masks = False
+
+    def __init__(self, folder: str | Path, run: Run):
+        self._folder, self._run = Path(folder), run
+        if not self._folder.is_dir():
+            raise UserError(f"--maps {str(folder)!r} is no folder; give one with <image_id>.npy or .safetensors files")
+        self._files = {name: file for name in run if (file := self._find(name)) is not None}
+        if not self._files:
+            raise UserError(
+                f"--maps {str(folder)!r} has no map of the run's {len(run)} images; name files after the image ids, "
+                f"such as {next(iter(run), 'image')}.npy"
+            )
+
+    @property
+    def ids(self) -> list[str]:
+        return sorted(self._files)
+
+    @property
+    def missing(self) -> list[str]:
+        """Images of the run that have no map."""
+        return [name for name in self._run if name not in self._files]
+
+    def digest(self, sample_id: str) -> str:
+        return sha256(self._files[sample_id].read_bytes(), _facts(self._run[sample_id].target)).hexdigest()
+
+    def read(self, sample_id: str) -> Explanation:
+        found = self._run[sample_id]
+        heatmap = read_map(self._files[sample_id])
+        size = found.frame.size
+        if tuple(heatmap.shape) != size:
+            heatmap = F.interpolate(heatmap[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+        return Explanation(found.target, heatmap)
+
+    def _find(self, sample_id: str) -> Path | None:
+        files = (self._folder / f"{sample_id}{suffix}" for suffix in SUFFIXES)
+        return next((file for file in files if file.is_file()), None)
+
+
+def read_map(file: Path) -> Float[Tensor, "h w"]:
+    """A stored map in single precision. Raises UserError unless it is one finite map of at least one pixel."""
+    try:
+        values = _read_npy(file) if file.suffix == ".npy" else _read_safetensors(file)
+    except UserError:
+        raise
+    except Exception as error:  # a file that is no map makes the readers raise anything
+        reason = str(error) or type(error).__name__
+        raise UserError(f"cannot read the map {str(file)!r} ({reason}); write it again") from error
+    if values.ndim == 3 and len(values) == 1:
+        values = values[0]
+    if values.ndim != 2 or not values.numel():
+        raise UserError(f"{str(file)!r} holds an array of shape {tuple(values.shape)}; a map is h x w, or 1 x h x w")
+    if not bool(values.isfinite().all()):
+        raise UserError(f"{str(file)!r} holds NaN or infinity; leave the image out, or explain it again")
+    return values
+
+
+def _read_npy(file: Path) -> Tensor:
+    with file.open("rb") as stream:
+        return torch.from_numpy(np.load(stream, allow_pickle=False).astype(np.float32))
+
+
+def _read_safetensors(file: Path) -> Tensor:
+    tensors = safetensors.torch.load_file(file)
+    if len(tensors) != 1:
+        raise UserError(f"{str(file)!r} holds the tensors {sorted(tensors)}; a map's file has one alone")
+    return next(iter(tensors.values())).float()
+
+
+def _facts(*values: object) -> bytes:
+    return json.dumps(with_old_paths(list(values)), sort_keys=True).encode()

@@ -1,0 +1,274 @@
+"""`fit_masks`: from images and targets to masks; the command line and the Python API share it.
+
+A batch is fitted in stacks. In a stack explanation follows explanation, until each image has ended or failed.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightning
+import torch
+from jaxtyping import Bool, Float, Float16
+from torch import Tensor
+
+from inr_xai.classifier.frozen import require_class
+from inr_xai.fitting.drawing import Drawing, export_network
+from inr_xai.fitting.mask_module import MaskModule, device_of, light_trainer, quiet_lightning
+from inr_xai.fitting.stopping import Candidate, Keep, NoiseRule
+from inr_xai.method import Method
+from inr_xai.types import Batch, Classifier, Free, Images, Targets
+
+HALF = (torch.float16, torch.bfloat16)  # too coarse for an area: such inputs are fitted in single precision
+DIVERGED = (
+    "the loss of this image became NaN or infinite: the classifier gives no finite logits for masked copies of it, or "
+    "the fit diverged; try a smaller learning rate or another score"
+)
+NOT_FINITE = "the classifier returns NaN or infinite logits for this image; check its weights and the image's values"
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class ImageResult:
+    """The explanations of one image.
+
+    Args:
+        masks, free, networks: of each explanation that the image keeps: the mask as stored, the pixels that it could
+            use (None: all), the INR's weights and buffers.
+        losses: of each fit, also of one that was not kept.
+        failure: why there is no mask.
+    """
+
+    masks: list[Float16[Tensor, "a h w"]] = field(default_factory=list)
+    free: list[Bool[Tensor, "a h w"] | None] = field(default_factory=list)
+    networks: list[dict[str, Tensor]] = field(default_factory=list)
+    losses: list[Float[Tensor, " s"]] = field(default_factory=list)
+    failure: str | None = None
+
+
+@dataclass
+class FitResult:
+    """The explanations of a batch of images, which may have different numbers of them.
+
+    Args:
+        masks: float16, b x k x a x h x w; zero where an image has fewer explanations than others.
+        free: per explanation, the pixels it could use (None: all); none where an image does not have it.
+        networks: of each image and each of its explanations, the INR's weights and buffers.
+        losses: b x f x steps, a row for each fit: one more than explanations where the last was not kept; NaN where
+            others have more.
+        fits: how many rows of `losses` are each image's own.
+        failures: position in the batch -> why there is no mask for it.
+        spans: of each image, the batch's optimisation steps before its stack was fitted, and after.
+    """
+
+    masks: Float[Tensor, "b k a h w"]
+    free: list[Free | None]
+    networks: list[list[dict[str, Tensor]]]
+    losses: Float[Tensor, "b f s"]
+    fits: list[int]
+    failures: dict[int, str]
+    spans: list[tuple[int, int]]
+
+    @property
+    def counts(self) -> list[int]:
+        """The number of explanations of each image."""
+        return [len(networks) for networks in self.networks]
+
+
+def fit_masks(
+    images: Images,
+    targets: Targets,
+    image_ids: Sequence[str],
+    classifier: Classifier,
+    method: Method,
+    *,
+    donors: Float[Tensor, "_d c h w"] | None = None,
+    callbacks: Sequence[lightning.Callback] = (),
+    trainer: Mapping[str, Any] | None = None,
+    keep: Keep | None = None,
+) -> FitResult:
+    """Fits the explanations of a batch of images, in turn.
+
+    Args:
+        images: in the units of the classifier's input, on any device.
+        targets: class index of each image.
+        image_ids: name the images' random draws; repeated ids draw alike.
+        trainer: accelerator, devices and precision for Lightning; by default the images' own device.
+        keep: asked after each explanation which images keep it and go on, up to `method.most`. By default all do, and
+            with explanations="auto" those that the rule of `stopping.NoiseRule` keeps.
+
+    Raises:
+        UserError: a target outside the classifier's classes.
+    """
+    if trainer is None:
+        own = images.device
+        accelerator = {"cuda": "gpu"}.get(own.type, own.type)
+        trainer = {"accelerator": accelerator, "devices": [own.index or 0] if own.type == "cuda" else 1}
+    # Gradients even where the caller switched them off, as captum's metrics and Lightning's test loops do.
+    with torch.inference_mode(False), torch.enable_grad(), quiet_lightning():
+        device = device_of(trainer)
+        images = images.detach().clone().to(device)
+        if trainer.get("precision") == "64-true":
+            images = images.double()
+        elif images.dtype in HALF:
+            images = images.float()
+        batch = Batch(images, targets.detach().clone().to(device), list(image_ids))
+        if keep is None and method.auto:
+            keep = NoiseRule(classifier, batch, method)
+        size = stack_size(method, device, len(images))
+        with classifier.frozen(device, images.dtype):
+            stacks = []
+            for first in range(0, len(images), size):
+                stack = Stack(batch, range(first, min(first + size, len(images))), classifier, method, donors=donors)
+                stacks.append(stack.explain(trainer, callbacks, keep))
+    return _join(stacks, method, (images.shape[-2], images.shape[-1]))
+
+
+def stack_size(method: Method, device: torch.device, images: int) -> int:
+    """How many of `images` are fitted as one stack.
+
+    On a CPU one: that costs nothing where the classifier fills the processor anyway, and then single precision gives
+    the same bits whatever images come along. (Rounding differs with the batch, and fits amplify it.)
+    """
+    return method.images_per_fit or (1 if device.type == "cpu" else images)
+
+
+class Stack:
+    """The images of one stack; one that ends or fails leaves it, and no result depends on who else is in it.
+
+    Args:
+        places: of the stack's images in the batch.
+        donors: photos that a perturbation may put in the place of hidden pixels.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        places: Sequence[int],
+        classifier: Classifier,
+        method: Method,
+        *,
+        donors: Float[Tensor, "_d c h w"] | None,
+    ):
+        self._batch, self._going = batch, list(places)
+        self._classifier, self._method, self._donors = classifier, method, donors
+        with torch.no_grad():
+            logits = classifier(batch.images[self._going])
+        for target in batch.targets[self._going].tolist():
+            require_class(target, logits.shape[1])
+        finite = logits.isfinite().all(1).tolist()
+        self.results = {
+            place: ImageResult(failure=None if is_finite else NOT_FINITE)
+            for place, is_finite in zip(places, finite, strict=True)
+        }
+        ids = [batch.sample_ids[place] for place in places]
+        self._drawing = Drawing.of(method, ids, (batch.images.shape[-2], batch.images.shape[-1]))
+        self._narrow(finite)
+
+    def explain(
+        self, trainer: Mapping[str, Any], callbacks: Sequence[lightning.Callback], keep: Keep | None
+    ) -> list[ImageResult]:
+        """Fits all explanations in turn.
+
+        Args:
+            trainer: accelerator, devices and precision of the Lightning trainers, one for each explanation.
+            keep: see `fit_masks`; None keeps every explanation.
+        """
+        for explanation in range(1, self._method.most + 1):
+            self._leave_without_room(explanation)
+            if not self._going:
+                break
+            free = self._drawing.free
+            module = self._new_module(explanation, free)
+            light_trainer(trainer, callbacks).fit(module, train_dataloaders=list(range(self._method.steps)))
+            masks = self._drawing.next(module.inr.to(self._batch.images.device))
+            curves = torch.stack(module.losses, dim=1).float().cpu()
+            stays = curves.isfinite().all(1).tolist()
+            for place, curve, is_finite in zip(self._going, curves, stays, strict=True):
+                self.results[place].losses.append(curve)
+                if not is_finite:
+                    self.results[place].failure = DIVERGED
+            rows = [row for row, stay in enumerate(stays) if stay]
+            if keep is not None and rows:
+                places = [self._going[row] for row in rows]
+                kept = keep(Candidate(explanation, places, masks[rows], None if free is None else free[rows]))
+                for row, is_kept in zip(rows, kept, strict=True):
+                    stays[row] = is_kept
+            for row, place in enumerate(self._going):
+                if stays[row]:
+                    self.results[place].masks.append(masks[row])
+                    self.results[place].free.append(None if free is None else free[row])
+                    self.results[place].networks.append(export_network(module.inr, row))
+            self._narrow(stays)
+        return list(self.results.values())
+
+    def _leave_without_room(self, explanation: int) -> None:
+        """Where masks of several areas do not lie in each other they take more pixels than the largest area has."""
+        room = self._drawing.room
+        for place, enough in zip(self._going, room, strict=True):
+            if not (enough or self._method.auto):
+                log.warning(
+                    "%s ends with %d explanations: the masks of its areas do not lie in each other and leave no room "
+                    "for another; fewer explanations, one area, or nested=true leave more",
+                    self._batch.sample_ids[place],
+                    explanation - 1,
+                )
+        self._narrow(room)
+
+    def _new_module(self, explanation: int, free: Free | None) -> MaskModule:
+        going, earlier = self._going, None
+        if explanation > 1 and not self._drawing.exclude:
+            largest = [torch.stack(self.results[place].masks).amax(0) for place in going]
+            earlier = torch.stack(largest).to(self._batch.images.dtype)
+        return MaskModule(
+            Batch(
+                self._batch.images[going],
+                self._batch.targets[going],
+                [self._batch.sample_ids[place] for place in going],
+            ),
+            explanation=explanation,
+            classifier=self._classifier,
+            method=self._method,
+            donors=self._donors,
+            free=free,
+            earlier=earlier,
+        )
+
+    def _narrow(self, stays: Sequence[bool]) -> None:
+        """Goes on with the images that stay."""
+        rows = [row for row, stay in enumerate(stays) if stay]
+        self._drawing.only(rows)
+        self._going = [self._going[row] for row in rows]
+
+
+def _join(stacks: Sequence[list[ImageResult]], method: Method, size: tuple[int, int]) -> FitResult:
+    """The images of all stacks as one batch, filled up to the most explanations and fits of any."""
+    results = [image for stack in stacks for image in stack]
+    explanations = max([1, *[len(image.masks) for image in results]])
+    fits = max([1, *[len(image.losses) for image in results]])
+    masks = torch.zeros(len(results), explanations, len(method.areas), *size, dtype=torch.float16)
+    free = torch.zeros(masks.shape, dtype=torch.bool)
+    limited = [False] * explanations
+    losses = torch.full((len(results), fits, method.steps), torch.nan)
+    for place, image in enumerate(results):
+        for k, (mask, pixels) in enumerate(zip(image.masks, image.free, strict=True)):
+            masks[place, k] = mask
+            if pixels is not None:
+                free[place, k], limited[k] = pixels, True
+        if image.losses:
+            losses[place, : len(image.losses)] = torch.stack(image.losses)
+    spans, steps = [], 0
+    for stack in stacks:
+        after = steps + method.steps * max([len(image.losses) for image in stack])
+        spans += [(steps, after)] * len(stack)
+        steps = after
+    return FitResult(
+        masks=masks,
+        free=[free[:, k] if limited[k] else None for k in range(explanations)],
+        networks=[image.networks for image in results],
+        losses=losses,
+        fits=[len(image.losses) for image in results],
+        failures={place: image.failure for place, image in enumerate(results) if image.failure is not None},
+        spans=spans,
+    )

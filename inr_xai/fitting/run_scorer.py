@@ -1,0 +1,78 @@
+"""Scores each explanation of a run as soon as it is fitted, for the run's rows and for the rule of `explanations=auto`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from inr_xai.columns import UNSEEN
+from inr_xai.fitting.stopping import Candidate, mean_preservation, should_keep
+from inr_xai.method import Method
+from inr_xai.scoring.scores import score_masks
+from inr_xai.types import Batch, Classifier
+
+
+class RunScorer:
+    """Scores each explanation of a batch once; it is what a run gives `fit_masks` as `keep`.
+
+    Args:
+        batch: its images with values in [0, 1], on the device where to compute.
+        photos: of the scoring pool, for each image.
+
+    Attributes:
+        rows: of each image, those of the explanations that it keeps.
+        dropped: position in the batch -> what the first explanation below the rule carried.
+        failures: position in the batch -> why the image has no scores.
+    """
+
+    def __init__(self, classifier: Classifier, batch: Batch, method: Method, *, photos: Float[Tensor, "b p c h w"]):
+        self._classifier, self._batch, self._method, self._photos = classifier, batch, method, photos
+        self._union: Bool[Tensor, "b a h w"] | None = None
+        self.rows: list[list[dict[str, Any]]] = [[] for _ in batch.sample_ids]
+        self.dropped: dict[int, dict[str, Any]] = {}
+        self.failures: dict[int, str] = {}
+
+    def __call__(self, candidate: Candidate) -> list[bool]:
+        places, method, batch = candidate.places, self._method, self._batch.only(candidate.places)
+        scores = score_masks(
+            self._classifier,
+            batch.images,
+            batch.targets,
+            candidate.masks,
+            areas=method.areas,
+            sample_ids=batch.sample_ids,
+            seed=method.seed,
+            photos=self._photos[places],
+            free=candidate.free,
+            earlier=None if self._union is None else self._union[places],
+            masks_per_forward=method.masks_per_forward,
+        )
+        if self._union is None:
+            self._union = scores.union.new_zeros(len(self._batch), *scores.union.shape[1:])
+        self._union[places] = scores.union
+        self.failures |= {places[position]: reason for position, reason in scores.failures.items()}
+        kept = [position not in scores.failures for position in range(len(places))]
+        if method.auto and candidate.explanation > 1:
+            self._apply_rule(candidate, scores.columns, kept)
+        self._note(scores.rows(candidate.explanation), places, kept)
+        return kept
+
+    def _apply_rule(self, candidate: Candidate, columns: Mapping[str, Float[Tensor, "b a"]], kept: list[bool]) -> None:
+        """Takes back from `kept` the images whose explanation carries too little, and notes what it carried."""
+        worth = should_keep(columns, share=self._method.stop.share, baselines=UNSEEN).tolist()
+        games = ("preservation_hard", "chance")
+        carried, by_chance = (mean_preservation(columns, game, UNSEEN).tolist() for game in games)
+        for position, place in enumerate(candidate.places):
+            if kept[position] and not worth[position]:
+                figures = {"preservation": carried[position], "chance": by_chance[position]}
+                self.dropped[place] = {"explanation": candidate.explanation} | figures
+            kept[position] = kept[position] and worth[position]
+
+    def _note(self, rows: list[dict[str, str | int | float]], places: list[int], kept: list[bool]) -> None:
+        """Adds the rows of the images that keep the explanation, with their class."""
+        areas = len(self._method.areas)
+        for position, place in enumerate(places):
+            target = {"target": int(self._batch.targets[place])}
+            image_rows = rows[position * areas : (position + 1) * areas] if kept[position] else []
+            self.rows[place] += [{"sample_id": row["sample_id"]} | target | row for row in image_rows]

@@ -1,0 +1,153 @@
+"""Grids of learned numbers, from coarse to fine: added up by themselves, or the input of a small ReLU network.
+
+Mueller et al., "Instant Neural Graphics Primitives with a Multiresolution Hash Encoding", SIGGRAPH 2022, section 3.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from inr_xai.errors import UserError
+from inr_xai.inr.base import INR
+from inr_xai.inr.mlp import StackedMLP
+from inr_xai.limits import require_positive, require_whole
+from inr_xai.seeding import stacked_normal, stacked_uniform
+from inr_xai.types import Areas
+
+PRIMES = (1, 2_654_435_761)  # the paper's pi_1 and pi_2
+CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))
+
+
+class Cells(NamedTuple):
+    """The corners of the cell around each point, at each level: their rows in the table, and bilinear weights."""
+
+    rows: Int[Tensor, "p l 4"]
+    weights: Float[Tensor, "p l 4"]
+
+
+class PyramidINR(INR[Cells]):
+    """f(u) = gain * sum over levels l of the bilinear interpolation at u of grid l, one field for all areas.
+
+    Args:
+        generators: one per image; they draw the first values.
+        sides: cells per side of each grid.
+        gain: factor of the sum. At 5 the values move as fast under the other families' learning rate as they should.
+        scale: standard deviation of a grid's first values, before the gain; a few steps outgrow it.
+        conditioning: "none" alone: the area acts through the threshold, so that a larger area contains the smaller.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        *,
+        sides: Sequence[int] = (4, 7, 14, 28),
+        gain: float = 5.0,
+        scale: float = 0.02,
+        conditioning: str = "none",
+    ):
+        super().__init__()
+        if conditioning != "none":
+            raise UserError(
+                f"inr.conditioning={conditioning} is not to be had with inr=pyramid, which is one field for all areas; "
+                "use inr.conditioning=none, or inr=dense_grid"
+            )
+        if not sides:
+            raise UserError("inr.sides names no grid; give the cells per side of each, such as inr.sides=[4,7,14,28]")
+        for side in sides:
+            require_whole("inr", sides=side)
+        require_positive("inr", gain=gain, scale=scale)
+        self.sides, self.gain = list(sides), gain
+        self.sizes = [(side + 1) ** 2 for side in sides]
+        self.table = nn.Parameter(stacked_normal(generators, (sum(self.sizes),), scale))
+
+    def encode(self, coordinates: Float[Tensor, "p 2"]) -> Cells:
+        return find_cells(coordinates, self.sides, self.sizes)
+
+    def forward(self, encoded: Cells, areas: Areas) -> Float[Tensor, "b a p"]:
+        field = (self.table[:, encoded.rows] * encoded.weights).sum((-2, -1)) * self.gain
+        return field.unsqueeze(1).expand(-1, len(areas), -1)
+
+
+class GridINR(INR[Cells]):
+    """Level l divides each side of the image into floor(base * growth^l) cells, with a feature vector at each corner.
+
+    A point's features are interpolated bilinearly at every level and stand side by side as the network's input.
+
+    Args:
+        generators: one per image.
+        levels: number of grids.
+        features: learned numbers at a corner of one grid.
+        base: cells per side of the coarsest grid.
+        growth: factor from one level's resolution to the next one's, at least 1.
+        table_size: rows that a level may have, a power of two. A level with more corners shares them by the paper's
+            hash. None: every level has a row for each corner (a dense grid).
+        feature_scale: features start uniform in +-feature_scale. The paper's is 1e-4, for longer fits.
+        width: units of a hidden layer of the network.
+        depth: number of its hidden layers.
+        conditioning: "concat", "film" or "none", of the network: see `inr_xai.inr.conditioning`.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        *,
+        levels: int = 5,
+        features: int = 4,
+        base: int = 3,
+        growth: float = 1.6,
+        table_size: int | None = None,
+        feature_scale: float = 0.1,
+        width: int = 64,
+        depth: int = 2,
+        conditioning: str = "concat",
+    ):
+        super().__init__()
+        require_whole("inr", levels=levels, features=features, base=base)
+        require_positive("inr", feature_scale=feature_scale)
+        if not 1 <= growth < float("inf"):
+            raise UserError(f"inr.growth={growth:g} is out of range; it must be at least 1, such as inr.growth=1.5")
+        if table_size is not None and (table_size < 2 or table_size & (table_size - 1)):
+            raise UserError(f"inr.table_size={table_size} is no power of two; use one such as 256, or null (dense)")
+        self.sides = [int(base * growth**level + 1e-9) for level in range(levels)]
+        self.sizes = [min((side + 1) ** 2, table_size or (side + 1) ** 2) for side in self.sides]
+        self.table = nn.Parameter(stacked_uniform(generators, (sum(self.sizes), features), feature_scale))
+        self.network = StackedMLP(generators, levels * features, width=width, depth=depth, conditioning=conditioning)
+
+    def encode(self, coordinates: Float[Tensor, "p 2"]) -> Cells:
+        return find_cells(coordinates, self.sides, self.sizes)
+
+    def forward(self, encoded: Cells, areas: Areas) -> Float[Tensor, "b a p"]:
+        corners = self.table[:, encoded.rows]
+        features = (corners * encoded.weights.unsqueeze(-1)).sum(-2)
+        return self.network(features.flatten(2), areas)
+
+
+def find_cells(coordinates: Float[Tensor, "p 2"], sides: Sequence[int], sizes: Sequence[int]) -> Cells:
+    """The cells around points of [-1, 1]^2 in grids of `sides` cells a side, whose rows, `sizes` many, follow one
+    another in one table."""
+    rows, weights = [], []
+    for level, (side, size) in enumerate(zip(sides, sizes, strict=True)):
+        place = (coordinates + 1) / 2 * side
+        low = place.floor().clamp(0, side - 1)
+        part = place - low
+        for corner in CORNERS:
+            offset = torch.tensor(corner, device=coordinates.device)
+            rows.append(sum(sizes[:level]) + corner_row(low.long() + offset, side, size))
+            weights.append((1 - offset + (2 * offset - 1) * part).prod(-1))
+    shape = (len(sides), len(CORNERS))
+    return Cells(*[torch.stack(each, dim=-1).unflatten(-1, shape) for each in (rows, weights)])
+
+
+def corner_row(corner: Int[Tensor, "p 2"], side: int, size: int) -> Int[Tensor, " p"]:
+    """The row of a corner (x, y): row by row where there is one for each, else the hash (x pi_1 xor y pi_2) mod size.
+
+    >>> corner_row(torch.tensor([[1, 2]]), 3, 16).tolist(), corner_row(torch.tensor([[1, 2]]), 3, 8).tolist()
+    ([9], [3])
+    """
+    x, y = corner.unbind(-1)
+    if size >= (side + 1) ** 2:
+        return y * (side + 1) + x
+    return torch.bitwise_xor(x * PRIMES[0], y * PRIMES[1]) % size

@@ -1,0 +1,75 @@
+"""The state that metrics share: a mean of values, or a ratio of two sums, which processes add up.
+
+The formulas are pure functions beside each class; here is only the state.
+"""
+
+from typing import Any
+
+import torch
+import torchmetrics
+from jaxtyping import Float
+from torch import Tensor
+
+
+class MeanMetric(torchmetrics.Metric):
+    """The mean of values, image by image; abstract: a metric adds `update`, which calls `accumulate`."""
+
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        _add_states(self, "total", "count")
+
+    def accumulate(self, values: Float[Tensor, "*shape"]) -> None:
+        """Adds values to the mean. Raises ValueError for NaN and infinity."""
+        _require_finite(values)
+        self.total = self.total + values.float().sum()
+        self.count = self.count + values.numel()
+
+    def compute(self) -> Float[Tensor, ""]:
+        return self.total / self.count
+
+
+class MeanOfValues(MeanMetric):
+    """The mean of values that a function made by asking a model; abstract: a metric adds what they are."""
+
+    def update(self, values: Float[Tensor, " b"]) -> None:
+        """Adds what the function of the metric returned. Raises ValueError for NaN and infinity."""
+        self.accumulate(values)
+
+
+class RatioMetric(torchmetrics.Metric):
+    """The sum of one value over the sum of another; abstract: a metric adds what it stands for.
+
+    A ratio of means, since a mean of ratios explodes where the denominator of an image is small.
+    """
+
+    full_state_update = False
+    over: Tensor
+    under: Tensor
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        _add_states(self, "over", "under")
+
+    def accumulate(self, over: Float[Tensor, "*shape"], under: Float[Tensor, "*shape"]) -> None:
+        """Adds pairs of values. Raises ValueError for NaN and infinity."""
+        _require_finite(over, under)
+        self.over = self.over + over.float().sum()
+        self.under = self.under + under.float().sum()
+
+    def compute(self) -> Float[Tensor, ""]:
+        return self.over / self.under
+
+
+def _require_finite(*columns: Float[Tensor, "..."]) -> None:
+    if not all(bool(values.isfinite().all()) for values in columns):
+        raise ValueError("expected finite values, got NaN or infinity; leave out the images that failed")
+
+
+def _add_states(metric: torchmetrics.Metric, *names: str) -> None:
+    """Scalars that processes add up."""
+    for name in names:
+        metric.add_state(name, default=torch.zeros(()), dist_reduce_fx="sum")

@@ -1,0 +1,1 @@
+"""Whether a map or mask shows what the classifier uses: the class is asked of perturbed images."""

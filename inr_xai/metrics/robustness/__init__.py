@@ -1,0 +1,1 @@
+"""Whether an explanation stays the same where it should, and changes where it should."""

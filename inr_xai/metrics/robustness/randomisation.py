@@ -1,0 +1,217 @@
+"""Whether an explanation depends on what the model has learnt, and on the class it is asked about.
+
+Layers are randomised: Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018; Hedstroem et al., "Sanity
+Checks Revisited", 2024, arXiv 2401.06465. The class is exchanged: Sixt et al., "When Explanations Lie", ICML 2020.
+"""
+
+import copy
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from inr_xai.masks import require_one_each
+from inr_xai.metrics.base import MeanOfValues
+from inr_xai.metrics.inputs import Explain, ExplainWith, Maps, explained, finite_maps
+from inr_xai.metrics.robustness.similarity import Similarity, spearman, structural_similarity
+from inr_xai.seeding import generator
+from inr_xai.types import Images, Targets
+
+Complexity = Callable[[Maps], Float[Tensor, " b"]]
+"""Each map to one number; larger is more complex."""
+
+Order = Callable[..., Iterator[tuple[str, nn.Module]]]
+"""`cascading`, `independent`, or another function of their arguments."""
+
+
+def randomisable_layers(model: nn.Module) -> list[str]:
+    """Names of the modules with `reset_parameters`, last registered first.
+
+    The order is that of registration, which is the order of execution only where the model's author kept to it.
+    Parameters outside of such modules (class tokens, the input projections of nn.MultiheadAttention) are in none.
+
+    >>> randomisable_layers(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2)))
+    ['3', '0']
+    """
+    return [name for name, module in model.named_modules() if hasattr(module, "reset_parameters")][::-1]
+
+
+def randomised(model: nn.Module, layers: Sequence[str], *, seed: int) -> nn.Module:
+    """A copy of the model in eval mode with some layers as `reset_parameters` draws them.
+
+    What is drawn for a layer follows from `seed` and its name alone, on the CPU. A normalisation layer is reset to
+    its constants, running statistics too.
+    """
+    changed = copy.deepcopy(model).eval()
+    for name in layers:
+        layer = changed.get_submodule(name)
+        fresh: Any = copy.deepcopy(layer).cpu()
+        with torch.random.fork_rng(devices=[]):  # reset_parameters takes no generator
+            torch.default_generator.manual_seed(generator(seed, name).initial_seed())
+            fresh.reset_parameters()
+        layer.load_state_dict(fresh.state_dict())
+    return changed
+
+
+def cascading(
+    model: nn.Module, *, seed: int = 0, layers: Sequence[str] | None = None
+) -> Iterator[tuple[str, nn.Module]]:
+    """Layer by layer, a copy of the model with this layer and those before it randomised; the last has all of them.
+
+    Args:
+        layers: names, in this order; by default `randomisable_layers`: from the last layer, the top, down.
+    """
+    current = model
+    for name in _known_layers(model, layers):
+        current = randomised(current, [name], seed=seed)
+        yield name, copy.deepcopy(current)
+
+
+def independent(
+    model: nn.Module, *, seed: int = 0, layers: Sequence[str] | None = None
+) -> Iterator[tuple[str, nn.Module]]:
+    """Layer by layer, a copy of the model with this layer alone randomised. Arguments as in `cascading`."""
+    for name in _known_layers(model, layers):
+        yield name, randomised(model, [name], seed=seed)
+
+
+def mprt(
+    explain_with: ExplainWith,
+    model: nn.Module,
+    images: Images,
+    targets: Targets,
+    *,
+    order: Order = cascading,
+    similarity: Similarity = spearman,
+    seed: int = 0,
+    layers: Sequence[str] | None = None,
+) -> dict[str, Float[Tensor, " b"]]:
+    """Model parameter randomisation test: similarity to the maps of the model as it was, by layer; lower is better.
+
+    One explanation for the model and one for each layer. Only copies are given to `explain_with`.
+
+    Args:
+        order: `cascading` or `independent`.
+        layers: names of the layers to randomise, in this order; by default `randomisable_layers`.
+
+    Raises:
+        ValueError: there is no layer or not the one asked for, or a map is not finite.
+    """
+    names = _known_layers(model, layers)  # before the first explanation, which may take long
+    original = _explained_with(explain_with, randomised(model, [], seed=seed), images, targets)
+    return {
+        name: similarity(original, _explained_with(explain_with, changed, images, targets))
+        for name, changed in order(model, seed=seed, layers=names)
+    }
+
+
+def histogram_entropy(maps: Maps, *, bins: int = 100) -> Float[Tensor, " b"]:
+    """Entropy of a map's histogram in nats, in [0, ln(bins)], higher is more complex: -sum_i p_i ln p_i.
+
+    p_i is the share of pixels in bin i of equal bins from the map's minimum to its maximum, so scale and offset of
+    the map are without effect. Of a binary mask it is a function of the area alone.
+
+    >>> histogram_entropy(torch.tensor([[[0.0, 0.0, 1.0, 1.0]]])).exp().item()
+    2.0
+    """
+    values = finite_maps(maps).flatten(1)
+    least, most = values.aminmax(dim=1, keepdim=True)
+    edges = least + (most - least) / bins * torch.arange(1, bins, device=values.device)
+    bin_of_pixel = torch.searchsorted(edges, values, right=True)
+    counts = values.new_zeros(len(values), bins).scatter_add_(1, bin_of_pixel, torch.ones_like(values))
+    return torch.special.entr(counts / values.shape[1]).sum(1)
+
+
+def efficient_mprt(
+    explain_with: ExplainWith,
+    model: nn.Module,
+    images: Images,
+    targets: Targets,
+    *,
+    complexity: Complexity = histogram_entropy,
+    seed: int = 0,
+    layers: Sequence[str] | None = None,
+) -> Float[Tensor, " b"]:
+    """Relative rise of a map's complexity C when all layers are randomised, (C' - C) / C; higher is better.
+
+    Two explanations, whatever the number of layers. NaN where C is not above 0: the map of the model is constant.
+    Arguments and errors are those of `mprt`.
+    """
+    names = _known_layers(model, layers)
+    before, after = (
+        complexity(_explained_with(explain_with, randomised(model, some, seed=seed), images, targets))
+        for some in ([], names)
+    )
+    return (after - before) / before.where(before > 0, torch.nan)
+
+
+def random_logit(
+    explain: Explain,
+    images: Images,
+    targets: Targets,
+    *,
+    classes: int,
+    generators: Sequence[torch.Generator],
+    similarity: Similarity = structural_similarity,
+) -> Float[Tensor, " b"]:
+    """Similarity of the maps of the target and of another class, lower is better.
+
+    Args:
+        classes: how many the model has; the other class is uniform over all of them but the target.
+        generators: one CPU generator per image.
+    """
+    others = other_classes(targets, classes, generators=generators)
+    return similarity(explained(explain, images, targets), explained(explain, images, others))
+
+
+def other_classes(targets: Targets, classes: int, *, generators: Sequence[torch.Generator]) -> Int[Tensor, " b"]:
+    """For each target a class index that differs from it, uniform over the other `classes - 1`."""
+    require_one_each(generators, len(targets))
+    if classes < 2 or not bool(((targets >= 0) & (targets < classes)).all()):
+        raise ValueError(f"expected targets below classes={classes}, and 2 classes or more; got {targets.tolist()}")
+    drawn = torch.cat([torch.randint(classes - 1, (1,), generator=draw) for draw in generators]).to(targets)
+    return drawn + (drawn >= targets)
+
+
+class RandomisationSimilarity(MeanOfValues):
+    """Mean similarity after a randomisation: over images, and over the layers of `mprt` where each is given in turn."""
+
+    higher_is_better = False
+    is_differentiable = False
+    plot_lower_bound = -1.0
+    plot_upper_bound = 1.0
+
+
+class EfficientMPRT(MeanOfValues):
+    """Mean over images of `efficient_mprt`."""
+
+    higher_is_better = True
+    is_differentiable = False
+    plot_lower_bound = -1.0
+
+
+def _explained_with(explain_with: ExplainWith, model: nn.Module, images: Images, targets: Targets) -> Maps:
+    return explained(functools.partial(explain_with, model), images, targets)
+
+
+def _known_layers(model: nn.Module, layers: Sequence[str] | None) -> list[str]:
+    """The layers asked for. Raises ValueError where one cannot be randomised."""
+    possible = randomisable_layers(model)
+    wanted = possible if layers is None else list(layers)
+    if not wanted:
+        raise ValueError(
+            "expected at least one layer to randomise, got none; a layer is a module with reset_parameters"
+        )
+    for name in wanted:
+        if name not in possible:
+            raise ValueError(f"layer {name!r} is not in the model or has no reset_parameters; there are {possible}")
+        if parametrize.is_parametrized(model.get_submodule(name)):
+            raise ValueError(
+                f"layer {name!r} is parametrised, which reset_parameters does not reach; "
+                "call torch.nn.utils.parametrize.remove_parametrizations first"
+            )
+    return wanted

@@ -1,0 +1,101 @@
+"""Where classes lay before: finished runs and published rows name them by paths, which must keep their meaning.
+
+Whoever moves a class that a configuration, a masks file or a digest may name adds a line to MOVED. Stored paths are
+answered where they are read (`with_new_paths`, `new_path`); digests name a moved class by its old path (`old_path`).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+MOVED = {
+    "inr_xai.jitter.Jitter": "inr_xai.perturbation.Jitter",
+    "inr_xai.reveal.Reveal": "inr_xai.perturbation.Reveal",
+    "inr_xai.method.Exclusion": "inr_xai.limits.Exclusion",
+    "inr_xai.method.Stop": "inr_xai.limits.Stop",
+    "inr_xai.inr.pyramid.PyramidINR": "inr_xai.inr.grids.PyramidINR",
+    "inr_xai.inr.grid.GridINR": "inr_xai.inr.grids.GridINR",
+    "inr_xai.callbacks.WandbSettings": "inr_xai.loggers.WandbSettings",
+    "inr_xai.data.shapes_in_context.ShapesInContext": "inr_xai.data.ShapesInContext",
+    "inr_xai.demo.DemoNetwork": "inr_xai.classifier.demo_network.DemoNetwork",
+    "inr_xai.demo.demo_network": "inr_xai.classifier.demo_network.demo_network",
+}
+"""Old path -> new path."""
+OLD = {new: old for old, new in MOVED.items()}
+
+
+def new_path(path: str) -> str:
+    """The path where a class lies now; module and name may be parted by a dot or a colon.
+
+    >>> new_path("inr_xai.inr.pyramid:PyramidINR"), new_path("torch.optim.Adam")
+    ('inr_xai.inr.grids:PyramidINR', 'torch.optim.Adam')
+    """
+    return _answered(path, MOVED)
+
+
+def old_path(path: str) -> str:
+    """The path by which digests name a class.
+
+    >>> old_path("inr_xai.perturbation.Jitter"), old_path("inr_xai.area.AreaProjection")
+    ('inr_xai.jitter.Jitter', 'inr_xai.area.AreaProjection')
+    """
+    return _answered(path, OLD)
+
+
+def with_new_paths(config: Any) -> Any:
+    """A stored configuration whose `_target_` paths are those of now.
+
+    >>> with_new_paths({"jitter": {"_target_": "inr_xai.jitter.Jitter", "shift": 0.1}})
+    {'jitter': {'_target_': 'inr_xai.perturbation.Jitter', 'shift': 0.1}}
+    """
+    if isinstance(config, list):
+        return [with_new_paths(part) for part in config]
+    if not isinstance(config, Mapping):
+        return config
+    node = {key: with_new_paths(value) for key, value in config.items()}
+    if not isinstance(node.get("_target_"), str):
+        return node
+    split = SPLIT.get(node["_target_"])
+    return node | {"_target_": new_path(node["_target_"])} if split is None else split(node)
+
+
+def with_old_paths(value: Any) -> Any:
+    """Plain values in which every path of a moved class is the old one, for a digest.
+
+    >>> with_old_paths({"class": "inr_xai.inr.grids:PyramidINR", "arguments": {"gain": 5.0}})
+    {'class': 'inr_xai.inr.pyramid:PyramidINR', 'arguments': {'gain': 5.0}}
+    """
+    if isinstance(value, Mapping):
+        return {key: with_old_paths(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [with_old_paths(part) for part in value]
+    return old_path(value) if isinstance(value, str) else value
+
+
+def _answered(path: str, table: Mapping[str, str]) -> str:
+    found = table.get(path.replace(":", "."), path)
+    return ":".join(found.rsplit(".", 1)) if ":" in path and ":" not in found else found
+
+
+def _scenes_or_photos(node: Mapping[str, Any]) -> dict[str, Any]:
+    """One target of 0.1.0 was drawn scenes, or photos where data.root was given."""
+    shared = ("targets", "limit", "every")
+    if node.get("root") is None:
+        target, own = "inr_xai.data.ShapesInContext", ("cues", "size", "seed")
+    else:
+        target, own = "inr_xai.data.ImageFolder", ("root", "classes", "segmentations")
+    return {"_target_": target} | {key: node[key] for key in (*own, *shared) if key in node}
+
+
+def _scenes_or_timm(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Likewise the network of drawn scenes, or one of timm for photos."""
+    if node.get("root") is None:
+        return {"_target_": "inr_xai.classifier.shapes_in_context", "name": node.get("name") or node.get("cues")}
+    options = {key: node[key] for key in ("pretrained", "checkpoint", "head") if key in node}
+    return {"_target_": "inr_xai.classifier.from_timm", "name": node.get("name") or "resnet50.tv_in1k"} | options
+
+
+SPLIT = {
+    "inr_xai.data.scenes_or_photos.scenes_or_photos": _scenes_or_photos,
+    "inr_xai.classifier.scenes_or_timm.scenes_or_timm": _scenes_or_timm,
+}
+"""Targets that have become two, by their arguments."""

@@ -1,0 +1,79 @@
+"""A run from beginning to end: explain the images, then evaluate the masks, then audit the classifier by them."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from inr_xai.audit.audit_runs import FOLDER as AUDIT
+from inr_xai.audit.audit_runs import AuditOptions, audit_runs
+from inr_xai.config import check
+from inr_xai.errors import UserError
+from inr_xai.evaluate.evaluate_run import evaluate_run
+from inr_xai.evaluate.loop import EvaluationContext
+from inr_xai.runner import ExplainedRun, explain
+from inr_xai.runs.load import load
+from inr_xai.scoring.summary import format_table
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a run leaves behind: the metric a sweep ranks by, how many images failed, and where everything lies.
+
+    Args:
+        unmeasured: images that are explained, but not evaluated, or not audited, as was asked for.
+    """
+
+    metric: float | None
+    failures: int
+    folder: Path
+    unmeasured: int = 0
+
+
+def run(cfg: DictConfig) -> RunOutcome:
+    """Explains, evaluates and audits what the configuration names. Raises UserError where it cannot work."""
+    check(cfg)
+    explained = explain(cfg)
+    unmeasured = 0
+    if cfg.evaluate is not None and explained.rows:
+        unmeasured += _evaluate(cfg, explained)
+    if cfg.audit is not None and explained.rows:
+        unmeasured += _audit(cfg, explained)
+    folder, method = explained.folder, explained.parts.method
+    if unmeasured:
+        folder.write_summary(explained.summary | {"unmeasured": unmeasured})
+    # The printed table has the explanations asked for; of "auto", as many as any image has.
+    most = max((int(row["explanation"]) for row in explained.rows), default=1) if method.auto else method.most
+    log.info("\n%s", format_table(explained.summary, list(method.areas), most))
+    log.info("%d images explained, %d failed; everything is in %s", explained.images, explained.failures, folder.path)
+    return RunOutcome(explained.summary.get(cfg.sweep_metric), explained.failures, folder.path, unmeasured)
+
+
+def _evaluate(cfg: DictConfig, explained: ExplainedRun) -> int:
+    """The metrics that the option `evaluate` asks for, which cost no explanation; how many images failed."""
+    names = None if cfg.evaluate == "all" else list(cfg.evaluate)
+    parts, finished = explained.parts, load(explained.folder.path)
+    context = EvaluationContext.of(parts.data, parts.classifier, parts.method, device=parts.device, donors=parts.donors)
+    try:
+        return evaluate_run(finished, context, explained.folder.path / "evaluation", metrics=names)
+    except UserError as error:
+        log.warning("not evaluated: %s", error)
+        return len(finished)
+
+
+def _audit(cfg: DictConfig, explained: ExplainedRun) -> int:
+    """The audit that the option `audit` asks for, which costs no explanation; how many images it says nothing of."""
+    options, path = AuditOptions(cfg.audit.area, cfg.audit.control), explained.folder.path
+    finished = load(path)
+    again = f"python -m inr_xai.audit {path} --area {options.area:g} --control {options.control} asks again"
+    try:
+        unaudited = audit_runs([finished], cfg, path / AUDIT, options)
+    except UserError as error:
+        log.warning("not audited: %s; the explanations are kept, and %s", error, again)
+        return len(finished)
+    if unaudited:
+        log.warning("%d of %d explained images could not be audited; %s", unaudited, len(finished), again)
+    return unaudited

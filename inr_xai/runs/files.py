@@ -1,0 +1,57 @@
+"""Small files: rows as CSV, facts as JSON, and writing that leaves a file whole or not at all."""
+
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from inr_xai.errors import UserError
+from inr_xai.types import Row
+
+ASIDE = ".writing-"  # prefix of a file that is not whole yet
+
+
+def format_csv(rows: Sequence[Row], columns: Sequence[str] | None = None, *, header: bool = True) -> str:
+    """Rows as CSV; the columns are those of the first row unless given."""
+    names = list(columns) if columns is not None else list(rows[0]) if rows else []
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, names, lineterminator="\n")
+    if header and names:
+        writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file. Raises UserError where it is missing or damaged."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{path} does not exist; is {path.parent} the folder of a run?") from error
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); give another out=PATH") from error
+    return content
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=ASIDE)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(aside, 0o644)
+        os.replace(aside, path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,101 @@
+"""The audit's benchmark on one image: truths and values by hand, what is kept, and what is refused."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from inr_xai.classifier import shapes_in_context
+from inr_xai.data import ShapesInContext
+from tests.helpers.scripts import script_module, script_status
+
+SETTING = "object_only"
+COUNT = 100
+"""Images of a setting of the part: each depends on its name alone, its photo baseline on all names."""
+
+
+def run(patch: pytest.MonkeyPatch, folder: Path) -> int:
+    own = ("--settings", SETTING, "--methods", "inr", "--images", "1", "--steps", "1")
+    return script_status(patch, "benchmark_audit", *own, "--results", folder / "results", "--cache", folder / "cache")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("benchmark")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(script_module("benchmark_audit"), "CONTROL", 1)
+        assert run(patch, made) == 0
+    return made
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "results" / "fresh" / f"{SETTING}.inr.csv").read_text().splitlines()))
+
+
+@torch.no_grad()
+def test_the_truth_is_what_the_swaps_take(folder: Path) -> None:
+    """Of the probability of the class, the mean over the seven other shapes, and over the seven other textures."""
+    data, classifier = ShapesInContext(SETTING, size=COUNT, seed=1), shapes_in_context(SETTING)
+
+    def score(name: str, **kinds: int) -> Tensor:
+        sample = data.swapped(name, classifier.preprocessing, **kinds)
+        return classifier(sample.image[None]).softmax(1)[0, data.label(name)]
+
+    found = rows(folder)
+    assert [row["sample_id"] for row in found] == [data.ids[0]]
+    for row in found:
+        name = row["sample_id"]
+        kinds, whole = data.kinds(name), score(name)
+        for column, factor, swap in (
+            ("object_effect", "object_shape", "object"),
+            ("background_effect", "background_texture", "background"),
+        ):
+            others = [score(name, **{swap: kind}) for kind in range(8) if kind != kinds[factor]]
+            assert float(row[column]) == pytest.approx(float(whole - torch.stack(others).mean()), abs=1e-5)
+
+
+def test_values_are_of_four_baselines_and_all_sets_of_the_players(folder: Path) -> None:
+    for row in rows(folder):
+        for area in ("0.1", "0.2"):
+            values = torch.tensor(
+                [[float(value) for value in part.split()] for part in row[f"by_baseline/{area}"].split(";")]
+            )
+            assert values.shape == (4, 16)
+            assert values[:, -1].tolist() == pytest.approx([float(values[0, -1])] * 4)
+            shares = torch.tensor([float(value) for value in row[f"shares/{area}"].split()])
+            sizes = torch.tensor([float(area)] * 3 + [1 - 3 * float(area)])
+            assert ((shares >= 0) & (shares <= 1)).all()
+            # The players are all of the image; hard masks have a whole number of its pixels.
+            assert float(shares @ sizes) == pytest.approx(float(row["object_size"]), abs=2e-4)
+
+
+def test_what_is_there_is_not_measured_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = script_module("benchmark_audit")
+    monkeypatch.setattr(script, "row_of", None)
+    monkeypatch.setattr(script, "measure", None)
+    before = rows(folder)
+    assert run(monkeypatch, folder) == 0
+    assert rows(folder) == before
+    assert (folder / "results" / "table.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--steps", "2"), "--steps 2 would be mixed with the results of 60; give --results and --cache too"),
+        (("--methods", "gradcan", "--images", "1"), "--methods names 'gradcan'; choose some of inr, "),
+    ],
+)
+def test_refusals(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert script_status(monkeypatch, "benchmark_audit", "--settings", SETTING, *arguments) == 2
+    assert f"error: {said}" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.csv"))

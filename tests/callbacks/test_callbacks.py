@@ -1,0 +1,197 @@
+"""Callbacks: what they draw, say and log, that they change no result, and what W&B holds of runs in the end."""
+
+import io
+import logging
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from inr_xai.callbacks import Progress, RunState
+from inr_xai.callbacks.figures import SHADE, draw_figure, overlay, strip
+from inr_xai.callbacks.progress import log as progress_log
+from inr_xai.errors import UserError
+from inr_xai.method import Method
+from inr_xai.runs.folder import RunFolder, SampleRecord
+from inr_xai.types import Frame
+from tests.helpers import wandb_read
+from tests.helpers.runs import TINY, explain, files_below, process, said, same_masks, table
+from tests.helpers.wandb_fixtures import fresh_wandb  # noqa: F401
+
+FRAME = Frame((8, 8), (8, 8), 0, 0, (8, 8))
+OFF = [f"callbacks.{name}=null" for name in ("figures", "curves", "scores", "progress")]
+WANDB = ["logger=wandb", "data.size=2", "explanations=1"]
+
+
+def record(name: str = "some", p_full: float = 0.5, preserved: float = 0.25) -> SampleRecord:
+    masks = torch.zeros(1, 2, 8, 8, dtype=torch.float16)
+    masks[0, 0, :2], masks[0, 1, :4] = 1, 1
+    scores = {"p_full": p_full, "preservation_hard_mean": preserved, "chance": 0.125, "area_error": 0.01}
+    rows = [{"sample_id": name, "explanation": 1, "area": area, **scores} for area in (0.25, 0.5)]
+    return SampleRecord(name, 3, FRAME, [0.25, 0.5], masks, [{}], torch.zeros(1, 2), rows, {})
+
+
+def test_an_overlay_keeps_the_photo_where_the_mask_is_one() -> None:
+    photo = np.random.default_rng(0).random((4, 4, 3))
+    mask = np.zeros((4, 4))
+    mask[0], mask[1] = 1, 0.25
+    shown = overlay(photo, mask)
+    assert np.array_equal(shown[0], photo[0])
+    for y, x in np.ndindex(4, 4):
+        grey = SHADE * sum(photo[y, x]) / 3
+        assert shown[y, x] == pytest.approx(mask[y, x] * photo[y, x] + (1 - mask[y, x]) * grey)
+
+
+def test_a_strip_is_the_overlays_side_by_side() -> None:
+    image = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0))
+    masks = torch.stack([torch.ones(4, 5), torch.zeros(4, 5), torch.full((4, 5), torch.nan)])
+    shown = strip(image, masks)
+    assert shown.dtype == np.uint8
+    assert shown.shape == (4, 15, 3)
+    photo = (image.permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+    assert np.array_equal(shown[:, :5], photo)
+    assert np.array_equal(shown[:, 5:10], shown[:, 10:])  # of a fit that diverged nothing is kept
+    assert np.array_equal(shown[..., 5:10, 0], shown[..., 5:10, 2])
+
+
+def test_a_figure_shows_what_each_mask_keeps() -> None:
+    white = torch.ones(3, 8, 8)
+    drawn = [
+        np.asarray(Image.open(io.BytesIO(draw_figure(record(), image, title="t")))) for image in (white, white / 2)
+    ]
+    assert drawn[0].shape == drawn[1].shape
+    changed = (drawn[0] != drawn[1]).any(-1)
+    columns = changed.any(0)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], columns.astype(int), [0]])))
+    assert len(edges) == 2 * 3  # the image and two areas, side by side
+    assert changed.any(1).mean() > 0.5
+
+
+@pytest.mark.parametrize("name", [r"price $\x$ off", "_{a}^b", "ein/Straße"])
+def test_any_file_name_can_be_a_title(name: str) -> None:
+    assert draw_figure(record(), torch.ones(3, 8, 8), title=name).startswith(b"\x89PNG")
+
+
+def test_evolution_draws_the_masks_on_their_way_and_changes_no_bit(tmp_path: Path) -> None:
+    options = ["data.size=1", "steps=5"]
+    explain(tmp_path / "with", *options, "callbacks=evolution", "callbacks.evolution.every=2", "callbacks.figures=null")
+    explain(tmp_path / "without", *options, *OFF)
+    assert same_masks(tmp_path / "with", tmp_path / "without")
+    pictures = [name for name in files_below(tmp_path / "with") if name.startswith("figures/")]
+    names = [f"figures/00000-disc.evolution.k{k}.png" for k in (1, 2)]
+    assert pictures == names
+    for name in names:
+        frames = np.asarray(Image.open(tmp_path / "with" / name))
+        assert frames.shape == (2 * 24, 2 * 24, 3)  # after steps 2 and 4; two areas
+        assert not np.array_equal(frames[:24], frames[24:])
+
+
+def test_evolution_needs_a_step_to_wait(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"callbacks\.evolution\.every must be at least 1, in steps; got 0"):
+        explain(tmp_path / "out", "callbacks=evolution", "callbacks.evolution.every=0")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_callback_is_switched_off_by_null(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    explain(tmp_path, "data.size=1", "callbacks.progress=null")
+    assert not said(caplog.records, of=progress_log.name)
+    assert not any(name.startswith("figures") for name in files_below(tmp_path))
+    assert len(table(tmp_path)) == 4
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return said(caplog.records, of=progress_log.name)
+
+
+def test_progress_without_a_terminal_is_lines_with_the_time_left(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    explain(tmp_path, "callbacks.progress.seconds=0", "data.limit=2")
+    explain(tmp_path, "callbacks.progress.seconds=0")
+    pattern = r"(\d) of (\d) images, kept (\d+\.\d\d) of p, area error 0\.0\d{3}, about \d+:\d\d left"
+    found = [re.fullmatch(pattern, line) for line in lines(caplog)]
+    assert [match and (match[1], match[2]) for match in found] == [("1", "2"), ("2", "2"), ("3", "3")]
+    rows = [row for row in table(tmp_path) if row["explanation"] == "1" and row["sample_id"] != "00002-triangle"]
+    kept = sum(float(r["preservation_hard_mean"]) for r in rows) / sum(float(r["p_full"]) for r in rows)
+    assert float(found[1][3]) == pytest.approx(kept, abs=0.0051)  # type: ignore[index]
+
+
+def test_progress_waits_between_lines_and_tells_of_the_last(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images end 4, 8, 12 and 16 seconds after the start; one of them fails."""
+    caplog.set_level(logging.INFO)
+    now = iter([1000.0, 1004.0, 1008.0, 1014.0, 1016.0])
+    monkeypatch.setattr("inr_xai.callbacks.progress.time.monotonic", lambda: next(now))
+    progress, state = Progress(seconds=9.5), RunState(RunFolder(tmp_path), Method(), total=6, images_done=2)
+    progress.on_run_start(state)
+    progress.on_sample(record(), torch.ones(3, 8, 8))
+    progress.on_sample(record(p_full=0.0, preserved=0.0), torch.ones(3, 8, 8))
+    state.failures["bad"] = "broken"
+    progress.on_sample_failed("bad", "broken")
+    progress.on_sample(record(), torch.ones(3, 8, 8))
+    progress.close()
+    assert lines(caplog) == [
+        "3 of 6 images, kept 0.50 of p, area error 0.0100, about 0:12 left",
+        "5 of 6 images, 1 failed, about 0:05 left",
+        "6 of 6 images, kept 0.50 of p, area error 0.0100, about 0:00 left",
+    ]
+
+
+def axis_and_values(folder: Path, key: str, axis: str) -> list[tuple[int, float]]:
+    return [(line[axis], line[key]) for line in wandb_read.history(folder) if key in line]
+
+
+@pytest.mark.usefixtures("fresh_wandb")
+def test_a_run_and_its_continuation_at_wandb(tmp_path: Path) -> None:
+    explain(tmp_path, *WANDB, "data.limit=1")
+    explain(tmp_path, *WANDB)
+    parts = wandb_read.parts(tmp_path)
+    assert len(parts) == 2
+    ids = {record["run_id"] for part in parts for record in wandb_read.records(part, "run")}
+    assert ids == {RunFolder(tmp_path).read_run()["wandb_id"]}
+    curves = [(int(line["steps_done"]), float(line["loss"])) for line in table(tmp_path, "curves.csv")]
+    logged = [point for part in parts for point in axis_and_values(part, "loss/k1", "steps_done")]
+    assert [step for step, _ in logged] == [step for step, _ in curves] == [0, 1, 2, 3]
+    assert [value for _, value in logged] == pytest.approx([value for _, value in curves], rel=1e-6)
+    for row, part in zip(table(tmp_path)[::2], parts, strict=True):
+        ((done, value),) = axis_and_values(part, "image/preservation_hard_mean/k1/a0.1", "images_done")
+        assert done == parts.index(part) + 1
+        assert value == pytest.approx(float(row["preservation_hard_mean"]))
+
+
+@pytest.mark.slow
+def test_a_sweep_is_one_group_of_runs_at_wandb(tmp_path: Path) -> None:
+    tiny = [option for option in TINY if not option.startswith(("steps", "logger", "callbacks.figures"))]
+    done = process("-m", *tiny, "explanations=1", "steps=2,3", "seed=0,1", "data.size=2", "out=sweep", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folders = [tmp_path / "sweep" / str(job) for job in range(4)]
+    settings = [RunFolder(folder).read_run()["config"] for folder in folders]
+    assert [(config["steps"], config["seed"]) for config in settings] == [(2, 0), (2, 1), (3, 0), (3, 1)]
+    ids = set()
+    for folder, config in zip(folders, settings, strict=True):
+        (part,) = wandb_read.parts(folder)
+        (started,) = wandb_read.records(part, "run")[:1]
+        assert started["run_group"] == "sweep"
+        ids.add(started["run_id"])
+        final = wandb_read.summary(part)["summary"]
+        own = RunFolder(folder).read_summary()
+        for key in ("preservation_hard_mean_rel/k1", "area_error/k1/a0.1", "images"):
+            assert final[key] == pytest.approx(own[key])
+        assert (final["per_image"]["nrows"], final["figures"]["count"]) == (4, 1)
+        pictures = sorted((part / "files" / "media" / "images").rglob("figures*.png"))
+        assert [file.read_bytes() for file in pictures] == [
+            file.read_bytes() for file in sorted((folder / "figures").iterdir())
+        ]
+        lines = wandb_read.history(part)
+        for axis, last in (("images_done", 2), ("steps_done", 2 * config["steps"] - 1)):
+            values = [line[axis] for line in lines if axis in line]
+            assert all(before <= after for before, after in pairwise(values))
+            assert values[-1] == last
+    assert len(ids) == 4

@@ -1,0 +1,98 @@
+"""scripts/compare.py on the demo: every setting of ours, a second sitting, and refusals."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from inr_xai.compare.methods.registry import METHODS
+from inr_xai.loggers import WandbSettings
+from inr_xai.loggers.tables import log_tables
+from tests.helpers.scripts import Script, script_program
+from tests.helpers.wandb_read import parts, summary
+
+pytest_plugins = ["tests.helpers.wandb_fixtures"]
+LONG = ("inr_passes_200", "inr_passes_400", "inr_passes_800")
+OURS = [name for name in METHODS if name.startswith("inr") and name not in LONG]
+
+
+@pytest.fixture
+def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
+    return script_program("compare", tmp_path, monkeypatch)
+
+
+def lines(folder: Path, name: str, of: str = "demo") -> list[dict[str, str]]:
+    with (folder / "benchmarks" / "results" / of / f"{name}.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.slow
+def test_every_setting_of_ours_is_compared_and_a_second_sitting_only_adds(
+    tmp_path: Path, compare: Script, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    short = ["data.limit=1", "steps=2", "trainer.accelerator=cpu", "--threads", "1"]
+    assert compare("--methods", ",".join([*OURS, "chance_second", "disc"]), *short, "--sheet", "1") == 0
+    for name in OURS:
+        assert [row["area"] for row in lines(tmp_path, name)] == ["0.05", "0.1", "0.2", "0.4"]
+        assert all(float(row["area_error"]) < 1e-3 for row in lines(tmp_path, name))
+    assert all(row["nesting_violation"] == "0" for row in lines(tmp_path, "inr_nested"))
+    assert [row["shared_pixels"] for row in lines(tmp_path, "inr_second")] == ["0"] * 4
+    assert [row["passes"] for row in lines(tmp_path, "inr_hybrid")] == ["5"] * 4  # two steps of inr are 8 passes
+    assert [row["passes"] for row in lines(tmp_path, "inr_passes_50")] == ["48"] * 4
+    assert lines(tmp_path, "tables/methods")[0].keys() >= {"preservation", "preservation_low", "seed_iou"}
+    assert len(lines(tmp_path, "tables/curve")) == 2
+    assert [line["method"] for line in lines(tmp_path, "tables/second")].count("inr_second") == 1
+    drawn = tmp_path / "outputs" / "compare" / "demo" / "sheet.png"
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+
+    before = (tmp_path / "benchmarks" / "results" / "demo" / "inr.csv").read_text()
+    caplog.clear()
+    assert compare("--methods", "inr,random", *short, "data.limit=2") == 0
+    assert sum("inr: preserves" in record.getMessage() for record in caplog.records) == 1
+    after = (tmp_path / "benchmarks" / "results" / "demo" / "inr.csv").read_text()
+    assert after.startswith(before)
+    assert len(after.splitlines()) == 9
+
+    assert compare("--table", "--common", "disc") == 0
+    assert {line["photos"] for line in lines(tmp_path, "tables/methods")} == {"1"}
+    assert str(tmp_path) not in "".join(file.read_text() for file in (tmp_path / "benchmarks").rglob("*.csv"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--methods", "inrr"], "error: --methods names 'inrr', which is no method; did you mean inr?"),
+        (["steps=0"], "error: steps=0 is out of range; it must be at least 1"),
+        (["stepps=3"], "stepps"),
+        (["--table", "--set", "none"], "holds no results; run the comparison without --table first"),
+    ],
+)
+def test_a_refusal_is_one_sentence(
+    tmp_path: Path, compare: Script, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    assert compare(*arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert sentence in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "benchmarks").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fresh_wandb")
+def test_the_tables_at_wandb(tmp_path: Path) -> None:
+    tables = {
+        "methods": [
+            {"method": "inr", "kept": 0.5, "seed_iou": 0.25},
+            {"method": "torchray", "kept": float("nan"), "seed_iou": "no random number"},
+        ]
+    }
+    log_tables(tables, WandbSettings(), folder=tmp_path, name="photos")
+    (folder,) = parts(tmp_path)
+    told = summary(folder)["summary"]["methods"]
+    assert (told["_type"], told["nrows"], told["ncols"]) == ("table-file", 2, 3)
+    table = json.loads((folder / "files" / told["path"]).read_text())
+    assert table["columns"] == ["method", "kept", "seed_iou"]
+    assert table["data"] == [["inr", 0.5, 0.25], ["torchray", None, None]]

@@ -1,0 +1,296 @@
+"""Every refusal of a configuration names the key, what was found and what would be right; what is right passes."""
+
+import copy
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from inr_xai.config import check, register, sentence
+from tests.helpers.runs import configured_fast
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+Composer = Callable[..., DictConfig]
+
+
+@pytest.fixture
+def composed() -> Iterator[Composer]:
+    """Composes the project's own configuration with overrides."""
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield partial(compose, "config")
+    GlobalHydra.instance().clear()
+
+
+def refusal(act: Callable[[], Any]) -> str:
+    """The one sentence that the program would print, whichever layer refuses."""
+    with pytest.raises((ValueError, HydraException, yaml.YAMLError)) as caught:
+        act()
+    text = sentence(caught.value)
+    assert text is not None, repr(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def refused(composed: Composer, *overrides: str) -> str:
+    return refusal(lambda: check(composed(overrides=list(overrides))))
+
+
+@pytest.fixture(scope="module")
+def base() -> DictConfig:
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config")
+
+
+def changed(base: DictConfig, override: str) -> DictConfig:
+    """What composing with the override gives, in a hundredth of the time."""
+    key, _, value = override.lstrip("+").partition("=")
+    cfg = copy.deepcopy(base)
+    OmegaConf.update(cfg, key, yaml.safe_load(value), force_add=override.startswith("+"))
+    return cfg
+
+
+# Overrides -> what the sentence must hold: the key and the value found, and what would be right.
+AT_COMPOSE = {
+    "stepz=3": ["stepz=3", "did you mean steps?"],
+    "zzz=3": ["zzz=3", "the options are", "total_variation"],
+    "inrr=fourier": ["inrr=fourier", "did you mean inr?"],
+    "shard.indx=1": ["shard.indx=1", "did you mean shard.index?"],
+    "exclusion.mod=penalty": ["exclusion.mod=penalty", "did you mean exclusion.mode?"],
+    "steps=abc": ["steps=abc", "whole number"],
+    "steps=1.5": ["steps=1.5", "whole number"],
+    "steps=true": ["steps=true", "whole number"],
+    "seed=0.5": ["seed=0.5", "whole number"],
+    "total_variation=much": ["total_variation=much", "must be a number"],
+    "nested=maybe": ["nested=maybe", "true or false"],
+    "name=null": ["name=null", "must be text"],
+    "areas=[0.1,abc]": ["areas=[0.1,abc]", "areas must be a list of numbers"],
+    "areas=0.1": ["areas=0.1", "a list of numbers"],
+    "areas=null": ["areas=null", "a list of numbers"],
+    "exclusion.area=x": ["exclusion.area=x", "a number or null"],
+    "exclusion=null": ["exclusion=null", "exclusion.mode"],
+    "inr=forier": ["inr=forier", "fourier", "did you mean inr=fourier?"],
+    "inr=null": ["a group takes a choice", "inr=fourier"],
+    "sweep=area_rul": ["sweep=area_rul", "perturbation", "did you mean sweep=area_rule?"],
+    "+experiment=imagenet_mult": ["+experiment=imagenet_mult", "did you mean +experiment=imagenet_multi?"],
+    "ablation=default": ["ablation=default needs a plus sign: +ablation=default"],
+    "+ablation=soft_ends": ["+ablation=soft_ends", "did you mean +ablation=soft_end?"],
+    "experiment=imagenet_multi": ["experiment=imagenet_multi needs a plus sign: +experiment=imagenet_multi"],
+    "hydra/launcher=jobli": ["hydra/launcher=jobli", "basic", "inr-xai[sweep]"],
+    "seed=1,2": ["seed=1,2", "add -m", "[a,b]"],
+    "+steps=3": ["+steps=3", "write steps=3 without the plus sign"],
+    "~stepz": ["stepz", "does not exist"],
+    "areas=[0.1": ["areas=[0.1", "KEY=VALUE", "quote"],
+    "stepz": ["stepz cannot be read as KEY=VALUE"],
+}
+
+VALUES = {
+    "+stepz=3": ["stepz=3", "did you mean steps?"],
+    "+shard.indx=1": ["shard.indx=1", "did you mean shard.index?"],
+    "steps=0": ["steps=0", "at least 1"],
+    "image_batch_size=0": ["image_batch_size=0", "at least 1"],
+    "masks_per_forward=-2": ["masks_per_forward=-2", "at least 1"],
+    "seed=-1": ["seed=-1", "at least 0"],
+    "total_variation=-0.1": ["total_variation=-0.1", "at least 0"],
+    "total_variation=.nan": ["total_variation=nan", "at least 0"],
+    "exclusion.weight=-1": ["exclusion.weight=-1", "at least 0"],
+    "shard.count=0": ["shard.count=0", "at least 1"],
+    "shard.index=1": ["shard.index=1", "0..0", "shard.count=1"],
+    "shard.index=-1": ["shard.index=-1", "0..0"],
+    "name=''": ["name is empty"],
+    "areas=[]": ["areas is empty", "areas=[0.1]"],
+    "areas=[0.1,1.0]": ["areas", "(0, 1)", "got 1.0"],
+    "areas=[0]": ["areas", "(0, 1)", "got 0.0"],
+    "areas=[.nan]": ["areas", "(0, 1)", "got nan"],
+    "areas=[0.1,0.2,0.1]": ["areas", "repeated", "0.1"],
+    "explanations=0": ["explanations=0", "at least 1"],
+    "explanations=many": ["explanations=many", "whole number", "explanations=auto"],
+    "stop.share=2": ["stop.share=2", "[0, 1]"],
+    "stop.most=0": ["stop.most=0", "at least 1"],
+    "+stop.shar=0.2": ["stop.shar=0.2", "did you mean stop.share?"],
+    "explanations=1.5": ["explanations=1.5", "whole number"],
+    "explanations=true": ["explanations=true", "whole number"],
+    "explanations=null": ["explanations=null", "whole number"],
+    "explanations=6": ["6 explanations", "0.2", "explanations=5", "0.166"],
+    "exclusion.area=0.6": ["2 explanations", "0.6", "explanations=1", "0.5"],
+    "exclusion.area=1": ["exclusion.area", "(0, 1)", "got 1.0"],
+    "exclusion.area=-0.1": ["exclusion.area", "got -0.1"],
+    "exclusion.mode=avoid": ["exclusion.mode", "exclude or penalty", "'avoid'"],
+    "sweep_metric=area_error": ["sweep_metric=area_error", "<column>/k<k>"],
+    "sweep_metric=preservation_hard_men_rel/k1": ["not a column of the summary", "mean preservation_hard_mean_rel?"],
+    "sweep_metric=accuracy/k1": ["asks for accuracy", "the columns are area_error, chance,", "deletion_hard_blur_rel"],
+    "sweep_metric=area_error/k3": ["sweep_metric=area_error/k3", "explanation 3", "1..2", "explanations=2"],
+    "sweep_metric=area_error/k1/a0.15": ["area 0.15", "one of 0.05, 0.1, 0.2 (areas)"],
+    "sweep_metric=area_error/k1/a0.10": ["area 0.10", "one of 0.05, 0.1, 0.2 (areas)"],
+    "callbacks.figure=null": ["callbacks.figure=null", "evolution, figures, progress", "callbacks.figures"],
+    "trainer.max_steps=3": ["trainer.max_steps=3", "accelerator, devices, precision"],
+    "trainer.devices=2": ["trainer.devices=2", "must be 1", "shard.count=2 shard.index=0,1"],
+    "trainer.devices=auto": ["trainer.devices=auto", "must be 1", "shard.count"],
+    "trainer.precision=bf16": ["trainer.precision=bf16", "32-true or 64-true or bf16-mixed"],
+    "trainer.accelerator=cpus": ["trainer.accelerator=cpus", "did you mean cpu?"],
+    "trainer.presicion=32-true": ["trainer.presicion=32-true", "did you mean trainer.precision?"],
+    "inr.gain=${nothing}": ["inr.gain", "nothing"],
+}
+
+TARGETS = {
+    "inr.gian=8": ["inr.gian=8", "PyramidINR", "did you mean inr.gain?"],
+    "+inr.gian=8": ["inr.gian=8", "did you mean inr.gain?"],
+    "inr.gain=abc": ["inr.gain=abc", "must be float"],
+    "inr._target_=inr_xai.inr.ForierINR": [
+        "inr._target_=inr_xai.inr.ForierINR",
+        "did you mean inr_xai.inr.FourierINR?",
+    ],
+    "inr._target_=nowhere.Net": ["inr._target_=nowhere.Net", "no package nowhere"],
+    "inr._target_=null": ["inr=", "_target_", "inr._target_=package.Class"],
+    "optimizer.learning_rate=1": ["optimizer.learning_rate=1", "torch.optim.Adam", "it takes", "lr"],
+    "perturbation.parts.0.sigm=3": ["perturbation.parts[0].sigm=3", "did you mean perturbation.parts[0].sigma?"],
+    "callbacks.figures._target_=null": ["callbacks.figures", "no _target_"],
+    "callbacks.mine={every: 3}": ["callbacks.mine={every:3}", "callbacks.mine._target_=package.Class"],
+    "callbacks.mine=3": ["callbacks.mine=3", "no _target_"],
+    "jitter.shif=0.1": ["jitter.shif=0.1", "did you mean jitter.shift?"],
+}
+
+
+@pytest.mark.parametrize("override", AT_COMPOSE)
+def test_refused_at_compose(composed: Composer, override: str) -> None:
+    text = refusal(lambda: composed(overrides=[override]))
+    for part in AT_COMPOSE[override]:
+        assert part in text
+
+
+@pytest.mark.parametrize("override", VALUES)
+def test_refused_value(base: DictConfig, override: str) -> None:
+    text = refusal(lambda: check(changed(base, override)))
+    for part in VALUES[override]:
+        assert part in text
+
+
+def test_only_the_first_explanation_is_sure_to_be_there(base: DictConfig) -> None:
+    cfg = changed(base, "explanations=auto")
+    check(cfg)
+    text = refusal(lambda: check(changed(cfg, "sweep_metric=area_error/k2")))
+    assert text.startswith("sweep_metric=area_error/k2 asks for explanation 2; with explanations=auto only the first")
+
+
+@pytest.mark.parametrize("override", TARGETS)
+def test_refused_target(base: DictConfig, override: str) -> None:
+    text = refusal(lambda: check(changed(base, override)))
+    for part in TARGETS[override]:
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["explanations=6", "exclusion.mode=penalty"],
+        ["explanations=3", "areas=[0.1,0.3]", "exclusion.area=0"],
+        ["explanations=3", f"areas=[{1 / 3}]"],
+        ["explanations=auto", "areas=[0.3,0.9]", "stop.share=0", "stop.most=1"],
+        ["areas=[0.2,0.1]", "sweep_metric=area_error/k2/a0.1"],
+        ["nested=true", "inr.conditioning=none"],
+        ["callbacks.progress=null", "callbacks.figures=null"],
+        ["~callbacks.progress"],
+        ["~callbacks", "~logger"],
+        ["logger=none"],
+        ["shard.count=3", "shard.index=2"],
+        ["area_rule.standardise=true"],
+        ["optimizer.weight_decay=0.1"],
+        ["classifier=timm", "classifier.name=resnet18"],
+        ["data=image_folder", "data.root=/photos", "data.targets=7"],
+        ["classifier=custom", "classifier.model._target_=torchvision.models.resnet18", "classifier.model.weights=null"],
+    ],
+    ids=" ".join,
+)
+def test_accepted(overrides: list[str]) -> None:
+    check(configured_fast(*overrides))
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_experiment_passes(composed: Composer, file: Path) -> None:
+    cfg = composed(overrides=[f"+experiment={file.stem}"])
+    for key in OmegaConf.missing_keys(cfg):
+        OmegaConf.update(cfg, key, "given")
+    check(cfg)
+
+
+def _rounds() -> list[list[str]]:
+    """Every choice of every group, as few compositions: the first choice of each, then the second, and so on."""
+    added = ("experiment", "ablation", "sweep")
+    groups = [sorted(folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.name not in added]
+    rounds = zip_longest(*(group for group in groups if group and group[0].parent.parent == CONF))
+    return [[f"{file.parent.name}={file.stem}" for file in files if file] for files in rounds]
+
+
+@pytest.mark.parametrize("choices", _rounds(), ids=" ".join)
+def test_every_choice_passes(composed: Composer, choices: list[str]) -> None:
+    cfg = composed(overrides=choices)
+    for key in OmegaConf.missing_keys(cfg):
+        given = "torchvision.models.resnet18" if key.endswith("_target_") else "given"
+        OmegaConf.update(cfg, key, given)
+    check(cfg)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("stepz: 3", ["stepz", "did you mean steps?", "experiment/mine.yaml"]),
+        ("steps: abc", ["steps=abc", "whole number", "experiment/mine.yaml"]),
+        ("shard: {indx: 1}", ["shard.indx", "did you mean shard.index?", "experiment/mine.yaml"]),
+        ("inr: {gian: 8}", ["inr.gian=8", "did you mean inr.gain?"]),
+        ("inr: null", ["inr=null", "_target_"]),
+        ("trainer: {acelerator: cpu}", ["trainer.acelerator=cpu", "did you mean trainer.accelerator?"]),
+        ("callbacks: {figures: {evry: 3}}", ["callbacks.figures.evry=3"]),
+        ("defaults: [{override /inr: forier}]", ["inr=forier", "did you mean inr=fourier?"]),
+        ("callbacks: null", ["callbacks=null", "callbacks.NAME=null"]),
+        ("steps: [", ["not valid YAML", "mine.yaml"]),
+    ],
+)
+def test_refused_in_a_file(composed: Composer, tmp_path: Path, text: str, parts: list[str]) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
+    said = refused(composed, "+experiment=mine", f"hydra.searchpath=[file://{tmp_path}]")
+    for part in parts:
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("data=image_folder", ["data.root is required: data.root=PATH"]),
+        ("classifier=custom", ["classifier.model._target_ is required", "package.module.Class"]),
+        ("~steps", ["steps was deleted", "steps=VALUE"]),
+    ],
+)
+def test_refused_where_something_is_missing(composed: Composer, override: str, parts: list[str]) -> None:
+    text = refused(composed, override)
+    for part in parts:
+        assert part in text
+
+
+def test_a_misspelt_required_key_is_pointed_at(composed: Composer) -> None:
+    text = refused(composed, "data=image_folder", "data.rot=/photos")
+    assert text == "data.root is required: data.root=PATH; is it misspelt as data.rot?"
+
+
+def test_check_does_not_change_the_configuration_or_draw_numbers(composed: Composer) -> None:
+    cfg = composed()
+    before, state = OmegaConf.to_yaml(cfg), torch.get_rng_state()
+    check(cfg)
+    assert OmegaConf.to_yaml(cfg) == before
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_two_compositions_do_not_share_a_folder(composed: Composer) -> None:
+    first, second = composed(), composed()
+    assert first.out[-6:] != second.out[-6:]

@@ -1,0 +1,106 @@
+"""Pools of photos: whose turn it is, what is passed over, and what is refused."""
+
+import pytest
+import torch
+
+from inr_xai.data.photo_pool import PhotoPool
+from inr_xai.errors import UserError
+from inr_xai.types import Frame, Preprocessing, Sample
+from tests.helpers.runs import said
+
+PREPROCESSING = Preprocessing((2, 2), 2, "bilinear", (0.5,), (0.5,))
+FRAME = Frame(original=(2, 2), resized=(2, 2), top=0, left=0, size=(2, 2))
+
+
+class Numbered:
+    """Photo "7" is 7 everywhere; notes what is read."""
+
+    targets: str | int = "label"
+    every = 1
+    limit: int | None = None
+    class_names: list[str] | None = None
+
+    def __init__(self, broken: str = "") -> None:
+        self.ids = self.scoring_ids = self.donor_ids = list("0123456789")
+        self.broken = broken
+        self.read: list[str] = []
+
+    def load(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
+        assert preprocessing is PREPROCESSING
+        self.read.append(sample_id)
+        if sample_id in self.broken:
+            raise UserError(f"photo {sample_id} cannot be read")
+        return Sample(torch.full((1, 2, 2), float(sample_id)), None, sample_id, FRAME)
+
+
+def pool(ids: str, broken: str = "") -> PhotoPool:
+    return PhotoPool(list(ids), Numbered(broken), PREPROCESSING)
+
+
+def numbers(photos: torch.Tensor) -> list[int]:
+    assert photos.shape[1:] == (1, 2, 2)
+    assert torch.equal(photos, photos[:, :, :1, :1].expand_as(photos))
+    return photos[:, 0, 0, 0].int().tolist()
+
+
+@pytest.mark.parametrize(
+    ("ids", "sample_id", "expected"),
+    [
+        ("13579", "0", [1, 3, 5]),  # none of the pool
+        ("13579", "1", [3, 5, 7]),
+        ("13579", "4", [5, 7, 9]),
+        ("13579", "6", [7, 9, 1]),
+        ("13579", "9", [1, 3, 5]),
+        ("95173", "5", [7, 9, 1]),  # the order given does not matter
+        ("1357", "3", [5, 7, 1]),  # just enough: three others
+        ("135", "2", [3, 5, 1]),
+    ],
+)
+def test_the_next_three_others_in_a_circle(ids: str, sample_id: str, expected: list[int]) -> None:
+    assert numbers(pool(ids).following(sample_id)) == expected
+
+
+def test_broken_photos_are_passed_over_and_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    photos = pool("13579", broken="37")
+    assert numbers(photos.following("2")) == [5, 9, 1]
+    assert numbers(photos.following("0")) == [1, 5, 9]
+    assert numbers(photos.all()) == [1, 5, 9]
+    assert said(caplog.records) == [f"left out of the pool of baselines: photo {n} cannot be read" for n in (3, 7)]
+
+
+def test_each_photo_is_read_once_and_only_when_asked_for() -> None:
+    data = Numbered()
+    photos = PhotoPool(list("13579"), data, PREPROCESSING)
+    assert data.read == []
+    for sample_id in ("0", "1", "0"):
+        photos.following(sample_id)
+    assert data.read == ["1", "3", "5", "7"]
+
+
+def test_all_photos_are_put_together_once() -> None:
+    photos = pool("13579")
+    assert photos.all() is photos.all()
+
+
+@pytest.mark.parametrize(
+    ("ids", "broken", "sample_id", "left"), [("135", "", "3", 2), ("13579", "157", "3", 1), ("12", "12", "9", 0)]
+)
+def test_too_few_photos_are_refused(ids: str, broken: str, sample_id: str, left: int) -> None:
+    with pytest.raises(UserError, match=f"has {left} readable photos beside '{sample_id}' and needs 3; add images"):
+        pool(ids, broken).following(sample_id)
+
+
+def test_a_pool_without_any_readable_photo_is_refused() -> None:
+    with pytest.raises(UserError, match="none of the 2 photos of the pool of baselines can be read; add images"):
+        pool("12", broken="12").all()
+
+
+def test_the_reserve_is_turned_to_only_where_photos_lack() -> None:
+    data = Numbered(broken="12")
+    few = PhotoPool(list("1234"), data, PREPROCESSING, reserve=list("789"))
+    assert numbers(few.following("0")) == [3, 4, 7]
+    assert "8" not in data.read
+    assert numbers(few.all()) == [3, 4, 7, 8, 9]
+    enough = PhotoPool(list("13456"), Numbered(), PREPROCESSING, reserve=list("789"))
+    assert numbers(enough.following("6")) == [1, 3, 4]
+    assert numbers(enough.all()) == [1, 3, 4, 5, 6]

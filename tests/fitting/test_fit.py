@@ -1,0 +1,276 @@
+"""Fits: independence of images, areas, exclusion, the chunks' gradient, and that the classifier stays as it was."""
+
+import contextlib
+import functools
+from dataclasses import replace
+from pathlib import Path
+
+import lightning
+import pytest
+import torch
+
+from inr_xai.area import AreaProjection, RankPenalty
+from inr_xai.classifier import FrozenClassifier, demo, from_torchvision
+from inr_xai.data import ImageFolder, Synthetic
+from inr_xai.errors import UserError
+from inr_xai.fitting.fit import NOT_FINITE, fit_masks
+from inr_xai.fitting.mask_module import MaskModule, total_variation
+from inr_xai.inr import FourierINR
+from inr_xai.limits import Exclusion
+from inr_xai.masks import hard_masks, nesting_violation
+from inr_xai.method import Method
+from inr_xai.objective import Hybrid
+from tests.conftest import pictures
+
+SHORT = Method(areas=(0.1, 0.3), explanations=2, steps=4)
+CPU = {"accelerator": "cpu", "devices": 1}
+
+
+def hard(masks: torch.Tensor, areas: tuple[float, ...]) -> torch.Tensor:
+    return hard_masks(masks, torch.tensor(areas), generators=[torch.Generator()] * len(masks))
+
+
+def iou(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+@pytest.mark.slow
+def test_default_fit_alone_and_in_a_batch_of_eight_agrees_in_float64() -> None:
+    classifier, data = demo(), Synthetic(8)
+    samples = [data.load(sample_id, classifier.preprocessing) for sample_id in data.ids]
+    images = torch.stack([sample.image for sample in samples])
+    targets = torch.tensor([sample.target for sample in samples])
+    method = Method(areas=(0.2,), images_per_fit=8)
+    trainer = CPU | {"precision": "64-true"}
+    together = fit_masks(images, targets, data.ids, classifier, method, trainer=trainer)
+    one = slice(5, 6)
+    alone = fit_masks(images[one], targets[one], data.ids[one], classifier, method, trainer=trainer)
+    assert (together.losses[one] - alone.losses).abs().max() < 1e-6
+    fits = [
+        MaskModule(images.double(), targets, sample_ids=data.ids, explanation=1, classifier=classifier, method=method)
+    ]
+    fits.append(
+        MaskModule(
+            images[one].double(),
+            targets[one],
+            sample_ids=data.ids[one],
+            explanation=1,
+            classifier=classifier,
+            method=method,
+        )
+    )
+    masks = []
+    for fit, fitted in zip(fits, (together, alone), strict=True):
+        fit.inr.load([networks[0] for networks in fitted.networks])
+        fit.on_fit_start()
+        masks.append(fit.current_masks(1.0).detach())
+    assert masks[0].dtype == torch.float64
+    assert (masks[0][one] - masks[1]).abs().max() < 1e-6
+
+
+@pytest.mark.slow
+def test_fit_on_photos_alone_and_in_a_batch_gives_the_same_hard_masks(real_data: Path) -> None:
+    checkpoint = real_data / "squeezenet1_0-imagenet1k.safetensors"
+    classifier = from_torchvision("squeezenet1_0", checkpoint=checkpoint)
+    data = ImageFolder(real_data / "imagenet-samples", targets="label")
+    ids = data.ids[::50]
+    samples = [data.load(sample_id, classifier.preprocessing) for sample_id in ids]
+    images, targets = torch.stack([s.image for s in samples]), torch.tensor([s.target for s in samples])
+    method = Method(areas=(0.1, 0.3))
+    together = fit_masks(images, targets, ids, classifier, method)
+    alone = fit_masks(images[2:3], targets[2:3], ids[2:3], classifier, method)
+    for a in range(2):
+        assert (
+            iou(hard(together.masks[2:3, 0], method.areas)[:, a], hard(alone.masks[:, 0], method.areas)[:, a]) >= 0.98
+        )
+
+
+def test_masks_have_their_areas_and_share_no_pixel(tiny: FrozenClassifier) -> None:
+    fitted = fit_masks(pictures(3), torch.tensor([0, 1, 2]), list("abc"), tiny, SHORT)
+    assert fitted.masks.shape == (3, 2, 2, 24, 24)
+    error = (fitted.masks.double().mean((-2, -1)) - torch.tensor(SHORT.areas)).abs()
+    assert error.max() < 1e-4
+    first, second = (hard(fitted.masks[:, k], SHORT.areas) for k in range(2))
+    assert not (first & second).any()
+    # The second may use nothing of the first at its largest area.
+    assert not (fitted.masks[:, 1].bool() & first[:, 1:]).any()
+
+
+def test_penalty_mode_blocks_nothing_and_lowers_the_overlap(tiny: FrozenClassifier) -> None:
+    def overlap(weight: float) -> float:
+        method = replace(SHORT, exclusion=Exclusion("penalty", weight=weight), steps=40, images_per_fit=2)
+        fitted = fit_masks(pictures(2), torch.tensor([0, 1]), list("ab"), tiny, method)
+        assert fitted.free == [None, None]
+        return float((fitted.masks[:, 0].float() * fitted.masks[:, 1].float()).mean())
+
+    assert overlap(100.0) < 0.3 * overlap(0.0)
+
+
+@pytest.mark.parametrize("rule", [AreaProjection(), RankPenalty()], ids=lambda rule: type(rule).__name__)
+def test_fitting_raises_the_class(tiny: FrozenClassifier, rule: AreaProjection | RankPenalty) -> None:
+    method = Method(areas=(0.2,), steps=60, area_rule=rule, images_per_fit=2)
+    fitted = fit_masks(pictures(2), torch.tensor([0, 3]), list("ab"), tiny, method)
+    assert (fitted.losses[:, 0, -10:].mean(1) < fitted.losses[:, 0, :10].mean(1)).all()
+
+
+def test_masks_per_forward_changes_nothing_but_memory(tiny: FrozenClassifier) -> None:
+    method = replace(SHORT, objective=Hybrid(), steps=10, images_per_fit=3)
+    images, targets = pictures(3), torch.tensor([0, 1, 2])
+    whole, parts = (
+        fit_masks(
+            images,
+            targets,
+            list("abc"),
+            tiny,
+            replace(method, masks_per_forward=size),
+            trainer=CPU | {"precision": "64-true"},
+        )
+        for size in (64, 1)
+    )
+    torch.testing.assert_close(whole.losses, parts.losses, atol=1e-6, rtol=1e-6)
+
+
+def test_gradient_through_chunks_is_autograds(tiny: FrozenClassifier) -> None:
+    images, targets = pictures(3).double(), torch.tensor([0, 1, 2])
+    with tiny.frozen("cpu", torch.float64):
+        method = replace(SHORT, masks_per_forward=2)
+        fit = MaskModule(images, targets, sample_ids=list("abc"), explanation=1, classifier=tiny, method=method)
+        kept = (pictures(6).double().reshape(3, 2, 3, 24, 24)).requires_grad_()
+        weights = torch.rand(3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        score = method.score.evidence
+        (mine,) = torch.autograd.grad((fit._score(kept, score) * weights).sum(), kept)
+        direct = score(tiny(kept.flatten(0, 1)), targets.repeat_interleave(2), sigmoid=False).reshape(3, 2)
+        (wanted,) = torch.autograd.grad((direct * weights).sum(), kept)
+    torch.testing.assert_close(mine, wanted)
+
+
+class Breaks(lightning.Callback):
+    """Raises in the middle of a fit."""
+
+    def on_train_batch_end(self, *_: object) -> None:
+        raise RuntimeError("broken on purpose")
+
+
+@pytest.mark.parametrize("callbacks", [(), (Breaks(),)], ids=["well", "error"])
+def test_the_model_is_left_as_it_was(tiny: FrozenClassifier, callbacks: tuple[lightning.Callback, ...]) -> None:
+    tiny.model.train()
+    tiny.model[0].weight.requires_grad_(False)
+    before = {name: value.clone() for name, value in tiny.model.state_dict().items()}
+    flags = [(p.requires_grad, p.grad) for p in tiny.model.parameters()]
+    expected = pytest.raises(RuntimeError, match="on purpose") if callbacks else contextlib.nullcontext()
+    with expected:
+        fit_masks(pictures(2), torch.tensor([0, 1]), list("ab"), tiny, SHORT, callbacks=callbacks)
+    assert all(torch.equal(value, before[name]) for name, value in tiny.model.state_dict().items())
+    assert [(p.requires_grad, p.grad) for p in tiny.model.parameters()] == flags
+    assert all(part.training for part in tiny.model.modules())
+
+
+def test_the_classifier_is_no_part_of_the_module(tiny: FrozenClassifier) -> None:
+    fit = MaskModule(pictures(1), torch.tensor([0]), sample_ids=["a"], explanation=1, classifier=tiny, method=SHORT)
+    assert all(name.startswith("inr.") for name in fit.state_dict())
+    assert tiny.model not in list(fit.modules())
+
+
+def test_an_image_without_finite_logits_fails_alone(tiny: FrozenClassifier) -> None:
+    images, targets = pictures(3), torch.tensor([0, 1, 2])
+    good = fit_masks(images, targets, list("abc"), tiny, SHORT)
+    images[1] = torch.inf
+    fitted = fit_masks(images, targets, list("abc"), tiny, SHORT)
+    assert fitted.failures == {1: NOT_FINITE}
+    torch.testing.assert_close(fitted.masks[[0, 2]], good.masks[[0, 2]], atol=1e-3, rtol=0)
+
+
+def test_target_outside_the_classes_is_refused(tiny: FrozenClassifier) -> None:
+    with pytest.raises(UserError, match=r"class 5 does not exist: the classifier has 5 classes \(0 to 4\)"):
+        fit_masks(pictures(1), torch.tensor([5]), ["a"], tiny, SHORT)
+
+
+def test_gradients_switched_off_by_the_caller_do_not_matter(tiny: FrozenClassifier) -> None:
+    images, targets = pictures(1), torch.tensor([0])
+    wanted = fit_masks(images, targets, ["a"], tiny, SHORT).masks
+    with torch.no_grad():
+        assert torch.equal(fit_masks(images, targets, ["a"], tiny, SHORT).masks, wanted)
+    with torch.inference_mode():
+        assert torch.equal(fit_masks(pictures(1), torch.tensor([0]), ["a"], tiny, SHORT).masks, wanted)
+
+
+def test_seed_and_name_alone_decide_the_draws(tiny: FrozenClassifier) -> None:
+    images, targets = pictures(2), torch.tensor([0, 1])
+    wanted = fit_masks(images, targets, ["a", "b"], tiny, SHORT).masks
+    turned = fit_masks(images.flip(0), targets.flip(0), ["b", "a"], tiny, SHORT).masks
+    torch.testing.assert_close(turned.flip(0), wanted, atol=1e-3, rtol=0)
+    other = fit_masks(images, targets, ["a", "b"], tiny, replace(SHORT, seed=1)).masks
+    assert (other.float() - wanted.float()).abs().max() > 0.1
+
+
+def test_sigmoid_heads_are_fitted_too(tiny: FrozenClassifier) -> None:
+    multi = FrozenClassifier(tiny.model, preprocessing=tiny.preprocessing, head="sigmoid")
+    fitted = fit_masks(pictures(1), torch.tensor([0]), ["a"], multi, replace(SHORT, steps=2, total_variation=0.0))
+    soft = fit_masks(pictures(1), torch.tensor([0]), ["a"], tiny, replace(SHORT, steps=2, total_variation=0.0))
+    assert not torch.equal(fitted.losses, soft.losses)
+    assert fitted.losses.isfinite().all()
+
+
+def test_total_variation_is_a_contours_length() -> None:
+    square = torch.zeros(1, 1, 20, 20)
+    square[..., 5:15, 5:15] = 1
+    assert float(total_variation(square)) == pytest.approx(4 * 10 / 20)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"areas": ()}, "areas is empty"),
+        ({"areas": (0.1, 1.5)}, r"areas must lie in \(0, 1\).*got 1.5"),
+        ({"areas": (0.1, 0.1)}, "areas must not be repeated; 0.1"),
+        (
+            {"areas": (0.4,), "explanations": 3},
+            "3 explanations of area 0.4 do not fit.*explanations=2 or areas up to 0.333",
+        ),
+        ({"explanations": 0}, "explanations must be at least 1; got 0"),
+        ({"exclusion": Exclusion("block")}, "exclusion.mode must be exclude or penalty; got 'block'"),
+        ({"exclusion": Exclusion(area=1.0)}, "exclusion.area must lie in .*got 1.0"),
+    ],
+)
+def test_impossible_methods_are_refused(options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        Method(**options)  # type: ignore[arg-type]
+
+
+def test_on_a_cpu_the_batch_changes_no_bit(tiny: FrozenClassifier) -> None:
+    images, targets = pictures(3), torch.tensor([0, 1, 2])
+    together = fit_masks(images, targets, list("abc"), tiny, SHORT)
+    alone = [fit_masks(images[i : i + 1], targets[i : i + 1], ["abc"[i]], tiny, SHORT) for i in range(3)]
+    assert torch.equal(together.masks, torch.cat([fitted.masks for fitted in alone]))
+    assert together.spans == [(0, 8), (8, 16), (16, 24)]
+
+
+def test_nested_masks_grow_with_the_area(tiny: FrozenClassifier) -> None:
+    inr = functools.partial(FourierINR, conditioning="none")
+    method = replace(SHORT, areas=(0.1, 0.2, 0.3), inr=inr, nested=True)
+    masks = fit_masks(pictures(2), torch.tensor([0, 1]), list("ab"), tiny, method).masks
+    for k in range(2):
+        assert (nesting_violation(masks[:, k], torch.tensor(method.areas)) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"inr": FourierINR}, "nested=true needs one field .* conditioning='concat'; use conditioning='none'"),
+        (
+            {"inr": functools.partial(FourierINR, conditioning="none"), "area_rule": RankPenalty()},
+            "area_rule=projection",
+        ),
+        (
+            {
+                "inr": functools.partial(FourierINR, conditioning="none"),
+                "explanations": 2,
+                "exclusion": Exclusion(area=0.0),
+            },
+            "got exclusion.area=0; use exclusion.area=null or at least 0.3",
+        ),
+    ],
+)
+def test_nested_is_refused_where_it_cannot_be_kept(options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        Method(nested=True, **options)  # type: ignore[arg-type]

@@ -1,0 +1,82 @@
+"""What the tests of INR families share: a small network of each family beside its slow oracle."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from inr_xai.inr import INR, FourierINR, GridINR, SirenINR, WireINR
+from tests.helpers import reference
+
+CONDITIONINGS = ("concat", "film", "none")
+AREAS = torch.tensor([0.1, 0.4])
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family's constructor at a small size, and how the oracle makes its input, gains and activations.
+
+    Args:
+        inputs: of the network, from one image's stored weights and a point.
+        gain: the factor of sum i of hidden layer l, at (l, i).
+    """
+
+    make: Callable[..., INR]
+    inputs: Callable[[dict[str, reference.Array], tuple[float, float]], list[float]]
+    gain: Callable[[int, int], float] = lambda layer, index: 1.0
+    activation: Callable[[list[float]], list[float]] = lambda sums: [max(0.0, value) for value in sums]
+
+
+def gabors(sums: list[float]) -> list[float]:
+    half = len(sums) // 2
+    return [math.cos(wave) * math.exp(-(width**2)) for wave, width in zip(sums[:half], sums[half:], strict=True)]
+
+
+def grid(table_size: int | None) -> Family:
+    options = {"levels": 4, "features": 2, "base": 2, "growth": 1.7, "table_size": table_size, "feature_scale": 1.0}
+    sides = (2, 3, 5, 9)  # the whole parts of 2, 3.4, 5.78 and 9.826
+    return Family(
+        partial(GridINR, width=6, depth=2, **options),  # type: ignore[arg-type]
+        lambda weights, point: reference.grid_inputs(weights["table"], point, sides, table_size),
+    )
+
+
+FAMILIES = {
+    "fourier": Family(
+        partial(FourierINR, width=6, depth=3, frequencies=5),
+        lambda weights, point: reference.fourier_inputs(weights["frequencies"], point),
+    ),
+    "siren": Family(
+        partial(SirenINR, width=6, depth=3, first_omega=7.0, hidden_omega=3.0),
+        lambda weights, point: list(point),
+        gain=lambda layer, index: 3.0 if layer else 7.0,
+        activation=lambda sums: [math.sin(value) for value in sums],
+    ),
+    "wire": Family(
+        partial(WireINR, width=6, depth=3, omega=4.0, scale=1.5),
+        lambda weights, point: list(point),
+        gain=lambda layer, index: 4.0 if index < 6 else 1.5,
+        activation=gabors,
+    ),
+    "hash_grid": grid(16),
+    "dense_grid": grid(None),
+}
+EVERY = [(family, conditioning) for family in FAMILIES for conditioning in CONDITIONINGS]
+
+
+def draws(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def small(family: str, *seeds: int, conditioning: str = "concat") -> INR:
+    """A small stack in double precision, its weights moved off any special start (FiLM begins at zero)."""
+    inr = FAMILIES[family].make(draws(*seeds), conditioning=conditioning).double()
+    with torch.no_grad():
+        for parameter in inr.parameters():
+            moved = [
+                torch.randn(parameter.shape[1:], generator=draw) for draw in draws(*(seed + 100 for seed in seeds))
+            ]
+            parameter += 0.1 * torch.stack(moved)
+    return inr

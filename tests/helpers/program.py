@@ -1,0 +1,67 @@
+"""The program from its command line, in this process: as it is, or with a runner that only notes what it was given."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from inr_xai import cli
+
+
+@dataclass
+class Program:
+    """The command line with a runner that only notes what it was given and then does `act`."""
+
+    started: list[DictConfig] = field(default_factory=list)
+    act: Callable[[DictConfig], Any] = lambda cfg: None
+    failures: int = 0
+    unmeasured: int = 0
+
+    def run(self, cfg: DictConfig) -> SimpleNamespace:
+        self.started.append(cfg)
+        self.act(cfg)
+        return SimpleNamespace(metric=0.25, failures=self.failures, folder=Path(cfg.out), unmeasured=self.unmeasured)
+
+    def __call__(self, *arguments: str) -> int:
+        return status(*arguments)
+
+
+def status(*arguments: str) -> int:
+    """How the program ends with these arguments."""
+    sys.argv = ["inr-xai", *arguments]
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.fixture
+def command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The program may run here as often as wanted, and leaves nothing behind in this process."""
+    monkeypatch.setattr(sys, "argv", ["inr-xai"])
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
+    root.handlers[:], root.level = handlers, level
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def program(command_line: None, monkeypatch: pytest.MonkeyPatch) -> Program:
+    made = Program()
+    pipeline = ModuleType("inr_xai.pipeline")
+    pipeline.run = made.run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "inr_xai.pipeline", pipeline)
+    return made

@@ -1,0 +1,183 @@
+"""What the tests of whole runs share: tiny configurations, run in process or as a process, and their folders read."""
+
+import copy
+import csv
+import functools
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from torch import nn
+
+from inr_xai.callbacks import RunCallback
+from inr_xai.classifier.torchvision_models import IMAGENET_MEAN, IMAGENET_STD
+from inr_xai.config import register
+from inr_xai.data import Synthetic
+from inr_xai.pipeline import RunOutcome, run
+from inr_xai.runs.folder import RunFolder, SampleRecord
+from inr_xai.types import Preprocessing
+from tests.conftest import tiny_network
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = "from inr_xai.cli import main; main()"
+CLASSES = 8
+SHORT = ["steps=2", "areas=[0.1,0.3]", "logger=none", "trainer.accelerator=cpu", "data.size=3"]
+TINY = [
+    "classifier=custom",
+    "classifier.model._target_=tests.helpers.runs.network",
+    "classifier.input_size=24",
+    "classifier.resize=24",
+    "callbacks.figures=null",
+    *SHORT,
+]
+FOLDER = ["data=image_folder", *TINY[:-1]]
+
+
+def network() -> nn.Sequential:
+    """A small random classifier of the synthetic set's classes, for inputs of 24 x 24."""
+    module = tiny_network(CLASSES)
+    assert isinstance(module, nn.Sequential)
+    return module
+
+
+class Picky(nn.Module):
+    """The same classifier, but without finite logits for one image of the synthetic set."""
+
+    def __init__(self, image: str) -> None:
+        super().__init__()
+        self.network = network()
+        mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+        preprocessing = Preprocessing((24, 24), 24, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
+        self.image = (Synthetic().load(image, preprocessing).image - mean) / std
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found = (images - self.image).abs().amax((1, 2, 3)) < 1e-4
+        return self.network(images).masked_fill(found[:, None], torch.nan)
+
+
+def certain() -> nn.Module:
+    """The same classifier, sure of class 0 beyond what single precision can hold of the others."""
+    module = network()
+    with torch.no_grad():
+        list(module.parameters())[-1][0] = 1000.0  # the bias of the last layer
+    return module
+
+
+class Slow(RunCallback):
+    """Gives a test the time to kill the run between two images."""
+
+    def on_sample(self, record: SampleRecord, image: torch.Tensor) -> None:
+        if self.state.images_done:
+            time.sleep(60)
+
+
+def configured(*overrides: str) -> DictConfig:
+    """The project's own configuration with overrides."""
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+@functools.cache
+def composed(*choices: str) -> DictConfig:
+    return configured(*choices)
+
+
+@functools.cache
+def parsed(override: str) -> Override:
+    return OverridesParser.create().parse_override(override)
+
+
+def is_value(override: Override) -> bool:
+    """Whether it sets a value of the configuration, and chooses no file of a group."""
+    choice = override.package is not None or (ROOT / "conf" / override.key_or_group).is_dir()
+    return override.type is OverrideType.CHANGE and not choice
+
+
+def configured_fast(*overrides: str) -> DictConfig:
+    """The same: files are composed once for all tests, values are set as Hydra sets them."""
+    asked = [parsed(override) for override in overrides]
+    cfg = copy.deepcopy(composed(*(str(each.input_line) for each in asked if not is_value(each))))
+    for each in filter(is_value, asked):
+        OmegaConf.update(cfg, each.key_or_group, each.value())
+    return cfg
+
+
+def explain(out: Path, *overrides: str, base: list[str] = TINY) -> RunOutcome:
+    """A run in this process."""
+    cfg = configured_fast(*base, *overrides)
+    cfg.out = str(out)
+    return run(cfg)
+
+
+def command(*arguments: str, program: str = PROGRAM) -> list[str]:
+    return [sys.executable, "-c", program, *arguments]
+
+
+def environment() -> dict[str, str]:
+    """Of a process: one thread, no terminal's full errors, and these tests importable."""
+    inherited = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    return inherited | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def process(*arguments: str, folder: Path, program: str = PROGRAM) -> subprocess.CompletedProcess[str]:
+    """A run in a process of its own."""
+    return subprocess.run(
+        command(*arguments, program=program),
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def table(out: Path, name: str = "per_image.csv") -> list[dict[str, str]]:
+    """A CSV of the run folder."""
+    with (out / name).open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def masks_of(out: Path) -> dict[str, torch.Tensor]:
+    """Every sample's stored masks."""
+    folder = RunFolder(out)
+    return {sample_id: folder.read(sample_id).masks for sample_id in sorted(folder.done())}
+
+
+def same_masks(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same samples with equal bits of masks."""
+    first, second = masks_of(one), masks_of(other)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def photos(root: Path, *names: str, side: int = 40) -> Path:
+    """Different smooth photos below `root`."""
+    for index, name in enumerate(names):
+        small = np.random.default_rng(index).integers(0, 255, (4, 4, 3), dtype=np.uint8)
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC).save(file)
+    return root
+
+
+def files_below(out: Path) -> Iterator[str]:
+    """Names of the files of a folder."""
+    return (file.relative_to(out).as_posix() for file in sorted(out.rglob("*")) if file.is_file())
+
+
+def said(records: list[logging.LogRecord], of: str = "inr_xai") -> list[str]:
+    return [record.getMessage() for record in records if record.name.startswith(of)]

@@ -1,0 +1,39 @@
+"""What the tests of W&B share: a run with everything in it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inr_xai.loggers import WandbRun, WandbSettings, open_wandb
+from tests.helpers.wandb_read import summary
+
+KEY = "0" * 40
+
+
+def begin(folder: Path, mode: str = "offline", run_id: str = "one", **options: Any) -> WandbRun:
+    settings = WandbSettings(mode=mode, tags=["tag"], finish_timeout=options.pop("finish_timeout", 12.0))
+    run = open_wandb(settings, save_dir=folder, run_id=run_id, name="name", config={"inr": {"width": 8}}, **options)
+    assert run is not None
+    return run
+
+
+def fill(run: WandbRun, figure: Path, first: int = 0) -> None:
+    """Two images' worth of everything."""
+    for done in (first, first + 1):
+        run.log({"area_error/k1": 0.1 * done}, images_done=done)
+        run.log({"loss/total": 2.0 * done}, steps_done=10 * done)
+    run.log_images("image/masks", {"a": np.zeros((5, 7, 3), np.uint8), "b": figure}, images_done=first + 1)
+    run.log_table("scores", ["sample", "value"], [["x", 1.5], ["y", 2.5]], images=[figure, None])
+    run.summary({"area_error": 0.25})
+
+
+def table(folder: Path) -> dict[str, Any]:
+    path = summary(folder)["summary"]["scores"]["path"]
+    return json.loads((folder / "files" / path).read_text())
+
+
+def said_by_us(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name.startswith("inr_xai")]

@@ -1,0 +1,162 @@
+"""Networks of a stack against one network written as loops, and storing one image's weights; for every family."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from inr_xai.errors import UserError
+from inr_xai.fitting.drawing import draw_logits, pixel_centres
+from inr_xai.inr import INR, FourierINR, GridINR, SirenINR, WireINR
+from tests.helpers.inr_families import AREAS, EVERY, FAMILIES, draws, small
+from tests.helpers.reference import network_logit
+
+DOUBLE = AREAS.double()
+
+
+@pytest.mark.parametrize(("family", "conditioning"), EVERY)
+def test_stack_is_many_single_networks(family: str, conditioning: str) -> None:
+    inr, told = small(family, 1, 2, conditioning=conditioning), FAMILIES[family]
+    points = torch.cat([pixel_centres((3, 5), DOUBLE), torch.tensor([[-1.0, -1.0], [1.0, 1.0], [0.25, -1.0]]).double()])
+    logits = inr(inr.encode(points), DOUBLE).detach()
+    for b, a, p in [(0, 0, 0), (1, 1, 7), (0, 1, 14), (1, 0, 15), (0, 0, 16), (1, 1, 17)]:
+        weights = {name: value.numpy() for name, value in inr.export(b).items()}
+        inputs = told.inputs(weights, tuple(points[p].tolist()))
+        by_hand = network_logit(
+            weights,
+            inputs,
+            float(DOUBLE[a]),
+            conditioning=conditioning,
+            gain=told.gain,
+            activation=told.activation,
+        )
+        assert float(logits[b, a, p]) == pytest.approx(by_hand, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_come_from_the_images_own_generator(family: str) -> None:
+    make = FAMILIES[family].make
+    together, alone = make(draws(1, 2)).state_dict(), make(draws(2)).state_dict()
+    assert all(torch.equal(together[name][1:], alone[name]) for name in alone)
+    assert not torch.equal(together["network.first.weight"][0], together["network.first.weight"][1])
+
+
+@pytest.mark.parametrize(("family", "conditioning"), EVERY)
+def test_exported_network_draws_the_same(family: str, conditioning: str) -> None:
+    stack, single = small(family, 1, 2, 3, conditioning=conditioning), small(family, 9, conditioning=conditioning)
+    assert {name: value.shape[1:] for name, value in stack.state_dict().items()} == {
+        name: value.shape for name, value in stack.export(1).items()
+    }
+    single.load([stack.export(1)])
+    whole = draw_logits(stack, DOUBLE, (9, 7))
+    torch.testing.assert_close(draw_logits(single, DOUBLE, (9, 7)), whole[1:2], rtol=0, atol=1e-12)
+    assert not torch.allclose(whole[0], whole[1])
+
+
+@pytest.mark.parametrize(("family", "conditioning"), EVERY)
+def test_gradient_reaches_every_weight_of_its_image_alone(family: str, conditioning: str) -> None:
+    """From a fresh start, as a fit has it."""
+    inr = FAMILIES[family].make(draws(1, 2), conditioning=conditioning)
+    logits = inr(inr.encode(pixel_centres((12, 12), AREAS)), AREAS)
+    weight = torch.randn(logits.shape[1:], generator=draws(0)[0])
+    (logits[1] * weight).sum().backward()
+    for name, parameter in inr.named_parameters():
+        assert parameter.grad is not None, name
+        assert (parameter.grad[0] == 0).all(), name
+        assert parameter.grad[1].any(), name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_belong_to_the_point_not_to_the_grid(family: str) -> None:
+    """Points of an odd grid lie in one of three times the side; and any order or number of points gives the same."""
+    inr = small(family, 1, 2)
+    coarse, fine = draw_logits(inr, DOUBLE, (5, 7)), draw_logits(inr, DOUBLE, (15, 21))
+    torch.testing.assert_close(fine[..., 1::3, 1::3], coarse, rtol=0, atol=1e-12)
+    points = pixel_centres((5, 7), DOUBLE)
+    order = torch.randperm(len(points), generator=draws(0)[0])
+    shuffled = torch.cat([inr(inr.encode(part), DOUBLE) for part in points[order].split(4)], dim=-1)
+    torch.testing.assert_close(shuffled, coarse.flatten(2)[..., order], rtol=0, atol=1e-12)
+
+
+def test_drawing_in_parts_is_drawing_at_once() -> None:
+    inr = FourierINR(draws(1))
+    whole = inr(inr.encode(pixel_centres((120, 100), AREAS)), AREAS).unflatten(-1, (120, 100))
+    torch.testing.assert_close(draw_logits(inr, AREAS, (120, 100)), whole)
+
+
+@pytest.mark.parametrize(("family", "conditioning"), EVERY)
+def test_only_none_draws_one_field_for_all_areas(family: str, conditioning: str) -> None:
+    logits = draw_logits(small(family, 1, 2, conditioning=conditioning), DOUBLE, (5, 5))
+    assert logits.shape == (2, 2, 5, 5)
+    assert torch.equal(logits[:, 0], logits[:, 1]) == (conditioning == "none")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_film_starts_without_effect(family: str) -> None:
+    """Scale 1 and shift 0: the fields of all areas are one, and that of the same network without conditioning."""
+    film = FAMILIES[family].make(draws(1, 2), conditioning="film")
+    none = FAMILIES[family].make(draws(1, 2), conditioning="none")
+    none.load_state_dict({name: film.state_dict()[name] for name in none.state_dict()})
+    film, none = film.double(), none.double()
+    torch.testing.assert_close(draw_logits(film, DOUBLE, (6, 6)), draw_logits(none, DOUBLE, (6, 6)), rtol=0, atol=1e-12)
+
+
+def discs(size: int) -> torch.Tensor:
+    """Two discs in different places, 2 x size x size, 1 inside."""
+    u = pixel_centres((size, size), AREAS)
+    centres = torch.tensor([[-0.3, 0.2], [0.4, -0.1]])
+    return ((u - centres[:, None]).norm(dim=-1) < 0.45).float().unflatten(-1, (size, size))
+
+
+@pytest.mark.parametrize(
+    ("family", "conditioning"),
+    [(FourierINR, "concat"), (FourierINR, "film"), (SirenINR, "concat"), (WireINR, "film"), (GridINR, "concat")],
+)
+def test_every_family_draws_a_disc(family: type[INR], conditioning: str) -> None:
+    """100 steps of the default optimiser on a 20 x 20 grid; the discs are then drawn at twice the resolution."""
+    inr = family(draws(1, 2), conditioning=conditioning)
+    optimizer = torch.optim.Adam(inr.parameters(), lr=0.01, eps=1e-6)
+    encoded, wanted = inr.encode(pixel_centres((20, 20), AREAS)), discs(20).flatten(1)
+    for _ in range(100):
+        logits = inr(encoded, AREAS[:1])[:, 0]
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(1).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    drawn, true = draw_logits(inr, AREAS[:1], (40, 40))[:, 0] > 0, discs(40) > 0
+    overlap = (drawn & true).sum((-2, -1)) / (drawn | true).sum((-2, -1))
+    assert overlap.min() > 0.85
+
+
+def test_coordinates_are_pixel_centres_row_by_row() -> None:
+    points = pixel_centres((2, 4), torch.zeros(1, dtype=torch.float64)).reshape(2, 4, 2)
+    assert points[0, :, 0].tolist() == [-0.75, -0.25, 0.25, 0.75]
+    assert points[:, 1, 1].tolist() == [-0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "sentence"),
+    [
+        *((family, {"width": 0}, "inr.width=0 .* at least 1") for family in (FourierINR, SirenINR, WireINR, GridINR)),
+        *((family, {"depth": -1}, "inr.depth=-1 .* at least 1") for family in (FourierINR, SirenINR, WireINR, GridINR)),
+        *(
+            (family, {"conditioning": "fim"}, "inr.conditioning=fim is not one of concat, film, none")
+            for family in (FourierINR, SirenINR, WireINR, GridINR)
+        ),
+        (FourierINR, {"frequencies": 0}, "inr.frequencies=0 .* at least 1"),
+        (FourierINR, {"sigma": 0.0}, "inr.sigma=0 .* positive"),
+        (SirenINR, {"first_omega": -1.0}, "inr.first_omega=-1 .* positive"),
+        (SirenINR, {"hidden_omega": 0.0}, "inr.hidden_omega=0 .* positive"),
+        (WireINR, {"omega": float("nan")}, "inr.omega=nan .* positive"),
+        (WireINR, {"scale": float("inf")}, "inr.scale=inf .* positive"),
+        (GridINR, {"levels": 0}, "inr.levels=0 .* at least 1"),
+        (GridINR, {"features": 0}, "inr.features=0 .* at least 1"),
+        (GridINR, {"base": 0}, "inr.base=0 .* at least 1"),
+        (GridINR, {"growth": 0.9}, r"inr.growth=0.9 .* at least 1"),
+        (GridINR, {"table_size": 100}, "inr.table_size=100 is no power of two"),
+        (GridINR, {"feature_scale": 0.0}, "inr.feature_scale=0 .* positive"),
+    ],
+)
+def test_refusals_name_the_option(family: type[INR], options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        family(draws(1), **options)

@@ -1,0 +1,183 @@
+"""An online run reaches the server; an unreachable one costs a bounded time and no data (on real sockets)."""
+
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.wandb_double import EVERYTHING, Double, serve
+from tests.helpers.wandb_read import WANDB, history, parts, summary
+from tests.helpers.wandb_runs import KEY, begin, fill, said_by_us, table
+
+pytest_plugins = ["tests.helpers.wandb_fixtures"]
+pytestmark = pytest.mark.usefixtures("fresh_wandb")
+
+
+@pytest.mark.slow
+def test_parts_written_offline_are_uploaded_into_one_run(tmp_path: Path, figure: Path, double: Double) -> None:
+    for first in (0, 2):
+        run = begin(tmp_path, group="sweep")
+        fill(run, figure, first)
+        run.finish()
+    assert double.operations == []
+    subprocess.run([*WANDB, *run.remedy.split()[1:]], check=True, cwd=tmp_path, capture_output=True)
+    check_upload(double, [0, 1, 2, 3])
+
+
+@pytest.mark.slow
+def test_an_online_run_is_uploaded_and_continued(tmp_path: Path, figure: Path, double: Double) -> None:
+    for first in (0, 2):
+        run = begin(tmp_path, "online", group="sweep")
+        fill(run, figure, first)
+        run.finish()
+    check_upload(double, [0, 1, 2, 3])
+
+
+@pytest.mark.slow
+def test_a_part_written_offline_is_uploaded_with_the_next_online_one(
+    tmp_path: Path, figure: Path, double: Double
+) -> None:
+    for mode, first in (("offline", 0), ("online", 2)):
+        run = begin(tmp_path, mode, group="sweep")
+        fill(run, figure, first)
+        run.finish()
+    check_upload(double, [0, 1, 2, 3])
+
+
+def check_upload(double: Double, images_done: list[int]) -> None:
+    """One run on the server with all that `fill` logs."""
+    (run,) = double.runs.values()
+    assert [line["images_done"] for line in run.history if "area_error/k1" in line] == images_done
+    steps = [line["_step"] for line in run.history]
+    assert steps == sorted(set(steps))
+    assert run.upserts[0]["groupName"] == "sweep"
+    assert (run.complete, run.exit_code) == (True, 0)
+    assert json.loads(run.files["wandb-summary.json"])["area_error"] == 0.25
+    pictures = [name for name in run.files if name.startswith("media/images/image/masks")]
+    tables = [name for name in run.files if name.startswith("media/table/scores")]
+    assert len(pictures) == len(images_done)
+    assert len(tables) == len(images_done) // 2
+
+
+def test_online_without_a_key_stays_offline_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = begin(tmp_path, "online")
+    run.log({"a": 1.0}, images_done=1)
+    run.finish()
+    assert said_by_us(caplog) == [
+        "W&B has no API key (run `wandb login` or set WANDB_API_KEY); this run stays offline,"
+        f" upload it later with `wandb sync {run.folder}`."
+    ]
+    assert history(run.folder) == [{"a": 1, "images_done": 1}]
+
+
+@pytest.fixture(params=["refused", "never answers", "error 500"])
+def unreachable(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a server that cannot be used."""
+    with serve() as server, socket.create_server(("127.0.0.1", 0)) as listener:
+        server.status = 500
+        silent = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield {"refused": "http://127.0.0.1:9", "never answers": silent, "error 500": server.url}[request.param]
+
+
+def test_an_unreachable_server_leaves_the_run_offline(
+    tmp_path: Path,
+    figure: Path,
+    unreachable: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", unreachable)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    began = time.monotonic()
+    run = begin(tmp_path, "online")
+    fill(run, figure)
+    run.finish()
+    assert time.monotonic() - began < 20
+    (warning,) = said_by_us(caplog)
+    assert warning.startswith(f"W&B at {unreachable} ")
+    assert warning.endswith(f"this run stays offline, upload it later with `wandb sync {run.folder}`.")
+    assert summary(run.folder)["summary"]["area_error"] == 0.25
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trouble", ["gone", "never answers", "error 500"])
+def test_a_network_lost_in_mid_run_costs_a_bounded_time_and_no_data(
+    tmp_path: Path, figure: Path, double: Double, trouble: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = begin(tmp_path, "online", finish_timeout=4.0)
+    run.log({"before": 1.0}, images_done=0)
+    while not (double.runs and double.runs["one"].upserts):
+        time.sleep(0.05)
+    {
+        "gone": double.vanish,
+        "never answers": lambda: double.hangs.add(EVERYTHING),
+        "error 500": lambda: setattr(double, "status", 500),
+    }[trouble]()
+    began = time.monotonic()
+    fill(run, figure, 1)
+    run.finish()
+    assert time.monotonic() - began < 20
+    assert f"upload the rest with `wandb sync {run.folder}`" in caplog.messages[-1]
+    assert [line["images_done"] for line in history(run.folder) if "area_error/k1" in line] == [1, 2]
+    assert table(run.folder)["data"][1][:2] == ["y", 2.5]
+    assert summary(run.folder)["state"] == "finished"
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from inr_xai.callbacks import WandbSettings, open_wandb
+run = open_wandb(WandbSettings(mode="online"), save_dir=Path(sys.argv[1]), run_id="one", name="n", config={})
+run.log({"a": 1.0}, images_done=1)
+"""
+
+
+@pytest.mark.slow
+def test_a_terminal_is_never_asked(tmp_path: Path) -> None:
+    """At a terminal W&B would ask for a login and wait."""
+    ours, theirs = pty.openpty()
+    program = [sys.executable, "-c", PROGRAM + "run.finish()", str(tmp_path)]
+    with closing(os.fdopen(ours, "rb")):
+        done = subprocess.run(program, stdin=theirs, stdout=theirs, stderr=theirs, timeout=120)
+        os.close(theirs)
+    assert done.returncode == 0
+    assert len(parts(tmp_path)) == 1
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_no_upload_behind(tmp_path: Path, double: Double) -> None:
+    program = subprocess.Popen([sys.executable, "-c", PROGRAM + "import time; time.sleep(600)", str(tmp_path)])
+    while "UpsertBucket" not in double.operations:
+        time.sleep(0.1)
+    uploads = sessions_below(program.pid)
+    assert uploads
+    program.send_signal(signal.SIGKILL)
+    program.wait()
+    deadline = time.monotonic() + 60
+    while any(alive(session) for session in uploads) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not any(alive(session) for session in uploads)
+
+
+def sessions_below(pid: int) -> list[int]:
+    """The process groups that children of `pid` lead."""
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,pgid="], check=True, capture_output=True, text=True).stdout
+    rows = [tuple(map(int, line.split())) for line in listed.splitlines()]
+    return [child for child, parent, group in rows if parent == pid and child == group]
+
+
+def alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

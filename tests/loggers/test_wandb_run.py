@@ -1,0 +1,170 @@
+"""W&B's offline files, read back."""
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wandb
+from PIL import Image
+
+from inr_xai.errors import UserError
+from inr_xai.loggers import WandbSettings, open_wandb
+from tests.helpers.wandb_read import history, parts, records, summary
+from tests.helpers.wandb_runs import begin, fill, said_by_us, table
+
+pytest_plugins = ["tests.helpers.wandb_fixtures"]
+pytestmark = pytest.mark.usefixtures("fresh_wandb")
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [("offline", "offline"), ("dryrun", "offline"), ("", "offline"), ("online", "online"), ("run", "online")],
+)
+def test_modes(given: str, used: str) -> None:
+    assert WandbSettings(mode=given).mode == used
+
+
+def test_an_unknown_mode_names_the_key_and_the_choices() -> None:
+    with pytest.raises(UserError, match=r"logger\.wandb\.mode is 'shared'; choose offline, online or disabled"):
+        WandbSettings(mode="shared")
+
+
+def test_disabled_is_no_run(tmp_path: Path) -> None:
+    assert open_wandb(WandbSettings(mode="disabled"), save_dir=tmp_path, run_id="i", name="n", config={}) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_runs_in_one_process_are_two_runs_of_one_group(tmp_path: Path, figure: Path) -> None:
+    for number in range(2):
+        run = begin(tmp_path / "runs", run_id=f"run{number}", group="sweep")
+        fill(run, figure)
+        run.finish(failed=number == 1)
+    folders = parts(tmp_path / "runs")
+    assert len(folders) == 2
+    for number, folder in enumerate(folders):
+        (said,) = records(folder, "run")
+        assert (said["run_id"], said["run_group"], said["tags"]) == (f"run{number}", "sweep", ["tag"])
+        told = summary(folder)
+        assert told["config"] == {"inr": {"width": 8}}
+        assert told["summary"]["area_error"] == 0.25
+        assert told["summary"]["image/masks"]["captions"] == ["a", "b"]
+        assert told["state"] == ("failed" if number == 1 else "finished")
+        assert table(folder)["data"][1][:2] == ["y", 2.5]
+
+
+def test_what_is_logged_lies_on_its_axis(tmp_path: Path, figure: Path) -> None:
+    run = begin(tmp_path)
+    fill(run, figure)
+    run.finish()
+    lines = history(run.folder)
+    assert [(line["images_done"], line["area_error/k1"]) for line in lines if "area_error/k1" in line] == [
+        (0, 0),
+        (1, 0.1),
+    ]
+    assert [(line["steps_done"], line["loss/total"]) for line in lines if "loss/total" in line] == [(0, 0), (10, 2)]
+    axes = {record["name"]: record.get("step_metric") for record in records(run.folder, "metric")}
+    assert axes == {
+        "images_done": None,
+        "steps_done": None,
+        "area_error/k1": "images_done",
+        "loss/total": "steps_done",
+        "image/masks": "images_done",
+        "scores": "images_done",
+    }
+
+
+def test_pictures_and_the_table_are_kept(tmp_path: Path, figure: Path) -> None:
+    run = begin(tmp_path)
+    fill(run, figure)
+    run.finish()
+    (line,) = [line for line in history(run.folder) if "image/masks.filenames" in line]
+    first, second = (np.asarray(Image.open(run.folder / "files" / name)) for name in line["image/masks.filenames"])
+    assert np.array_equal(first, np.zeros((5, 7, 3)))
+    assert np.array_equal(second, np.full((5, 7, 3), 200))
+    kept = table(run.folder)
+    assert kept["columns"] == ["sample", "value", "image"]
+    assert kept["data"] == [["x", 1.5, "Image"], ["y", 2.5, None]]
+    (artifact,) = records(run.folder, "artifact")
+    staged = {Path(entry["path"]).name: Path(entry["local_path"]) for entry in artifact["manifest"]["contents"]}
+    assert np.array_equal(np.asarray(Image.open(staged["figure.png"])), np.full((5, 7, 3), 200))
+
+
+def test_an_array_may_change_after_it_is_logged(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    picture = np.full((4, 4, 3), 7, np.uint8)
+    run.log_images("image/one", {"": picture})
+    picture[:] = 0
+    run.finish()
+    (name,) = history(run.folder)[0]["image/one.filenames"]
+    assert np.asarray(Image.open(run.folder / "files" / name)).mean() == 7
+
+
+def test_nothing_but_our_own_line_is_said(
+    tmp_path: Path, figure: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="inr_xai")
+    run = begin(tmp_path)
+    fill(run, figure)
+    run.finish()
+    assert capfd.readouterr() == ("", "")
+    assert said_by_us(caplog) == [f"W&B is offline; upload this run later with `wandb sync {run.folder}`."]
+
+
+def test_an_empty_or_wrong_mode_in_the_environment_is_not_wandbs_affair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for mode in ("", "nonsense"):
+        wandb.teardown()
+        monkeypatch.setenv("WANDB_MODE", mode)
+        begin(tmp_path, run_id=f"run{len(mode)}").finish()
+        assert os.environ["WANDB_MODE"] == mode
+    assert len(parts(tmp_path)) == 2
+
+
+def test_a_failure_is_told_once_and_the_rest_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = begin(tmp_path)
+    run.log({"a/k1": 1.0}, images_done=1)
+    run.log_images("image/none", {"": tmp_path / "missing.png"})
+    run.log_images("image/none", {"": tmp_path / "missing.png"})
+    run.log({"a/k1": 2.0}, images_done=2)
+    run.finish()
+    (warning,) = said_by_us(caplog)
+    assert "W&B failed" in warning
+    assert "missing.png" in warning
+    assert [line["a/k1"] for line in history(run.folder)] == [1.0]
+    assert summary(run.folder)["state"] == "finished"
+
+
+def test_a_folder_that_cannot_be_made_costs_only_wandb(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    run = open_wandb(WandbSettings(), save_dir=tmp_path / "file", run_id="i", name="n", config={})
+    if run is not None:  # W&B may have found another place
+        run.finish()
+    else:
+        assert "the run goes on without it" in caplog.text
+
+
+def test_a_run_that_the_caller_has_open_is_left_alone(tmp_path: Path) -> None:
+    theirs = wandb.init(mode="offline", dir=tmp_path, id="theirs", settings=wandb.Settings(silent=True))
+    run = begin(tmp_path, run_id="ours")
+    run.log({"a": 1.0}, images_done=1)
+    run.finish()
+    assert wandb.run is theirs
+    theirs.finish()
+    assert history(run.folder) == [{"a": 1, "images_done": 1}]
+    assert len(parts(tmp_path)) == 2
+
+
+def test_a_continued_run_goes_on_in_the_same_run(tmp_path: Path, figure: Path) -> None:
+    for first in (0, 2, 4):
+        run = begin(tmp_path)
+        fill(run, figure, first)
+        run.finish()
+    folders = parts(tmp_path)
+    steps = [record["step"]["num"] for folder in folders for record in records(folder, "history")]
+    assert steps == sorted(set(steps))
+    axis = [line["images_done"] for folder in folders for line in history(folder) if "area_error/k1" in line]
+    assert axis == [0, 1, 2, 3, 4, 5]
+    assert run.remedy == f"wandb sync {folders[0]} {folders[1]} {folders[2]}"

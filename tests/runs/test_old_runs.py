@@ -1,0 +1,69 @@
+"""A run folder that version 0.1.0 wrote, before modules moved: it loads, renders, is measured and is continued."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+import inr_xai
+from inr_xai.evaluate.__main__ import main as evaluate
+from tests.helpers.runs import configured, masks_of, run, table
+
+STORED = Path(__file__).resolve().parent / "data" / "run_0.1.0"
+OPTIONS = ["steps=6", "areas=[0.1]", "explanations=2", "logger.wandb.mode=disabled", "callbacks.figures=null"]
+
+
+@pytest.fixture
+def old_run(tmp_path: Path) -> Path:
+    """A copy of the stored folder, to be written to."""
+    return Path(shutil.copytree(STORED, tmp_path / "run"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_masks_are_rendered_as_before() -> None:
+    stored = inr_xai.load(STORED)
+    rendered = safetensors.torch.load_file(STORED / "rendered.safetensors")
+    assert list(stored) == ["00000-disc", "00001-square"]
+    for sample_id, explained in stored.items():
+        torch.testing.assert_close(
+            explained.importance(48), rendered[f"{sample_id}/importance"].float(), rtol=0, atol=1e-3
+        )
+        for k in (1, 2):
+            expected = rendered[f"{sample_id}/mask/k{k}"].float()
+            torch.testing.assert_close(explained.mask(0.13, 48, explanation=k), expected, rtol=0, atol=1e-3)
+            fitted = explained.masks[k - 1, 0].float()
+            torch.testing.assert_close(explained.mask(0.1, explanation=k), fitted, rtol=0, atol=1e-3)
+
+
+def test_it_is_continued_with_the_images_that_it_lacks(old_run: Path) -> None:
+    before = masks_of(old_run)
+    cfg = configured(*OPTIONS, "data.limit=3", f"out={old_run}")
+    outcome = run(cfg)
+    after = masks_of(old_run)
+    assert (outcome.failures, len(after)) == (0, 3)
+    assert all(torch.equal(after[sample_id], masks) for sample_id, masks in before.items())
+    rows = {row["sample_id"]: row for row in table(old_run)}
+    stored = {row["sample_id"]: row for row in table(STORED)}
+    assert {sample_id: rows[sample_id] for sample_id in stored} == stored
+
+
+def test_what_was_measured_of_it_is_not_measured_again(old_run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = contents(old_run / "evaluation")
+    with caplog.at_level("INFO"):
+        assert evaluate([str(old_run), "--metrics", "insertion_auc,area_error,iou"]) == 0
+    assert contents(old_run / "evaluation") == before
+    assert not [record for record in caplog.records if record.getMessage().startswith("image ")]
+
+
+def test_another_metric_is_added_to_what_was_measured(old_run: Path) -> None:
+    before = {row["sample_id"]: row for row in table(old_run / "evaluation", "masks.csv")}
+    assert evaluate([str(old_run), "--metrics", "sparseness"]) == 0
+    after = {row["sample_id"]: row for row in table(old_run / "evaluation", "masks.csv")}
+    for sample_id, row in before.items():
+        assert {name: after[sample_id][name] for name in row} == row
+        assert 0 < float(after[sample_id]["sparseness"]) < 1
