@@ -40,7 +40,7 @@ constraints: $(PACKAGE)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist
-	find conf inr_xai scripts tests -name __pycache__ -type d -exec rm -rf {} +
+	find conf inr_xai benchmarks scripts tests -name __pycache__ -type d -exec rm -rf {} +
 
 # The stamps are written last, so an interrupted installation is done again.
 $(PACKAGE): $(MANIFEST)

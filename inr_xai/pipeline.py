@@ -6,12 +6,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from inr_xai.audit.audit_runs import FOLDER as AUDIT
-from inr_xai.audit.audit_runs import AuditOptions, audit_runs
 from inr_xai.config import check
 from inr_xai.errors import UserError
-from inr_xai.evaluate.evaluate_run import evaluate_run
-from inr_xai.evaluate.loop import EvaluationContext
 from inr_xai.runner import ExplainedRun, explain
 from inr_xai.runs.load import load
 from inr_xai.scoring.summary import format_table
@@ -54,6 +50,9 @@ def run(cfg: DictConfig) -> RunOutcome:
 
 def _evaluate(cfg: DictConfig, explained: ExplainedRun) -> int:
     """The metrics that the option `evaluate` asks for, which cost no explanation; how many images failed."""
+    from inr_xai.evaluate.evaluate_run import evaluate_run  # late: a run without metrics does not wait for them
+    from inr_xai.evaluate.loop import EvaluationContext
+
     names = None if cfg.evaluate == "all" else list(cfg.evaluate)
     parts, finished = explained.parts, load(explained.folder.path)
     context = EvaluationContext.of(parts.data, parts.classifier, parts.method, device=parts.device, donors=parts.donors)
@@ -66,11 +65,13 @@ def _evaluate(cfg: DictConfig, explained: ExplainedRun) -> int:
 
 def _audit(cfg: DictConfig, explained: ExplainedRun) -> int:
     """The audit that the option `audit` asks for, which costs no explanation; how many images it says nothing of."""
+    from inr_xai.audit.audit_runs import FOLDER, AuditOptions, audit_runs  # late, likewise
+
     options, path = AuditOptions(cfg.audit.area, cfg.audit.control), explained.folder.path
     finished = load(path)
     again = f"python -m inr_xai.audit {path} --area {options.area:g} --control {options.control} asks again"
     try:
-        unaudited = audit_runs([finished], cfg, path / AUDIT, options)
+        unaudited = audit_runs([finished], cfg, path / FOLDER, options)
     except UserError as error:
         log.warning("not audited: %s; the explanations are kept, and %s", error, again)
         return len(finished)

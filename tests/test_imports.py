@@ -1,42 +1,45 @@
-"""Imports go one way: each module imports lower levels only, and Hydra and W&B stay where they belong."""
+"""The structure of the package: imports go one way and in no circle, Hydra and W&B stay where they belong, few rooms."""
 
 import ast
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
+import torch
+from torch import nn
 
 import inr_xai
+from inr_xai import INRAttribution
 
 PACKAGE = Path(inr_xai.__file__).parent
 
 # From the bottom up. A folder counts as one module; modules of one level do not import one another.
 LEVELS = [
-    {"types", "errors", "seeding", "words"},
-    {"limits", "columns", "blur", "photos", "files", "trainers"},
-    {"data", "demo", "classifier", "perturbation", "jitter", "reveal", "inr", "area", "objective", "results"},
-    {"metrics", "sweeps"},
+    {"types", "errors", "moved", "columns", "seeding"},
+    {"limits", "digests", "blur", "masks"},
+    {"config", "data", "classifier", "perturbation", "inr", "area", "objective"},
     {"method"},
-    {"drawing", "stopping"},
-    {"maskfit"},
-    {"stack"},
-    {"fit"},
-    {"importance"},
-    {"render"},
-    {"attribution", "callbacks", "peers"},
-    {"evaluation", "auditing", "report"},
-    {"config"},
-    {"assembly"},
-    {"evaluate"},
-    {"audit"},
+    {"scoring", "metrics"},
+    {"fitting"},
+    {"runs"},
+    {"attribution", "loggers"},
+    {"callbacks"},
+    {"instantiate"},
     {"runner"},
-    {"cli", "__init__"},
+    {"evaluate", "audit", "compare"},
+    {"pipeline", "sweeps"},
+    {"cli"},
+    {"__init__", "__main__"},
 ]
 RANK = {module: rank for rank, modules in enumerate(LEVELS) for module in modules}
-# Allowed within a level, but only inside a function.
-LAZY = {("classifier", "demo"), ("audit", "runner")}
 # Who may import these packages.
-KEPT = {"hydra": {"config", "assembly", "cli"}, "hydra_plugins": set(), "wandb": {"callbacks"}}
+KEPT = {"hydra": {"config", "instantiate", "cli"}, "hydra_plugins": set(), "wandb": {"loggers"}}
+MOST_FILES, MOST_FOLDERS = 22, 13
+"""Files at the package's root, and folders in it that are packages."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -46,33 +49,56 @@ def module_of(file: Path) -> str:
     return file.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-def imported(tree: ast.AST, name: str, *, inside: bool = False) -> Iterator[tuple[str, bool]]:
-    """The full name of each thing that the module `name` imports, and whether it does so inside a function."""
+def full_name(file: Path) -> str:
+    """The dotted name of a file's module."""
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(("inr_xai", *(parts[:-1] if parts[-1] == "__init__" else parts)))
+
+
+def imported(tree: ast.AST, name: str) -> Iterator[str]:
+    """The full name of each thing that the module `name` imports, at the top or inside a function."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, inside) for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(name.split(".")[: -node.level]) if node.level else ""
             source = ".".join(part for part in (base, node.module) if part)
-            yield from ((f"{source}.{alias.name}", inside) for alias in node.names)
-        yield from imported(node, name, inside=inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        yield from imported(node, name)
 
 
 def complaints(file: Path) -> list[str]:
     """What is wrong with the imports of a file."""
-    ours, wrong = module_of(file), []
-    full = ".".join(("inr_xai", *file.relative_to(PACKAGE).with_suffix("").parts))
-    for name, inside in imported(ast.parse(file.read_text()), full):
+    ours, full, wrong = module_of(file), full_name(file), []
+    for name in imported(ast.parse(file.read_text()), full):
         top, *rest = name.split(".")
         if ours not in KEPT.get(top, {ours}):
             wrong.append(f"{full} imports {name}; only {sorted(KEPT[top])} may import {top}")
-        if top != "inr_xai":
+        if top != "inr_xai" or name == "inr_xai.__version__":
             continue
         theirs = rest[0] if rest and rest[0] in RANK else "__init__"
-        lazy = inside and (ours, theirs) in LAZY
-        if theirs != ours and RANK[theirs] >= RANK[ours] and not lazy:
+        if theirs != ours and RANK[theirs] >= RANK[ours]:
             wrong.append(f"{full} imports {name}, which is not on a lower level (see LEVELS in {Path(__file__).name})")
     return wrong
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """A circle of the graph, or nothing."""
+    finished: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name not in finished:
+            for other in sorted(graph.get(name, ())):
+                if around := visit(other, [*path, name]):
+                    return around
+            finished.add(name)
+        return []
+
+    return next((around for name in sorted(graph) if (around := visit(name, []))), [])
 
 
 def test_every_module_has_a_level() -> None:
@@ -80,25 +106,143 @@ def test_every_module_has_a_level() -> None:
     assert not unknown, f"new modules: add {sorted(unknown)} to LEVELS in {Path(__file__).name}, as low as possible"
 
 
+def test_no_level_names_a_module_that_is_gone() -> None:
+    assert set(RANK) <= {module_of(file) for file in FILES}
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_no_import_goes_up(file: Path) -> None:
     assert complaints(file) == []
 
 
+def test_no_files_import_one_another_in_a_circle() -> None:
+    names = {full_name(file) for file in FILES}
+    graph: dict[str, set[str]] = {}
+    for file in FILES:
+        full = full_name(file)
+        for name in imported(ast.parse(file.read_text()), full):
+            target = name if name in names else name.rpartition(".")[0]
+            if target in names - {"inr_xai", full}:
+                graph.setdefault(full, set()).add(target)
+    assert circle(graph) == []
+
+
+def test_a_circle_is_seen() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}}) == []
+
+
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "names"),
     [
         ("from inr_xai.fitting.fit import fit_masks", ["inr_xai.fitting.fit.fit_masks"]),
-        ("from inr_xai import fit", ["inr_xai.fitting.fit"]),
-        ("from .fit import fit_masks", ["inr_xai.fitting.fit.fit_masks"]),
+        ("from inr_xai import fitting", ["inr_xai.fitting"]),
+        ("from .fitting import fit", ["inr_xai.fitting.fit"]),
         ("def f():\n    import hydra.utils", ["hydra.utils"]),
-        ("if True:\n    from . import area, fit", ["inr_xai.area", "inr_xai.fitting.fit"]),
+        ("if True:\n    from . import area, method", ["inr_xai.area", "inr_xai.method"]),
+        ("if TYPE_CHECKING:\n    import wandb", []),
     ],
 )
-def test_each_form_of_import_is_seen(text: str, found: list[str]) -> None:
-    assert [name for name, _ in imported(ast.parse(text), "inr_xai.area")] == found
+def test_each_form_of_import_is_seen(text: str, names: list[str]) -> None:
+    assert list(imported(ast.parse(text), "inr_xai.area")) == names
 
 
-def test_an_import_inside_a_function_is_told_apart() -> None:
-    tree = ast.parse("import a\nclass C:\n    def f(self):\n        import b")
-    assert list(imported(tree, "inr_xai.area")) == [("a", False), ("b", True)]
+def test_the_package_has_few_rooms() -> None:
+    files = [file.name for file in PACKAGE.glob("*.py")]
+    folders = [file.parent.name for file in PACKAGE.glob("*/__init__.py")]
+    assert len(files) <= MOST_FILES, f"{len(files)} files at the root of inr_xai: {sorted(files)}"
+    assert len(folders) <= MOST_FOLDERS, f"{len(folders)} packages in inr_xai: {sorted(folders)}"
+
+
+def test_no_function_or_class_stands_twice_under_one_public_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for file in FILES:
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(full_name(file))
+    assert {name: where for name, where in homes.items() if len(where) > 1} == {}
+
+
+def test_no_function_of_the_metrics_is_named_like_its_module() -> None:
+    for file in (PACKAGE / "metrics").rglob("*.py"):
+        functions = {node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)}
+        assert file.stem not in functions
+
+
+def loaded(statement: str) -> set[str]:
+    """The modules that a fresh Python has loaded after a statement."""
+    code = f"{statement}\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    return set(done.stdout.split())
+
+
+def ours(modules: set[str]) -> set[str]:
+    return {name for name in modules if name.split(".")[0] == "inr_xai"}
+
+
+def test_the_python_api_loads_little() -> None:
+    modules = loaded("from inr_xai import INRAttribution")
+    assert len(ours(modules)) <= 40, sorted(ours(modules))
+    bare = loaded("import lightning")
+    for package in ("matplotlib", "wandb", "hydra", "scipy", "timm"):
+        assert package not in modules - bare
+
+
+def test_a_run_loads_little_and_a_refusal_less() -> None:
+    assert len(ours(loaded("import inr_xai.cli, inr_xai.pipeline"))) <= 100
+    refused = loaded("import inr_xai.cli")
+    assert "torch" not in refused
+    assert "inr_xai.pipeline" not in refused
+
+
+class Entered:
+    """The functions of the package that a block enters, comprehensions left out."""
+
+    def __enter__(self) -> "Entered":
+        self.functions: set[tuple[str, str]] = set()
+        self._before = sys.gettrace(), threading.gettrace()
+        threading.settrace(self._trace)
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        sys.settrace(self._before[0])
+        threading.settrace(self._before[1])  # type: ignore[arg-type]
+
+    def _trace(self, frame: FrameType, event: str, argument: object) -> None:
+        code = frame.f_code
+        if code.co_filename.startswith(str(PACKAGE)) and not code.co_name.endswith("comp>"):
+            self.functions.add((code.co_filename, code.co_qualname))
+
+
+ATTRIBUTE = """
+import sys
+sys.path.insert(0, {root!r})
+import torch
+from tests.test_imports import Entered, INRAttribution, two_layers
+explainer, images = INRAttribution(two_layers(), steps=3), torch.rand(2, 3, 32, 32)
+with Entered() as entered:
+    explainer.attribute(images, target=1, areas=(0.1, 0.2), explanations=2)
+print(len({{file for file, _ in entered.functions}}), len(entered.functions))
+"""
+
+
+def two_layers() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 7, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 7 * 7, 5))
+
+
+def test_one_explanation_enters_few_functions() -> None:
+    """In a process of its own: here every function is wrapped by a checker of types."""
+    code = ATTRIBUTE.format(root=str(PACKAGE.parent))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    modules, functions = map(int, done.stdout.split())
+    assert modules <= 14
+    assert functions <= 90
+
+
+def test_an_entered_function_is_counted_once() -> None:
+    with Entered() as entered:
+        for _ in range(2):
+            inr_xai.seeding.generator(0, "cat")
+    assert torch.rand(1, generator=inr_xai.seeding.generator(0, "cat")) < 1
+    assert entered.functions >= set()

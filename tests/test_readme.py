@@ -55,16 +55,21 @@ def train_commands() -> list[str]:
 
 
 def compare_commands() -> list[str]:
-    return [line for line in commands() if line.startswith("python scripts/compare.py")]
+    return [line for line in commands() if line.startswith("inr-xai compare")]
 
 
 def evaluation_commands() -> list[str]:
-    """Of the metrics of a finished run, in their order."""
-    return [line for line in commands() if re.search(r"inr_xai.evaluate.evaluate_run|scripts/maps|scripts/table", line)]
+    """The commands that measure a finished run, in their order."""
+    return [line for line in commands() if re.match(r"inr-xai (evaluate|maps|table|verify)\b", line)]
 
 
 def audit_commands() -> list[str]:
-    return [line for line in commands() if "inr_xai.audit.audit_runs" in line]
+    return [line for line in commands() if line.startswith("inr-xai audit")]
+
+
+def program(line: str, *options: str) -> list[str]:
+    """An `inr-xai` command line as this Python runs it."""
+    return [sys.executable, "-m", "inr_xai", *shlex.split(line)[1:], *options]
 
 
 def test_the_readme_is_read() -> None:
@@ -81,8 +86,14 @@ def test_comparisons_run(line: str, tmp_path: Path) -> None:
     if "--table" in line:
         shutil.copytree(CHECKOUT / "benchmarks" / "results", results)
     options = ["--results", str(results), "--cache", str(tmp_path / "cache"), "steps=1"]
-    command = [sys.executable, str(CHECKOUT / "scripts" / "compare.py"), *shlex.split(line)[2:], *options]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(
+        program(line, *options),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=_environment(str(CHECKOUT)),
+    )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "| method | photos |" in run.stdout
 
@@ -94,11 +105,12 @@ def test_a_run_is_evaluated(tmp_path: Path) -> None:
     options = ["data.size=2", "steps=2", "explanations=1", "logger=none", f"out={run}", "callbacks.figures=null"]
     subprocess.run([sys.executable, str(CHECKOUT / "train.py"), *options], check=True, capture_output=True)
     lines = evaluation_commands()
-    assert len(lines) == 5
+    assert len(lines) == 6
     for line in lines:
         line = line.replace("gradcam,occlusion", "disc,random").replace("gradcam", "disc").replace("RUN", str(run))
-        command = [sys.executable, *shlex.split(line.replace("scripts/", f"{CHECKOUT}/scripts/"))[1:]]
-        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=_environment(str(CHECKOUT)))
+        ended = subprocess.run(
+            program(line), cwd=tmp_path, capture_output=True, text=True, env=_environment(str(CHECKOUT))
+        )
         assert ended.returncode == 0, line + ended.stderr
     assert (tmp_path / "paper.tex").read_text().startswith(r"\begin{tabular}")
 
@@ -109,7 +121,7 @@ def test_a_run_is_audited(tmp_path: Path) -> None:
     options = ["data.size=2", "steps=2", "logger=none", f"out={run}", "callbacks.figures=null"]
     subprocess.run([sys.executable, str(CHECKOUT / "train.py"), *options], check=True, capture_output=True)
     (line,) = audit_commands()
-    command = [sys.executable, *shlex.split(line.replace("RUN", str(run)))[1:], "--control", "2"]
+    command = program(line.replace("RUN", str(run)), "--control", "2")
     ended = subprocess.run(command, capture_output=True, text=True, env=_environment(str(CHECKOUT)))
     assert ended.returncode == 0, ended.stderr
     assert (run / "audit" / "report.md").read_text().startswith("# Audit")
@@ -126,10 +138,10 @@ def test_commands_run(line: str, world: dict[str, str], tmp_path: Path) -> None:
     options = [option for option in SHORT if not (" steps=" in line and option.startswith("steps"))]
     if "imagenet_multi" in line and "torchvision" not in line:
         options.append("classifier.pretrained=false")
-    if "context_audit" in line:
+    if "_audit" in line:
         options = [option for option in options if not option.startswith("explanations")] + ["audit.control=1"]
-        small = ["classifier.pretrained=false", "classifier.name=resnet10t.c3_in1k"]
-        options += small if "data.root" in line else []
+    if "photo_audit" in line:
+        options += ["classifier.pretrained=false", "classifier.name=resnet10t.c3_in1k"]
     if "shard.count" in line:
         options.append("data.limit=2")
     run = subprocess.run(
@@ -151,8 +163,8 @@ def test_python_of_the_api_runs() -> None:
     masks, heatmap = names["masks"], names["heatmap"]
     assert isinstance(masks, torch.Tensor)
     assert isinstance(heatmap, torch.Tensor)
-    wanted = torch.tensor([0.1, 0.2]).expand(2, 2, 2)
-    torch.testing.assert_close(masks.mean((-2, -1)), wanted, atol=1e-3, rtol=0)
+    expected = torch.tensor([0.1, 0.2]).expand(2, 2, 2)
+    torch.testing.assert_close(masks.mean((-2, -1)), expected, atol=1e-3, rtol=0)
     assert heatmap.shape == (2, 1, 64, 64)
 
 
@@ -169,5 +181,4 @@ def test_python_of_the_results_runs(tmp_path: Path) -> None:
 
 
 def _environment(root: str) -> dict[str, str]:
-
     return {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
