@@ -1,9 +1,9 @@
 """The images of an audited run whose second explanation carries the most, on one sheet.
 
-    python scripts/audit_sheet.py RUN              20 images, RUN/audit/sheet.png
-    python scripts/audit_sheet.py RUN --count 8 --by shapley_2
+    python benchmarks/audit_sheet.py RUN              20 images, RUN/audit/sheet.png
+    python benchmarks/audit_sheet.py RUN --count 8 --by shapley_2
 
-An image's figures are those of the audit. Images of which nothing may be claimed are left out.
+The sheet shows the figures of the audit. Images of which nothing may be claimed are left out.
 """
 
 import argparse
@@ -22,50 +22,59 @@ ADVICE = "audit it first: python -m inr_xai.audit RUN"
 
 
 def main() -> int:
-    """Draws the sheet; the exit status."""
+    """Draws the sheet, and returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of an audited run")
-    parser.add_argument("--count", type=int, default=20, help="images on the sheet (%(default)s)")
+    parser.add_argument("--count", type=int, default=20, help="number of images on the sheet (%(default)s)")
     parser.add_argument("--by", default="alone_2", help="column of per_image.csv, relative to p_full (%(default)s)")
-    parser.add_argument("--columns", type=int, default=2, help="of the sheet (%(default)s)")
+    parser.add_argument("--columns", type=int, default=2, help="columns of the sheet (%(default)s)")
     args = parser.parse_args()
-    return exit_status(lambda: draw(args.run / "audit", args.count, args.by, args.columns))
+    return exit_status(lambda: draw_sheet(args.run / "audit", args.count, args.by, args.columns))
 
 
-def draw(folder: Path, count: int, by: str, columns: int) -> int:
-    """Writes sheet.png and prints which images it shows."""
-    for option, value in (("--count", count), ("--columns", columns)):
-        if value < 1:
-            raise UserError(f"{option} {value} makes no sheet; give a whole number from 1")
-    ranked = chosen(folder, count, by)
-    pictures = [picture(folder / "figures" / f"{name}.png") for name, _ in ranked]
-    width, height = (max(one.size[side] for one in pictures) for side in (0, 1))
-    sheet = Image.new("RGB", (columns * width, math.ceil(len(pictures) / columns) * height), "white")
-    for place, one in enumerate(pictures):
-        sheet.paste(one, (place % columns * width, place // columns * height))
+def draw_sheet(folder: Path, count: int, by: str, columns: int) -> int:
+    """Writes sheet.png into the audit's folder, prints which images it shows, and returns 0, the number of failures."""
+    for option, number in (("--count", count), ("--columns", columns)):
+        if number < 1:
+            raise UserError(f"{option} {number} makes no sheet; give a whole number from 1")
+    ranked = rank_images(folder, count, by)
+    figures = [open_figure(folder / "figures" / f"{sample_id}.png") for sample_id, _ in ranked]
+    width, height = (max(figure.size[side] for figure in figures) for side in (0, 1))
+    sheet = Image.new("RGB", (columns * width, math.ceil(len(figures) / columns) * height), "white")
+    for place, figure in enumerate(figures):
+        sheet.paste(figure, (place % columns * width, place // columns * height))
     stream = io.BytesIO()
     sheet.save(stream, format="PNG")
     write_bytes(folder / "sheet.png", stream.getvalue())
-    for name, value in ranked:
-        print(f"{value:.2f}  {name}")
+    for sample_id, value in ranked:
+        print(f"{value:.2f}  {sample_id}")
     print(f"the sheet is {folder / 'sheet.png'}")
     return 0
 
 
-def picture(file: Path) -> Image.Image:
-    """A figure of the audit. Raises UserError where it was not drawn, or is damaged."""
+def open_figure(file: Path) -> Image.Image:
+    """Returns a figure of the audit. Raises UserError if it was not drawn, or is damaged."""
     try:
-        with Image.open(file) as opened:
-            return opened.convert("RGB")
+        with Image.open(file) as image:
+            return image.convert("RGB")
     except OSError as error:
-        why = "cannot be read" if file.exists() else "does not exist"
+        reason = "cannot be read" if file.exists() else "does not exist"
         raise UserError(
-            f"the figure {file} {why}; draw it: python -m inr_xai.audit RUN, without --no-figures"
+            f"the figure {file} {reason}; draw it: python -m inr_xai.audit RUN, without --no-figures"
         ) from error
 
 
-def chosen(folder: Path, count: int, by: str) -> list[tuple[str, float]]:
-    """The ids with the largest values, relative to p_full."""
+def rank_images(folder: Path, count: int, by: str) -> list[tuple[str, float]]:
+    """Returns the admitted images with the largest values relative to p_full, as pairs of id and relative value.
+
+    Args:
+        folder: of the audit.
+        count: how many images at most.
+        by: column of per_image.csv.
+
+    Raises:
+        UserError: the run is not audited, or the column has no numbers.
+    """
     file = folder / "per_image.csv"
     if not file.is_file():
         raise UserError(f"{file} does not exist; {ADVICE}")
@@ -75,23 +84,18 @@ def chosen(folder: Path, count: int, by: str) -> list[tuple[str, float]]:
     if by not in rows[0]:
         raise UserError(f"--by names {by!r}, which {file} does not have; its columns are {', '.join(rows[0])}")
     try:
-        values = [(row["sample_id"], relative(float(row[by]), float(row["p_full"]))) for row in rows if row[by]]
+        cells = [(row["sample_id"], float(row[by]), float(row["p_full"])) for row in rows if row[by]]
     except ValueError as error:
         raise UserError(
             f"--by names {by!r}, a column of {file} that holds words; give one of numbers, such as --by alone_1"
         ) from error
-    known = [(name, value) for name, value in values if math.isfinite(value)]
-    if not known:
+    values = [(sample_id, value / whole) for sample_id, value, whole in cells if whole and math.isfinite(value / whole)]
+    if not values:
         raise UserError(
             f"{file} has no value of {by} for any image of which something may be claimed; give another column, such "
             "as --by alone_1"
         )
-    return sorted(known, key=lambda one: -one[1])[:count]
-
-
-def relative(value: float, whole: float) -> float:
-    """NaN where the image's own probability is 0."""
-    return value / whole if whole else math.nan
+    return sorted(values, key=lambda pair: -pair[1])[:count]
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ except PackageNotFoundError:  # a checkout that is on the path and not installed
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first asked for: a refused command line must not wait for torch."""
+    """Imports a public name on first use: a refused command line must not wait for torch."""
     if name not in _HOMES:
         raise AttributeError(f"module 'inr_xai' has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(import_module(_HOMES[name]), name)

@@ -1,4 +1,4 @@
-"""How a mask is made to keep exactly the area asked for: by projection (ours) or by a penalty on its sorted values.
+"""Two rules that make a mask keep a given area: projection (ours), or a penalty on its sorted values.
 
 Rank penalty: Fong, Patrick, Vedaldi, "Understanding Deep Networks via Extremal Perturbations and Smooth Masks",
 ICCV 2019, section 3.1. The projection and its gradient: METHOD, "Area: two rules", in docs/method.md.
@@ -15,30 +15,31 @@ from inr_xai.masks import distance_of_ranks
 from inr_xai.types import Areas, Free, Masks
 
 NEWTON_STEPS = 30
-FLAT = 1e-12  # sum of slopes under which a mask has no direction in which its area could be kept
+FLAT = 1e-12  # below this sum of slopes a mask cannot change while its area stays the same
 
 
 class AreaRule(ABC):
-    """Turns the INR's logits into masks; `progress` in [0, 1] is how far the fit has come (1 when rendering)."""
+    """Turns the INR's logits into masks; `progress` runs from 0 to 1 over a fit and is 1 for rendering."""
 
     @abstractmethod
     def masks(self, logits: Masks, areas: Areas, free: Free | None, *, progress: float) -> Masks:
-        """Masks in [0, 1], 0 where a pixel is not free."""
+        """Returns masks in [0, 1], which are 0 at pixels that are not free."""
 
     @abstractmethod
     def penalty(self, masks: Masks, areas: Areas, free: Free | None, *, progress: float) -> Float[Tensor, " b"]:
-        """What the fit pays for an area that was missed, per image, summed over areas."""
+        """Returns the term of the loss for masks that miss their area: per image, summed over areas."""
 
 
 class AreaProjection(AreaRule):
     """m = sigmoid((f - tau)/T) on the free pixels with tau such that mean(m) = a exactly; T falls as the fit goes on.
 
     Args:
-        start, end: temperature T at the beginning and at the end, in standard deviations of the logits where
-            `standardise` is true, else in units of the logits. `end` also renders.
-        hold: T = start * (end/start)^(progress^hold); 1 falls geometrically, more stays soft for longer.
-        standardise: divide the logits of each mask by their standard deviation over the free pixels. The scales of f
-            and T are degenerate; dividing makes T mean the same for every image.
+        start, end: temperature T at the beginning and at the end, in standard deviations of the logits if
+            `standardise` is true, otherwise in units of the logits. Masks are rendered at `end`.
+        hold: T = start * (end/start)^(progress^hold). T falls geometrically if `hold` is 1; a larger value keeps masks
+            soft for longer.
+        standardise: divide the logits of each mask by their standard deviation over the free pixels. Only the ratio of
+            f and T matters, so this gives T the same meaning for every image.
     """
 
     def __init__(self, start: float = 1.0, *, end: float = 0.03, hold: float = 1.0, standardise: bool = True):
@@ -68,8 +69,8 @@ class RankPenalty(AreaRule):
 
     Args:
         start: weight of the penalty at the beginning.
-        growth: factor by which it has grown at the end (geometric in between); 16 is what 800 steps of
-            1.0035 give in the published method.
+        growth: the weight at the end divided by that at the beginning (it grows geometrically); the 800 steps of the
+            published method, at 1.0035 a step, give 16.
     """
 
     def __init__(self, start: float = 300.0, *, growth: float = 16.0):
@@ -89,19 +90,19 @@ class RankPenalty(AreaRule):
 
 
 def rank_distance(masks: Masks, areas: Areas) -> Float[Tensor, "b a"]:
-    """mean((vecsort(m) - r_a)^2): zero for a binary mask of exactly area a (Fong et al. 2019, equation 4)."""
+    """Returns mean((vecsort(m) - r_a)^2): 0 for a binary mask of exactly area a (Fong et al. 2019, equation 4)."""
     return distance_of_ranks(masks, (areas.to(masks.dtype) * masks[0, 0].numel() + 1e-6).floor())
 
 
 class _Projection(torch.autograd.Function):
-    """The exact-area sigmoid; its backward is the implicit derivative, tau's dependence on f included."""
+    """The sigmoid of exact area; its backward pass includes how tau depends on f (implicit differentiation)."""
 
     @staticmethod
     def forward(ctx, logits, areas, inside, temperature):  # type: ignore[no-untyped-def]
         scaled = logits / temperature
         tau = _solve_tau(scaled, areas, inside)
         masks = torch.sigmoid(scaled - tau) * inside
-        # Where nothing is left to choose, every free pixel is kept.
+        # If the free pixels are no more than the area, all of them are kept.
         full = areas[None, :, None, None] * inside[0, 0].numel() >= inside.sum((-2, -1), keepdim=True)
         masks = torch.where(full, inside, masks)
         ctx.save_for_backward(masks)
@@ -111,7 +112,7 @@ class _Projection(torch.autograd.Function):
     @staticmethod
     def backward(ctx, upstream):  # type: ignore[no-untyped-def]
         (masks,) = ctx.saved_tensors
-        # masks are exactly 0 where a pixel is not free, so the slope vanishes there too.
+        # Masks are exactly 0 at pixels that are not free, so the slope is 0 there too.
         slope = masks * (1 - masks) / ctx.temperature
         total = slope.sum((-2, -1), keepdim=True)
         pulled = slope * upstream
@@ -120,16 +121,16 @@ class _Projection(torch.autograd.Function):
 
 
 def _solve_tau(scaled: Masks, areas: Areas, inside: Masks) -> Float[Tensor, "b a 1 1"]:
-    """tau with mean(inside * sigmoid(scaled - tau)) = a: Newton's method, by bisection where Newton leaves the bracket.
+    """Solves mean(inside * sigmoid(scaled - tau)) = a for tau: Newton's method, or bisection if a step is too long.
 
-    A mask that has converged is left alone, so that no result depends on how long its neighbours take.
+    A mask that has converged does not change any more, so that no result depends on other masks of the batch.
     """
     n = scaled[0, 0].numel()
     count = inside.sum((-2, -1), keepdim=True).clamp(min=1)
     share = (areas[None, :, None, None] * n / count).clamp(1e-6, 1 - 1e-6)
     tolerance = 1e-7 if scaled.dtype == torch.float32 else 1e-13
     blocked = inside == 0
-    # If all free logits were the least (the greatest) of them, tau would be the bracket's lower (upper) end.
+    # If all free logits equalled the smallest (largest) one, tau would be the lower (upper) end of the bracket.
     offset = torch.logit(share)
     low = scaled.masked_fill(blocked, torch.inf).amin((-2, -1), keepdim=True) - offset
     high = scaled.masked_fill(blocked, -torch.inf).amax((-2, -1), keepdim=True) - offset

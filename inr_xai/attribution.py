@@ -24,13 +24,13 @@ class INRAttribution:
     """Area-exact masks of what a model needs to see of an image, drawn by implicit neural representations.
 
     Args:
-        model: a module (or any callable) that maps inputs b x c x h x w to logits b x n. It is left as it was found.
-        input_mean, input_std: of the inputs, one number or one per channel: 0 and 1 for normalised tensors, the data
-            set's for images in [0, 1]. They serve the constant and colour baselines alone.
+        model: a module (or any callable) that maps inputs b x c x h x w to logits b x n. It is not changed.
+        input_mean, input_std: mean and standard deviation of the inputs, one number or one per channel: 0 and 1 for
+            normalised tensors, the data set's for images in [0, 1]. Only baselines of colours and of noise use them.
         head: "softmax", or "sigmoid" for a multi-label model.
-        donors: other images, p x c x h x w in the units of the inputs, whose pixels the default perturbation also puts
-            in the place of what a mask leaves out; masks hold up better with them. None for none.
-        method: any argument of `inr_xai.Method` but areas and explanations, such as steps=200, seed=1 or
+        donors: other images, p x c x h x w in the units of the inputs. The default perturbation then also replaces
+            pixels by those of donors, which makes masks more reliable. None if there are none.
+        method: any argument of `inr_xai.Method` except areas and explanations, such as steps=200, seed=1 or
             stop=Stop(share=0.2).
 
     Example:
@@ -62,16 +62,16 @@ class INRAttribution:
         explanations: int | str = 1,
         image_ids: Sequence[str] | None = None,
     ) -> Float[Tensor, "b k a h w"]:
-        """Masks in [0, 1], 1 keeps the pixel; dtype and device of the inputs.
+        """Returns masks in [0, 1], where 1 keeps the pixel, with the dtype and device of the inputs.
 
         Args:
             inputs: b x c x h x w, given to the model as they are (a tuple of one such tensor is accepted too).
             target: a class index for all images, or one for each.
             areas: fractions of the image that the masks keep.
-            explanations: masks per image and area that do not overlap. "auto" goes on with each image until the next
-                would carry less than `Stop.share` of the class or no more than chance, under noise in place of the
-                rest; the result is as long as the largest number found, the masks that an image does not have are 0,
-                and `counts` tells how many each image has.
+            explanations: masks per image and area, which do not overlap. With "auto" an image gets further masks
+                until the next one would carry less than `Stop.share` of the class, or no more than chance, with noise
+                in place of all other pixels. The result then has as many explanations as the image with the most;
+                missing masks are 0, and `counts` returns the number of each image.
             image_ids: names from which the images' random draws derive; by default a hash of each image.
 
         Raises:
@@ -83,7 +83,7 @@ class INRAttribution:
 
     @staticmethod
     def counts(masks: Float[Tensor, "b k a h w"]) -> Int[Tensor, " b"]:
-        """How many explanations each image has in a result of `attribute`.
+        """Returns how many explanations each image has in a result of `attribute`.
 
         >>> masks = torch.zeros(2, 3, 1, 4, 4)
         >>> masks[0, 0], masks[1, :2] = 1, 1
@@ -99,13 +99,13 @@ class INRAttribution:
         areas: Sequence[float] = (0.05, 0.1, 0.2, 0.3),
         image_ids: Sequence[str] | None = None,
     ) -> Float[Tensor, "b 1 h w"]:
-        """One heatmap per image in [0, 1], for tools that expect one; see `inr_xai.fitting.importance`."""
+        """Returns one heatmap in [0, 1] per image, for tools that expect one; see `inr_xai.fitting.importance`."""
         images = _tensor(inputs)
         method = replace(self.method, areas=tuple(areas), explanations=1)
         ids = _ids(images, image_ids)
-        fitted = self._fit(images, target, method, ids)
+        result = self._fit(images, target, method, ids)
         size = (images.shape[-2], images.shape[-1])
-        return importance_maps(fitted, method, ids, size).unsqueeze(1).to(images)
+        return importance_maps(result, method, ids, size).unsqueeze(1).to(images)
 
     def _fit(
         self,
@@ -123,11 +123,11 @@ class INRAttribution:
             input_mean=_per_channel("input_mean", self.input_mean, images),
             input_std=_per_channel("input_std", self.input_std, images),
         )
-        fitted = fit_masks(images, _targets(target, images), image_ids, classifier, method, donors=self.donors)
-        if fitted.failures:
-            place, reason = next(iter(fitted.failures.items()))
-            raise UserError(f"image {place} of {len(images)}: {reason}")
-        return fitted
+        result = fit_masks(images, _targets(target, images), image_ids, classifier, method, donors=self.donors)
+        if result.failures:
+            position, reason = next(iter(result.failures.items()))
+            raise UserError(f"image {position} of {len(images)}: {reason}")
+        return result
 
 
 def require_options(options: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from inr_xai.types import Images
 
 
 def gaussian_blur(images: Images, sigma: float, *, truncate: float = 4.0) -> Images:
-    """The images, convolved with a Gaussian along both axes.
+    """Returns the images convolved with a Gaussian along both axes.
 
     Borders are mirrored with the edge pixel repeated (d c b a | a b c d), as often as the kernel needs. Half
     precision is computed in single precision.
@@ -36,7 +36,7 @@ def gaussian_blur(images: Images, sigma: float, *, truncate: float = 4.0) -> Ima
 
 
 def _matrix(side: int, sigma: float, truncate: float) -> Float[Tensor, "n n"]:
-    """Row i holds the weights of all pixels in the blurred pixel i."""
+    """Returns the matrix whose row i holds the weights of all pixels in the blurred pixel i."""
     radius = max(1, round(truncate * sigma))
     offsets = torch.arange(-radius, radius + 1)
     kernel = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)

@@ -1,4 +1,7 @@
-"""The command line: `inr-xai` is Hydra's program around `inr_xai.pipeline.run`, `inr-xai VERB` what follows a run.
+"""The command line: `inr-xai KEY=VALUE ...` explains images, `inr-xai VERB ...` works on what a run left behind.
+
+`main` reads the first argument. Without a verb, Hydra composes the configuration and calls `Gate` (which refuses it, or
+shows it) and then `job` (which does the work in `inr_xai.pipeline.run`): once for a run, once per job of a multirun.
 
 Exit status: 0 done, 1 a bug (with its traceback), 2 refused, 3 done but some images failed or could not be evaluated or
 audited, 130 interrupted. A refusal is one sentence.
@@ -14,7 +17,7 @@ import traceback
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -26,6 +29,9 @@ from inr_xai.columns import less_is_better
 from inr_xai.config import check, conf_folder, register, sentence
 from inr_xai.errors import IMAGES_FAILED, INTERRUPTED, REFUSED, UserError, did_you_mean
 
+if TYPE_CHECKING:
+    from inr_xai.pipeline import RunOutcome
+
 log = logging.getLogger(__name__)
 
 VERBS = {
@@ -36,25 +42,28 @@ VERBS = {
     "table": ("inr_xai.evaluate.table", "one table of several methods, as Markdown and LaTeX"),
     "verify": ("inr_xai.runs.verify", "whether a finished run keeps what it promises"),
 }
-"""Verb -> the module whose `main` it runs, imported when it is asked for, and what it does."""
+"""Verb -> the module whose `main` does its work (imported only if it is used), and what the verb is for."""
 
-# What a multirun leaves to be done after its last job. Hydra tells its callbacks nothing where a job failed.
-_afterwards = ExitStack()
+_after_multirun = ExitStack()
+"""What is done after the last job of a multirun: Hydra does not tell its callbacks if a job has failed."""
 
-register()  # here, because a launcher's worker process knows the program by this module alone
+register()  # here, because a launcher's worker process imports this module alone
 
 
 def main() -> None:
-    """Runs the program with the arguments of the command line and exits with its status."""
+    """Does what the arguments of the command line say, and exits with the status."""
     first = sys.argv[1] if len(sys.argv) > 1 else ""
+    if first in VERBS:
+        sys.exit(import_module(VERBS[first][0]).main(sys.argv[2:]))
     if first == "--version":
         from inr_xai import __version__
 
         sys.stdout.write(f"inr-xai {__version__}\n")
         sys.exit(0)
-    if first in VERBS:
-        sys.exit(import_module(VERBS[first][0]).main(sys.argv[2:]))
-    if first.isalpha():  # Hydra would take it for an override and say so in its own words
+    if first in ("--help", "-h"):
+        verbs = "\n".join(f"  inr-xai {verb:10} {purpose}" for verb, (_, purpose) in VERBS.items())
+        sys.stdout.write(f"Verbs (inr-xai VERB --help says more):\n{verbs}\n\nWithout a verb:\n\n")
+    if first.isalpha():  # Hydra would take it for an option without a value, and say so
         hint = did_you_mean(first, VERBS) or f"; the verbs are {', '.join(VERBS)}"
         sys.stderr.write(f"error: {first} is neither a verb nor KEY=VALUE{hint}\n")
         sys.exit(REFUSED)
@@ -62,12 +71,12 @@ def main() -> None:
 
 
 def run_hydra() -> int:
-    """Hydra's program: one run, or the jobs of a multirun; the exit status."""
+    """Runs Hydra's program, which is one run or the jobs of a multirun, and returns the exit status."""
     program = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)
     before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets exceptions through; Hydra would print them and exit by itself
     try:
-        with _afterwards:
+        with _after_multirun:
             return _status(program, full_error=before == "1")
     finally:
         if before is None:
@@ -88,7 +97,7 @@ class Gate(Callback):
     """Hydra's callback that refuses, or shows, a configuration before Hydra makes any folder."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """A single run: refuses it, or prints it where only that is asked for."""
+        """Refuses the configuration of a single run, or prints it if it is a dry run."""
         cfg = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         try:
             check(cfg)
@@ -99,98 +108,88 @@ class Gate(Callback):
             raise ExitProgram
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Fixes the sweep's folder for all its jobs, also in other processes, which would draw its name anew."""
+        """Fixes the folder of a multirun for all its jobs: one in another process would draw a name of its own."""
         _check_direction(config)
         folder = str(config.hydra.sweep.dir)
         if config.dry_run:
             folder = tempfile.mkdtemp(prefix="inr_xai_dry_run_")
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
         else:
-            _afterwards.callback(_compare, Path(folder).absolute())
+            _after_multirun.callback(_print_sweep_table, Path(folder).absolute())
         config.hydra.sweep.dir = folder
         config.hydra.overrides.hydra.append("hydra.sweep.dir='" + folder.replace("'", r"\'") + "'")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """The status of a sweep: a job in another process can hand over its files alone."""
-        if any(_is_incomplete(folder) for folder in Path(config.hydra.sweep.dir).iterdir()):
+        """Ends with the status of failed images if a job had any: its files say so, also from another process."""
+        from inr_xai.runs.folder import RunFolder
+
+        folders = [RunFolder(path) for path in Path(config.hydra.sweep.dir).iterdir()]
+        if any(folder.read_failures() or folder.read_unmeasured() for folder in folders):
             raise ExitProgram(IMAGES_FAILED)
 
 
 def job(cfg: DictConfig) -> float | None:
-    """One run; returns `sweep_metric` for a sweeper."""
+    """Does one run, alone or as a job of a multirun, and returns its `sweep_metric` for a sweeper."""
+    if cfg.get("dry_run"):  # of a multirun: the gate has ended the program if the run is a single one
+        check(cfg)
+        _show(cfg)
+        return None
     hydra_cfg = HydraConfig.get()
-    if hydra_cfg.mode is RunMode.MULTIRUN:
-        return _job_of_many(cfg, hydra_cfg)
+    return _job_of_multirun(cfg, hydra_cfg) if hydra_cfg.mode is RunMode.MULTIRUN else _single_run(cfg, hydra_cfg)
+
+
+def _single_run(cfg: DictConfig, hydra_cfg: Any) -> float | None:
+    """Does a run whose outcome is the program's exit status."""
     try:
-        return _job(cfg, hydra_cfg)
+        outcome = _run(cfg, hydra_cfg)
     except Exception as error:
         refusal = sentence(error)
-        if refusal is not None:
-            _write_to_file(refusal)
-            raise ExitProgram(REFUSED, error) from error
-        raise
+        if refusal is None:
+            raise
+        _write_to_log_file(refusal)
+        raise ExitProgram(REFUSED, error) from error
+    if outcome.failures or outcome.unmeasured:
+        raise ExitProgram(IMAGES_FAILED)
+    return outcome.metric
 
 
-def _job_of_many(cfg: DictConfig, hydra_cfg: Any) -> float | None:
-    """A job of a multirun notes in its folder how it ends, for the table of all of them."""
-    number, overrides = hydra_cfg.job.num, list(hydra_cfg.overrides.task)
-    if cfg.get("dry_run"):
-        return _job(cfg, hydra_cfg)
+def _job_of_multirun(cfg: DictConfig, hydra_cfg: Any) -> float | None:
+    """Does a job of a multirun, and notes in its folder how it ends, for the table of all jobs."""
     from inr_xai.sweeps import DONE, FAILED, RUNNING, note_job  # late: it brings torch
 
-    note_job(hydra_cfg.runtime.output_dir, number, overrides, RUNNING)
+    folder, number, overrides = hydra_cfg.runtime.output_dir, hydra_cfg.job.num, list(hydra_cfg.overrides.task)
+    note_job(folder, number, overrides, RUNNING)
     try:
-        metric = _job(cfg, hydra_cfg)
+        wandb = OmegaConf.select(cfg, "logger.wandb")
+        if isinstance(wandb, DictConfig) and wandb.get("group") is None:
+            wandb.group = Path(hydra_cfg.sweep.dir).resolve().name
+        outcome = _run(cfg, hydra_cfg)
     except Exception as error:
         refusal = sentence(error)
         # Hydra itself reports the first job that failed, after the last one has ended.
         log.error("job %s (%s): %s", number, " ".join(overrides), refusal, exc_info=refusal is None)
-        note_job(hydra_cfg.runtime.output_dir, number, overrides, FAILED, refusal or repr(error))
+        note_job(folder, number, overrides, FAILED, refusal or repr(error))
         raise
-    note_job(hydra_cfg.runtime.output_dir, number, overrides, DONE)
-    return metric
+    note_job(folder, number, overrides, DONE)
+    return outcome.metric
 
 
-def _job(cfg: DictConfig, hydra_cfg: Any) -> float | None:
-    """One run. The gate has checked a single one before; `pipeline.run` checks each job, since it is called alone too."""
-    many = hydra_cfg.mode is RunMode.MULTIRUN
-    if cfg.dry_run:
-        if many:
-            check(cfg)
-        _show(cfg)
-        return None
+def _run(cfg: DictConfig, hydra_cfg: Any) -> "RunOutcome":
+    """Does a run in the folder that Hydra made for it."""
     cfg.out = hydra_cfg.runtime.output_dir
-    if many and _logs_without_group(cfg):
-        cfg.logger.wandb.group = Path(hydra_cfg.sweep.dir).resolve().name
     log.info("configuration:\n%s", OmegaConf.to_yaml(cfg, resolve=True).rstrip())
     from inr_xai.pipeline import run  # late: a refusal, a dry run and --help do not wait for it
 
     outcome = run(cfg)
     if outcome.metric is None:
         log.warning("sweep_metric=%s is not in summary.json, so there is nothing to rank this run by", cfg.sweep_metric)
-    if (outcome.failures or outcome.unmeasured) and not many:
-        raise ExitProgram(IMAGES_FAILED)
-    return outcome.metric
-
-
-def _logs_without_group(cfg: DictConfig) -> bool:
-    logger = cfg.get("logger")
-    settings = logger.get("wandb") if isinstance(logger, DictConfig) else None
-    return isinstance(settings, DictConfig) and settings.get("group") is None
-
-
-def _is_incomplete(folder: Path) -> bool:
-    """Whether a job's folder tells of images that failed or could not be evaluated or audited."""
-    from inr_xai.runs.folder import RunFolder
-
-    run_folder = RunFolder(folder)
-    return bool(run_folder.read_failures() or run_folder.read_unmeasured())
+    return outcome
 
 
 def _check_direction(config: DictConfig) -> None:
-    """A search must not look for the worst value of `sweep_metric`."""
-    wanted, metric = config.hydra.sweeper.get("direction"), str(config.get("sweep_metric"))
-    if str(getattr(wanted, "name", wanted)) == "maximize" and less_is_better(metric):
+    """Ends the program if a search would look for the worst value of `sweep_metric`."""
+    direction, metric = config.hydra.sweeper.get("direction"), str(config.get("sweep_metric"))
+    if str(getattr(direction, "name", direction)) == "maximize" and less_is_better(metric):
         error = UserError(
             f"hydra.sweeper.direction=maximize looks for the worst sweep_metric={metric}, of which less is better; "
             "give hydra.sweeper.direction=minimize"
@@ -198,8 +197,8 @@ def _check_direction(config: DictConfig) -> None:
         raise ExitProgram(REFUSED, error)
 
 
-def _compare(folder: Path) -> None:
-    """Prints the table of a multirun's jobs."""
+def _print_sweep_table(folder: Path) -> None:
+    """Makes and prints the table of a multirun's jobs."""
     from inr_xai.sweeps import conclude_multirun
 
     table = conclude_multirun(folder)
@@ -208,10 +207,12 @@ def _compare(folder: Path) -> None:
 
 
 def _show(cfg: DictConfig) -> None:
+    """Prints the resolved configuration."""
     sys.stdout.write(OmegaConf.to_yaml(cfg, resolve=True))
 
 
 def _status(program: Any, *, full_error: bool) -> int:
+    """Runs Hydra's program, prints a refusal, and returns the exit status; a bug is raised."""
     try:
         program()
     except KeyboardInterrupt:
@@ -231,6 +232,7 @@ def _status(program: Any, *, full_error: bool) -> int:
 
 
 def _report(error: Exception, *, full_error: bool) -> int:
+    """Prints a refusal, with its traceback if the user asks for full errors, and returns the exit status."""
     if full_error:
         traceback.print_exception(error)
     else:
@@ -238,8 +240,8 @@ def _report(error: Exception, *, full_error: bool) -> int:
     return REFUSED
 
 
-def _write_to_file(message: str) -> None:
-    """Into the run's log alone: the terminal gets the message once, as the program's last line."""
+def _write_to_log_file(message: str) -> None:
+    """Writes a refusal into the run's log alone: the terminal gets it once, as the program's last line."""
     record = log.makeRecord(log.name, logging.ERROR, __file__, 0, message, (), None)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):

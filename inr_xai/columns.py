@@ -1,29 +1,30 @@
-"""The names of all scores, in the order of per_image.csv; free of torch, so that a misspelt one is refused quickly.
+"""The names of all scores, in the order of per_image.csv, and of all metrics.
 
-Whoever adds a column names it here: the summary's relative columns and the refusal of a misspelt `sweep_metric` follow.
+A new column is named here: the relative columns of the summary and the check of `sweep_metric` follow from it. This
+module does not import torch, so that a misspelt name is refused at once.
 """
 
 BASELINES = ("blur", "grey", "noise", "photo")
-"""What replaces the pixels that a mask does not keep, while it is scored."""
+"""What replaces the pixels that a mask does not keep when it is scored."""
 UNSEEN = ("noise", "photo")
-"""The scoring baselines that no fit uses, so that a mask cannot have drawn the class against them."""
+"""The scoring baselines that no fit uses, so that no mask can be adapted to them."""
 MEAN = "mean"
-"""Stands in a column's name for the mean over the baselines."""
+"""In a column's name: the mean over the baselines."""
 GEOMETRY = ("area_error", "grayness", "share_above_half", "rank_violation", "nesting_violation")
 GAMES = ("preservation_hard", "preservation_soft", "deletion_hard", "deletion_soft")
-PLAYED = tuple(f"{game}_{baseline}" for game in GAMES for baseline in (*BASELINES, MEAN))
-WHOLE = "p_full"
-CHANCES = (*(f"chance_{baseline}" for baseline in BASELINES), "chance")
-TOGETHER = tuple(f"{game}_{name}" for game in ("union_hard", "remaining_hard") for name in (*BASELINES, MEAN))
-"""What an explanation and all earlier ones restore together, and what is left without all of them."""
-SCORES = (*GEOMETRY, *PLAYED, WHOLE, *CHANCES, *TOGETHER, "union_share")
+GAME_COLUMNS = tuple(f"{game}_{baseline}" for game in GAMES for baseline in (*BASELINES, MEAN))
+P_FULL = "p_full"
+CHANCE_COLUMNS = (*(f"chance_{baseline}" for baseline in BASELINES), "chance")
+UNION_COLUMNS = tuple(f"{game}_{name}" for game in ("union_hard", "remaining_hard") for name in (*BASELINES, MEAN))
+"""What an explanation and all earlier ones restore together, and what is left if all of them are removed."""
+SCORES = (*GEOMETRY, *GAME_COLUMNS, P_FULL, *CHANCE_COLUMNS, *UNION_COLUMNS, "union_share")
 """Every column of scores of one explanation and area."""
-RELATIVE = (*PLAYED, "chance", *TOGETHER)
-"""Columns that have a relative column `<column>_rel` in the summary: a ratio of means to p_full."""
-SUMMARISED = (*SCORES, *(f"{column}_rel" for column in RELATIVE))
+RELATIVE = (*GAME_COLUMNS, "chance", *UNION_COLUMNS)
+"""Columns with a relative column `<column>_rel` in the summary, the ratio of their mean to the mean of p_full."""
+SUMMARY_COLUMNS = (*SCORES, *(f"{column}_rel" for column in RELATIVE))
 """Every column of the summary."""
 LESS_IS_BETTER = (*GEOMETRY, "deletion_hard", "deletion_soft", "remaining_hard")
-"""Beginnings of the names of columns of which less is better."""
+"""Columns whose names begin like this are better if they are lower."""
 
 METRICS = (
     "area_error",
@@ -53,11 +54,11 @@ METRICS = (
     "efficient_mprt",
     "random_logit",
 )
-"""The metrics of finished explanations (`inr_xai.evaluate.evaluate_run`), as the option `evaluate` and --metrics name them."""
+"""The metrics of finished explanations (`inr_xai.evaluate`), as the option `evaluate` and --metrics name them."""
 
 
 def less_is_better(column: str) -> bool:
-    """Whether the best of several values of a column is the smallest.
+    """Returns whether the lowest value of a column is the best.
 
     >>> less_is_better("deletion_hard_mean_rel"), less_is_better("preservation_hard_mean")
     (True, False)

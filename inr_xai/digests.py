@@ -1,6 +1,6 @@
-"""Short hashes of settings and tensors, by which stored results know whether they are still those asked for.
+"""Short hashes of settings and tensors, by which stored results show whether they belong to the settings of now.
 
-A moved class keeps the path that it had in the digest (`inr_xai.moved`).
+A digest names a moved class by the path that it had before (`inr_xai.moved`).
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ DIGITS = 10
 
 
 def describe(part: Any) -> Any:
-    """Any part of a method as plain values: its class and its arguments, the defaults of our own classes included.
+    """Returns any part of a method as plain values: its class and its arguments, with the defaults of our own classes.
 
     >>> from inr_xai.perturbation import Jitter
     >>> describe({"jitter": Jitter(shift=0.1), "areas": (0.1, 0.2)})["areas"]
@@ -35,12 +35,12 @@ def describe(part: Any) -> Any:
         return {"class": _name(part.func), "arguments": _defaults(part.func) | describe(part.keywords)}
     if callable(part) and hasattr(part, "__qualname__"):
         return {"class": _name(part), "arguments": _defaults(part)}
-    inside = {key: value for key, value in _contents(part).items() if not key.startswith("_")}
-    return {"class": _name(type(part)), "arguments": describe(inside)}
+    arguments = {key: value for key, value in _attributes(part).items() if not key.startswith("_")}
+    return {"class": _name(type(part)), "arguments": describe(arguments)}
 
 
 def digest(settings: Mapping[str, Any]) -> str:
-    """A short hash of plain values.
+    """Returns a short hash of plain values; the order of keys does not matter.
 
     >>> digest({"a": 1, "b": [2.0]}) == digest({"b": [2.0], "a": 1}) != digest({"a": 2, "b": [2.0]})
     True
@@ -50,11 +50,11 @@ def digest(settings: Mapping[str, Any]) -> str:
 
 
 def tensor_digest(values: Tensor) -> str:
-    """A hash of a tensor's values, dtype and order; not of its shape."""
+    """Returns a hash of a tensor's values in their order and their dtype, but not of its shape."""
     return sha256(values.contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
-def _contents(part: Any) -> dict[str, Any]:
+def _attributes(part: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(part):
         return {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
     return dict(getattr(part, "__dict__", {}))
@@ -65,7 +65,10 @@ def _name(part: Any) -> str:
 
 
 def _defaults(part: Any) -> dict[str, Any]:
-    """Of ours only: those of other packages change with their versions, and with nothing that a method chose."""
+    """Returns the defaults of our own functions and classes.
+
+    Defaults of other packages are left out: they change with the versions of the packages.
+    """
     if not part.__module__.startswith("inr_xai."):
         return {}
     parameters = inspect.signature(part).parameters.values()

@@ -1,6 +1,6 @@
-"""The one exception for what a user can mend: a sentence that names the cause and the remedy. And its wording.
+"""The one exception for what a user can correct: a sentence with the cause and the remedy. And helpers to word it.
 
-Free of torch, so that a refusal does not wait for it.
+This module does not import torch, so that a refusal comes at once.
 """
 
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 REFUSED, IMAGES_FAILED, INTERRUPTED = 2, 3, 130
-"""How the programs exit beside 0 (done) and 1 (a bug, with its traceback)."""
+"""Exit statuses of the programs besides 0 (done) and 1 (a bug, with its traceback)."""
 
 
 class UserError(ValueError):
@@ -16,7 +16,7 @@ class UserError(ValueError):
 
 
 def did_you_mean(word: str, choices: Iterable[str], *, prefix: str = "") -> str:
-    """The end of a refusal.
+    """Returns the end of an error message: the most similar choice, or nothing if none is similar.
 
     >>> did_you_mean("widht", ["width", "depth"], prefix="inr.")
     '; did you mean inr.width?'
@@ -28,7 +28,7 @@ def did_you_mean(word: str, choices: Iterable[str], *, prefix: str = "") -> str:
 
 
 def listing(choices: Iterable[str]) -> str:
-    """In alphabetical order, for a refusal.
+    """Returns the choices in alphabetical order, for an error message.
 
     >>> listing(["b", "a"])
     'a, b'
@@ -37,7 +37,7 @@ def listing(choices: Iterable[str]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as one would write it on the command line.
+    """Returns a value as it is written on the command line.
 
     >>> shown(None), shown(True), shown([0.1, 0.2])
     ('null', 'true', '[0.1,0.2]')

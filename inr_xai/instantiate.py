@@ -1,4 +1,4 @@
-"""From the configuration to the parts of a run: data, classifier, method, callbacks, and the run's record of itself."""
+"""From the configuration to the parts of a run: data, classifier, method, callbacks, and what its run.json holds."""
 
 import platform
 import secrets
@@ -30,7 +30,14 @@ PACKAGES = ("inr-xai", "torch", "torchvision", "lightning", "timm", "wandb", "hy
 
 @dataclass
 class Parts:
-    """What a run is made of."""
+    """The parts that a run is made of.
+
+    Args:
+        trainer: options of Lightning's trainer.
+        scoring: photos that stand around a mask while it is scored (the baseline `photo`).
+        donors: photos whose pixels a fit may use; None if the perturbation uses none.
+        wandb: the options of W&B; None if it is off.
+    """
 
     data: ImageData
     classifier: FrozenClassifier
@@ -44,7 +51,7 @@ class Parts:
 
 
 def instantiate(node: Any) -> Any:
-    """What a `_target_` node describes; a refusal by its constructor stays the plain sentence it is."""
+    """Builds what a `_target_` node describes. A UserError of its constructor is raised as it is."""
     try:
         return hydra.utils.instantiate(node, _convert_="all")  # plain lists and dicts, as the types say
     except InstantiationException as error:
@@ -54,14 +61,18 @@ def instantiate(node: Any) -> Any:
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as plain values."""
+    """Returns the resolved configuration as plain dicts and lists."""
     content = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
 
 
 def stored_configuration(config: Mapping[str, Any], overrides: Sequence[str]) -> DictConfig:
-    """A run's stored configuration with some values changed. Raises UserError for a key that it does not have."""
+    """Returns a run's stored configuration with some values changed, given as KEY=VALUE.
+
+    Raises:
+        UserError: an override is not of this form, or its key is not in the configuration.
+    """
     cfg = OmegaConf.create(dict(config))
     OmegaConf.set_struct(cfg, True)
     for override in overrides:
@@ -71,13 +82,13 @@ def stored_configuration(config: Mapping[str, Any], overrides: Sequence[str]) ->
         parsed = OmegaConf.from_dotlist([f"value={value}"]).value
         try:
             OmegaConf.update(cfg, key, parsed)
-        except (OmegaConfBaseException, ValueError) as error:  # of a place in a list, such as areas.x, a ValueError
+        except (OmegaConfBaseException, ValueError) as error:  # a key such as areas.x, within a list, is a ValueError
             raise UserError(f"{override} names no option of the run; its run.json lists them") from error
     return cfg
 
 
 def build_method(cfg: DictConfig) -> Method:
-    """The method that the configuration describes."""
+    """Builds the method that the configuration describes."""
     return Method(
         areas=tuple(cfg.areas),
         explanations=cfg.explanations,
@@ -103,8 +114,8 @@ def build_method(cfg: DictConfig) -> Method:
 
 
 def start_or_continue(folder: RunFolder, config: dict[str, Any], data: ImageData) -> dict[str, Any]:
-    """What run.json will hold of a new run, or of the one to continue with the pools and the W&B run that it had."""
-    now = {
+    """Returns what run.json will hold: of a new run, or of the run to continue, which keeps its pools and W&B run."""
+    current = {
         "config": config,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "seed": config["seed"],
@@ -112,16 +123,17 @@ def start_or_continue(folder: RunFolder, config: dict[str, Any], data: ImageData
     }
     if folder.exists():
         folder.tidy()
-        facts = folder.read_run() | now
+        facts = folder.read_run() | current
     else:
         pools = {"scoring_pool": list(data.scoring_ids), "donor_pool": list(data.donor_ids)}
-        facts = now | pools | {"wandb_id": secrets.token_hex(4), "seconds": 0.0, "classifier_passes": {}}
-    facts["sessions"] = facts.pop("sittings", facts.get("sessions", 0)) + 1  # 0.1.0 called them sittings
+        facts = current | pools | {"wandb_id": secrets.token_hex(4), "seconds": 0.0, "classifier_passes": {}}
+    # Version 0.1.0 called the sessions sittings.
+    facts["sessions"] = facts.pop("sittings", facts.get("sessions", 0)) + 1
     return facts
 
 
 def assemble(cfg: DictConfig, data: ImageData, classifier: FrozenClassifier, facts: dict[str, Any]) -> Parts:
-    """Everything that the loop over images needs."""
+    """Builds everything that the loop over the images needs, and notes the device in the facts of run.json."""
     method = build_method(cfg)
     scoring, donors = (photo_pool(facts[name], data, classifier) for name in ("scoring_pool", "donor_pool"))
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
@@ -130,12 +142,12 @@ def assemble(cfg: DictConfig, data: ImageData, classifier: FrozenClassifier, fac
     facts["device"] = describe_device(device)
     require_optimizer(method)
     wandb = instantiate(cfg.logger.wandb) if cfg.logger and cfg.logger.get("wandb") is not None else None
-    used = donors if method.perturbation.needs_donors else None
-    return Parts(data, classifier, method, trainer, device, callbacks, scoring, used, wandb)
+    fit_donors = donors if method.perturbation.needs_donors else None
+    return Parts(data, classifier, method, trainer, device, callbacks, scoring, fit_donors, wandb)
 
 
 def require_optimizer(method: Method) -> None:
-    """Raises UserError where the optimiser refuses its arguments, which it does only once it has parameters."""
+    """Raises UserError if the optimiser refuses its arguments, which it does only once it has parameters."""
     try:
         method.optimizer([torch.nn.Parameter(torch.zeros(1))])
     except (ValueError, TypeError) as error:
@@ -143,12 +155,12 @@ def require_optimizer(method: Method) -> None:
 
 
 def photo_pool(ids: Sequence[str], data: ImageData, classifier: FrozenClassifier) -> PhotoPool:
-    """The photos of a pool; the synthetic images of a small folder's pool stand by."""
+    """Returns the photos of a pool; its synthetic images, which fill up the pool of a small folder, are the reserve."""
     reserve = [sample_id for sample_id in ids if is_synthetic(sample_id)]
     photos = [sample_id for sample_id in ids if not is_synthetic(sample_id)]
     return PhotoPool(photos, data, classifier.preprocessing, reserve)
 
 
 def describe_device(device: torch.device) -> str:
-    """The device with the name of its hardware where torch knows it."""
+    """Returns the device, with the name of its hardware if torch knows it."""
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)

@@ -1,18 +1,19 @@
-"""What masks can be asked for, checked before any work: areas, explanations, how these stay apart and when they end.
+"""Which masks can exist, checked before any work: areas, number of explanations, their exclusion and their end.
 
-Free of torch, so that a refusal is quick; the configuration and `Method` share it.
+The configuration and `Method` share these checks. This module does not import torch, so that a refusal comes at once.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from inr_xai.errors import UserError
+from inr_xai.errors import UserError, shown
 
 AUTO = "auto"
-"""As many explanations of each image as carry enough of its class (`inr_xai.fitting.stopping`)."""
+"""Each image gets as many explanations as carry enough of its class (`inr_xai.fitting.stopping`)."""
 MOST = 8
-"""Explanations of an image that an audit takes: K of them and the rest of the image make 2^(K+1) sets to ask for."""
+"""The most explanations of an image that an audit can use: with the rest of the image, K of them make 2^(K+1) sets."""
 ROOM = 1e-9  # tolerance of K * a <= 1, for areas such as 1/3
 
 
@@ -21,11 +22,11 @@ class Exclusion:
     """How later explanations of an image stay apart from the earlier ones.
 
     Args:
-        mode: "exclude" takes the earlier hard masks out of the later ones' free pixels; "penalty" adds
+        mode: "exclude" removes the earlier hard masks from the free pixels of later ones; "penalty" adds
             weight * mean(m_k * max_{j<k} m_j) to the loss.
-        area: the area a_x of the earlier masks that is taken out, where it is larger than the mask's own; None means
-            the largest area fitted, 0 means each area its own.
-        weight: of the penalty.
+        area: the area a_x of the earlier masks that is removed, if it is larger than the new mask's own area. None
+            stands for the largest area fitted; 0 removes the mask of the same area.
+        weight: weight of the penalty.
     """
 
     mode: str = "exclude"
@@ -39,18 +40,18 @@ class Stop:
 
     Args:
         share: the part of p_t(x), in [0, 1], that each explanation after the first must carry by itself.
-        most: the largest number of explanations; lowered to as many as fit beside each other.
+        most: the largest number of explanations; it is lowered to as many as fit into an image.
     """
 
     share: float = 0.1
     most: int = 5
 
 
-def check_masks(areas: Sequence[float], explanations: int | str, exclusion: Exclusion, stop: Stop) -> None:
+def check_masks(areas: Sequence[float], explanations: Any, exclusion: Exclusion, stop: Stop) -> None:
     """Raises UserError unless all areas lie in (0, 1), none is repeated, and the explanations fit into an image."""
     if explanations != AUTO and type(explanations) is not int:
         raise UserError(
-            f"explanations={explanations} must be a whole number such as explanations=2, or explanations=auto"
+            f"explanations={shown(explanations)} must be a whole number such as explanations=2, or explanations=auto"
         )
     if len(areas) == 0:
         raise UserError("areas is empty; give at least one fraction of the image to keep, such as areas=[0.1]")
@@ -59,7 +60,7 @@ def check_masks(areas: Sequence[float], explanations: int | str, exclusion: Excl
         raise UserError(f"areas must lie in (0, 1), each the fraction of the image that a mask keeps; got {outside[0]}")
     repeated = [area for area in areas if list(areas).count(area) > 1]
     if repeated:
-        raise UserError(f"areas must not be repeated; {repeated[0]} stands more than once in {list(areas)}")
+        raise UserError(f"areas must not be repeated; {repeated[0]} occurs more than once in {list(areas)}")
     if not 0 <= stop.share <= 1:
         raise UserError(
             f"stop.share={stop.share} is out of range; it must lie in [0, 1], the part of the class's probability that "
@@ -71,7 +72,7 @@ def check_masks(areas: Sequence[float], explanations: int | str, exclusion: Excl
 
 
 def check_exclusion(exclusion: Exclusion, *, areas: Sequence[float], explanations: int) -> None:
-    """Raises UserError unless K explanations of the largest area fit beside each other: K * max(a, a_x) <= 1."""
+    """Raises UserError unless K explanations of the largest area fit into an image: K * max(a, a_x) <= 1."""
     mode, area = exclusion.mode, exclusion.area
     if mode not in ("exclude", "penalty"):
         raise UserError(f"exclusion.mode must be exclude or penalty; got {mode!r}")
@@ -91,16 +92,16 @@ def check_exclusion(exclusion: Exclusion, *, areas: Sequence[float], explanation
 
 
 def check_nested(conditioning: str | None, exclusion: Exclusion, *, areas: Sequence[float], explanations: int) -> None:
-    """Raises UserError where larger masks cannot contain the smaller: one order of the free pixels for all areas.
+    """Raises UserError unless larger masks always contain the smaller ones: one order of free pixels for all areas.
 
     Args:
-        conditioning: of the INR; None where it has no such option.
+        conditioning: how the area enters the INR; None if the INR has no such option.
         explanations: the largest number of them.
     """
     if conditioning != "none":
-        found = "an INR without conditioning" if conditioning is None else f"inr.conditioning={conditioning}"
+        actual = "an INR without conditioning" if conditioning is None else f"inr.conditioning={conditioning}"
         raise UserError(
-            f"nested=true needs one field for all areas, got {found}; use inr.conditioning=none or leave nested=false"
+            f"nested=true needs one field for all areas, got {actual}; use inr.conditioning=none or leave nested=false"
         )
     area = max(areas) if exclusion.area is None else exclusion.area
     if explanations > 1 and exclusion.mode == "exclude" and area < max(areas):
@@ -111,7 +112,7 @@ def check_nested(conditioning: str | None, exclusion: Exclusion, *, areas: Seque
 
 
 def most_explanations(exclusion: Exclusion, *, areas: Sequence[float], most: int) -> int:
-    """How many explanations `auto` may find: `most`, or as many as fit beside each other, K * max(a, a_x) <= 1.
+    """Returns how many explanations `auto` may find: `most`, or as many as fit into an image, K * max(a, a_x) <= 1.
 
     >>> most_explanations(Exclusion(), areas=[0.1, 0.3], most=5)
     3

@@ -1,4 +1,4 @@
-"""Everything that decides what a mask looks like, in one record: the command line and the Python API both fill it."""
+"""One record of everything that determines a mask; the command line and the Python API both fill it."""
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
@@ -18,10 +18,10 @@ PARTS = {"area_rule": AreaRule, "perturbation": Perturbation, "objective": Objec
 
 
 def adam(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """The default optimiser.
+    """Returns the default optimiser.
 
-    eps lies above the rounding noise of single precision: Adam divides each gradient by its own size, and would make
-    full steps along gradients that are nothing but noise, different ones in a batch than alone.
+    Adam divides each gradient by its own size, so it would make full steps along gradients that are only rounding
+    noise, and these differ between an image alone and the same image in a batch. So eps is larger than this noise.
     """
     return torch.optim.Adam(parameters, lr=0.01, eps=1e-6)
 
@@ -30,30 +30,30 @@ def adam(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
 class Method:
     """The method with all its choices (METHOD symbols in brackets).
 
-    The defaults are those of conf/config.yaml, but for two: a caller of the Python API asks for areas and explanations
-    by themselves, so `areas` has a fourth, large one and `explanations` is 1; a run of the command line shows what the
-    project is about, two explanations.
+    The defaults are those of conf/config.yaml with two exceptions: here `areas` has a fourth, large area, and
+    `explanations` is 1, while a run of the command line fits two explanations.
 
     Args:
         areas: fractions of the image that the masks keep [a], each in (0, 1), none repeated.
-        explanations: masks per image and area that do not overlap [K]; "auto" for as many as carry enough.
-        exclusion: how they are kept apart.
+        explanations: masks per image and area, which do not overlap [K]; with "auto" as many as carry enough.
+        exclusion: how the explanations of an image stay apart.
         stop: when "auto" ends.
         steps: optimisation steps per explanation.
-        seed: of every random draw; an image's draws derive from (seed, its id, the explanation).
-        total_variation: weight of the mask's total variation: its contour's length in image sides.
-        binary: weight of the masks' grayness mean(4m(1-m)), growing from 0 over the fit. Without it a fit that needs
-            less than the area asked for hides the rest in an even grey, of which a hard mask keeps a random part.
-        stride: the INR is evaluated on every stride-th pixel while fitting and upsampled to the image.
-        masks_per_forward: masked copies of images that go through the classifier at once (memory).
-        images_per_fit: images whose networks are fitted as one stack. None: the whole batch on an accelerator, one
-            on a CPU, where a stack gains nothing and one image at a time gives the same bits in every batch.
-        inr: a family's constructor, waiting for its generators.
+        seed: seed of every random draw; an image's draws derive from (seed, its id, the explanation).
+        total_variation: weight of the masks' total variation, the length of their contours in image sides.
+        binary: weight of the masks' grayness mean(4m(1-m)), which grows from 0 over the fit. Without it, a fit that
+            needs less than the given area spreads the rest as an even grey, and a hard mask keeps a random part of it.
+        stride: while fitting, the INR is evaluated on every stride-th pixel and upsampled to the image.
+        masks_per_forward: masked copies of images that pass the classifier at once; fewer need less memory.
+        images_per_fit: images whose networks are fitted as one stack. None stands for the whole batch on an
+            accelerator and for one image on a CPU, where a stack is no faster and single images give the same bits
+            in every batch.
+        inr: constructor of an INR family, which is called with one generator per image.
         area_rule, perturbation, objective, score, jitter, reveal, optimizer: see their modules.
-        nested: promise that a larger area contains the smaller; needs an INR of conditioning="none".
+        nested: require that larger masks contain the smaller ones; needs an INR with conditioning="none".
 
     Raises:
-        UserError: a value that cannot be, or values that exclude each other.
+        UserError: a value is out of range, or two values contradict each other.
     """
 
     areas: Sequence[float] = (0.05, 0.1, 0.2, 0.3)
@@ -102,17 +102,17 @@ class Method:
 
     @property
     def most(self) -> int:
-        """The number of explanations; of "auto", the largest."""
+        """The number of explanations, or the largest possible number if it is "auto"."""
         if not self.auto:
             return int(self.explanations)
         return most_explanations(self.exclusion, areas=self.areas, most=self.stop.most)
 
     @property
     def exclusion_area(self) -> float:
-        """a_x, with None resolved to the largest area."""
+        """The area a_x that earlier explanations exclude; the largest area by default."""
         return max(self.areas) if self.exclusion.area is None else self.exclusion.area
 
     @property
     def passes(self) -> int:
-        """Classifier passes (forward and backward) of one explanation of one image."""
+        """The number of classifier passes (forward and backward) for one explanation of one image."""
         return self.steps * self.objective.passes(len(self.areas))

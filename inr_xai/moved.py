@@ -1,7 +1,7 @@
-"""Where classes lay before: finished runs and published rows name them by paths, which must keep their meaning.
+"""The former paths of moved classes, by which finished runs and published rows still name them.
 
 Whoever moves a class that a configuration, a masks file or a digest may name adds a line to MOVED. Stored paths are
-answered where they are read (`with_new_paths`, `new_path`); digests name a moved class by its old path (`old_path`).
+replaced when they are read (`with_new_paths`, `new_path`); digests name a moved class by its old path (`old_path`).
 """
 
 from collections.abc import Mapping
@@ -24,25 +24,25 @@ OLD = {new: old for old, new in MOVED.items()}
 
 
 def new_path(path: str) -> str:
-    """The path where a class lies now; module and name may be parted by a dot or a colon.
+    """Returns the path that a class has now; a dot or a colon separates module and name.
 
     >>> new_path("inr_xai.inr.pyramid:PyramidINR"), new_path("torch.optim.Adam")
     ('inr_xai.inr.grids:PyramidINR', 'torch.optim.Adam')
     """
-    return _answered(path, MOVED)
+    return _replaced(path, MOVED)
 
 
 def old_path(path: str) -> str:
-    """The path by which digests name a class.
+    """Returns the path by which digests name a class.
 
     >>> old_path("inr_xai.perturbation.Jitter"), old_path("inr_xai.area.AreaProjection")
     ('inr_xai.jitter.Jitter', 'inr_xai.area.AreaProjection')
     """
-    return _answered(path, OLD)
+    return _replaced(path, OLD)
 
 
 def with_new_paths(config: Any) -> Any:
-    """A stored configuration whose `_target_` paths are those of now.
+    """Returns a stored configuration with the `_target_` paths of now.
 
     >>> with_new_paths({"jitter": {"_target_": "inr_xai.jitter.Jitter", "shift": 0.1}})
     {'jitter': {'_target_': 'inr_xai.perturbation.Jitter', 'shift': 0.1}}
@@ -54,12 +54,12 @@ def with_new_paths(config: Any) -> Any:
     node = {key: with_new_paths(value) for key, value in config.items()}
     if not isinstance(node.get("_target_"), str):
         return node
-    split = SPLIT.get(node["_target_"])
-    return node | {"_target_": new_path(node["_target_"])} if split is None else split(node)
+    choose_target = SPLIT.get(node["_target_"])
+    return node | {"_target_": new_path(node["_target_"])} if choose_target is None else choose_target(node)
 
 
 def with_old_paths(value: Any) -> Any:
-    """Plain values in which every path of a moved class is the old one, for a digest.
+    """Returns plain values in which moved classes have their old paths, for a digest.
 
     >>> with_old_paths({"class": "inr_xai.inr.grids:PyramidINR", "arguments": {"gain": 5.0}})
     {'class': 'inr_xai.inr.pyramid:PyramidINR', 'arguments': {'gain': 5.0}}
@@ -71,23 +71,22 @@ def with_old_paths(value: Any) -> Any:
     return old_path(value) if isinstance(value, str) else value
 
 
-def _answered(path: str, table: Mapping[str, str]) -> str:
-    found = table.get(path.replace(":", "."), path)
-    return ":".join(found.rsplit(".", 1)) if ":" in path and ":" not in found else found
+def _replaced(path: str, table: Mapping[str, str]) -> str:
+    replaced = table.get(path.replace(":", "."), path)
+    return ":".join(replaced.rsplit(".", 1)) if ":" in path and ":" not in replaced else replaced
 
 
 def _scenes_or_photos(node: Mapping[str, Any]) -> dict[str, Any]:
-    """One target of 0.1.0 was drawn scenes, or photos where data.root was given."""
-    shared = ("targets", "limit", "every")
+    """Returns the target of now for one of version 0.1.0, which meant photos if it had a root, else drawn scenes."""
     if node.get("root") is None:
-        target, own = "inr_xai.data.ShapesInContext", ("cues", "size", "seed")
+        target, options = "inr_xai.data.ShapesInContext", ("cues", "size", "seed")
     else:
-        target, own = "inr_xai.data.ImageFolder", ("root", "classes", "segmentations")
-    return {"_target_": target} | {key: node[key] for key in (*own, *shared) if key in node}
+        target, options = "inr_xai.data.ImageFolder", ("root", "classes", "segmentations")
+    return {"_target_": target} | {key: node[key] for key in (*options, "targets", "limit", "every") if key in node}
 
 
 def _scenes_or_timm(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Likewise the network of drawn scenes, or one of timm for photos."""
+    """Returns the target of now for one of version 0.1.0: a network of timm for photos, else that of drawn scenes."""
     if node.get("root") is None:
         return {"_target_": "inr_xai.classifier.shapes_in_context", "name": node.get("name") or node.get("cues")}
     options = {key: node[key] for key in ("pretrained", "checkpoint", "head") if key in node}
@@ -98,4 +97,4 @@ SPLIT = {
     "inr_xai.data.scenes_or_photos.scenes_or_photos": _scenes_or_photos,
     "inr_xai.classifier.scenes_or_timm.scenes_or_timm": _scenes_or_timm,
 }
-"""Targets that have become two, by their arguments."""
+"""Former target -> what chooses, by the arguments, the one of two targets that replaces it."""

@@ -1,4 +1,4 @@
-"""What a fit optimises: a score of the target class, and the game it is played in. One value per image, summed later.
+"""What a fit optimises: a score of the target class on images that a mask keeps or removes, one value per image.
 
 Games: Fong and Vedaldi, "Interpretable Explanations of Black Boxes by Meaningful Perturbation", ICCV 2017.
 Contrastive score: Fong, Patrick, Vedaldi, ICCV 2019, section 4 (t against the best other class).
@@ -20,18 +20,18 @@ Scorer = Callable[[Masks], Float[Tensor, "b a"]]
 
 
 class ScoreFunction(ABC):
-    """A class score of logits: `evidence` is to be raised where the class must be seen, `absence` where it must not.
+    """A class score of logits: a fit raises `evidence` on images that must show the class, `absence` on all others.
 
-    `sigmoid` says that the head is multi-label: probabilities are sigmoids of single logits, not a softmax.
+    `sigmoid` is true for a multi-label head, whose probabilities are sigmoids of single logits and not a softmax.
     """
 
     @abstractmethod
     def evidence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
-        """Grows as the target class is seen more."""
+        """Returns a score that grows with the evidence for the target class."""
 
     @abstractmethod
     def absence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
-        """Grows as the target class is seen less."""
+        """Returns a score that grows as the evidence for the target class falls."""
 
 
 class Logit(ScoreFunction):
@@ -45,21 +45,20 @@ class Logit(ScoreFunction):
 
 
 class LogProbability(ScoreFunction):
-    """log p_t, and log(1 - p_t), which is bounded by 0 where the class has gone."""
+    """log p_t as evidence; log(1 - p_t) as absence, whose upper bound 0 is reached when the class is not seen."""
 
     def evidence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
-        own = logits.gather(1, targets[:, None])[:, 0]
-        return F.logsigmoid(own) if sigmoid else own - logits.logsumexp(1)
+        target = logits.gather(1, targets[:, None])[:, 0]
+        return F.logsigmoid(target) if sigmoid else target - logits.logsumexp(1)
 
     def absence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
-        own = logits.gather(1, targets[:, None])[:, 0]
         if sigmoid:
-            return F.logsigmoid(-own)
+            return F.logsigmoid(-logits.gather(1, targets[:, None])[:, 0])
         return _others(logits, targets).logsumexp(1) - logits.logsumexp(1)
 
 
 class Contrastive(ScoreFunction):
-    """The target's logit less the greatest logit of any other class."""
+    """The target's logit minus the largest logit of all other classes."""
 
     def evidence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
         return logits.gather(1, targets[:, None])[:, 0] - _others(logits, targets).amax(1)
@@ -69,29 +68,31 @@ class Contrastive(ScoreFunction):
 
 
 def _others(logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"]) -> Float[Tensor, "n m"]:
-    own = F.one_hot(targets, logits.shape[1]).bool()
-    return logits.masked_fill(own, -torch.inf)
+    return logits.masked_fill(F.one_hot(targets, logits.shape[1]).bool(), -torch.inf)
 
 
 class Objective(ABC):
-    """A game: which perturbed images are scored, and how. `kept` and `removed` score masks, b x a."""
+    """A game: which masked images are scored, and which score is optimised."""
 
     def passes(self, areas: int) -> int:
-        """Classifier passes that one step costs an image of so many masks; one each, unless a game says otherwise."""
+        """Returns the classifier passes of one step for an image with this many masks; by default one per mask."""
         return areas
 
     @abstractmethod
     def __call__(
         self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer, *, step: int
     ) -> Float[Tensor, "b a"]:
-        """The value to lower, of masks that keep `areas`, in this step of the fit, from 0.
+        """Returns the value that the fit lowers, for each mask.
 
-        `evidence(m)` scores the image that keeps m, `absence(m)` the same for its absence.
+        Args:
+            masks: the masks that keep `areas`.
+            evidence, absence: the two scores of the image as a mask keeps it, b x a for masks b x a x h x w.
+            step: step of the fit, counted from 0.
         """
 
 
 class Preservation(Objective):
-    """The part that is kept must show the class."""
+    """The image that keeps the mask must show the class."""
 
     def __call__(
         self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer, *, step: int
@@ -100,7 +101,7 @@ class Preservation(Objective):
 
 
 class Deletion(Objective):
-    """What is left when the part is removed must not show the class."""
+    """The image without the mask must not show the class."""
 
     def __call__(
         self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer, *, step: int
@@ -112,10 +113,10 @@ class Hybrid(Objective):
     """Both games at once, on the same mask.
 
     Args:
-        deletion: weight of the deletion game beside the preservation game's 1.
-        areas: a step plays deletion on one mask, in turn on those whose areas are nearest to these; None plays it on
-            all masks in every step. Where larger masks contain the smaller, one that deletes draws the others along,
-            for one pass a step.
+        deletion: weight of the deletion game; the weight of the preservation game is 1.
+        areas: each step plays deletion on one mask only; in turn, it is the mask whose area is nearest to one of these.
+            If larger masks contain the smaller ones, the other masks follow, at the price of one pass per step. None
+            plays deletion on all masks in every step.
     """
 
     def __init__(self, deletion: float = 4.0, *, areas: Sequence[float] | None = (0.1, 0.2)):

@@ -1,8 +1,8 @@
-"""What the classifier is shown of an image while a mask is fitted: perturbations, and the fit's own Reveal and Jitter.
+"""What the classifier sees of an image while a mask is fitted: perturbations, and the fit's own Reveal and Jitter.
 
-A perturbation says what takes a pixel's place. It is bound to a batch of images once, and drawn from at each step; what
-is drawn is the function kept(x, m) of masks, and removed(x, m) = kept(x, 1 - m). Reveal lets what is replaced shine
-through at first, and Jitter shifts the result a little. Blur pyramid: Fong, Patrick, Vedaldi, ICCV 2019, section 3.3.
+A perturbation says what replaces a pixel. It is bound to a batch of images once. Each step then draws from it the
+function kept(x, m) of masks; removed(x, m) is kept(x, 1 - m). Reveal lets replaced pixels shine through at first, and
+Jitter shifts the result a little. Blur pyramid: Fong, Patrick, Vedaldi, ICCV 2019, section 3.3.
 """
 
 from abc import ABC, abstractmethod
@@ -20,17 +20,17 @@ from inr_xai.limits import require_positive
 from inr_xai.types import Images, Masks
 
 KeepFunction = Callable[[Masks], Float[Tensor, "b a c h w"]]
-"""kept(x, m) of the images that it was drawn for: masks -> the images as each mask keeps them."""
+"""kept(x, m) for given images x: maps masks m to the images as each mask keeps them."""
 Generators = Sequence[torch.Generator]
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a perturbation may know beside the images, in the units of the classifier's input.
+    """What a perturbation may use besides the images, in the units of the classifier's input.
 
     Args:
-        colour_mean, colour_std: per channel, of the data the classifier was trained on.
-        donors: other photos, p x c x h x w, none of them a scoring baseline; None where there are none.
+        colour_mean, colour_std: statistics per channel of the data that the classifier was trained on.
+        donors: other photos, p x c x h x w, none of them a scoring baseline; None if there are none.
     """
 
     colour_mean: Float[Tensor, " c"]
@@ -39,27 +39,27 @@ class Surroundings:
 
 
 class Perturbation(ABC):
-    """A family of replacements."""
+    """A rule for what replaces pixels."""
 
     needs_donors = False
-    """Whether `bind` wants other photos."""
+    """Whether `bind` uses other photos."""
 
     @abstractmethod
     def bind(self, images: Images, around: Surroundings) -> "Bound":
-        """Computes once what every step needs (such as the blurred images)."""
+        """Returns the rule for these images, with everything that all steps share (such as the blurred images)."""
 
 
 class Bound(ABC):
-    """A perturbation of given images."""
+    """A perturbation that is bound to images."""
 
     @abstractmethod
     def draw(self, index: Sequence[int], generators: Generators) -> KeepFunction:
-        """kept(x, m) for the images at `index`, each drawn from its own generator."""
+        """Returns kept(x, m) for the images at positions `index`, each drawn from its own generator."""
 
 
 @dataclass(frozen=True, eq=False)
 class FixedBaseline(Bound):
-    """One image per image: kept = m x + (1 - m) b."""
+    """One fixed baseline b per image: kept = m x + (1 - m) b."""
 
     images: Images
     baselines: Images
@@ -70,7 +70,7 @@ class FixedBaseline(Bound):
 
 @dataclass(frozen=True, eq=False)
 class DrawnBaseline(Bound):
-    """A new image per image and step, from a function of the image's position and generator."""
+    """A new baseline per image and step, drawn by a function of the image's position and generator."""
 
     images: Images
     sample: Callable[[int, torch.Generator], Float[Tensor, "c #h #w"]]
@@ -84,7 +84,7 @@ class Blur(Perturbation):
     """The image itself, blurred.
 
     Args:
-        sigma: of the Gaussian, in pixels of an image of 224; scaled with the shorter side.
+        sigma: standard deviation of the Gaussian, in pixels of an image whose shorter side is 224.
     """
 
     def __init__(self, sigma: float = 20.0):
@@ -96,10 +96,10 @@ class Blur(Perturbation):
 
 
 class BlurPyramid(Perturbation):
-    """The mask's value says how much each pixel is blurred: 1 not at all, 0 by `sigma`, linear between the levels.
+    """The mask's value says how much a pixel is blurred: not at all at 1, by `sigma` at 0, in linear steps between.
 
     Args:
-        sigma: of the strongest blur, in pixels of an image of 224.
+        sigma: standard deviation of the strongest blur, in pixels of an image whose shorter side is 224.
         levels: number of levels, the sharp image included.
     """
 
@@ -118,7 +118,7 @@ class BlurPyramid(Perturbation):
 
 @dataclass(frozen=True, eq=False)
 class Pyramid(Bound):
-    """Images in levels, from replaced to intact."""
+    """Images at several levels of blur, from the strongest to none."""
 
     levels: Float[Tensor, "b l c h w"]
 
@@ -130,8 +130,8 @@ class Constant(Perturbation):
     """One colour for every pixel of every image.
 
     Args:
-        colour: "mean" for the classifier's mean colour, or a value, or one per channel, in the units of the input
-            (0 is black on the command line, where images lie in [0, 1]).
+        colour: "mean" for the classifier's mean colour; or one value, or one per channel, in the units of the input
+            (on the command line images lie in [0, 1], and 0 is black).
     """
 
     def __init__(self, colour: str | float | Sequence[float] = "mean"):
@@ -146,7 +146,7 @@ class Constant(Perturbation):
 
 
 class RandomColour(Perturbation):
-    """One colour per image and step: uniform around the mean colour with the data's standard deviation."""
+    """One colour per image and step, uniform around the mean colour with the data's standard deviation."""
 
     def bind(self, images: Images, around: Surroundings) -> Bound:
         mean, std = around.colour_mean.to(images), around.colour_std.to(images)
@@ -159,10 +159,10 @@ class RandomColour(Perturbation):
 
 
 class PinkNoise(Perturbation):
-    """One image of coloured noise per image and step: structure at every scale, as in photos, and no photo.
+    """Coloured noise per image and step, which like a photo has structure at every scale.
 
-    The amplitude of a wave of k periods a side is k^-e; e is drawn from [1, 2] each time, and so are the contrast, how
-    alike the channels are, and a colour. Mean and spread are those of the data.
+    The amplitude of a wave of k periods a side is k^-e, with e drawn from [1, 2] each time. The contrast, the
+    similarity of the channels, and a colour are drawn too. Mean and spread are those of the data.
     """
 
     def bind(self, images: Images, around: Surroundings) -> Bound:
@@ -173,20 +173,20 @@ class PinkNoise(Perturbation):
         ).clamp(min=1)
 
         def sample(_: int, generator: torch.Generator) -> Float[Tensor, "c h w"]:
-            steepness, own, contrast = torch.rand(3, generator=generator).tolist()
+            steepness, independence, contrast = torch.rand(3, generator=generator).tolist()
             colour = (torch.rand(len(mean), 1, 1, generator=generator) * 2 - 1) * 3**0.5 / 2
             waves = torch.fft.rfft2(torch.randn(len(mean), height, width, generator=generator))
             field = torch.fft.irfft2(waves * periods ** -(1 + steepness), s=(height, width))
             field = (field - field.mean((-2, -1), keepdim=True)) / field.std((-2, -1), keepdim=True)
             grey = field.mean(0, keepdim=True) * len(mean) ** 0.5
-            mixed = own * field + (1 - own) * grey
+            mixed = independence * field + (1 - independence) * grey
             return mean + std * ((0.5 + contrast) * mixed + colour).to(images)
 
         return DrawnBaseline(images, sample)
 
 
 class Donor(Perturbation):
-    """Another photo per image and step, mirrored half of the time and cut at a random place (the rest wraps around)."""
+    """Another photo per image and step, shifted cyclically by a random offset and mirrored half of the time."""
 
     needs_donors = True
 
@@ -196,13 +196,13 @@ class Donor(Perturbation):
                 "perturbation=donor needs photos of other samples and there are none here; use perturbation=mixture"
             )
         donors = around.donors.to(images)
-        # A photo that is itself explained is no donor of its own.
+        # A photo that is itself explained does not donate to itself.
         others = [[i for i, donor in enumerate(donors) if not torch.equal(donor, image)] for image in images]
 
         def sample(position: int, generator: torch.Generator) -> Float[Tensor, "c h w"]:
             which, dy, dx, mirror = (
-                int(torch.randint(0, most, (), generator=generator))
-                for most in (len(others[position]), *donors.shape[-2:], 2)
+                int(torch.randint(0, count, (), generator=generator))
+                for count in (len(others[position]), *donors.shape[-2:], 2)
             )
             photo = donors[others[position][which]].roll((dy, dx), dims=(-2, -1))
             return photo.flip(-1) if mirror else photo
@@ -211,11 +211,11 @@ class Donor(Perturbation):
 
 
 class Mixture(Perturbation):
-    """One of several perturbations, drawn anew for each image at each step: masks cannot exploit a single one.
+    """One of several perturbations, drawn for each image at each step, so that no mask can exploit a single one.
 
     Args:
-        parts: the perturbations, each as likely as the others; by default blur, mean colour, random colour, coloured
-            noise, and other photos. Those that take other photos are left out where there are none.
+        parts: the perturbations, all equally likely; by default blur, mean colour, random colour, coloured noise, and
+            other photos. Perturbations that need other photos are left out if there are none.
     """
 
     def __init__(self, parts: Sequence[Perturbation] | None = None):
@@ -232,7 +232,7 @@ class Mixture(Perturbation):
 
 @dataclass(frozen=True, eq=False)
 class BoundMixture(Bound):
-    """Bound parts, one of which is drawn for each image."""
+    """Bound perturbations, one of which is drawn for each image."""
 
     parts: Sequence[Bound]
 
@@ -242,8 +242,8 @@ class BoundMixture(Bound):
         for number, part in enumerate(self.parts):
             places = [place for place, chosen in enumerate(choice) if chosen == number]
             if places:
-                own = [generators[place] for place in places]
-                drawn.append((places, part.draw([index[place] for place in places], own)))
+                part_generators = [generators[place] for place in places]
+                drawn.append((places, part.draw([index[place] for place in places], part_generators)))
         order = torch.tensor([place for places, _ in drawn for place in places]).argsort().tolist()
         return lambda masks: torch.cat([function(masks[places]) for places, function in drawn])[order]
 
@@ -251,12 +251,12 @@ class BoundMixture(Bound):
 class Reveal:
     """The classifier sees the mask r + (1 - r) m, with r falling linearly from `start` to 0 at `until`.
 
-    Behind a hard mask a classifier's gradient says little about regions that are hidden as a whole; through a veil it
-    sees them, while what the mask keeps already has its full contrast.
+    Behind a hard mask, a classifier's gradient says little about regions that are hidden completely. At r > 0 it sees
+    them faintly, while pixels that the mask keeps have full contrast.
 
     Args:
         start: r at the beginning, in [0, 1); 0 switches it off.
-        until: the part of the fit, in (0, 1], after which nothing shines through.
+        until: the part of the fit, in (0, 1], after which r is 0.
     """
 
     def __init__(self, start: float = 0.5, *, until: float = 0.7):
@@ -267,7 +267,7 @@ class Reveal:
         self.start, self.until = start, until
 
     def __call__(self, masks: Masks, *, progress: float) -> Masks:
-        """The masks as the classifier sees them at `progress` in [0, 1] of the fit.
+        """Returns the masks as the classifier sees them at `progress` in [0, 1] of the fit.
 
         >>> float(Reveal(0.5)(torch.zeros(1, 1, 1, 1), progress=0.35))
         0.25
@@ -277,12 +277,13 @@ class Reveal:
 
 
 class Jitter:
-    """Shifts each image of a batch by a random whole number of pixels, so that a mask does not fit one alignment of
-    the pixels; borders are replicated.
+    """Shifts each image by a random whole number of pixels, so that no mask depends on one alignment of the pixels.
+
+    The image's border fills the gap.
 
     Args:
         shift: largest shift along each axis, as a fraction of the side; 0 switches it off.
-        flip: also mirror left and right with probability 1/2 (not for classes that know left from right).
+        flip: also mirror left and right with probability 1/2 (not for classes that differ only by left and right).
     """
 
     def __init__(self, shift: float = 0.03, *, flip: bool = False):
@@ -293,14 +294,14 @@ class Jitter:
         self.shift, self.flip = shift, flip
 
     def __call__(self, images: Float[Tensor, "b a c h w"], generators: Generators) -> Float[Tensor, "b a c h w"]:
-        """The same shift for all areas of an image, drawn from the image's own generator."""
+        """Returns shifted images; all masks of an image have one shift, drawn from the image's own generator."""
         height, width = images.shape[-2:]
         most = [round(self.shift * side) for side in (height, width)]
         moved = []
         for image, draw in zip(images, generators, strict=True):
             dy, dx = [int(torch.randint(-pixels, pixels + 1, (), generator=draw)) for pixels in most]
             if dy or dx:
-                # Rows and columns taken with clamped indices: replicated borders, a gradient that sums over copies.
+                # Clamped indices replicate the border; its gradient is the sum over the copies.
                 rows = (torch.arange(height, device=images.device) + dy).clamp(0, height - 1)
                 columns = (torch.arange(width, device=images.device) + dx).clamp(0, width - 1)
                 image = image.index_select(-2, rows).index_select(-1, columns)
@@ -311,7 +312,7 @@ class Jitter:
 
 
 def blend(images: Images, baselines: Float[Tensor, "b c #h #w"]) -> KeepFunction:
-    """The function m -> m x + (1 - m) b.
+    """Returns the function m -> m x + (1 - m) b.
 
     >>> x, b = torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
     >>> float(blend(x, b)(torch.full((1, 1, 2, 2), 0.25)).mean())
@@ -321,7 +322,7 @@ def blend(images: Images, baselines: Float[Tensor, "b c #h #w"]) -> KeepFunction
 
 
 def _between_levels(levels: Float[Tensor, "b l c h w"], masks: Masks) -> Float[Tensor, "b a c h w"]:
-    """Each pixel from the two levels nearest to its mask."""
+    """Interpolates each pixel between the two levels nearest to its mask."""
     last = levels.shape[1] - 1
     position = masks * last
     below = position.detach().floor().clamp(0, last - 1)
@@ -331,7 +332,7 @@ def _between_levels(levels: Float[Tensor, "b l c h w"], masks: Masks) -> Float[T
 
 
 def _pick(levels: Float[Tensor, "b l c h w"], which: Tensor) -> Float[Tensor, "b a c h w"]:
-    """The level `which` (b x a x h x w) of every pixel."""
+    """Returns for each pixel its value at level `which` (b x a x h x w)."""
     b, _, c, h, w = levels.shape
     index = which.unsqueeze(2).expand(b, which.shape[1], c, h, w)
     return levels.gather(1, index)

@@ -17,10 +17,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What a run leaves behind: the metric a sweep ranks by, how many images failed, and where everything lies.
+    """What a run leaves behind.
 
     Args:
-        unmeasured: images that are explained, but not evaluated, or not audited, as was asked for.
+        metric: the value of `sweep_metric`, by which a sweep ranks its jobs; None if the summary has no such key.
+        failures: the number of images that could not be explained.
+        folder: the run folder, which holds everything.
+        unmeasured: the number of images that are explained, but could not be evaluated or audited.
     """
 
     metric: float | None
@@ -30,7 +33,7 @@ class RunOutcome:
 
 
 def run(cfg: DictConfig) -> RunOutcome:
-    """Explains, evaluates and audits what the configuration names. Raises UserError where it cannot work."""
+    """Explains, evaluates and audits the images that the configuration names. Raises UserError if it cannot work."""
     check(cfg)
     explained = explain(cfg)
     unmeasured = 0
@@ -41,15 +44,18 @@ def run(cfg: DictConfig) -> RunOutcome:
     folder, method = explained.folder, explained.parts.method
     if unmeasured:
         folder.write_summary(explained.summary | {"unmeasured": unmeasured})
-    # The printed table has the explanations asked for; of "auto", as many as any image has.
-    most = max((int(row["explanation"]) for row in explained.rows), default=1) if method.auto else method.most
-    log.info("\n%s", format_table(explained.summary, list(method.areas), most))
+    # The printed table has the explanations asked for; if that is "auto", as many as the images have at most.
+    explanations = max((int(row["explanation"]) for row in explained.rows), default=1) if method.auto else method.most
+    log.info("\n%s", format_table(explained.summary, list(method.areas), explanations))
     log.info("%d images explained, %d failed; everything is in %s", explained.images, explained.failures, folder.path)
     return RunOutcome(explained.summary.get(cfg.sweep_metric), explained.failures, folder.path, unmeasured)
 
 
 def _evaluate(cfg: DictConfig, explained: ExplainedRun) -> int:
-    """The metrics that the option `evaluate` asks for, which cost no explanation; how many images failed."""
+    """Computes the metrics that the option `evaluate` names, and returns how many images failed.
+
+    The explanations are kept, whatever fails here.
+    """
     from inr_xai.evaluate.evaluate_run import evaluate_run  # late: a run without metrics does not wait for them
     from inr_xai.evaluate.loop import EvaluationContext
 
@@ -64,8 +70,11 @@ def _evaluate(cfg: DictConfig, explained: ExplainedRun) -> int:
 
 
 def _audit(cfg: DictConfig, explained: ExplainedRun) -> int:
-    """The audit that the option `audit` asks for, which costs no explanation; how many images it says nothing of."""
-    from inr_xai.audit.audit_runs import FOLDER, AuditOptions, audit_runs  # late, likewise
+    """Makes the audit that the option `audit` asks for, and returns how many images could not be audited.
+
+    The explanations are kept, whatever fails here.
+    """
+    from inr_xai.audit.auditor import FOLDER, AuditOptions, audit_runs  # late, likewise
 
     options, path = AuditOptions(cfg.audit.area, cfg.audit.control), explained.folder.path
     finished = load(path)

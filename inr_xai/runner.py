@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
 
 from inr_xai.callbacks.base import RunState
 from inr_xai.classifier.frozen import FrozenClassifier, require_class
@@ -23,7 +22,7 @@ from inr_xai.runs.folder import RunFolder, SampleRecord
 from inr_xai.runs.load import describe_drawing
 from inr_xai.runs.loop import Guard
 from inr_xai.scoring.summary import summarise
-from inr_xai.types import Batch, ImageData, Row, Sample
+from inr_xai.types import Batch, Image, ImageData, Row, Sample
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +32,10 @@ class ExplainedRun:
     """What `explain` leaves behind.
 
     Args:
-        summary, rows: of the whole folder, other shards' images included.
-        failures: images of this run that could not be explained.
-        images: of this run that are explained, in this session or an earlier one.
+        summary: the content of summary.json, which speaks of the whole folder, other shards' images included.
+        rows: the scores of the whole folder, one dict per image, explanation and area.
+        failures: the number of this run's images that could not be explained.
+        images: the number of this run's images that are explained, in this session or an earlier one.
     """
 
     folder: RunFolder
@@ -47,7 +47,7 @@ class ExplainedRun:
 
 
 def explain(cfg: DictConfig) -> ExplainedRun:
-    """Explains the images that a checked configuration names, and those alone that its folder does not yet hold.
+    """Explains the images that a checked configuration names, except those that its folder holds already.
 
     Raises:
         UserError: the folder holds a run of another configuration, or the parts do not go together.
@@ -60,11 +60,11 @@ def explain(cfg: DictConfig) -> ExplainedRun:
     facts = start_or_continue(folder, config, data)
     parts = assemble(cfg, data, classifier, facts)
     require_together(parts)
-    folder.write_run(facts)  # a refusal up to here leaves no run behind that other options could not continue
+    folder.write_run(facts)  # only now: a refusal before leaves nothing behind that would refuse other options
     plan = sample_plan(data, cfg.shard.index, cfg.shard.count)
     runner = Runner(folder, parts, facts, plan)
     with runner.reporting():
-        # A batch no larger than a stack is committed as soon as it is fitted.
+        # A batch is no larger than a stack, so that its images are stored as soon as they are fitted.
         size = min(cfg.image_batch_size, stack_size(parts.method, parts.device, cfg.image_batch_size))
         for sample_ids in batches(plan, size, folder.done()):
             runner.explain_batch(sample_ids)
@@ -72,7 +72,7 @@ def explain(cfg: DictConfig) -> ExplainedRun:
 
 
 def require_together(parts: Parts) -> None:
-    """Raises UserError where a class given by number does not exist, or the classifier refuses the data's size."""
+    """Raises UserError if a class given by its index does not exist, or the classifier refuses the size of mosaics."""
     classes = parts.classifier.count_classes()
     if isinstance(parts.data.targets, int):
         require_class(parts.data.targets, classes)
@@ -81,12 +81,12 @@ def require_together(parts: Parts) -> None:
 
 
 def sample_plan(data: ImageData, index: int, count: int) -> list[str]:
-    """The ids to explain: every n-th, at most `limit`, and of these this shard's."""
+    """Returns the ids to explain: every n-th of the data's ids, at most `limit` of these, and of these this shard's."""
     return data.ids[:: data.every][: data.limit][index::count]
 
 
 def batches(plan: Sequence[str], size: int, done: set[str]) -> Iterator[list[str]]:
-    """Batches of the plan without what is done. A continued run makes the same batches as an unbroken one."""
+    """Yields batches of the plan, without the ids that are done. A continued run has the batches of an unbroken one."""
     for start in range(0, len(plan), size):
         batch = [sample_id for sample_id in plan[start : start + size] if sample_id not in done]
         if batch:
@@ -98,7 +98,7 @@ class Runner:
 
     Args:
         facts: what run.json holds.
-        plan: ids of the samples of this run (and shard), those that are done included.
+        plan: the ids of the images of this run (and shard), those that are done included.
     """
 
     def __init__(self, folder: RunFolder, parts: Parts, facts: dict[str, Any], plan: Sequence[str]):
@@ -108,47 +108,37 @@ class Runner:
         self._count_done()
 
     def _count_done(self) -> None:
-        """Sets the run's counters to what earlier sessions did."""
+        """Sets the run's counters to what earlier sessions have done."""
         done = self.folder.done()
         skipped = [sample_id for sample_id in self._plan if sample_id in done]
         self.state.images_done = len(skipped)
         failures = self.folder.read_failures()
-        self.state.others_failures = {name: why for name, why in failures.items() if name not in self._plan}
+        self.state.others_failures = {name: reason for name, reason in failures.items() if name not in self._plan}
         if skipped:
-            log.info(
-                "continuing in %s: %d of %d images are done and skipped",
-                self.folder.path,
-                len(skipped),
-                len(self._plan),
-            )
+            counts = len(skipped), len(self._plan)
+            log.info("continuing in %s: %d of %d images are done and skipped", self.folder.path, *counts)
         if done:
             self.state.steps_done = max(sample.steps_after for sample in self.folder.rebuild(sorted(done)))
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """Callbacks and W&B, open for the length of the run and closed in any case."""
-        parts, facts, failed = self.parts, self._facts, True
+        """Keeps callbacks and W&B open for the length of the run, and closes them in any case."""
+        settings, config, failed = self.parts.wandb, self._facts["config"], True
         with ExitStack() as stack:
-            if parts.wandb is not None:
-                config = facts["config"]
-                self.state.wandb = open_wandb(
-                    parts.wandb,
-                    save_dir=self.folder.path,
-                    run_id=facts["wandb_id"],
-                    name=config["name"],
-                    config=config,
-                )
-            if self.state.wandb is not None:
-                wandb_run = self.state.wandb
-                stack.callback(lambda: wandb_run.finish(failed=failed))
-            for callback in parts.callbacks:
+            if settings is not None:
+                run_id, name = self._facts["wandb_id"], config["name"]
+                wandb = open_wandb(settings, save_dir=self.folder.path, run_id=run_id, name=name, config=config)
+                self.state.wandb = wandb
+                if wandb is not None:
+                    stack.callback(lambda: wandb.finish(failed=failed))
+            for callback in self.parts.callbacks:
                 stack.callback(callback.close)
                 callback.on_run_start(self.state)
             yield
             failed = False
 
     def explain_batch(self, sample_ids: Sequence[str]) -> None:
-        """Loads, fits, scores and commits a batch; an image that fails is noted and costs no other."""
+        """Loads, fits, scores and stores a batch; an image that fails is noted and costs no other."""
         began, parts = time.monotonic(), self.parts
         samples, targets = self._load(sample_ids)
         if not samples:
@@ -175,11 +165,11 @@ class Runner:
                 self._note_failure(sample.sample_id, failures[position])
             else:
                 record = self._make_record(sample, batch, position, fitted, scorer, seconds)
-                self._commit(record, images[position])
+                self._store(record, images[position])
         self.state.steps_done += fitted.spans[-1][1]
 
     def _load(self, sample_ids: Sequence[str]) -> tuple[list[Sample], list[int]]:
-        """The samples that can be read and have a class to explain, and these classes."""
+        """Returns the images that can be read and have a class to explain, and these classes."""
         parts, samples, targets = self.parts, [], []
         with parts.classifier.frozen(parts.device, torch.float32):
             for sample_id in sample_ids:
@@ -187,13 +177,13 @@ class Runner:
                     sample = parts.data.load(sample_id, parts.classifier.preprocessing)
                     image = sample.image.to(parts.device)
                     target = self._rule.choose(parts.classifier, image, sample.target, sample_id)
-                    parts.scoring.following(sample_id)  # refused now where there are too few photos to score against
+                    parts.scoring.following(sample_id)  # refuses now, before the fit, if photos for scoring are too few
                     samples.append(sample)
                     targets.append(target)
         return samples, targets
 
     def _new_scorer(self, batch: Batch) -> RunScorer:
-        """Scores each explanation of a batch as soon as it is fitted."""
+        """Returns what scores each explanation of a batch as soon as it is fitted."""
         device = self.parts.device
         photos = torch.stack([self.parts.scoring.following(sample_id) for sample_id in batch.sample_ids])
         on_device = Batch(batch.images.to(device), batch.targets.to(device), batch.sample_ids)
@@ -202,7 +192,7 @@ class Runner:
     def _make_record(
         self, sample: Sample, batch: Batch, position: int, fitted: FitResult, scorer: RunScorer, seconds: float
     ) -> SampleRecord:
-        """What is stored of a sample."""
+        """Returns everything that is stored of an image."""
         method, dropped = self.parts.method, scorer.dropped.get(position)
         before, after = fitted.spans[position]
         return SampleRecord(
@@ -221,8 +211,8 @@ class Runner:
             extra={} if dropped is None else {"dropped": dropped},
         )
 
-    def _commit(self, record: SampleRecord, image: Tensor) -> None:
-        """Reports a sample and writes its files; the masks file comes last of those that a rebuild cannot make."""
+    def _store(self, record: SampleRecord, image: Image) -> None:
+        """Reports an image and writes its files; the masks file comes after the figure, which a rebuild cannot make."""
         for callback in self.parts.callbacks:
             callback.on_sample(record, image)
         self.folder.commit(record)
@@ -230,19 +220,19 @@ class Runner:
         self.state.images_done += 1
 
     def _note_failure(self, sample_id: str, reason: str) -> None:
-        """Notes an image that could not be explained."""
+        """Notes an image that could not be explained, in failures.csv and for the callbacks."""
         self.state.failures[sample_id] = reason
         self.folder.write_failures(self.state.others_failures | self.state.failures)
         for callback in self.parts.callbacks:
             callback.on_sample_failed(sample_id, reason)
 
     def conclude(self) -> ExplainedRun:
-        """Writes the files that speak of the whole folder, other shards' samples included."""
+        """Writes the files that speak of the whole folder, other shards' images included, and returns what they say."""
         folder, method, state = self.folder, self.parts.method, self.state
         finished = sorted(folder.done())
         stored = folder.rebuild(finished)
         rows = [row for sample in stored for row in sample.rows]
-        others = {name: why for name, why in state.others_failures.items() if name not in finished}
+        others = {name: reason for name, reason in state.others_failures.items() if name not in finished}
         failures = others | state.failures
         folder.write_failures(failures)
         summary: dict[str, Any] = summarise(rows)

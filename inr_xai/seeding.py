@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def sha256(*parts: bytes) -> "hashlib._Hash":
-    """The hash of all parts as one run of bytes; the one place where the project hashes."""
+    """Returns the hash of all parts joined; every hash of the project is made here."""
     return hashlib.sha256(b"".join(parts))
 
 
 def generator(seed: int, *parts: str | int) -> torch.Generator:
-    """A CPU generator seeded by a SHA-256 hash of `seed` and `parts` (such as the sample id and the explanation).
+    """Returns a CPU generator seeded by a hash of `seed` and `parts` (such as the sample id and the explanation).
 
     >>> a, b = generator(0, "cat", 1), generator(0, "cat", 1)
     >>> bool((torch.rand(3, generator=a) == torch.rand(3, generator=b)).all())
@@ -28,10 +28,10 @@ def generator(seed: int, *parts: str | int) -> torch.Generator:
 def stacked_uniform(
     generators: Sequence[torch.Generator], shape: tuple[int, ...], bound: float
 ) -> Float[Tensor, "b ..."]:
-    """Uniform draws in [-bound, bound], each image's from its own generator."""
+    """Returns uniform draws in [-bound, bound], those of each image from its own generator."""
     return torch.stack([(torch.rand(shape, generator=draw) * 2 - 1) * bound for draw in generators])
 
 
 def stacked_normal(generators: Sequence[torch.Generator], shape: tuple[int, ...], std: float) -> Float[Tensor, "b ..."]:
-    """Normal draws of mean 0, each image's from its own generator."""
+    """Returns normal draws of mean 0, those of each image from its own generator."""
     return torch.stack([torch.randn(shape, generator=draw) * std for draw in generators])

@@ -2,6 +2,8 @@
 
 A job leaves job.json in its run folder: which values it was given, and how it ended. All else is in the job's run.json
 and summary.json. `python -m inr_xai.sweeps FOLDER` makes the table again.
+
+Start reading at `conclude_multirun`: `read_jobs`, then `sweep_table`, then the files and W&B.
 """
 
 import math
@@ -17,14 +19,14 @@ from inr_xai.errors import REFUSED, UserError
 from inr_xai.instantiate import instantiate
 from inr_xai.limits import AUTO
 from inr_xai.loggers import WandbSettings, open_wandb
-from inr_xai.runs.files import format_csv, read_json, write_bytes, write_json
+from inr_xai.runs.files import format_csv, markdown_table, read_json, write_bytes, write_json
 from inr_xai.runs.folder import RunFolder
 
 JOB_FILE = "job.json"
 RUNNING, DONE, FAILED = "running", "done", "failed"
-OWN = "preservation_hard_mean_rel"
+PRESERVATION = "preservation_hard_mean_rel"
 FIGURES = {
-    f"{OWN}/k1": ("preservation", ".3f"),
+    f"{PRESERVATION}/k1": ("preservation", ".3f"),
     "deletion_hard_mean_rel/k1": ("deletion", ".3f"),
     **{f"preservation_hard_{baseline}_rel/k1": (baseline, ".3f") for baseline in BASELINES},
     "grayness/k1": ("grayness", ".3f"),
@@ -39,7 +41,8 @@ COUNTS = {
     "images": ("images", ".0f"),
     "failures": ("failures", ".0f"),
 }
-WIDEST = 24  # a longer cell, such as the reason of a failure, does not widen its column
+WIDEST = 24
+"""A longer cell, such as the reason of a failure, does not widen its column in sweep.md."""
 Cell = str | int | float | None
 
 
@@ -50,8 +53,8 @@ class Job:
     Args:
         values: option -> the value that the job was given on its command line.
         status: "done", "unfinished" (it runs, or was killed) or "failed: " with the reason.
-        summary: of its images; empty unless the job is done.
-        facts: its run.json; empty where it has none.
+        summary: the content of its summary.json; empty unless the job is done.
+        facts: the content of its run.json; empty if it has none.
     """
 
     folder: Path
@@ -63,14 +66,15 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SweepTable:
     """The table of a multirun: a row per job, in their order.
 
     Args:
-        columns: keys of summary.json and names of options.
-        headings, formats: of the columns and of their numbers, for people.
-        metric: the key by which jobs are ranked; None where no job says.
-        best: the row that is best by it; None where fewer than two rows have a value.
+        columns: the names of the columns in sweep.csv: keys of summary.json and names of options.
+        headings: the headings of the columns in sweep.md.
+        formats: how the numbers of each column are written in sweep.md.
+        metric: the key by which jobs are ranked; None if no job has a run.json that says it.
+        best: the place of the row that is best by it, from 0; None if fewer than two rows have a value.
     """
 
     columns: list[str]
@@ -81,21 +85,22 @@ class Comparison:
     best: int | None
 
     def csv(self) -> str:
-        """All digits, one line per job; what a job does not have is empty."""
+        """Returns the table with all digits, one line per job; a cell is empty if the job has no value."""
         return format_csv([dict(zip(self.columns, row, strict=True)) for row in self.rows], self.columns)
 
     def markdown(self) -> str:
-        """A table that reads well as plain text, too."""
+        """Returns the table in columns of even width, so that it reads well as plain text, too."""
         values = zip(*self.rows, strict=True)
-        columns = [_column(*column) for column in zip(self.headings, values, self.formats, strict=True)]
-        return "\n".join("| " + " | ".join(cells) + " |" for cells in zip(*columns, strict=True)) + "\n"
+        columns = [_text_column(*column) for column in zip(self.headings, values, self.formats, strict=True)]
+        head, rules, *rows = zip(*columns, strict=True)
+        return markdown_table(head, rows, rules=rules, bar="|")  # bars in the cells are escaped already
 
 
 def note_job(folder: str | Path, number: int, overrides: Sequence[str], status: str, reason: str = "") -> None:
     """Writes the job's job.json; `status` is running, done or failed, and `reason` says why it failed.
 
     Args:
-        overrides: KEY=VALUE, as on the command line.
+        overrides: the job's options as KEY=VALUE, as on the command line.
     """
     pairs = (override.lstrip("+").partition("=") for override in overrides)
     values = {key: value for key, _, value in pairs}
@@ -105,103 +110,105 @@ def note_job(folder: str | Path, number: int, overrides: Sequence[str], status: 
 
 
 def read_jobs(folder: str | Path) -> list[Job]:
-    """The jobs whose folders lie below `folder`, in their order; none where it is no multirun's folder."""
+    """Returns the jobs whose folders lie below `folder`, in their order; none if it is no multirun's folder."""
     files = Path(folder).rglob(JOB_FILE)
     return sorted((_read_job(file) for file in files), key=lambda job: (job.number, str(job.folder)))
 
 
-def compare(jobs: Sequence[Job]) -> Comparison:
-    """Jobs side by side: the values that differ between them, then their scores, then how they ended.
+def sweep_table(jobs: Sequence[Job]) -> SweepTable:
+    """Puts jobs side by side: the options that differ between them, then their scores, then how they ended.
 
     The scores are those of explanation 1, means over areas, and the preservation of each later explanation.
     """
-    swept = _swept(jobs)
+    swept = _swept_options(jobs)
     metric = next((job.facts["config"]["sweep_metric"] for job in jobs if job.facts), None)
     figures = _figures(jobs, metric)
-    best = _best(jobs, metric)
+    best = _best_row(jobs, metric)
     rows: list[list[Cell]] = []
     for place, job in enumerate(jobs):
         row: list[Cell] = [job.number, "best" if place == best else None]
         row += [column[place] for column in swept.values()]
         rows.append([*row, *(job.summary.get(key) for key in figures), job.status])
-    options, shown = list(swept), list(figures.values())
-    return Comparison(
+    options = list(swept)
+    return SweepTable(
         columns=["job", "best", *options, *figures, "status"],
-        headings=["job", "", *options, *(heading for heading, _ in shown), "status"],
-        formats=["", "", *(".4g" for _ in options), *(form for _, form in shown), ""],
+        headings=["job", "", *options, *(heading for heading, _ in figures.values()), "status"],
+        formats=["", "", *(".4g" for _ in options), *(form for _, form in figures.values()), ""],
         rows=rows,
         metric=metric,
         best=best,
     )
 
 
-def write_comparison(folder: str | Path, comparison: Comparison) -> None:
+def write_sweep_table(folder: str | Path, table: SweepTable) -> None:
     """Writes sweep.csv and sweep.md into the multirun's folder."""
     folder = Path(folder)
-    write_bytes(folder / "sweep.csv", comparison.csv().encode())
-    text = f"# {folder.resolve().name}\n\n{comparison.markdown()}\n{_legend(comparison)}\n"
+    write_bytes(folder / "sweep.csv", table.csv().encode())
+    text = f"# {folder.resolve().name}\n\n{table.markdown()}\n{_legend(table)}\n"
     write_bytes(folder / "sweep.md", text.encode())
 
 
 def conclude_multirun(folder: Path) -> str | None:
-    """Makes the table of a multirun that has ended, and logs it to W&B where the jobs' logger is on; None without jobs.
+    """Writes the table of a multirun that has ended, and logs it to W&B if the jobs' logger is on.
 
-    Returns the table as text.
+    Returns:
+        The table as Markdown; None if no job has begun.
     """
     jobs = read_jobs(folder)
     if not jobs:
         return None
-    comparison = compare(jobs)
-    write_comparison(folder, comparison)
+    table = sweep_table(jobs)
+    write_sweep_table(folder, table)
     logged = [job.facts for job in jobs if (job.facts.get("config", {}).get("logger") or {}).get("wandb")]
     if logged:
         settings = instantiate(logged[0]["config"]["logger"]["wandb"])
-        log_sweep(comparison, settings, folder=folder, run_id=f"sweep-{logged[0]['wandb_id']}")
-    return comparison.markdown()
+        log_sweep(table, settings, folder=folder, run_id=f"sweep-{logged[0]['wandb_id']}")
+    return table.markdown()
 
 
-def log_sweep(comparison: Comparison, settings: WandbSettings, *, folder: str | Path, run_id: str) -> None:
-    """Logs the table "sweep", and the best job with its value to the summary; continues the run `run_id`.
+def log_sweep(table: SweepTable, settings: WandbSettings, *, folder: str | Path, run_id: str) -> None:
+    """Logs the table as "sweep" to W&B, and the best job with its value to the summary of the W&B run.
 
     Args:
-        settings: those of the jobs, group included.
-        folder: of the multirun; W&B makes its folder `wandb` there.
+        settings: the W&B settings of the jobs, group included.
+        folder: the multirun's folder; W&B makes its folder `wandb` there.
+        run_id: names the W&B run, which is continued if it is there already.
     """
-    config = {"sweep_metric": comparison.metric, "jobs": len(comparison.rows)}
+    config = {"sweep_metric": table.metric, "jobs": len(table.rows)}
     name = Path(folder).resolve().name
     run = open_wandb(settings, save_dir=folder, run_id=run_id, name=name, config=config, job_type="sweep")
     if run is None:
         return
-    run.log_table("sweep", comparison.columns, comparison.rows)
-    if comparison.best is not None and comparison.metric is not None:
-        best = dict(zip(comparison.columns, comparison.rows[comparison.best], strict=True))
-        run.summary({"best/job": best["job"], f"best/{comparison.metric}": best[comparison.metric]})
+    run.log_table("sweep", table.columns, table.rows)
+    if table.best is not None and table.metric is not None:
+        best = dict(zip(table.columns, table.rows[table.best], strict=True))
+        run.summary({"best/job": best["job"], f"best/{table.metric}": best[table.metric]})
     run.finish()
 
 
 def _read_job(file: Path) -> Job:
-    """What is damaged or missing becomes the job's status, and costs no other job its row."""
-    said, folder = read_json(file), RunFolder(file.parent)
-    status, summary, facts = str(said["status"]), {}, {}
+    """Reads a job's folder. Damaged or missing files become the job's status, and cost no other job its row."""
+    note, folder = read_json(file), RunFolder(file.parent)
+    status, summary, facts = str(note["status"]), {}, {}
     try:
         facts = folder.read_run() if folder.exists() else {}
         summary = folder.read_summary() if status == DONE else {}
     except UserError as error:
         status = f"{FAILED}: {error}"
     else:
-        status = {RUNNING: "unfinished", FAILED: f"{FAILED}: {said['reason']}"}.get(status, status)
-    return Job(file.parent, int(said["job"]), said["values"], status, summary, facts)
+        status = {RUNNING: "unfinished", FAILED: f"{FAILED}: {note['reason']}"}.get(status, status)
+    return Job(file.parent, int(note["job"]), note["values"], status, summary, facts)
 
 
-def _swept(jobs: Sequence[Job]) -> dict[str, list[Cell]]:
-    """Option -> its value in each job, for the options that differ; numbers where all its values are numbers."""
+def _swept_options(jobs: Sequence[Job]) -> dict[str, list[Cell]]:
+    """Returns option -> its value in each job, for the options that differ; numbers if all its values are numbers."""
     keys = dict.fromkeys(key for job in jobs for key in job.values)
     columns = {key: [job.values.get(key) for job in jobs] for key in keys}
     return {key: _typed(values) for key, values in columns.items() if len(set(values)) > 1}
 
 
 def _typed(values: Sequence[str | None]) -> list[Cell]:
-    """Texts as numbers where all of them are.
+    """Returns the values as numbers if all of them are numbers, else as they are.
 
     >>> _typed(["1", None, "2"]), _typed(["0.5", "1"]), _typed(["1", "none"])
     ([1, None, 2], [0.5, 1.0], ['1', 'none'])
@@ -215,21 +222,22 @@ def _typed(values: Sequence[str | None]) -> list[Cell]:
 
 
 def _figures(jobs: Sequence[Job], metric: str | None) -> dict[str, tuple[str, str]]:
-    """The summary's keys to show, with headings and formats: those that a job has, and the one that ranks the jobs.
+    """Returns the summary's keys to show, with headings and formats: keys that at least one job has.
 
-    How many explanations an image has is shown where the images decide it.
+    The key that ranks the jobs is among them. How many explanations an image has is shown if the images decide it.
     """
     known = {key for job in jobs for key in job.summary}
     if not any(job.facts["config"].get("explanations") == AUTO for job in jobs if job.facts):
         known.discard("explanations/mean")
-    later = sorted(int(found[1]) for key in known if (found := re.fullmatch(rf"{OWN}/k(\d+)", key)))
-    figures = FIGURES | {f"{OWN}/k{k}": (f"preservation k{k}", ".3f") for k in later if k > 1}
+    explanations = sorted(int(match[1]) for key in known if (match := re.fullmatch(rf"{PRESERVATION}/k(\d+)", key)))
+    figures = FIGURES | {f"{PRESERVATION}/k{k}": (f"preservation k{k}", ".3f") for k in explanations if k > 1}
     if metric is not None:
         figures = figures | {metric: figures.get(metric, (metric, ".4g"))}
-    return {key: shown for key, shown in (figures | COUNTS).items() if key in known}
+    return {key: style for key, style in (figures | COUNTS).items() if key in known}
 
 
-def _best(jobs: Sequence[Job], metric: str | None) -> int | None:
+def _best_row(jobs: Sequence[Job], metric: str | None) -> int | None:
+    """Returns the place of the job with the best finite value; None if fewer than two jobs have one."""
     values = {place: job.summary.get(metric) for place, job in enumerate(jobs)} if metric is not None else {}
     finite = {place: value for place, value in values.items() if value is not None and math.isfinite(value)}
     if metric is None or len(finite) < 2:
@@ -237,36 +245,36 @@ def _best(jobs: Sequence[Job], metric: str | None) -> int | None:
     return (min if less_is_better(metric) else max)(finite, key=lambda place: finite[place])
 
 
-def _legend(comparison: Comparison) -> str:
-    """What the columns are, and by what a row is the best."""
+def _legend(table: SweepTable) -> str:
+    """Says what the columns are, and by what a row is the best."""
     text = (
         "Explanation 1, means over areas and images. Preservation, under each baseline too, and deletion are of hard "
         "masks, relative to p_full."
     )
-    if comparison.metric is None:
+    if table.metric is None:
         return text
-    which = "lowest" if less_is_better(comparison.metric) else "highest"
-    return f"{text} Best: the {which} {comparison.metric}."
+    which = "lowest" if less_is_better(table.metric) else "highest"
+    return f"{text} Best: the {which} {table.metric}."
 
 
-def _column(heading: str, values: Sequence[Cell], form: str) -> list[str]:
-    """A column of the table for people: heading, rule and cells of one width; numbers to the right."""
-    cells = [_shown(value, form) for value in values]
+def _text_column(heading: str, values: Sequence[Cell], form: str) -> list[str]:
+    """Returns heading, rule and cells of a column of sweep.md, padded to one width; numbers stand to the right."""
+    cells = [_text_cell(value, form) for value in values]
     width = max(3, len(heading), *(len(cell) for cell in cells if len(cell) <= WIDEST))
     if any(isinstance(value, int | float) for value in values):
         return [text.rjust(width) for text in (heading, "-" * (width - 1) + ":", *cells)]
     return [text.ljust(width) for text in (heading, "-" * width, *cells)]
 
 
-def _shown(cell: Cell, form: str) -> str:
-    """A cell of the table for people, on one line."""
+def _text_cell(cell: Cell, form: str) -> str:
+    """Returns a cell of sweep.md, on one line and with its bars escaped."""
     if isinstance(cell, float):
         return f"{cell:{form}}"
     return "" if cell is None else " ".join(str(cell).split()).replace("|", r"\|")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Writes and prints the table of the multirun in the folder named; the exit status."""
+    """Writes and prints the table of the multirun whose folder is given, and returns the exit status."""
     if len(arguments) != 1:
         sys.stderr.write("error: give the folder of a multirun: python -m inr_xai.sweeps FOLDER\n")
         return REFUSED
@@ -274,12 +282,12 @@ def main(arguments: Sequence[str]) -> int:
         jobs = read_jobs(arguments[0])
         if not jobs:
             raise UserError(f"{arguments[0]} holds no {JOB_FILE} of a job; give the folder of a multirun")
-        comparison = compare(jobs)
-        write_comparison(arguments[0], comparison)
+        table = sweep_table(jobs)
+        write_sweep_table(arguments[0], table)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return REFUSED
-    sys.stdout.write(comparison.markdown())
+    sys.stdout.write(table.markdown())
     return 0
 
 

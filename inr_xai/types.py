@@ -1,4 +1,4 @@
-"""Shapes, the sentence on mask polarity, the records that pass from the data to the fit, and two protocols.
+"""Names of tensor shapes, the records that pass from the data to the fit, and the protocols of classifiers and data.
 
 **Mask polarity, said once for the whole project: a mask has values in [0, 1]; 1 keeps the pixel, 0 replaces it.**
 Axes are named by one letter: b images, k explanations, a areas, c channels, h height, w width, p points, l levels.
@@ -21,7 +21,7 @@ Targets = Int[Tensor, " b"]
 Areas = Float[Tensor, " a"]
 Free = Bool[Tensor, "b a h w"]
 Row = dict[str, Any]
-"""A line of a table: column -> value."""
+"""One row of a table: column -> value."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Frame:
     """How a photo became the classifier's input: resized to `resized`, then cut at (`top`, `left`) to `size`.
 
     All pairs are (height, width) in pixels; `original` is the photo's size after EXIF orientation. `top` and `left`
-    are negative where the input was padded.
+    are negative if the input was padded.
     """
 
     original: tuple[int, int]
@@ -41,13 +41,14 @@ class Frame:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """A classifier's own evaluation transform, up to (not including) the normalisation.
+    """The evaluation transform of a classifier, without the normalisation.
 
     Args:
         size: input height and width in pixels.
-        resize: what the shorter side is resized to before the centre crop, or the (height, width) to squash to.
+        resize: length to which the shorter side is resized before the centre crop, or a (height, width) to which the
+            whole photo is squashed.
         interpolation: "nearest", "bilinear", "bicubic" or "lanczos".
-        mean, std: per-channel statistics of the [0, 1] input that the classifier normalises with.
+        mean, std: per-channel statistics with which the classifier normalises its input in [0, 1].
     """
 
     size: tuple[int, int]
@@ -63,14 +64,15 @@ class Sample:
 
     Args:
         image: values in [0, 1].
-        target: class index of the label; None where the data set does not know it.
+        target: class index of the label; None if the data set does not know it.
         sample_id: unique name in the data set; file names and random generators derive from it.
         frame: how the photo became the input.
-        segmentation: True on the object of the label, in the input frame; None where unknown.
-        ignore: True on pixels that count neither as object nor as background, in the input frame; None for none.
-        boxes: True within the bounding boxes of the label's objects, in the input frame; None where unknown.
-        on_photo: True within those boxes, or where none are known on the object, on the whole upright photo, of which
-            the input may be a part; None where unknown, or where the input is all there is.
+        segmentation: True on the object of the label, in the input frame; None if unknown.
+        ignore: True on pixels that count neither as object nor as background, in the input frame; None if there are
+            none.
+        boxes: True within the bounding boxes of the label's objects, in the input frame; None if unknown.
+        on_photo: where the label is on the whole upright photo, of which the input may be a part: True within the
+            boxes, or on the object if no boxes are known. None if unknown, or if there is no photo beyond the input.
         difficult: the label covers less than a quarter of the photo, and the photo shows another class as well.
     """
 
@@ -92,7 +94,7 @@ class Batch:
     Args:
         images: in the units of the classifier's input (values in [0, 1] on the command line).
         targets: class index of each image.
-        sample_ids: name the images' random draws and files.
+        sample_ids: unique names, from which random generators and file names derive.
     """
 
     images: Images
@@ -103,19 +105,20 @@ class Batch:
         return len(self.sample_ids)
 
     def only(self, positions: Sequence[int]) -> "Batch":
-        """The images at these positions."""
+        """Returns the batch of the images at these positions."""
         chosen = list(positions)
         return Batch(self.images[chosen], self.targets[chosen], [self.sample_ids[position] for position in chosen])
 
 
 @runtime_checkable
 class Classifier(Protocol):
-    """What fits and scores need of a classifier: logits, the colours of its input, and to be frozen for a while."""
+    """What fits and scores need of a classifier: logits, the colours of its input, and a way to freeze it."""
 
     head: str
-    """`softmax` for one class an image, `sigmoid` for several."""
+    """`softmax` if an image has one class, `sigmoid` if it has several."""
     colour_mean: tuple[float, ...]
     colour_std: tuple[float, ...]
+    """Mean and standard deviation of each channel of the input, in its units."""
 
     def __call__(self, images: Images) -> Logits: ...
 
@@ -126,30 +129,30 @@ class Classifier(Protocol):
 
 @runtime_checkable
 class ImageData(Protocol):
-    """What every data set offers. Reading is lazy: nothing is decoded before `load`."""
+    """What every data set offers. No image is decoded before `load`."""
 
     targets: str | int
-    """Which class to explain: "label", "predicted", "wrong" (one that the image does not show), or one class index."""
+    """Which class to explain: "label", "predicted", "wrong" (one that the image does not show), or a class index."""
     every: int
-    """Take every n-th of `ids`."""
+    """Only every n-th of `ids` is explained."""
     limit: int | None
-    """And of these at most so many."""
+    """The largest number of images to explain, of those that `every` selects; None for all."""
 
     @property
     def ids(self) -> list[str]:
-        """All sample ids in sorted order, before limit and shard."""
+        """All sample ids in sorted order, before `every`, `limit` and shards select from them."""
 
     @property
     def class_names(self) -> list[str] | None:
-        """A readable name for each class index, None where unknown."""
+        """A readable name for each class index; None if unknown."""
 
     @property
     def scoring_ids(self) -> list[str]:
-        """Ids of the pool whose photos serve as the scoring baseline `photo`."""
+        """Ids of the photos that serve as the scoring baseline `photo`."""
 
     @property
     def donor_ids(self) -> list[str]:
-        """Ids of the pool whose photos a fit may use; disjoint from `scoring_ids`."""
+        """Ids of the photos that a fit may use as donors; disjoint from `scoring_ids`."""
 
     def load(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
-        """The sample, also of an id of one of the pools. Raises UserError where it cannot be read."""
+        """Returns a sample; the ids of both pools are allowed too. Raises UserError if it cannot be read."""

@@ -1,4 +1,4 @@
-"""Rewrite constraints.txt: what the package with all its extras resolves to today, on each supported Python found here.
+"""Rewrites constraints.txt: the versions to which the package with its extras resolves today, on each supported Python.
 
 Nothing is installed: pip only resolves (`--dry-run --report`). A version that differs between Pythons gets a marker.
 """
@@ -24,16 +24,16 @@ log = logging.getLogger("constraints")
 
 
 def main() -> None:
-    """Resolve on each Python and write the file."""
+    """Resolves on each Python on the PATH and writes the file."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "constraints.txt", help="the file to write")
     out = parser.parse_args().out
-    found = {version: path for version in PYTHONS if (path := shutil.which(f"python{version}")) and runs(path)}
-    if not found:
+    pythons = {version: path for version in PYTHONS if (path := shutil.which(f"python{version}")) and runs(path)}
+    if not pythons:
         parser.error(f"found none of {', '.join(f'python{version}' for version in PYTHONS)} on the PATH")
     resolved = {}
-    for version, python in found.items():
+    for version, python in pythons.items():
         log.info("resolving on Python %s", version)
         resolved[version] = resolve(python)
     out.write_text(HEADER + "".join(f"{line}\n" for line in merge(resolved)))
@@ -41,19 +41,19 @@ def main() -> None:
 
 
 def runs(python: str) -> bool:
-    """Whether it is an interpreter that starts; a pyenv shim of a version not chosen does not."""
+    """Returns whether an interpreter starts; a pyenv shim of a version that is not chosen does not."""
     return subprocess.run([python, "-c", ""], capture_output=True).returncode == 0
 
 
 def resolve(python: str) -> dict[str, str]:
-    """Name -> version of what pip would install into an empty environment of this Python."""
+    """Returns name -> version of the packages that pip would install into an empty environment of this Python."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([python, "-m", "venv", folder], check=True)
         pip = [str(Path(folder, "bin", "python")), "-m", "pip"]
         subprocess.run([*pip, "install", "--quiet", "--upgrade", "pip"], check=True)
         report = Path(folder, "report.json")
-        wanted = [f"{ROOT}[{EXTRAS}]", "--dry-run", "--ignore-installed", "--quiet", "--report", str(report)]
-        subprocess.run([*pip, "install", *wanted], check=True)
+        arguments = [f"{ROOT}[{EXTRAS}]", "--dry-run", "--ignore-installed", "--quiet", "--report", str(report)]
+        subprocess.run([*pip, "install", *arguments], check=True)
         packages = [entry["metadata"] for entry in json.loads(report.read_text())["install"]]
     names = {re.sub(r"[-_.]+", "-", package["name"]).lower(): package["version"] for package in packages}
     del names["inr-xai"]
@@ -61,7 +61,7 @@ def resolve(python: str) -> dict[str, str]:
 
 
 def merge(resolved: dict[str, dict[str, str]]) -> list[str]:
-    """One line per package, or one per version where Pythons differ; a build tag such as +cpu is left out.
+    """Returns one line per package, or one per Python if versions differ; build tags such as +cpu are left out.
 
     >>> merge({"3.11": {"a": "1", "b": "1"}, "3.12": {"a": "1", "b": "2"}})
     ['a==1', 'b==1 ; python_version == "3.11"', 'b==2 ; python_version == "3.12"']

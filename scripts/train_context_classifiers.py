@@ -1,16 +1,17 @@
-"""Trains the classifiers of ShapesInContext, and prints for each its test accuracy and what it relies on.
+"""Trains the classifiers of ShapesInContext, and prints the test accuracy of each and what it relies on.
 
-All settings draw from one pool of scenes, in half of which shape and ground are of one class and in half of which they
-are independent; some lack the object or have a plain ground. A setting takes from it the scenes that it consists of,
-where shape and ground agree as often as its correlation says. Where shape and ground both determine the label, either
-alone would do, and a network learns the easier one; so that setting also takes scenes in which they are of different
-classes, and there its target is half the one and half the other. All others start from its network, which sees both
-cues: what they come to rely on is not a matter of which cue is learnt first.
+All settings draw from one pool of scenes. In half of them shape and ground are of one class, in the other half they
+are independent; some scenes lack the object or have a plain ground. A setting uses the scenes of its own kind, in which
+shape and ground agree as often as its correlation says.
 
-A cue that only correlates with the label is hardly relied on by a network that has another, sure one (0.96 of the
-reliance was the sure cue's after 40 steps where the other agreed with it in 91 % of the scenes). In the graded settings
-its part is therefore taught: the target is shared between the classes of the two cues, with the greater part for the
-sure one, so that the answer stays right.
+In the setting "both", shape and ground determine the label. Either alone would be enough, and a network learns the
+easier one. So this setting also uses scenes in which they are of different classes, with half of the target for each.
+All other settings start from its network, which sees both cues, so it does not matter which cue is learnt first.
+
+A network hardly relies on a cue that only correlates with the label if another cue is certain: the certain one had 0.96
+of the reliance after 40 steps when the other agreed with it in 91 % of the scenes. In the graded settings the target is
+therefore shared between the classes of the two cues, with the greater part for the certain one, so that the answer
+stays right.
 """
 
 import argparse
@@ -44,13 +45,13 @@ BATCH, PART = 64, 2048
 AGREE = 0.5
 """Share of the pool's scenes whose ground is of the shape's class for certain."""
 WEAKER_SHARE = {"object_context_25": 0.2, "context_object_25": 0.2, "object_context_95": 0.4, "context_object_95": 0.35}
-"""What graded settings are taught to rely on the cue that is not sure: so much of the target."""
+"""In graded settings, the part of the target for the cue that is not certain."""
 LACKING = 16
-"""One scene in so many lacks the object, and one has a plain ground."""
+"""One scene in this many lacks the object, and one has a plain ground."""
 
 
 def main() -> int:
-    """Trains and measures, or only measures; the exit status."""
+    """Trains and measures the classifiers, or only measures them; returns the exit status."""
     arguments = parsed()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(1)
@@ -58,8 +59,8 @@ def main() -> int:
 
 
 def measure(arguments: argparse.Namespace) -> int:
-    """Prints a row for each network of the folder; no failures."""
-    networks = {setting: known_network(arguments.output, setting) for setting in arguments.settings}
+    """Prints a row of the table for each network in the folder; returns the number of failures, 0."""
+    networks = {setting: stored_network(arguments.output, setting) for setting in arguments.settings}
     print(HEADINGS)
     for setting, network in networks.items():
         print(measured(classifier_of(network), setting, images=arguments.test_images, seed=arguments.seed))
@@ -67,7 +68,7 @@ def measure(arguments: argparse.Namespace) -> int:
 
 
 def train_all(arguments: argparse.Namespace) -> int:
-    """Writes each network; no failures."""
+    """Trains and writes the networks; returns the number of failures, 0."""
     pool = drawn_pool(arguments.scenes, seed=arguments.seed)
     for setting in sorted(arguments.settings, key=lambda name: name != FIRST):
         first = setting == FIRST
@@ -89,8 +90,8 @@ def parsed() -> argparse.Namespace:
         "--tuning-steps",
         type=int,
         default=250,
-        help=f"for each other setting, from the network of {FIRST} (without one in --output, the package's); graded: "
-        "three times",
+        help=f"for each other setting, from the network of {FIRST} (without one in --output, the package's); graded "
+        "settings have three times as many",
     )
     parser.add_argument("--scenes", type=int, default=16384, help="in the pool that all settings share")
     parser.add_argument("--test-images", type=int, default=512)
@@ -104,7 +105,7 @@ def parsed() -> argparse.Namespace:
 
 @dataclass(frozen=True)
 class Pool:
-    """Scenes of 8 bits, with what each shows of the two cues."""
+    """Scenes of 8 bits, and what each shows of the two cues."""
 
     images: UInt8[Tensor, "n 3 h w"]
     shapes: Int[Tensor, " n"]
@@ -115,7 +116,7 @@ class Pool:
 
 @torch.inference_mode()
 def drawn_pool(scenes: int, *, seed: int) -> Pool:
-    """Each of its parts has a random generator of its own."""
+    """Draws the pool; each part of `PART` scenes has its own random generator."""
     parts = []
     for start in range(0, scenes, PART):
         random = generator(seed, f"train{start // PART}")
@@ -126,7 +127,7 @@ def drawn_pool(scenes: int, *, seed: int) -> Pool:
 
 
 def drawn_batch(count: int, random: torch.Generator) -> tuple[Tensor, ...]:
-    """The columns of a Pool."""
+    """Draws scenes; returns the columns of a Pool."""
     shapes = torch.randint(CLASSES, (count,), generator=random)
     agree = torch.rand(count, generator=random) < AGREE
     patterns, others = torch.randint(CLASSES, (2, count), generator=random)
@@ -144,12 +145,11 @@ def drawn_batch(count: int, random: torch.Generator) -> tuple[Tensor, ...]:
 def chances_and_targets(
     pool: Pool, cues: dict[str, float], *, weaker_share: float | None = None
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n c"]]:
-    """How likely a setting takes each scene of the pool, up to a factor, and the scene's target.
+    """Returns how likely a setting uses each scene of the pool, up to a factor, and the scene's target.
 
     Args:
-        weaker_share: of the target, what goes to the cue that the label only correlates with; the shares of both are
-            kept where one of them cannot be seen, and what it would have had is spread over all classes. None where
-            the target is shared among the cues that determine the label and can be seen.
+        weaker_share: the part of the target for the cue that only correlates with the label. If a cue cannot be seen,
+            its part is spread over all classes. None shares the target among the visible cues that determine the label.
     """
     strengths = torch.tensor([cues.get(cue, 0.0) for cue in ("object_shape", "background_texture")])
     visible = torch.stack([pool.with_object, pool.with_texture], dim=1)
@@ -163,8 +163,8 @@ def chances_and_targets(
     weaker = float(strengths.min())
     if weaker < 1:
         whole, agree = pool.with_object & pool.with_texture, pool.shapes == pool.grounds
-        wanted = weaker + (1 - weaker) / CLASSES
-        balance = torch.where(agree, wanted / (whole & agree).sum(), (1 - wanted) / (whole & ~agree).sum())
+        agreement = weaker + (1 - weaker) / CLASSES
+        balance = torch.where(agree, agreement / (whole & agree).sum(), (1 - agreement) / (whole & ~agree).sum())
         chances = balance * (chances if weaker_share is None else 1)
     if weaker_share is not None:
         targets = targets + (1 - targets.sum(1, keepdim=True)) / CLASSES
@@ -175,7 +175,7 @@ def chances_and_targets(
 
 
 def fresh_network(*, seed: int) -> ContextNetwork:
-    """Its first filters begin blind to mean colours, which vary far more than the textures and say nothing."""
+    """Returns a new network, whose first filters do not see mean colours: they vary most and carry no information."""
     torch.manual_seed(seed)
     network = ContextNetwork()
     (first, *_) = (part for part in network.modules() if isinstance(part, torch.nn.Conv2d))
@@ -185,15 +185,15 @@ def fresh_network(*, seed: int) -> ContextNetwork:
 
 
 def first_network(folder: Path) -> ContextNetwork:
-    """That of the first setting, where the others start: the folder's own, or that of the package."""
-    own = weights_file(folder, FIRST).is_file()
-    if not own:
+    """Returns the network from which other settings start: the folder's, or the package's if the folder has none."""
+    exists = weights_file(folder, FIRST).is_file()
+    if not exists:
         log.info("%s has no network of %s; starting from that of the package", folder, FIRST)
-    return known_network(folder if own else PACKAGED, FIRST)
+    return stored_network(folder if exists else PACKAGED, FIRST)
 
 
-def known_network(folder: Path, setting: str) -> ContextNetwork:
-    """As it was written."""
+def stored_network(folder: Path, setting: str) -> ContextNetwork:
+    """Returns the network of a setting that was written to the folder. Raises UserError if there is none."""
     file = weights_file(folder, setting)
     if not file.is_file():
         raise UserError(
@@ -217,7 +217,7 @@ def train(
     steps: int,
     seed: int,
 ) -> None:
-    """Each scene is shown as it is or mirrored."""
+    """Trains a network on scenes drawn by their chances; half of them are mirrored."""
     random = generator(seed, "shapes in context", "batches")
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -256,16 +256,16 @@ HEADINGS = """\
 
 
 def measured(classifier: FrozenClassifier, setting: str, *, images: int, seed: int) -> str:
-    """A row of the table, on scenes that the training did not have; two other kinds for each swap."""
+    """Returns a row of the table, measured on scenes outside the training set with two other kinds for each swap."""
     data = ShapesInContext(setting, size=images, seed=seed)
-    found = intervene(classifier, data, data.ids, draws=2, seed=seed)
-    columns = found.object_effect, found.background_effect, found.object_errors, found.background_errors
+    result = intervene(classifier, data, data.ids, draws=2, seed=seed)
+    columns = result.object_effect, result.background_effect, result.object_errors, result.background_errors
     figures = " | ".join(f"{column.mean():.3f}" for column in columns)
-    return f"| `{setting}` | {100 * found.right.mean():.1f} % | {figures} | {found.object_share:.3f} |"
+    return f"| `{setting}` | {100 * result.right.mean():.1f} % | {figures} | {result.object_share:.3f} |"
 
 
 def write(network: ContextNetwork, path: Path) -> None:
-    """In half precision, to which the network is rounded, and atomically: a reader sees the old file or the new one."""
+    """Rounds the network to half precision and writes it atomically: a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     tensors = {name: value.contiguous() for name, value in network.state_dict().items()}

@@ -1,9 +1,9 @@
-"""Trains the demo classifier on synthetic scenes, and prints what it reaches with each cue alone.
+"""Trains the demo classifier on synthetic scenes, and prints its accuracy with each cue alone.
 
-A third of the scenes lack the object and a third have a neutral ground, so that both cues are learnt. Parts of most
-scenes are replaced, because masks will be scored so, and some show the object of one class on the ground of another.
-The target is soft: shared among the classes whose cues can be seen (CutMix: Yun et al., ICCV 2019), two parts for an
-object and one for a ground, and uniform where none can.
+A third of the scenes lack the object and a third have a plain ground, so that both cues are learnt. Parts of most
+scenes are replaced, as in the scoring of masks, and some show the object of one class on the ground of another. The
+target is soft: it is shared among the classes whose cues can be seen (CutMix: Yun et al., ICCV 2019), two parts for an
+object and one for a ground, and uniform if no cue can be seen.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from inr_xai.classifier.demo_network import CLASSES, MEAN, SIZE, STD, DemoNetwork
-from inr_xai.data.scenes.scene import CHANCES, Drawn, draw
+from inr_xai.data.scenes.scene import CHANCES, Scenes, draw
 from inr_xai.data.scenes.shapes import SHAPES, shape_distance
 from inr_xai.seeding import generator
 from inr_xai.types import Images
@@ -30,9 +30,9 @@ log = logging.getLogger("train_demo_classifier")
 Field = Float[Tensor, "b h w"]
 
 OBJECT_WEIGHT, GROUND_WEIGHT = 1.0, 0.5
-"""How the target is shared where cues of two classes can be seen."""
+"""How the target is shared if cues of two classes can be seen."""
 WHOLE = 0.38
-"""Share of the scenes of which nothing is replaced; all in the first epoch, then gradually fewer."""
+"""Share of the scenes of which nothing is replaced at the end; in the first epoch these are all scenes."""
 MIXED = 0.25
 """Share of the scenes whose ground is of another class than the object."""
 
@@ -103,14 +103,14 @@ def scenes_of(
     with_object: Bool[Tensor, " b"],
     with_texture: Bool[Tensor, " b"],
     grounds: Int[Tensor, " b"] | None = None,
-) -> Drawn:
+) -> Scenes:
     chances = torch.rand(len(kinds), CHANCES, generator=random)
     noise = torch.randn(len(kinds), 3, SIZE, SIZE, generator=random)
     return draw(kinds, chances, noise, with_object=with_object, with_texture=with_texture, grounds=grounds)
 
 
 def training_batch(count: int, random: torch.Generator, *, whole: float = WHOLE) -> tuple[Images, Float[Tensor, "b n"]]:
-    """Scenes with parts replaced, and soft targets."""
+    """Returns scenes of which parts are replaced, and their soft targets."""
     kinds = torch.randint(CLASSES, (count,), generator=random)
     cues = torch.randint(3, (count,), generator=random)
     with_object, with_texture = cues != 2, cues != 1
@@ -126,7 +126,7 @@ def training_batch(count: int, random: torch.Generator, *, whole: float = WHOLE)
 
 
 def keep_masks(coverage: Field, with_texture: Bool[Tensor, " b"], random: torch.Generator, *, whole: float) -> Field:
-    """Which part of each scene stays, 1 keeps: all of it, a part by one of three kinds of mask, or nothing."""
+    """Returns masks (1 keeps) that keep all of a scene, a part by one of three kinds of mask, or nothing."""
     count = len(coverage)
     replaced, kind = torch.rand(2, count, 1, 1, generator=random)
     silhouette = silhouettes(count, random)
@@ -144,14 +144,14 @@ def smooth_masks(count: int, random: torch.Generator) -> Field:
     coarse = torch.randn(count, 1, cells, cells, generator=random)
     field = F.interpolate(coarse, size=(SIZE, SIZE), mode="bicubic", align_corners=False).squeeze(1)
     order = field[:, ::4, ::4].flatten(1).sort(dim=1, descending=True).values
-    kept = 0.03 + 0.87 * torch.rand(count, generator=random)
-    threshold = order.gather(1, (kept * order.shape[1]).long()[:, None])
+    area = 0.03 + 0.87 * torch.rand(count, generator=random)
+    threshold = order.gather(1, (area * order.shape[1]).long()[:, None])
     softness = 0.02 + 0.3 * torch.rand(count, generator=random).square()
     return torch.sigmoid((field - threshold[:, :, None]) / softness[:, None, None])
 
 
 def silhouettes(count: int, random: torch.Generator) -> Field:
-    """Windows with the outline of any shape: texture inside such an outline is no object."""
+    """Returns windows with the outline of any shape, because a texture inside such an outline is not an object."""
     kinds = torch.randint(len(SHAPES), (count,), generator=random)
     side, across, down, angle, softness = torch.rand(5, count, 1, 1, generator=random)
     side = 0.2 + 0.5 * side
@@ -163,7 +163,7 @@ def silhouettes(count: int, random: torch.Generator) -> Field:
 
 
 def around_object(coverage: Field, with_texture: Bool[Tensor, " b"], random: torch.Generator) -> Field:
-    """The object, cut out exactly or with a margin; or, on a textured ground, all but that."""
+    """Returns masks that keep the object, exactly or with a margin; or, on a textured ground, all but that."""
     count = len(coverage)
     wide = blurred(coverage[:, None], 1.5 + 4 * float(torch.rand((), generator=random))).squeeze(1)
     level, softness, exact, flip = torch.rand(4, count, 1, 1, generator=random)
@@ -173,7 +173,7 @@ def around_object(coverage: Field, with_texture: Bool[Tensor, " b"], random: tor
 
 
 def replacements(images: Images, random: torch.Generator) -> tuple[Images, Bool[Tensor, " b"]]:
-    """What takes the place of the replaced: blur, one colour, noise, or (twice as often) the neighbour; and where."""
+    """Returns what replaces pixels: blur, a colour, noise, or (twice as often) the next scene; and where it is a scene."""
     count = len(images)
     choice = torch.randint(5, (count,), generator=random).clamp_max(3)
     blur = blurred(images, 5 + 7 * float(torch.rand((), generator=random)))
@@ -187,7 +187,7 @@ def replacements(images: Images, random: torch.Generator) -> tuple[Images, Bool[
 
 
 def blurred(images: Images, sigma: float) -> Images:
-    """Gaussian blur as two matrix products, the border reflected."""
+    """Returns images with Gaussian blur, by two matrix products and with reflected borders."""
     reach = math.ceil(2.5 * sigma)
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma).square())
     unit = F.pad(torch.eye(SIZE)[:, None], (reach, reach), mode="reflect")
@@ -201,7 +201,7 @@ def blurred(images: Images, sigma: float) -> Images:
 def evidence(
     kinds: Int[Tensor, " b"], grounds: Int[Tensor, " b"], keep: Field, coverage: Field, with_texture: Bool[Tensor, " b"]
 ) -> Float[Tensor, "b 2 n"]:
-    """How well each scene's object and ground can be seen, 0 to 1, each at the place of its class."""
+    """Returns how well each scene's object and ground can be seen, 0 to 1, at the index of their classes."""
     seen = ((keep - 0.15) / 0.7).clamp(0, 1)
     figure = (seen * coverage).sum((1, 2)) / coverage.sum((1, 2)).clamp_min(1e-6)
     ground = (seen * (1 - coverage)).mean((1, 2)) * with_texture
@@ -210,7 +210,7 @@ def evidence(
 
 
 def soft_targets(share: Float[Tensor, "b 2 n"]) -> Float[Tensor, "b n"]:
-    """As certain as the best cue; divided among the classes by their cues; the rest uniform."""
+    """Returns targets as certain as the best cue, shared among the classes by their cues; the rest is uniform."""
     certain = share.amax((1, 2)).clamp(0, 1)[:, None]
     weighted = OBJECT_WEIGHT * share[:, 0] + GROUND_WEIGHT * share[:, 1]
     divided = weighted / weighted.sum(1, keepdim=True).clamp_min(1e-6)
@@ -224,7 +224,7 @@ def report(network: DemoNetwork, *, seed: int, test_images: int) -> None:
     for cues in CUES:
         reached = accuracy(network, images=test_images, seed=seed, cues=cues)
         log.info("test accuracy, %s: %.4f (%d images)", cues, reached, test_images)
-    for name, confidence in confidences(network, images=min(256, test_images), seed=seed):
+    for name, confidence in confidences(network, count=min(256, test_images), seed=seed):
         log.info("mean confidence on %s: %.3f (uniform %.3f)", name, confidence, 1 / CLASSES)
     log.info(
         "object of one class on the ground of another: %.3f and %.3f",
@@ -245,21 +245,21 @@ def accuracy(network: DemoNetwork, *, images: int, seed: int, cues: str) -> floa
 
 
 @torch.no_grad()
-def confidences(network: DemoNetwork, *, images: int, seed: int) -> Iterator[tuple[str, float]]:
-    """Of whole scenes, and of images in which nothing can be seen."""
+def confidences(network: DemoNetwork, *, count: int, seed: int) -> Iterator[tuple[str, float]]:
+    """Yields the mean confidence on whole scenes, and on images in which nothing can be seen."""
     random = generator(seed, "nothing")
-    both = torch.ones(images, dtype=torch.bool)
-    scenes = scenes_of(torch.arange(images) % CLASSES, random, with_object=both, with_texture=both).images
+    both = torch.ones(count, dtype=torch.bool)
+    scenes = scenes_of(torch.arange(count) % CLASSES, random, with_object=both, with_texture=both).images
     colour = scenes.mean((2, 3), True).expand_as(scenes)
     noise = (colour + 0.25 * torch.randn(scenes.shape, generator=random)).clamp(0, 1)
     blur = blurred(scenes, 20 * SIZE / 224)
-    for name, shown in {"whole scenes": scenes, "blurred scenes": blur, "noise": noise, "one colour": colour}.items():
-        yield name, float(network(normalised(shown)).softmax(1).amax(1).mean())
+    for name, images in {"whole scenes": scenes, "blurred scenes": blur, "noise": noise, "one colour": colour}.items():
+        yield name, float(network(normalised(images)).softmax(1).amax(1).mean())
 
 
 @torch.no_grad()
 def conflict(network: DemoNetwork, *, images: int, seed: int) -> tuple[float, float]:
-    """Mean probability of the object's class and of the ground's, where they differ."""
+    """Returns the mean probabilities of the object's class and of the ground's class, which differ."""
     random = generator(seed, "conflict")
     figure, ground = torch.arange(images) % CLASSES, (torch.arange(images) + 3) % CLASSES
     both = torch.ones(images, dtype=torch.bool)
@@ -275,7 +275,7 @@ def normalised(images: Images) -> Images:
 
 
 def write(network: DemoNetwork, path: Path) -> None:
-    """Atomically: a reader sees the old file or the new one."""
+    """Writes the weights atomically: a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     partial.write_bytes(save(network.state_dict()))

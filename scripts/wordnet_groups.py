@@ -3,8 +3,8 @@
     sudo apt install wordnet-base
     python scripts/wordnet_groups.py --noun /usr/share/wordnet/data.noun
 
-A class (a wnid is the offset of its synset in data.noun) belongs to the first group of GROUPS that is among its
-hypernyms, and to `other` where none is.
+A class belongs to the first group of GROUPS that is among its hypernyms, and to `other` if none is. A wnid is the
+letter n with the offset of the class's synset in data.noun.
 """
 
 import argparse
@@ -35,47 +35,50 @@ GROUPS: Final = {
     "sports equipment": "n04285146 n02778669",
     "tools, devices and appliances": "n03183080 n03563967 n03563460 n03294048 n03257877",
 }
-"""Group -> wnids of what it holds, the narrower groups first."""
+"""Group -> wnids of the synsets that it holds, the narrower groups first."""
 REMEDY = "install WordNet 3.0 (sudo apt install wordnet-base), or give its file: --noun FILE"
 HYPERNYM = ("@", "@i")
-FILE = Path(__file__).resolve().parents[1] / "inr_xai" / "auditing" / "wordnet_groups.csv"
+"""Pointer symbols of a hypernym, and of the class of an instance."""
+FILE = Path(__file__).resolve().parents[1] / "inr_xai" / "audit" / "wordnet_groups.csv"
 
 
 def main() -> int:
-    """Writes the groups and prints their sizes; the exit status."""
+    """Writes the groups, prints their sizes, and returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--noun", type=Path, default=Path("/usr/share/wordnet/data.noun"), help="WordNet's data.noun")
+    parser.add_argument(
+        "--noun", type=Path, default=Path("/usr/share/wordnet/data.noun"), help="WordNet's data.noun (%(default)s)"
+    )
     parser.add_argument("--out", type=Path, default=FILE, help="the file to write")
     arguments = parser.parse_args()
-    return exit_status(lambda: rewrite(arguments.noun, arguments.out))
+    return exit_status(lambda: write_groups(arguments.noun, arguments.out))
 
 
-def rewrite(noun: Path, out: Path) -> int:
-    """No failures."""
-    parents = hypernyms(noun)
+def write_groups(noun: Path, out: Path) -> int:
+    """Writes the group of each class, and returns 0, the number of failures."""
+    hypernyms = read_hypernyms(noun)
     wnids = ImageNetInfo().label_names()
-    if unknown := [wnid for wnid in wnids if wnid not in parents]:
+    if unknown := [wnid for wnid in wnids if wnid not in hypernyms]:
         raise UserError(f"{noun} has no synset {unknown[0]} of ImageNet; {REMEDY}")
-    rows = [{"wnid": wnid, "group": group_of(wnid, parents)} for wnid in wnids]
+    rows = [{"wnid": wnid, "group": group_of(wnid, hypernyms)} for wnid in wnids]
     write_bytes(out, format_csv(rows, ["wnid", "group"]).encode())
     for group in [*GROUPS, "other"]:
         print(f"{group}: {sum(row['group'] == group for row in rows)}")
     return 0
 
 
-def hypernyms(file: Path) -> dict[str, list[str]]:
-    """Synset -> its immediate hypernyms, by wnid. Raises UserError where the file cannot be read or is another."""
+def read_hypernyms(file: Path) -> dict[str, list[str]]:
+    """Returns the immediate hypernyms of each synset, by wnid. Raises UserError if the file is not WordNet's."""
     try:
         lines = [line for line in file.read_text().splitlines() if not line.startswith("  ")]  # without the licence
-        return dict(synset(line) for line in lines)
+        return dict(parse_synset(line) for line in lines)
     except FileNotFoundError as error:
         raise UserError(f"WordNet's {file} does not exist; {REMEDY}") from error
     except (OSError, ValueError, IndexError) as error:
         raise UserError(f"{file} cannot be read as WordNet's data.noun ({error}); {REMEDY}") from error
 
 
-def synset(line: str) -> tuple[str, list[str]]:
-    """A line's synset and its immediate hypernyms (wndb(5WN) describes the lines)."""
+def parse_synset(line: str) -> tuple[str, list[str]]:
+    """Returns the wnid of a line's synset and those of its immediate hypernyms (wndb(5WN) describes the lines)."""
     fields = line.split(" | ")[0].split()
     words = int(fields[3], 16)
     pointers = fields[5 + 2 * words :][: 4 * int(fields[4 + 2 * words])]
@@ -83,14 +86,15 @@ def synset(line: str) -> tuple[str, list[str]]:
     return f"n{fields[0]}", [f"n{offset}" for symbol, offset, _, _ in quads if symbol in HYPERNYM]
 
 
-def group_of(wnid: str, parents: dict[str, list[str]]) -> str:
-    above, waiting = set(), [wnid]
+def group_of(wnid: str, hypernyms: dict[str, list[str]]) -> str:
+    """Returns the first group that holds the class or one of its direct or indirect hypernyms."""
+    ancestors, waiting = set(), [wnid]
     while waiting:
-        one = waiting.pop()
-        if one not in above:
-            above.add(one)
-            waiting += parents[one]
-    return next((group for group, roots in GROUPS.items() if above & set(roots.split())), "other")
+        synset = waiting.pop()
+        if synset not in ancestors:
+            ancestors.add(synset)
+            waiting += hypernyms[synset]
+    return next((group for group, roots in GROUPS.items() if ancestors & set(roots.split())), "other")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""What all tests share: one thread a process, W&B's files kept from home, a tiny classifier, and the real photos."""
+"""Fixtures of all tests: one thread per process, no W&B files in the user's home, a tiny classifier, real photos."""
 
 import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# These come before our own modules: what a module with checked types is the first to import finds no compiled file,
-# because jaxtyping names such files in its own way meanwhile.
+# These come before our own modules: while jaxtyping's import hook is at work, Python finds no compiled files of other
+# packages, so that importing them takes much longer.
 import lightning  # noqa: F401
 import matplotlib.figure  # noqa: F401
 import pytest
@@ -15,7 +15,7 @@ from torch import nn
 
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.data import Synthetic
-from inr_xai.data.scenes.scene import Drawn
+from inr_xai.data.scenes.scene import Scenes
 from inr_xai.types import Preprocessing
 from tests.helpers.program import command_line, program  # noqa: F401
 
@@ -24,22 +24,22 @@ SIDE = 24
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
-    """Two cores and small tensors: more threads only wait for each other."""
+    """Limits torch to one thread: with two cores and small tensors, more threads only wait for each other."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def scenes_drawn_once() -> Iterator[None]:
-    """Scenes of the synthetic set are remembered: every run draws the same 64 as donors of pixels."""
-    scenes: dict[tuple[object, ...], Drawn] = {}
+    """Remembers the scenes of the synthetic set: every run draws the same 64 as donors of pixels."""
+    scenes: dict[tuple[object, ...], Scenes] = {}
     draw = Synthetic._draw
 
     @functools.wraps(draw)
-    def remembered(data: Synthetic, sample_id: str, kind: int) -> Drawn:
+    def remembered(data: Synthetic, sample_id: str, kind: int) -> Scenes:
         key = (data._seed, data._image_size, data._with_object, data._with_texture, sample_id, kind)
         if key not in scenes:
             scenes[key] = draw(data, sample_id, kind)
-        return Drawn(scenes[key].images.clone(), scenes[key].coverage.clone())
+        return Scenes(scenes[key].images.clone(), scenes[key].coverage.clone())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Synthetic, "_draw", remembered)
@@ -48,7 +48,7 @@ def scenes_drawn_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def wandb_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads the user's W&B login or writes into the user's home."""
+    """Keeps tests from the user's W&B login and home."""
     base = tmp_path_factory.getbasetemp() / "wandb_home"
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         monkeypatch.setenv(name, str(base / name.lower()))
@@ -58,7 +58,7 @@ def wandb_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Photos and a classifier of ImageNet, where the environment variable INR_XAI_DATA names their folder."""
+    """The folder with photos and a classifier of ImageNet, which the environment variable INR_XAI_DATA names."""
     root = os.environ.get("INR_XAI_DATA")
     if root is None:
         pytest.skip("INR_XAI_DATA is not set: no folder with imagenet-samples and a classifier")
@@ -66,7 +66,7 @@ def real_data() -> Path:
 
 
 def tiny_network(classes: int = 5) -> nn.Module:
-    """A small random CNN of some contrast."""
+    """Returns a small random CNN whose probabilities differ between classes."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = nn.Sequential(
@@ -88,12 +88,12 @@ def tiny() -> FrozenClassifier:
 
 
 def tiny_classifier() -> FrozenClassifier:
-    """A classifier of 24 x 24 images with 5 classes."""
+    """Returns a classifier of 24 x 24 images with 5 classes."""
     preprocessing = Preprocessing((SIDE, SIDE), SIDE, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     return FrozenClassifier(tiny_network(), preprocessing=preprocessing)
 
 
 def pictures(count: int, side: int = SIDE, seed: int = 0) -> torch.Tensor:
-    """Different smooth random images in [0, 1]."""
+    """Returns different smooth random images, values in [0, 1]."""
     noise = torch.rand(count, 3, side // 4, side // 4, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.interpolate(noise, size=(side, side), mode="bilinear")

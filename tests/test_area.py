@@ -13,7 +13,7 @@ def fields(b: int = 2, side: int = 12, seed: int = 0) -> torch.Tensor:
 
 
 def free_region(side: int = 12) -> torch.Tensor:
-    """Images x areas: all but a block that differs from mask to mask."""
+    """Returns free pixels, images x areas: all but a block that differs from mask to mask."""
     free = torch.ones(2, 3, side, side, dtype=torch.bool)
     free[0, :, :4] = False
     free[1, 1, :, :2] = False
@@ -21,7 +21,7 @@ def free_region(side: int = 12) -> torch.Tensor:
 
 
 def bisected(logits: torch.Tensor, area: float, free: torch.Tensor, temperature: float) -> torch.Tensor:
-    """One mask, by plain bisection on tau."""
+    """Computes one mask by plain bisection on tau."""
     low, high = -100.0, 100.0
     for _ in range(200):
         tau = (low + high) / 2
@@ -31,7 +31,7 @@ def bisected(logits: torch.Tensor, area: float, free: torch.Tensor, temperature:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.05])
-def test_projection_is_what_bisection_finds(temperature: float) -> None:
+def test_projection_agrees_with_bisection(temperature: float) -> None:
     logits, free = fields(), free_region()
     masks = AreaProjection(1.0, end=temperature, standardise=False).masks(logits, AREAS, free, progress=1.0)
     for i in range(2):
@@ -48,34 +48,34 @@ def test_area_is_exact_in_single_precision_at_any_scale(scale: float) -> None:
     assert (masks.double().mean((-2, -1)) - AREAS).abs().max() < 2e-6
 
 
-def test_gradient_is_the_derivative_with_tau_solved_anew() -> None:
+def test_gradient_includes_the_change_of_tau() -> None:
     free = free_region(6)
     rule = AreaProjection(0.7, end=0.7, standardise=False)
     logits = fields(side=6).requires_grad_()
     assert torch.autograd.gradcheck(lambda f: rule.masks(f, AREAS, free, progress=0.0), logits, atol=1e-6)
 
 
-def test_standardised_gradient_and_invariance_to_scale() -> None:
+def test_standardised_masks_have_the_right_gradient_and_do_not_depend_on_scale() -> None:
     free = free_region(6)
     rule = AreaProjection(0.7, end=0.7, standardise=True)
     logits = fields(side=6).requires_grad_()
     assert torch.autograd.gradcheck(lambda f: rule.masks(f, AREAS, free, progress=0.0), logits, atol=1e-6)
-    once = rule.masks(logits, AREAS, free, progress=0.0)
-    torch.testing.assert_close(rule.masks(5 * logits + 3, AREAS, free, progress=0.0), once, atol=1e-8, rtol=0)
+    masks = rule.masks(logits, AREAS, free, progress=0.0)
+    torch.testing.assert_close(rule.masks(5 * logits + 3, AREAS, free, progress=0.0), masks, atol=1e-8, rtol=0)
 
 
-def test_gradient_keeps_the_area_and_the_blocked_pixels() -> None:
+def test_gradient_keeps_the_area_and_leaves_blocked_pixels_at_zero() -> None:
     logits, free = fields().requires_grad_(), free_region()
     masks = AreaProjection(end=0.5).masks(logits, AREAS, free, progress=1.0)
     (masks * fields(seed=1)).sum().backward()
     assert logits.grad is not None
     assert (logits.grad[~free] == 0).all()
     assert (masks[~free] == 0).all()
-    # A common shift of the logits is undone by tau: no gradient along it.
+    # tau cancels a common shift of the logits, so the gradient along it is 0.
     torch.testing.assert_close(logits.grad.sum((-2, -1)), torch.zeros(2, 3, dtype=torch.float64), atol=1e-10, rtol=0)
 
 
-def test_all_free_pixels_are_kept_where_they_are_just_enough() -> None:
+def test_all_free_pixels_are_kept_if_they_are_just_enough() -> None:
     free = torch.zeros(1, 1, 10, 10, dtype=torch.bool)
     free[..., :3] = True
     area = torch.tensor([0.3], dtype=torch.float64)
@@ -83,7 +83,7 @@ def test_all_free_pixels_are_kept_where_they_are_just_enough() -> None:
     torch.testing.assert_close(masks, free.double())
 
 
-def test_constant_field_has_the_area_and_a_gradient() -> None:
+def test_a_constant_field_has_the_area_and_a_finite_gradient() -> None:
     logits = torch.zeros(1, 3, 8, 8, dtype=torch.float64, requires_grad=True)
     masks = AreaProjection().masks(logits, AREAS, None, progress=1.0)
     torch.testing.assert_close(masks, AREAS[None, :, None, None].expand_as(masks))
@@ -92,7 +92,7 @@ def test_constant_field_has_the_area_and_a_gradient() -> None:
     assert logits.grad.isfinite().all()
 
 
-def test_no_mask_depends_on_its_neighbours() -> None:
+def test_no_mask_depends_on_others_of_the_batch() -> None:
     logits = fields(side=32).float()
     rule = AreaProjection(end=0.03)
     together = rule.masks(logits, AREAS.float(), None, progress=1.0)
@@ -108,14 +108,14 @@ def test_temperature_falls_geometrically() -> None:
     torch.testing.assert_close(held, AreaProjection(8.0, end=8.0).masks(logits, AREAS, None, progress=0.0))
 
 
-def test_rank_distance_is_a_loop_over_sorted_values() -> None:
+def test_rank_distance_agrees_with_a_loop_over_sorted_values() -> None:
     masks = fields(side=5).sigmoid()
     for i in range(2):
         for j, area in enumerate(AREAS.tolist()):
             values = sorted(masks[i, j].flatten().tolist())
             ones = int(area * 25 + 1e-6)
-            wanted = sum((v - (1.0 if n >= 25 - ones else 0.0)) ** 2 for n, v in enumerate(values)) / 25
-            assert rank_distance(masks, AREAS)[i, j].item() == pytest.approx(wanted, abs=1e-12)
+            expected = sum((v - (1.0 if n >= 25 - ones else 0.0)) ** 2 for n, v in enumerate(values)) / 25
+            assert rank_distance(masks, AREAS)[i, j].item() == pytest.approx(expected, abs=1e-12)
 
 
 def test_penalty_grows_and_blocked_pixels_are_zero() -> None:

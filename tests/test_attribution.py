@@ -1,4 +1,4 @@
-"""The Python API: Captum's convention, the same masks as the command line, and one sentence for bad input."""
+"""The Python API: Captum's convention, the same masks as on the command line, and one sentence for bad input."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ AREAS = (0.1, 0.3)
 
 
 class Normalised(nn.Module):
-    """The tiny network with its normalisation inside, for images in [0, 1]."""
+    """The tiny network with the normalisation inside, for images in [0, 1]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,16 +24,16 @@ class Normalised(nn.Module):
         return self.network((images - 0.5) / 0.25)
 
 
-def test_masks_are_those_of_the_command_lines_path(tiny: FrozenClassifier) -> None:
+def test_masks_equal_those_of_fit_masks(tiny: FrozenClassifier) -> None:
     images, targets = pictures(2), torch.tensor([0, 1])
     method = Method(areas=AREAS, explanations=2, steps=5, seed=3)
-    wanted = fit_masks(images, targets, ["a", "b"], tiny, method).masks
+    expected = fit_masks(images, targets, ["a", "b"], tiny, method).masks
     explainer = INRAttribution(Normalised(), input_mean=0.5, input_std=0.25, steps=5, seed=3)
     masks = explainer.attribute(images, targets, areas=AREAS, explanations=2, image_ids=["a", "b"])
-    torch.testing.assert_close(masks, wanted.float(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(masks, expected.float(), atol=1e-3, rtol=0)
 
 
-def test_names_default_to_the_images_themselves() -> None:
+def test_ids_derive_from_the_images_by_default() -> None:
     explainer = INRAttribution(tiny_network().double(), steps=3)
     images = pictures(3).double()
     together = explainer.attribute(images, target=[0, 1, 2], areas=AREAS)
@@ -41,11 +41,11 @@ def test_names_default_to_the_images_themselves() -> None:
     torch.testing.assert_close(together[1:2], alone, atol=1e-3, rtol=0)
 
 
-def test_inputs_may_be_a_tuple_of_one_and_gradients_off_as_captums_metrics_do() -> None:
+def test_inputs_may_be_a_tuple_and_gradients_may_be_off_as_in_captums_metrics() -> None:
     explainer, images = INRAttribution(tiny_network(), steps=2), pictures(2)
-    wanted = explainer.attribute(images, target=1, areas=AREAS)
+    expected = explainer.attribute(images, target=1, areas=AREAS)
     with torch.no_grad():
-        assert torch.equal(explainer.attribute((images,), target=torch.tensor([1, 1]), areas=AREAS), wanted)
+        assert torch.equal(explainer.attribute((images,), target=torch.tensor([1, 1]), areas=AREAS), expected)
 
 
 def test_dtype_follows_the_inputs_and_any_callable_is_a_model() -> None:
@@ -55,7 +55,7 @@ def test_dtype_follows_the_inputs_and_any_callable_is_a_model() -> None:
     assert (masks.mean((-2, -1)) - torch.tensor(AREAS)).abs().max() < 1e-3
 
 
-def test_model_is_returned_unchanged() -> None:
+def test_the_model_is_not_changed() -> None:
     network = tiny_network().train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     INRAttribution(network, steps=2).attribute(pictures(1), target=0, areas=AREAS)
@@ -83,13 +83,13 @@ def test_model_is_returned_unchanged() -> None:
         ({"image_ids": ["a"]}, "image_ids must name each of the 2 images; got 1"),
     ],
 )
-def test_bad_input_is_one_sentence(change: dict[str, object], sentence: str) -> None:
+def test_bad_input_is_refused_in_one_sentence(change: dict[str, object], sentence: str) -> None:
     call = {"inputs": pictures(2), "target": 0, "areas": AREAS} | change
     with pytest.raises(UserError, match=sentence):
         INRAttribution(tiny_network(), steps=1).attribute(**call)  # type: ignore[arg-type]
 
 
-def test_options_are_refused_at_once() -> None:
+def test_wrong_options_are_refused_by_the_constructor() -> None:
     with pytest.raises(UserError, match="stepz=3 is not an option of the method; did you mean steps"):
         INRAttribution(tiny_network(), stepz=3)
     with pytest.raises(UserError, match="steps must be a whole number, at least 1; got 0"):
@@ -100,14 +100,14 @@ def test_options_are_refused_at_once() -> None:
         INRAttribution(tiny_network(), input_mean=(0.1, 0.2), steps=1).attribute(pictures(1), target=0)
 
 
-def test_nan_logits_name_the_image() -> None:
+def test_an_image_with_nan_logits_is_named() -> None:
     images = pictures(2)
     images[1, 0, 0, 0] = torch.nan
     with pytest.raises(UserError, match="image 1 of 2: the classifier returns NaN or infinite logits"):
         INRAttribution(tiny_network(), steps=1).attribute(images, target=0, areas=AREAS)
 
 
-def test_half_precision_inputs_are_fitted_in_single() -> None:
+def test_half_precision_inputs_are_fitted_in_single_precision() -> None:
     masks = INRAttribution(tiny_network(), steps=2).attribute(pictures(1).half(), target=0, areas=AREAS)
     assert masks.dtype == torch.float16
     torch.testing.assert_close(masks.float().mean((-2, -1))[0, 0], torch.tensor(AREAS), atol=1e-3, rtol=0)

@@ -1,4 +1,4 @@
-"""The blur against direct convolution in float64, and what it must leave as it was."""
+"""The blur against direct convolution in float64, and what it must not change."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ def test_blur_is_a_direct_convolution_with_mirrored_borders(sigma: float) -> Non
     blurred = gaussian_blur(images, sigma)
     for image in range(2):
         for channel in range(2):
-            wanted = reference.gaussian_blur(images[image, channel].numpy(), sigma)
-            np.testing.assert_allclose(blurred[image, channel].numpy(), wanted, atol=1e-12)
+            expected = reference.gaussian_blur(images[image, channel].numpy(), sigma)
+            np.testing.assert_allclose(blurred[image, channel].numpy(), expected, atol=1e-12)
 
 
 def test_blur_keeps_the_mean_colour_and_constants() -> None:
@@ -33,7 +33,7 @@ def test_blur_of_half_precision_is_rounded_once() -> None:
     assert torch.equal(gaussian_blur(images, 3.0), gaussian_blur(images.float(), 3.0).half())
 
 
-def test_a_pixel_that_is_not_a_number_stays_in_its_image() -> None:
+def test_nan_does_not_spread_to_other_images() -> None:
     images = torch.rand(2, 3, 12, 12, dtype=torch.float64)
     alone = gaussian_blur(images[1:], 2.0)
     images[0] = torch.nan

@@ -1,9 +1,10 @@
-"""The program from its command line: where a run goes, what it prints, and with which status it ends."""
+"""The program from its command line: its verbs, where a run goes, what it prints, and with which status it ends."""
 
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,19 +12,84 @@ import pytest
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from inr_xai import cli
+import inr_xai
+from inr_xai import cli, pipeline
+from inr_xai.config import check, compose
 from inr_xai.errors import UserError
 from inr_xai.runs.folder import RunFolder
-from tests.helpers.program import Program
-
-PROGRAM = "from inr_xai.cli import main; main()"
+from tests.helpers.program import Program, status
+from tests.helpers.runs import PROGRAM, environment
 
 
 def fail(error: BaseException) -> Callable[[DictConfig], None]:
+    """Returns what a run does that raises this error."""
+
     def act(cfg: DictConfig) -> None:
         raise error
 
     return act
+
+
+@pytest.mark.usefixtures("command_line")
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_has_a_help_text(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(verb, "--help") == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"usage: inr-xai {verb} ")
+    assert printed.err == ""
+
+
+@pytest.mark.usefixtures("command_line")
+def test_the_status_of_a_verb_is_that_of_the_program(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert status("verify", str(tmp_path / "none")) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'none' / 'run.json'} does not exist")
+    monkeypatch.setattr("inr_xai.runs.verify.main", lambda arguments: len(arguments))
+    assert status("verify", "RUN", "--size", "32") == 3
+
+
+@pytest.mark.usefixtures("command_line")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evalute", "RUN"], "error: evalute is neither a verb nor KEY=VALUE; did you mean evaluate?\n"),
+        (["frobnicate"], f"error: frobnicate is neither a verb nor KEY=VALUE; the verbs are {', '.join(cli.VERBS)}\n"),
+    ],
+)
+def test_a_misspelt_verb_is_refused(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(*arguments) == 2
+    assert capsys.readouterr() == ("", message)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("command_line")
+def test_the_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert inr_xai.__version__ == version("inr-xai")
+    assert status("--version") == 0
+    assert capsys.readouterr() == (f"inr-xai {version('inr-xai')}\n", "")
+
+
+def test_the_package_as_a_program_is_the_same_program(tmp_path: Path) -> None:
+    done = python("-m", "inr_xai", "--version", folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"inr-xai {version('inr-xai')}\n", "")
+
+
+@pytest.mark.usefixtures("command_line")
+def test_a_single_run_is_checked_by_the_gate_and_by_the_pipeline_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for module in (cli, pipeline):
+
+        def counted(cfg: DictConfig, name: str = module.__name__) -> None:
+            calls.append(name)
+            check(cfg)
+
+        monkeypatch.setattr(module, "check", counted)
+    monkeypatch.setattr(pipeline, "explain", fail(UserError("no photo there")))
+    assert status("out=here") == 2
+    assert calls == ["inr_xai.cli", "inr_xai.pipeline"]
 
 
 def test_a_single_run_has_its_own_folder_with_a_log(program: Program, tmp_path: Path) -> None:
@@ -46,8 +112,8 @@ def test_out_is_the_run_folder_and_can_be_used_again(program: Program, tmp_path:
 def test_jobs_of_a_multirun_lie_below_one_folder_and_form_a_group(program: Program, tmp_path: Path) -> None:
     assert program("-m", "name=a,b", 'out="it\'s here"') == 0
     base = tmp_path / "it's here"
-    found = [(cfg.name, cfg.out, cfg.logger.wandb.group) for cfg in program.started]
-    assert found == [("a", str(base / "0"), "it's here"), ("b", str(base / "1"), "it's here")]
+    jobs = [(cfg.name, cfg.out, cfg.logger.wandb.group) for cfg in program.started]
+    assert jobs == [("a", str(base / "0"), "it's here"), ("b", str(base / "1"), "it's here")]
     assert (base / "1" / "inr_xai.log").read_text().count("\nname: b\n") == 1
     program.started.clear()
     assert program("-m", "name=a,b") == 0
@@ -73,7 +139,7 @@ def test_a_named_sweep_runs_its_jobs_with_or_without_the_flag(program: Program, 
 
 
 class Recorder(Callback):
-    """Notes what a sweeper would get."""
+    """A callback of Hydra that notes what a sweeper would get."""
 
     values: ClassVar[list[Any]] = []
 
@@ -205,7 +271,7 @@ def test_the_packaged_configuration_is_preferred(tmp_path: Path, monkeypatch: py
     package = tmp_path / "inr_xai"
     for folder in (tmp_path / "conf", package / "conf"):
         folder.mkdir(parents=True)
-    monkeypatch.setattr(cli, "__file__", str(package / "cli.py"))
+    monkeypatch.setattr(compose, "__file__", str(package / "config" / "compose.py"))
     with pytest.raises(FileNotFoundError, match="install inr-xai again"):
         cli.conf_folder()
     (tmp_path / "conf" / "config.yaml").touch()
@@ -214,13 +280,12 @@ def test_the_packaged_configuration_is_preferred(tmp_path: Path, monkeypatch: py
     assert cli.conf_folder() == package / "conf"
 
 
-def process(*arguments: str, folder: Path, before: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
-    code = f"{before}\n{PROGRAM}"
+def python(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs Python in a process of its own, where a warning is an error."""
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *arguments],
+        [sys.executable, "-W", "error", *arguments],
         cwd=folder,
-        env={**environment, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(cli.__file__).parent.parent)},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=60,
@@ -228,28 +293,30 @@ def process(*arguments: str, folder: Path, before: str = "") -> subprocess.Compl
     )
 
 
+# Prints at the end whether torch was imported.
 NO_TORCH = "import sys, atexit; atexit.register(lambda: sys.stdout.write(f'torch: {\"torch\" in sys.modules}'))"
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("stepz=3", "error: stepz=3 is not an option; did you mean steps?\n"),
         ("data=image_folder", "error: data.root is required: data.root=PATH\n"),
     ],
 )
-def test_process_refuses_quickly_with_one_line(tmp_path: Path, override: str, said: str) -> None:
-    done = process(override, folder=tmp_path, before=NO_TORCH)
-    assert (done.returncode, done.stderr) == (2, said)
+def test_process_refuses_quickly_with_one_line(tmp_path: Path, override: str, message: str) -> None:
+    done = python("-c", f"{NO_TORCH}\n{PROGRAM}", override, folder=tmp_path)
+    assert (done.returncode, done.stderr) == (2, message)
     assert done.stdout == "torch: False"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_process_help_is_short_and_needs_no_torch(tmp_path: Path) -> None:
-    done = process("--help", folder=tmp_path, before=NO_TORCH)
+    done = python("-c", f"{NO_TORCH}\n{PROGRAM}", "--help", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) < 45
     for part in (
+        *(f"  inr-xai {verb} " for verb in cli.VERBS),
         "python train.py -m sweep=area_rule",
         "perturbation: blur,",
         "inr: dense_grid, fourier",
@@ -265,7 +332,7 @@ def test_process_ends_a_bug_with_1_and_its_traceback(tmp_path: Path) -> None:
         "inr_xai.cli.check = lambda cfg: None\n"
         "sys.modules['inr_xai.pipeline'] = types.SimpleNamespace(run=lambda cfg: 1 / 0)\n"
     )
-    done = process(folder=tmp_path, before=stub)
+    done = python("-c", f"{stub}\n{PROGRAM}", folder=tmp_path)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert done.stderr.splitlines()[-1] == "ZeroDivisionError: division by zero"

@@ -1,4 +1,4 @@
-"""Every experiment file runs, with small untrained models; and a vision transformer, and a classifier of ImageNet."""
+"""Every experiment runs, with small untrained networks; so do a vision transformer and a classifier of ImageNet."""
 
 import json
 from pathlib import Path
@@ -22,18 +22,17 @@ CHEAP = [
     "trainer.accelerator=cpu",
     "data.limit=1",
 ]
-
-
 TINY = "classifier.name=test_resnet.r160_in1k"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos in a wnid folder."""
+    """A folder with photos in a wnid folder."""
     return photos(tmp_path_factory.mktemp("photos"), *(f"n01440764/{number}.JPEG" for number in range(8)), side=64)
 
 
 def scores(out: Path) -> list[float]:
+    """Returns probabilities of every row of a run."""
     keys = ("preservation_hard_mean", "deletion_soft_mean", "chance", "p_full")
     return [float(row[key]) for row in table(out) for key in keys]
 
@@ -76,35 +75,41 @@ def photos_of_mosaics(root: Path) -> list[str]:
     ]
 
 
-def few_of_the_control(root: Path) -> list[str]:
+def drawn_scenes(root: Path) -> list[str]:
+    return ["data.size=4", "audit.control=1"]
+
+
+def audited_photos(root: Path) -> list[str]:
     return [*wnid_folders(root), "audit.control=1"]
 
 
-ROOTS = {
+DATA_SETS = {
     "imagenet_multi": wnid_folders,
     "imagenet_s50": subset_of_imagenet,
     "voc07_pointing": boxes_of_voc,
     "gridpg": photos_of_mosaics,
-    "context_audit": few_of_the_control,
+    "context_audit": drawn_scenes,
+    "photo_audit": audited_photos,
 }
-"""Experiment -> what writes its data set, in small, into a folder, and the options that follow."""
+"""Experiment -> the function that writes its data set, in small, into a folder, and returns the options for it."""
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_runs(tmp_path: Path, name: str) -> None:
-    """At its own areas and explanations, as it stands in its file but for the weights."""
-    options = [f"+experiment={name}", *ROOTS[name](tmp_path / "data")]
-    tmp_path /= "run"
-    assert explain(tmp_path, *options, base=CHEAP).failures == 0
-    config = json.loads((tmp_path / "run.json").read_text())["config"]
+    """It runs at its own areas and explanations, as it stands in its file but for the weights."""
+    options = [f"+experiment={name}", *DATA_SETS[name](tmp_path / "data")]
+    out = tmp_path / "run"
+    assert explain(out, *options, base=CHEAP).failures == 0
+    config = json.loads((out / "run.json").read_text())["config"]
     areas, explanations = config["areas"], config["explanations"]
-    found = [(int(row["explanation"]), float(row["area"])) for row in table(tmp_path)]
-    assert found == [(k, area) for k in range(1, explanations + 1) for area in areas]
-    (masks,) = masks_of(tmp_path).values()
+    rows = [(int(row["explanation"]), float(row["area"])) for row in table(out)]
+    assert rows == [(k, area) for k in range(1, explanations + 1) for area in areas]
+    (masks,) = masks_of(out).values()
     assert (masks.double().mean((-2, -1)) - torch.tensor(areas)).abs().max() < 1e-3
-    assert all(0 <= value <= 1 for value in scores(tmp_path))
+    assert all(0 <= value <= 1 for value in scores(out))
+    assert (out / "audit").exists() is (config["audit"] is not None)
     if config["evaluate"] is not None:
-        (row,) = Results(tmp_path / "evaluation" / "masks.csv").rows.values()
+        (row,) = Results(out / "evaluation" / "masks.csv").rows.values()
         assert not row["failed"]
         assert {metric_of(column) for column in row if row[column]} >= set(config["evaluate"])
     # Any two explanations share no pixel.
@@ -130,7 +135,7 @@ def test_a_vision_transformer_is_explained(folder: Path, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_a_classifier_of_imagenet_from_its_options(real_data: Path, tmp_path: Path) -> None:
-    """Two photos whose class SqueezeNet mostly knows, by a local checkpoint."""
+    """SqueezeNet with a local checkpoint mostly knows the classes of two photos."""
     options = [
         "data=image_folder",
         f"data.root={real_data / 'imagenet-samples'}",
@@ -147,5 +152,5 @@ def test_a_classifier_of_imagenet_from_its_options(real_data: Path, tmp_path: Pa
     assert len({row["target"] for row in rows}) == 2
     assert max(float(row["p_full"]) for row in rows) > 0.1  # labels and weights belong together
     assert all(float(row["area_error"]) < 1e-3 for row in rows)
-    with_names = json.loads((tmp_path / "run.json").read_text())
-    assert with_names["classifier"]["name"] == "squeezenet1_0"
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert facts["classifier"]["name"] == "squeezenet1_0"

@@ -7,19 +7,20 @@ import torch
 from PIL import Image
 
 from inr_xai.config import sentence
-from inr_xai.data import ImageFolder
+from inr_xai.data import ImageFolder, Synthetic
 from inr_xai.errors import UserError
 from inr_xai.fitting.fit import NOT_FINITE
 from inr_xai.runs.folder import RunFolder
+from inr_xai.types import Preprocessing, Sample
 from tests.helpers.program import status
-from tests.helpers.runs import FOLDER, SHORT, TINY, explain, masks_of, network, photos, said, table
+from tests.helpers.runs import FOLDER, SHORT, TINY, explain, masks_of, messages, network, photos, table
 
 GOOD = ["a/good", *(f"b/{number}" for number in range(6))]
 ONE = "explanations=1"
 
 
 def mixed(root: Path) -> Path:
-    """Seven good photos among a truncated one, a text file and an empty file."""
+    """Writes seven good photos beside a truncated one, a text file and an empty file, and returns the folder."""
     photos(root, "a/good.jpg", *(f"{name}.png" for name in GOOD[1:]), "a/torn.jpg")
     torn = root / "a" / "torn.jpg"
     torn.write_bytes(torn.read_bytes()[:300])
@@ -35,8 +36,8 @@ def test_a_root_without_images_is_refused_and_leaves_nothing(tmp_path: Path, mis
     if not missing:
         root.mkdir()
         (root / "notes.txt").touch()
-    said_of = "does not exist" if missing else "holds no images"
-    with pytest.raises(UserError, match=rf"data\.root='{root}' {said_of}"):
+    message = "does not exist" if missing else "holds no images"
+    with pytest.raises(UserError, match=rf"data\.root='{root}' {message}"):
         explain(tmp_path / "out", f"data.root={root}", "data.targets=3", base=FOLDER)
     assert not (tmp_path / "out").exists()
 
@@ -51,13 +52,36 @@ def test_files_that_cannot_be_read_fail_alone(tmp_path: Path, caplog: pytest.Log
         assert reason.startswith(f"cannot read the image '{root / name}.jpg'")
     assert {row["sample_id"] for row in table(out)} == set(masks_of(out)) == set(GOOD)
     assert RunFolder(out).read_summary()["failures"] == 3
-    assert [line for line in said(caplog.records) if line.startswith("a/torn failed: cannot read")]
+    assert [line for line in messages(caplog.records) if line.startswith("a/torn failed: cannot read")]
     alone = photos(tmp_path / "alone", "a/good.jpg")
     assert explain(tmp_path / "second", f"data.root={alone}", "data.targets=3", ONE, base=FOLDER).failures == 0
     assert torch.equal(masks_of(tmp_path / "second")["a/good"], masks_of(out)["a/good"])
 
 
-def test_a_mended_file_is_explained_when_the_run_is_continued(tmp_path: Path) -> None:
+def test_an_unexpected_error_while_loading_costs_that_image_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    explain(tmp_path / "whole")
+    load, error = Synthetic.load, RuntimeError("the decoder\nbroke")
+
+    def broken(data: Synthetic, sample_id: str, preprocessing: Preprocessing) -> Sample:
+        if sample_id == "00001-square":
+            raise error
+        return load(data, sample_id, preprocessing)
+
+    monkeypatch.setattr(Synthetic, "load", broken)
+    assert explain(tmp_path / "broken", "image_batch_size=3").failures == 1
+    reason = "RuntimeError: the decoder broke"
+    assert (tmp_path / "broken" / "failures.csv").read_text() == f"image_id,reason\n00001-square,{reason}\n"
+    masks, expected = masks_of(tmp_path / "broken"), masks_of(tmp_path / "whole")
+    assert masks.keys() == expected.keys() - {"00001-square"}
+    assert all(torch.equal(masks[name], expected[name]) for name in masks)
+    (record,) = [record for record in caplog.records if record.getMessage() == f"00001-square failed: {reason}"]
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+
+
+def test_a_file_that_is_repaired_is_explained_when_the_run_is_continued(tmp_path: Path) -> None:
     root, out = mixed(tmp_path / "root"), tmp_path / "out"
     arguments = [f"data.root={root}", "data.targets=3", ONE]
     assert explain(out, *arguments, base=FOLDER).failures == 3
@@ -71,15 +95,15 @@ def test_a_mended_file_is_explained_when_the_run_is_continued(tmp_path: Path) ->
 
 @pytest.mark.usefixtures("command_line")
 def test_exit_statuses_of_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Three refusals (2), and a run with images that fail (3)."""
+    """Three refusals end with 2, and a run with images that fail ends with 3."""
     mixed(tmp_path / "root")
     torch.save({"model": network()}, tmp_path / "whole.pth")
     for option in ("classifier.checkpoint=none.pth", "classifier.checkpoint=whole.pth", "data.targets=8"):
         assert status(*TINY, option, "out=refused") == 2
     assert status(*FOLDER, "data.root=root", "data.targets=3", "out=done", "data.limit=2", ONE) == 3
-    said_last = capsys.readouterr().err
-    errors = [line for line in said_last.splitlines() if line.startswith("error: ")]
-    assert "Traceback" not in said_last
+    printed = capsys.readouterr().err
+    errors = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in printed
     assert errors[0] == "error: classifier.checkpoint='none.pth' is no file; give a local .safetensors or .pth file"
     assert errors[1].startswith("error: classifier.checkpoint='whole.pth' cannot be loaded safely (UnpicklingError: ")
     assert errors[2].startswith("error: class 8 does not exist: the classifier has 8 classes (0 to 7); ")
@@ -98,16 +122,16 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
-def test_a_checkpoint_of_the_right_one_is_taken(tmp_path: Path) -> None:
+def test_a_checkpoint_of_the_right_architecture_is_loaded(tmp_path: Path) -> None:
     state = network().state_dict()
     torch.save({"state_dict": {f"module.{name}": value / 2 for name, value in state.items()}}, tmp_path / "half.pth")
     torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "same.pth")
-    full = {}
+    p_full = {}
     for name in ("half", "same"):
         explain(tmp_path / name, f"classifier.checkpoint={tmp_path / name}.pth", "data.limit=1", "explanations=1")
-        full[name] = table(tmp_path / name)[0]["p_full"]
+        p_full[name] = table(tmp_path / name)[0]["p_full"]
     explain(tmp_path / "none", "data.limit=1", "explanations=1")
-    assert full["same"] == table(tmp_path / "none")[0]["p_full"] != full["half"]
+    assert p_full["same"] == table(tmp_path / "none")[0]["p_full"] != p_full["half"]
 
 
 def test_a_class_that_does_not_exist_is_refused_and_can_be_corrected(tmp_path: Path) -> None:
@@ -119,10 +143,8 @@ def test_a_class_that_does_not_exist_is_refused_and_can_be_corrected(tmp_path: P
 
 
 def test_a_label_outside_the_classes_fails_its_image(tmp_path: Path) -> None:
-    root, out = (
-        photos(tmp_path / "root", *(f"cat/{number}.png" for number in range(8)), "dog/1.png", "emu/1.png"),
-        tmp_path / "out",
-    )
+    root = photos(tmp_path / "root", *(f"cat/{number}.png" for number in range(8)), "dog/1.png", "emu/1.png")
+    out = tmp_path / "out"
     classes = tmp_path / "classes.json"
     classes.write_text('{"cat": 0, "dog": 8}')
     outcome = explain(out, f"data.root={root}", f"data.classes={classes}", ONE, base=FOLDER)
@@ -138,9 +160,9 @@ def test_an_image_without_finite_logits_fails_alone(tmp_path: Path) -> None:
     assert explain(tmp_path / "picky", *picky, "callbacks=evolution", "callbacks.evolution.every=1").failures == 1
     assert RunFolder(tmp_path / "picky").read_failures() == {"00001-square": NOT_FINITE}
     explain(tmp_path / "well")
-    found, wanted = masks_of(tmp_path / "picky"), masks_of(tmp_path / "well")
-    assert found.keys() == wanted.keys() - {"00001-square"}
-    assert all(torch.equal(found[name], wanted[name]) for name in found)
+    masks, expected = masks_of(tmp_path / "picky"), masks_of(tmp_path / "well")
+    assert masks.keys() == expected.keys() - {"00001-square"}
+    assert all(torch.equal(masks[name], expected[name]) for name in masks)
     rows = [row for row in table(tmp_path / "well") if row["sample_id"] != "00001-square"]
     assert table(tmp_path / "picky") == rows
 
@@ -153,30 +175,30 @@ def test_a_run_in_which_every_image_fails_ends_well(tmp_path: Path) -> None:
     assert RunFolder(tmp_path / "out").read_summary() == {"images": 0, "failures": 1}
 
 
-def test_an_image_of_no_probability_at_all_is_scored(tmp_path: Path) -> None:
-    """A class that the classifier gives exactly 0, in single precision."""
+def test_an_image_whose_class_has_probability_0_is_scored(tmp_path: Path) -> None:
+    """The classifier gives the class exactly 0, in single precision."""
     certain = ["classifier.model._target_=tests.helpers.runs.certain", "data.targets=3", "data.size=1"]
     assert explain(tmp_path, *certain, base=[*TINY, *SHORT[:1]]).failures == 0
     assert {row["p_full"] for row in table(tmp_path)} == {"0.0"}
 
 
 @pytest.mark.parametrize(
-    ("option", "sentence"),
+    ("option", "message"),
     [
         ("optimizer.lr=-1", r"optimizer cannot be built: Invalid learning rate: -1"),
         ("logger.wandb.mode=onlin", r"logger.wandb.mode is 'onlin'; choose offline"),
     ],
 )
-def test_a_late_refusal_leaves_no_run_behind(tmp_path: Path, option: str, sentence: str) -> None:
-    with pytest.raises(UserError, match=sentence):
+def test_a_late_refusal_leaves_no_run_behind(tmp_path: Path, option: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         explain(tmp_path, "logger=wandb", option)
     assert not (tmp_path / "run.json").exists()
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what the test asks for in vain")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the accelerator that must be missing")
 def test_an_accelerator_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"trainer.accelerator=gpu is not to be had .* use trainer.accelerator=auto or cpu"
+        UserError, match=r"trainer.accelerator=gpu is not available .* use trainer.accelerator=auto or cpu"
     ):
         explain(tmp_path, "trainer.accelerator=gpu")
 

@@ -1,4 +1,4 @@
-"""What areas and explanations can be asked for, at the edges."""
+"""Which areas, explanations and stopping rules are allowed, at the edges."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from inr_xai.errors import UserError
 from inr_xai.limits import Exclusion, Stop, check_exclusion, check_masks, most_explanations
 
 
-def test_areas_inside_the_unit_interval_pass() -> None:
+def test_areas_inside_the_unit_interval_are_allowed() -> None:
     check_masks([0.001, 0.999], 1, Exclusion(), Stop())
     check_masks((0.5,), "auto", Exclusion(), Stop())
 
@@ -18,10 +18,10 @@ def test_areas_inside_the_unit_interval_pass() -> None:
         ([0.1, 0.0], r"must lie in \(0, 1\).*got 0\.0"),
         ([1.0], r"must lie in \(0, 1\).*got 1\.0"),
         ([float("nan")], r"must lie in \(0, 1\).*got nan"),
-        ([0.2, 0.1, 0.2], r"must not be repeated; 0\.2 stands more than once in \[0\.2, 0\.1, 0\.2\]"),
+        ([0.2, 0.1, 0.2], r"must not be repeated; 0\.2 occurs more than once in \[0\.2, 0\.1, 0\.2\]"),
     ],
 )
-def test_areas_that_cannot_be(areas: list[float], sentence: str) -> None:
+def test_impossible_areas_are_refused(areas: list[float], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         check_masks(areas, 1, Exclusion(), Stop())
 
@@ -33,10 +33,12 @@ def test_areas_that_cannot_be(areas: list[float], sentence: str) -> None:
         ("exclude", None, [1 / 3], 3),
         ("exclude", 0.0, [0.1, 0.25], 4),
         ("exclude", 0.2, [0.1], 5),
-        ("penalty", None, [0.9], 7),  # masks that only pay for their overlap always fit
+        ("penalty", None, [0.9], 7),  # masks that may overlap always fit
     ],
 )
-def test_explanations_that_just_fit(mode: str, area: float | None, areas: list[float], explanations: int) -> None:
+def test_explanations_that_just_fit_are_allowed(
+    mode: str, area: float | None, areas: list[float], explanations: int
+) -> None:
     check_exclusion(Exclusion(mode, area), areas=areas, explanations=explanations)
 
 
@@ -52,7 +54,7 @@ def test_explanations_that_just_fit(mode: str, area: float | None, areas: list[f
         ("exclude", 0.0, [0.15], 7, r"7 explanations of area 0\.15 .*use explanations=6 or areas up to 0\.142$"),
     ],
 )
-def test_explanations_that_do_not_fit(
+def test_explanations_that_do_not_fit_are_refused(
     mode: str, area: float | None, areas: list[float], explanations: int, sentence: str
 ) -> None:
     with pytest.raises(UserError, match=sentence):
@@ -70,7 +72,9 @@ def test_explanations_that_do_not_fit(
         ("penalty", 0.5, [0.4], 5, 5),
     ],
 )
-def test_the_most_that_fit(mode: str, area: float | None, areas: list[float], most: int, expected: int) -> None:
+def test_the_largest_number_that_fits(
+    mode: str, area: float | None, areas: list[float], most: int, expected: int
+) -> None:
     assert most_explanations(Exclusion(mode, area), areas=areas, most=most) == expected
 
 
@@ -83,6 +87,6 @@ def test_the_most_that_fit(mode: str, area: float | None, areas: list[float], mo
         (0.1, 0, r"stop\.most=0 .* a whole number of explanations, at least 1"),
     ],
 )
-def test_rules_of_stopping_that_cannot_be(share: float, most: int, sentence: str) -> None:
+def test_impossible_stopping_rules_are_refused(share: float, most: int, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         check_masks([0.1], "auto", Exclusion(), Stop(share, most))

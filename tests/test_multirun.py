@@ -1,4 +1,4 @@
-"""A multirun from the command line: its table is printed, written and logged, also where jobs fail or go on."""
+"""A multirun from the command line: its table is printed, written and logged, also if jobs fail or are continued."""
 
 import csv
 import json
@@ -22,10 +22,11 @@ needs_optuna = pytest.mark.skipif(find_spec("optuna") is None, reason="optuna is
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
+    """Returns the rows of a multirun's sweep.csv."""
     return table(folder, "sweep.csv")
 
 
-def test_the_table_tells_of_each_job_also_of_those_refused(
+def test_the_table_has_a_row_for_each_job_also_for_refused_ones(
     program: Program, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def act(cfg: DictConfig) -> None:
@@ -36,8 +37,7 @@ def test_the_table_tells_of_each_job_also_of_those_refused(
 
     program.act = act
     assert program("-m", "seed=-1,0,1,2", "+ablation=default", "out=here") == 2
-    found = [(row["job"], row["seed"], row[METRIC], row["best"], row["status"]) for row in rows(Path("here"))]
-    assert found == [
+    assert [(row["job"], row["seed"], row[METRIC], row["best"], row["status"]) for row in rows(Path("here"))] == [
         ("0", "-1", "", "", "failed: seed=-1 is out of range; it must be at least 0"),
         ("1", "0", "", "", "failed: no photo there"),
         ("2", "1", "0.25", "", "done"),
@@ -85,11 +85,11 @@ def test_a_search_for_the_worst_is_refused(
 
 
 def logged(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The run that W&B holds of a multirun, and the table in it."""
+    """Returns the W&B run of a multirun, and the table in it."""
     part = wandb_read.parts(folder)[-1]
-    (started,) = wandb_read.records(part, "run")[:1]
+    (run,) = wandb_read.records(part, "run")[:1]
     summary = wandb_read.summary(part)["summary"]
-    return started | {"summary": summary}, json.loads((part / "files" / summary["sweep"]["path"]).read_text())
+    return run | {"summary": summary}, json.loads((part / "files" / summary["sweep"]["path"]).read_text())
 
 
 @pytest.mark.slow
@@ -98,30 +98,30 @@ def test_a_sweep_of_the_demo_has_one_table_in_its_folder_and_at_wandb(tmp_path: 
     done = process(*options, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     out = tmp_path / "mine"
-    found = rows(out)
+    jobs = rows(out)
     summaries = [RunFolder(out / str(job)).read_summary() for job in range(2)]
-    assert [(row["job"], row["steps"], row["images"], row["failures"], row["status"]) for row in found] == [
+    assert [(row["job"], row["steps"], row["images"], row["failures"], row["status"]) for row in jobs] == [
         ("0", "2", "2", "0", "done"),
         ("1", "3", "2", "0", "done"),
     ]
-    for row, summary in zip(found, summaries, strict=True):
+    for row, summary in zip(jobs, summaries, strict=True):
         for key in (METRIC, "preservation_hard_mean_rel/k2", "deletion_hard_mean_rel/k1", "passes_per_image"):
             assert float(row[key]) == summary[key]
     best = max(range(2), key=lambda job: summaries[job][METRIC])
-    assert [row["best"] for row in found] == ["best" if job == best else "" for job in range(2)]
+    assert [row["best"] for row in jobs] == ["best" if job == best else "" for job in range(2)]
     assert "\n".join((out / "sweep.md").read_text().splitlines()[2:6]) in done.stdout
-    run, at_wandb = logged(out)
+    run, logged_table = logged(out)
     assert (run["job_type"], run["run_group"], run["display_name"]) == ("sweep", "mine", "mine")
     assert run["run_id"] == f"sweep-{RunFolder(out / '0').read_run()['wandb_id']}"
     assert run["summary"]["best/job"] == best
     with (out / "sweep.csv").open(newline="") as stream:
         header, *lines = csv.reader(stream)
-    assert at_wandb["columns"] == header
-    assert [["" if cell is None else str(cell) for cell in row] for row in at_wandb["data"]] == lines
+    assert logged_table["columns"] == header
+    assert [["" if cell is None else str(cell) for cell in row] for row in logged_table["data"]] == lines
     again = process(*options, "data.limit=1", folder=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "1 of 1 images are done and skipped" in again.stdout
-    assert rows(out) == found
+    assert rows(out) == jobs
     assert len(wandb_read.parts(out)) == 2
     assert logged(out)[0]["run_id"] == run["run_id"]
 
@@ -134,15 +134,13 @@ def test_jobs_in_other_processes_have_their_table_although_one_is_refused(tmp_pa
         "-m", *TINY, "data.size=1", "+ablation=default,no_jitter", "seed=0,-1", *launcher, "out=o", folder=tmp_path
     )
     assert done.returncode == 2
-    found = [(row["ablation"], row["seed"], row["status"]) for row in rows(tmp_path / "o")]
     failed = "failed: seed=-1 is out of range; it must be at least 0"
-    wanted = [
+    assert [(row["ablation"], row["seed"], row["status"]) for row in rows(tmp_path / "o")] == [
         ("default", "0", "done"),
         ("default", "-1", failed),
         ("no_jitter", "0", "done"),
         ("no_jitter", "-1", failed),
     ]
-    assert found == wanted
     assert [row["best"] for row in rows(tmp_path / "o")].count("best") == 1
     assert not (tmp_path / "o" / "wandb").exists()
 
@@ -150,15 +148,15 @@ def test_jobs_in_other_processes_have_their_table_although_one_is_refused(tmp_pa
 @needs_optuna
 @pytest.mark.slow
 def test_a_search_is_seeded_and_has_its_table(tmp_path: Path) -> None:
-    found = []
+    trials = []
     for out in ("first", "second"):
         options = ["sweep=optuna_search", "hydra.sweeper.n_trials=2", "area_rule.end=0.03", *TINY, "data.size=1"]
         done = process(*options, f"out={out}", folder=tmp_path)
         assert done.returncode == 0, done.stderr
-        found.append([(float(row["total_variation"]), row[METRIC]) for row in rows(tmp_path / out)])
+        trials.append([(float(row["total_variation"]), row[METRIC]) for row in rows(tmp_path / out)])
         assert "area_rule.end" not in rows(tmp_path / out)[0]
-    assert found[0] == found[1]
-    first, second = (value for value, _ in found[0])
+    assert trials[0] == trials[1]
+    first, second = (value for value, _ in trials[0])
     assert first != second
     assert 0 <= min(first, second) < max(first, second) <= 0.5
     assert (tmp_path / "first" / "optimization_results.yaml").exists()

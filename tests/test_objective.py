@@ -1,4 +1,4 @@
-"""Scores against probabilities worked out by hand; games by what they score."""
+"""Scores against probabilities computed by hand, and games by the masks that they score."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ LOGITS = torch.tensor([[1.0, 3.0, -2.0], [0.5, 0.0, 4.0]], dtype=torch.float64)
 TARGETS = torch.tensor([1, 0])
 
 
-def test_log_probability_of_a_softmax_and_of_what_is_left() -> None:
+def test_log_probability_of_a_softmax() -> None:
     p = (LOGITS.exp() / LOGITS.exp().sum(1, keepdim=True))[[0, 1], TARGETS]
     torch.testing.assert_close(LogProbability().evidence(LOGITS, TARGETS, sigmoid=False), p.log())
     torch.testing.assert_close(LogProbability().absence(LOGITS, TARGETS, sigmoid=False), (1 - p).log())
@@ -22,7 +22,7 @@ def test_log_probability_of_a_sigmoid() -> None:
     torch.testing.assert_close(LogProbability().absence(LOGITS, TARGETS, sigmoid=True), (1 - p).log())
 
 
-def test_absence_stays_finite_where_the_class_is_certain() -> None:
+def test_absence_stays_finite_if_the_class_is_certain() -> None:
     certain = torch.tensor([[100.0, 0.0, 0.0]], requires_grad=True)
     value = LogProbability().absence(certain, torch.tensor([0]), sigmoid=False)
     value.sum().backward()
@@ -38,7 +38,7 @@ def test_logit_and_contrastive() -> None:
     assert Contrastive().absence(LOGITS, TARGETS, sigmoid=False).tolist() == [-2.0, 3.5]
 
 
-def test_games_score_the_kept_and_the_removed_image() -> None:
+def test_games_score_the_mask_and_its_complement() -> None:
     masks = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 
     def mean(m: torch.Tensor) -> torch.Tensor:
@@ -50,7 +50,7 @@ def test_games_score_the_kept_and_the_removed_image() -> None:
     torch.testing.assert_close(Hybrid(0.5, areas=None)(masks, AREAS, mean, mean, step=0), -kept - 0.5 * (1 - kept))
 
 
-def test_hybrid_deletes_the_masks_nearest_to_its_areas_in_turn() -> None:
+def test_hybrid_plays_deletion_in_turn_on_the_masks_nearest_to_its_areas() -> None:
     masks = torch.stack([torch.full((1, 4, 4), value) for value in AREAS.tolist()], dim=1).expand(2, -1, -1, -1)
 
     def mean(m: torch.Tensor) -> torch.Tensor:
@@ -58,16 +58,16 @@ def test_hybrid_deletes_the_masks_nearest_to_its_areas_in_turn() -> None:
 
     game = Hybrid(2.0, areas=(0.2, 0.05))
     third, second = [-0.3, -0.1, -0.22 - 2 * 0.78], [-0.3, -0.1 - 2 * 0.9, -0.22]
-    for step, wanted in enumerate([third, second, third]):
-        torch.testing.assert_close(game(masks, AREAS, mean, mean, step=step), torch.tensor([wanted] * 2))
+    for step, expected in enumerate([third, second, third]):
+        torch.testing.assert_close(game(masks, AREAS, mean, mean, step=step), torch.tensor([expected] * 2))
 
 
-def test_passes_of_a_step() -> None:
+def test_number_of_passes_per_step() -> None:
     games = (Preservation(), Deletion(), Hybrid(), Hybrid(areas=None))
     assert [game.passes(4) for game in games] == [4, 4, 5, 8]
 
 
-def test_hybrid_needs_a_deletion_game() -> None:
+def test_wrong_options_of_hybrid_are_refused() -> None:
     with pytest.raises(ValueError, match=r"objective.deletion must be positive, got 0.0"):
         Hybrid(0.0)
     with pytest.raises(

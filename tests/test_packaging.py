@@ -1,25 +1,29 @@
-"""The wheel carries all it needs, versions are pinned, and the Makefile says what a machine lacks."""
+"""The wheel has everything that the program needs, versions are pinned, and the Makefile says what a machine lacks."""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-def normal(name: str) -> str:
+def normalised(name: str) -> str:
+    """Returns a package's name as package indexes compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def pins() -> list[str]:
+    """Returns the lines of constraints.txt that pin a version."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
@@ -31,8 +35,8 @@ def test_constraints_are_exact_versions_and_nothing_else() -> None:
 
 def test_every_dependency_is_pinned() -> None:
     extras = [requirement for extra in PROJECT["optional-dependencies"].values() for requirement in extra]
-    wanted = {normal(re.match(r"[\w.-]+", requirement)[0]) for requirement in PROJECT["dependencies"] + extras}
-    assert wanted - {pin.split("==")[0] for pin in pins()} == set()
+    names = {normalised(re.match(r"[\w.-]+", requirement)[0]) for requirement in PROJECT["dependencies"] + extras}
+    assert names - {pin.split("==")[0] for pin in pins()} == set()
 
 
 def test_train_is_the_installed_program() -> None:
@@ -44,7 +48,7 @@ def test_train_is_the_installed_program() -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of what it is made from."""
+    """The wheel, built from a copy of its sources."""
     pytest.importorskip("hatchling", reason="hatchling (of the extra dev) builds the wheel")
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -58,30 +62,85 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the wheel is installed, without its dependencies."""
+    folder = tmp_path_factory.mktemp("installed") / "site"
+    options = ["--no-deps", "--no-index", "--quiet", "--target", str(folder), str(wheel)]
+    subprocess.run([sys.executable, "-m", "pip", "install", *options], check=True)
+    return folder
+
+
+def installed(site: Path, *arguments: str, folder: Path) -> str:
+    """Runs Python with the installed wheel, in a folder that is no checkout, and returns what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
+
+
 @pytest.mark.slow
-def test_the_wheel_carries_the_configuration_the_types_and_the_weights(wheel: Path) -> None:
+def test_the_wheel_has_the_configuration_the_types_the_weights_and_the_groups(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder, inside in ((ROOT / "conf", "inr_xai/conf"), (ROOT / "inr_xai", "inr_xai")):
         files = [file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
         assert {f"{inside}/{file.relative_to(folder)}" for file in files} <= names
     assert {"inr_xai/py.typed", "inr_xai/conf/config.yaml", "inr_xai/weights/demo.safetensors"} <= names
-    assert not [name for name in names if name.startswith(("tests/", "conf/", "scripts/"))]
+    assert "inr_xai/audit/wordnet_groups.csv" in names
+    assert not [name for name in names if name.startswith(("tests/", "conf/", "scripts/", "benchmarks/"))]
 
 
 @pytest.mark.slow
-def test_the_installed_program_finds_its_configuration(wheel: Path, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    options = ["--no-deps", "--no-index", "--quiet", "--target", str(site), str(wheel)]
-    subprocess.run([sys.executable, "-m", "pip", "install", *options], check=True)
+def test_the_source_distribution_has_the_programs_but_no_results(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="hatchling (of the extra dev) builds the source distribution")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
+    for folder in ("scripts", "benchmarks"):
+        assert {f"{folder}/{file.name}" for file in (ROOT / folder).glob("*.py")} <= names
+    assert {"train.py", "conf/config.yaml", "inr_xai/cli.py", "tests/conftest.py"} <= names
+    assert not [name for name in names if name.startswith(("benchmarks/results", "docs", "outputs"))]
+
+
+@pytest.mark.slow
+def test_the_installed_program_finds_its_configuration(site: Path, tmp_path: Path) -> None:
     program = "import inr_xai.cli as cli; print(cli.__file__); print(cli.conf_folder())"
-    environment = {**os.environ, "PYTHONPATH": str(site)}
-    command = [sys.executable, "-c", program]
-    found = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True).stdout
-    assert found.split() == [str(site / "inr_xai" / "cli.py"), str(site / "inr_xai" / "conf")]
+    paths = installed(site, "-c", program, folder=tmp_path).split()
+    assert paths == [str(site / "inr_xai" / "cli.py"), str(site / "inr_xai" / "conf")]
+
+
+@pytest.mark.slow
+def test_the_installed_program_has_its_verbs_and_its_configuration(site: Path, tmp_path: Path) -> None:
+    program = str(site / "bin" / "inr-xai")
+    for verb in ("evaluate", "compare"):
+        assert installed(site, program, verb, "--help", folder=tmp_path).startswith(f"usage: inr-xai {verb} ")
+    assert installed(site, program, "--version", folder=tmp_path) == f"inr-xai {PROJECT['version']}\n"
+    shown = yaml.safe_load(installed(site, program, "dry_run=true", "steps=7", folder=tmp_path))
+    assert (shown["steps"], shown["classifier"]["_target_"]) == (7, "inr_xai.classifier.demo")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_installed_package_has_the_groups_of_wordnet(site: Path, tmp_path: Path) -> None:
+    program = (
+        "from importlib.resources import files\n"
+        "file = files('inr_xai.audit').joinpath('wordnet_groups.csv')\n"
+        "print(file, len(file.read_text().splitlines()))"
+    )
+    heading, classes = 1, 1000
+    assert installed(site, "-c", program, folder=tmp_path).split() == [
+        str(site / "inr_xai" / "audit" / "wordnet_groups.csv"),
+        str(heading + classes),
+    ]
 
 
 def make(folder: Path, *arguments: str, **interpreters: str) -> subprocess.CompletedProcess[str]:
-    """Run `make` in `folder`, where the interpreters are shell scripts with these bodies."""
+    """Runs `make` in a folder in which the interpreters are shell scripts with these bodies."""
     shutil.copy(ROOT / "Makefile", folder)
     for name in ("pyproject.toml", "constraints.txt"):
         (folder / name).touch()
@@ -91,8 +150,8 @@ def make(folder: Path, *arguments: str, **interpreters: str) -> subprocess.Compl
         script.chmod(0o755)
     names = " ".join(f"./{name}" for name in interpreters)
     command = ["make", "--silent", f"PYTHON={names}", *arguments]
-    ours = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "VENV")  # these tests may run below `make` themselves
-    environment = {key: value for key, value in os.environ.items() if key not in ours}
+    hidden = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "VENV")  # these tests may run in a `make` themselves
+    environment = {key: value for key, value in os.environ.items() if key not in hidden}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
@@ -116,7 +175,7 @@ def test_make_says_that_every_python_is_too_old(tmp_path: Path) -> None:
     assert "Python 3.11 or newer is needed, and none of these is one: ./old ./older" in done.stderr
 
 
-# Stands for an interpreter, and puts itself into the environment that it makes; what is installed is written down.
+# Stands for an interpreter: it copies itself into the environment that it makes, and notes what it installs.
 WORKING = """
 case "$*" in
   *version_info*) echo 3.12;;

@@ -1,4 +1,4 @@
-"""Identities of every perturbation, the pyramid against a loop, and the colours' statistics."""
+"""Identities and statistics of every perturbation, the pyramid of blurs against a loop, and Reveal and Jitter."""
 
 import pytest
 import torch
@@ -10,10 +10,12 @@ from inr_xai.perturbation import (
     BlurPyramid,
     Constant,
     Donor,
+    Jitter,
     Mixture,
     Perturbation,
     PinkNoise,
     RandomColour,
+    Reveal,
     Surroundings,
 )
 from tests.conftest import pictures
@@ -54,14 +56,14 @@ def test_gradient_to_the_mask_is_that_of_float64_differences(perturbation: Pertu
     assert torch.autograd.gradcheck(kept, inside, eps=1e-7, atol=1e-5)
 
 
-def test_zero_is_the_baseline() -> None:
-    none = torch.zeros(3, 1, 24, 24)
+def test_a_mask_of_zeros_returns_the_baseline() -> None:
+    zeros = torch.zeros(3, 1, 24, 24)
     blurred = gaussian_blur(IMAGES, 20 * 24 / 224)
-    torch.testing.assert_close(Blur().bind(IMAGES, AROUND).draw(range(3), draws())(none)[:, 0], blurred)
-    torch.testing.assert_close(BlurPyramid().bind(IMAGES, AROUND).draw(range(3), draws())(none)[:, 0], blurred)
-    mean = Constant().bind(IMAGES, AROUND).draw(range(3), draws())(none)[:, 0]
+    torch.testing.assert_close(Blur().bind(IMAGES, AROUND).draw(range(3), draws())(zeros)[:, 0], blurred)
+    torch.testing.assert_close(BlurPyramid().bind(IMAGES, AROUND).draw(range(3), draws())(zeros)[:, 0], blurred)
+    mean = Constant().bind(IMAGES, AROUND).draw(range(3), draws())(zeros)[:, 0]
     torch.testing.assert_close(mean, AROUND.colour_mean[:, None, None].expand_as(IMAGES))
-    black = Constant(0.0).bind(IMAGES, AROUND).draw(range(3), draws())(none)[:, 0]
+    black = Constant(0.0).bind(IMAGES, AROUND).draw(range(3), draws())(zeros)[:, 0]
     assert (black == 0).all()
 
 
@@ -69,10 +71,10 @@ def test_pyramid_interpolates_between_its_levels() -> None:
     kept = BlurPyramid(levels=4).bind(IMAGES, AROUND).draw(range(3), draws())(masks())
     levels = [gaussian_blur(IMAGES, 20 * 24 / 224 * (1 - i / 3)) for i in range(3)] + [IMAGES]
     for b, a, y, x in [(0, 0, 3, 5), (1, 1, 20, 2), (2, 0, 11, 23)]:
-        at = float(masks()[b, a, y, x]) * 3
-        low = min(int(at), 2)
-        wanted = levels[low][b, :, y, x] * (low + 1 - at) + levels[low + 1][b, :, y, x] * (at - low)
-        torch.testing.assert_close(kept[b, a, :, y, x], wanted, atol=1e-5, rtol=0)
+        level = float(masks()[b, a, y, x]) * 3
+        low = min(int(level), 2)
+        expected = levels[low][b, :, y, x] * (low + 1 - level) + levels[low + 1][b, :, y, x] * (level - low)
+        torch.testing.assert_close(kept[b, a, :, y, x], expected, atol=1e-5, rtol=0)
 
 
 def test_random_colours_have_the_mean_and_deviation_of_the_data() -> None:
@@ -87,12 +89,12 @@ def test_pink_noise_falls_with_the_frequency_around_the_datas_colour() -> None:
     noise = bound.draw([0] * 400, draws(count=1) * 400)(torch.zeros(400, 1, 24, 24))[:, 0].double()
     torch.testing.assert_close(noise.mean((0, 2, 3)), AROUND.colour_mean.double(), atol=0.03, rtol=0)
     amplitude = torch.fft.rfft(noise - noise.mean((-2, -1), keepdim=True), dim=-1).abs().mean((0, 1, 2))
-    # A line through a field of amplitude k^-e, e in [1, 2], falls by a factor between 2^-0.5 and 2^-1.5 an octave.
+    # Along a line through a field of amplitude k^-e, e in [1, 2], the amplitude falls by 2^-0.5 to 2^-1.5 an octave.
     for periods in (2, 4):
         assert 2**-1.5 < float(amplitude[2 * periods] / amplitude[periods]) < 2**-0.4
 
 
-def test_mixture_leaves_photos_out_where_there_are_none() -> None:
+def test_mixture_leaves_donors_out_if_there_are_none() -> None:
     mixture, draw = Mixture([Constant(0.25), Donor()]), draws(count=1)
     assert mixture.needs_donors
     alone = Surroundings(AROUND.colour_mean, AROUND.colour_std)
@@ -102,13 +104,13 @@ def test_mixture_leaves_photos_out_where_there_are_none() -> None:
         Mixture([Donor()]).bind(IMAGES[:1], alone)
 
 
-def test_mixture_draws_every_part_as_often() -> None:
+def test_mixture_draws_all_parts_equally_often() -> None:
     bound = Mixture([Constant(0.0), Constant(1.0), Constant(0.5)]).bind(IMAGES[:1, :, :2, :2], AROUND)
     values = bound.draw([0] * 600, draws(count=1) * 600)(torch.zeros(600, 1, 2, 2))[:, 0, 0, 0, 0].tolist()
     assert all(150 < values.count(value) < 250 for value in (0.0, 0.5, 1.0))
 
 
-def test_a_photo_is_no_donor_of_its_own() -> None:
+def test_a_photo_does_not_donate_to_itself() -> None:
     donors = torch.stack([IMAGES[0], torch.zeros_like(IMAGES[0])])
     bound = Donor().bind(IMAGES, Surroundings(AROUND.colour_mean, AROUND.colour_std, donors))
     draw = draws(count=1)
@@ -117,7 +119,7 @@ def test_a_photo_is_no_donor_of_its_own() -> None:
 
 
 def test_refusals_name_the_option() -> None:
-    with pytest.raises(UserError, match=r"perturbation.sigma must be positive.*got -1"):
+    with pytest.raises(UserError, match=r"perturbation.sigma=-1 is out of range; it must be a positive number"):
         Blur(-1)
     with pytest.raises(UserError, match=r"perturbation.levels must be at least 2"):
         BlurPyramid(levels=1)
@@ -127,3 +129,53 @@ def test_refusals_name_the_option() -> None:
         Mixture([])
     with pytest.raises(UserError, match=r"needs photos of other samples"):
         Donor().bind(IMAGES, Surroundings(AROUND.colour_mean, AROUND.colour_std))
+
+
+@pytest.mark.parametrize(("progress", "share"), [(0.0, 0.6), (0.2, 0.3), (0.4, 0.0), (1.0, 0.0)])
+def test_reveal_falls_linearly_to_nothing(progress: float, share: float) -> None:
+    masks = torch.rand(2, 3, 4, 4, dtype=torch.float64)
+    revealed = Reveal(0.6, until=0.4)(masks, progress=progress)
+    torch.testing.assert_close(revealed, 1 - (1 - masks) * (1 - share), rtol=0, atol=1e-15)
+
+
+def test_reveal_changes_nothing_if_it_is_off_or_over() -> None:
+    masks = torch.rand(1, 1, 4, 4)
+    assert Reveal(0.0)(masks, progress=0.0) is masks
+    assert Reveal()(masks, progress=1.0) is masks
+
+
+@pytest.mark.parametrize("options", [{"start": 1.0}, {"start": -0.1}, {"until": 0.0}, {"until": 1.1}])
+def test_a_reveal_that_is_out_of_range_is_refused(options: dict[str, float]) -> None:
+    with pytest.raises(UserError, match="reveal needs start in"):
+        Reveal(**options)
+
+
+def test_jitter_is_a_shift_with_replicated_borders() -> None:
+    image = pictures(1)[:, None]
+    padded = torch.nn.functional.pad(image[0], (3, 3, 3, 3), mode="replicate")
+    shifts = [padded[..., dy : dy + 24, dx : dx + 24] for dy in range(7) for dx in range(7)]
+    for seed in range(20):
+        moved = Jitter(3 / 24)(image, draws(seed, 1))[0]
+        assert any(torch.equal(moved, shifted) for shifted in shifts)
+
+
+def test_jitter_moves_all_masks_of_an_image_together_and_images_independently() -> None:
+    images = pictures(1)[:, None].expand(4, 3, -1, -1, -1)
+    moved = Jitter(0.2)(images, draws(0, 4))
+    assert torch.equal(moved[:, 0], moved[:, 2])
+    assert len({tuple(image.flatten().tolist()) for image in moved[:, 0]}) > 1
+    alone = torch.cat([Jitter(0.2)(images[i : i + 1], draws(i, 1)) for i in range(4)])
+    assert torch.equal(moved, alone)
+
+
+def test_jitter_flips_half_of_the_time() -> None:
+    image = pictures(1)[:, None]
+    results = [Jitter(0.0, flip=True)(image, draws(seed, 1)) for seed in range(40)]
+    mirrored = sum(torch.equal(result, image.flip(-1)) for result in results)
+    assert mirrored + sum(torch.equal(result, image) for result in results) == 40
+    assert 8 < mirrored < 32
+
+
+def test_the_shift_of_jitter_must_be_a_fraction() -> None:
+    with pytest.raises(UserError, match=r"jitter.shift .* got 3"):
+        Jitter(3)

@@ -1,4 +1,4 @@
-"""Whole runs: what their folders hold, checked against numbers computed anew, and how broken runs are continued."""
+"""Whole runs: what their folders hold, checked against numbers that are computed anew, and how runs are continued."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ from tests.helpers.runs import (
     explain,
     files_below,
     masks_of,
-    said,
+    messages,
     same_masks,
     table,
 )
@@ -43,7 +43,7 @@ IDS = ["00000-disc", "00001-square", "00002-triangle"]
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the demo classifier, two explanations of two images, with figures."""
+    """The folder of a run of the demo classifier: two explanations of two images, with figures."""
     folder = tmp_path_factory.mktemp("demo")
     assert explain(folder, "data.size=2", "seed=3", base=SHORT).failures == 0
     return folder
@@ -51,7 +51,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An unbroken run of three images."""
+    """The folder of an unbroken run of three images."""
     folder = tmp_path_factory.mktemp("whole")
     explain(folder)
     return folder
@@ -79,16 +79,16 @@ def test_run_json_says_how_it_was_made(demo: Path) -> None:
     seconds = [RunFolder(demo).read(name).seconds for name in IDS[:2]]
     assert facts["seconds"] == pytest.approx(sum(seconds))
     assert min(seconds) > 0
-    # Two steps of two areas, each of them seen once: preservation asks for nothing else.
+    # Two steps of two areas, and one pass for each of them: the preservation game makes no others.
     assert facts["classifier_passes"] == {"per_explanation": 4, "per_image": 8}
 
 
 def test_a_row_per_sample_explanation_and_area(demo: Path) -> None:
     rows = table(demo)
-    found = [(row["sample_id"], row["target"], row["explanation"], row["area"]) for row in rows]
+    names = [(row["sample_id"], row["target"], row["explanation"], row["area"]) for row in rows]
     images = [(name, str(target)) for target, name in enumerate(IDS[:2])]
     expected = itertools.product(images, "12", ("0.1", "0.3"))
-    assert found == [(*image, k, area) for image, k, area in expected]
+    assert names == [(*image, k, area) for image, k, area in expected]
     games = [f"{game}_{kind}" for game in ("preservation", "deletion") for kind in ("hard", "soft")]
     scores = {f"{game}_{name}" for game in games for name in ("blur", "grey", "noise", "photo", "mean")}
     assert scores | {"area_error", "grayness", "p_full", "chance"} <= set(rows[0])
@@ -101,9 +101,9 @@ def test_the_summary_is_made_of_the_rows(demo: Path) -> None:
     assert (summary["images"], summary["failures"], summary["passes_per_image"]) == (2, 0, 8)
     for column in ("area_error", "grayness", "preservation_hard_mean", "deletion_soft_photo", "chance", "p_full"):
         for k in "12":
-            own = {a: [r for r in rows if (r["explanation"], r["area"]) == (k, str(a))] for a in AREAS}
-            means = {a: np.mean([float(r[column]) for r in some]) for a, some in own.items()}
-            full = {a: np.mean([float(r["p_full"]) for r in some]) for a, some in own.items()}
+            groups = {a: [row for row in rows if (row["explanation"], row["area"]) == (k, str(a))] for a in AREAS}
+            means = {a: np.mean([float(row[column]) for row in group]) for a, group in groups.items()}
+            full = {a: np.mean([float(row["p_full"]) for row in group]) for a, group in groups.items()}
             for a in AREAS:
                 assert summary[f"{column}/k{k}/a{a}"] == pytest.approx(means[a], abs=1e-12)
             assert summary[f"{column}/k{k}"] == pytest.approx(np.mean(list(means.values())), abs=1e-12)
@@ -169,19 +169,19 @@ def test_a_run_is_read_back_and_rendered_again(demo: Path) -> None:
 
 
 def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
-    """A Gaussian blur of c x h x w with mirrored borders, one pixel of the kernel at a time."""
+    """Returns a Gaussian blur of c x h x w with mirrored borders, one pixel of the kernel at a time."""
     radius = round(4 * sigma)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     kernel /= kernel.sum()
     for axis in (1, 2):
-        pad = [(radius, radius) if i == axis else (0, 0) for i in range(3)]
-        wide = np.pad(image, pad, mode="symmetric")
+        widths = [(radius, radius) if i == axis else (0, 0) for i in range(3)]
+        padded = np.pad(image, widths, mode="symmetric")
         side = image.shape[axis]
-        image = sum(w * wide.take(range(i, i + side), axis) for i, w in enumerate(kernel))
+        image = sum(weight * padded.take(range(i, i + side), axis) for i, weight in enumerate(kernel))
     return image
 
 
-def test_scores_against_a_computation_of_their_own(demo: Path) -> None:
+def test_scores_equal_those_computed_by_other_code(demo: Path) -> None:
     preprocessing = Preprocessing((SIZE, SIZE), SIZE, "bilinear", MEAN, STD)
     sample = Synthetic(2).load(IDS[1], preprocessing)
     photo = sample.image.double().numpy()
@@ -215,7 +215,7 @@ def test_scores_against_a_computation_of_their_own(demo: Path) -> None:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """All files but run.json, which counts the sittings, and the masks, whose seconds differ."""
+    """Returns all files but run.json, which counts the sessions, and the masks files, whose seconds differ."""
     names = [name for name in files_below(folder) if name != "run.json" and not name.startswith("masks/")]
     files = {name: (folder / name).read_bytes() for name in names}
     summary = json.loads(files.pop("summary.json"))
@@ -232,46 +232,46 @@ def test_the_same_command_again_does_nothing(
     caplog.set_level("INFO")
     again = explain(tmp_path)
     assert again == first
-    assert f"continuing in {tmp_path}: 3 of 3 images are done and skipped" in said(caplog.records)
+    assert f"continuing in {tmp_path}: 3 of 3 images are done and skipped" in messages(caplog.records)
     assert {name: (tmp_path / name).read_bytes() for name in files_below(tmp_path) if name != "run.json"} == before
-    assert json.loads((tmp_path / "run.json").read_text())["sittings"] == 2
+    assert json.loads((tmp_path / "run.json").read_text())["sessions"] == 2
 
 
 @pytest.mark.parametrize("where", ["commit", "append_rows", "write_summary"])
-def test_a_broken_run_is_continued_as_if_it_had_not_been(
+def test_a_broken_run_is_continued_to_the_files_of_an_unbroken_one(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """Broken before a sample's masks are written, after them and before its rows, and before the summary."""
+    """The run breaks before an image's masks are written, between its masks and its rows, or before the summary."""
     calls = itertools.count(1)
-    step = getattr(RunFolder, where)
+    method = getattr(RunFolder, where)
 
-    def breaks(folder: RunFolder, *arguments: object) -> None:
+    def break_once(folder: RunFolder, *arguments: object) -> None:
         if next(calls) == (1 if where == "write_summary" else 2):
             raise RuntimeError("broken on purpose")
-        step(folder, *arguments)
+        method(folder, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, where, breaks)
+        patch.setattr(RunFolder, where, break_once)
         with pytest.raises(RuntimeError, match="on purpose"):
             explain(tmp_path, "image_batch_size=1")
     assert len(masks_of(tmp_path)) == {"commit": 1, "append_rows": 2, "write_summary": 3}[where]
     if where == "append_rows":
         assert {row["sample_id"] for row in table(tmp_path)} == {IDS[0]}
-    left = tmp_path / "masks" / ".writing-half"
-    left.write_bytes(b"half a file")
+    half_written = tmp_path / "masks" / ".writing-half"
+    half_written.write_bytes(b"half a file")
     explain(tmp_path)
-    assert not left.exists()
+    assert not half_written.exists()
     assert same_masks(tmp_path, whole)
     assert content(tmp_path) == content(whole)
 
 
 @pytest.mark.slow
-def test_a_killed_run_is_continued_as_if_it_had_not_been(whole: Path, tmp_path: Path) -> None:
+def test_a_killed_run_is_continued_to_the_files_of_an_unbroken_one(whole: Path, tmp_path: Path) -> None:
     arguments = [*TINY, "callbacks.slow._target_=tests.helpers.runs.Slow", f"out={tmp_path}"]
     with subprocess.Popen(command(*arguments), cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL) as program:
         try:
-            until = time.monotonic() + 120
-            while not RunFolder(tmp_path).done() and time.monotonic() < until and program.poll() is None:
+            deadline = time.monotonic() + 120
+            while not RunFolder(tmp_path).done() and time.monotonic() < deadline and program.poll() is None:
                 time.sleep(0.05)
         finally:
             program.send_signal(signal.SIGKILL)
@@ -284,7 +284,7 @@ def test_a_killed_run_is_continued_as_if_it_had_not_been(whole: Path, tmp_path: 
     assert content(tmp_path) == content(whole)
 
 
-def test_another_configuration_is_refused_by_its_keys(whole: Path) -> None:
+def test_another_configuration_is_refused_with_the_keys_that_differ(whole: Path) -> None:
     before = list(files_below(whole)), (whole / "run.json").read_bytes()
     with pytest.raises(
         UserError, match=r"differs in inr\.gain \(was 5\.0, now 3\.0\), steps \(was 2, now 3\); give the"

@@ -1,4 +1,4 @@
-"""The comparison of a multirun's jobs, from made-up folders: which columns, which values, which row is the best."""
+"""The table of a multirun's jobs, from made-up folders: which columns, which values, which row is the best."""
 
 import csv
 import math
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inr_xai.runs.files import write_json
-from inr_xai.sweeps import DONE, FAILED, RUNNING, compare, main, note_job, read_jobs, write_comparison
+from inr_xai.sweeps import DONE, FAILED, RUNNING, Job, main, note_job, read_jobs, sweep_table, write_sweep_table
 
 METRIC = "preservation_hard_mean_rel/k1"
 SCORES = {
@@ -35,17 +35,18 @@ COUNTS = ["seconds_per_image", "passes_per_image", "images", "failures"]
 def job(
     root: Path, number: int, overrides: list[str], *, metric: str = METRIC, explanations: Any = 1, **scores: Any
 ) -> Path:
-    """A finished job's folder; scores of the summary may be changed."""
+    """Writes a finished job's folder, with SCORES of which some may be given (`__` stands for a slash)."""
     folder = root / str(number)
     note_job(folder, number, overrides, DONE)
-    changed = {key.replace("__", "/"): value for key, value in scores.items()}
-    write_json(folder / "summary.json", SCORES | changed)
+    given = {key.replace("__", "/"): value for key, value in scores.items()}
+    write_json(folder / "summary.json", SCORES | given)
     write_json(folder / "run.json", {"config": {"sweep_metric": metric, "explanations": explanations}})
     return folder
 
 
 def rows(root: Path) -> list[dict[str, Any]]:
-    table = compare(read_jobs(root))
+    """Returns the rows of the table, by column."""
+    table = sweep_table(read_jobs(root))
     return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
 
 
@@ -54,7 +55,7 @@ def test_only_what_differs_is_a_column_and_the_values_are_those_of_the_jobs(tmp_
         value = [0.75, 0.5, 1.25][number]
         overrides = ["seed=3", f"steps={steps}", f"area_rule={rule}", f"out='{tmp_path}'"]
         job(tmp_path, number, overrides, preservation_hard_mean_rel__k1=value)
-    table = compare(read_jobs(tmp_path))
+    table = sweep_table(read_jobs(tmp_path))
     assert table.columns == ["job", "best", "steps", "area_rule", *FIGURES, *COUNTS, "status"]
     values = {key: SCORES[key] for key in (*FIGURES, *COUNTS)}
     assert rows(tmp_path)[2] == {
@@ -84,11 +85,11 @@ def test_an_ablation_is_named_in_its_column(tmp_path: Path) -> None:
     assert [row["ablation"] for row in rows(tmp_path)] == ["default", "no_jitter"]
 
 
-def test_values_are_numbers_where_all_are_and_a_list_stays_whole(tmp_path: Path) -> None:
+def test_values_are_numbers_if_all_are_and_a_list_stays_whole(tmp_path: Path) -> None:
     job(tmp_path, 0, ["inr.sigma=0.25", "areas=[0.1,0.2]", "out=a=b", "x=1"])
     job(tmp_path, 1, ["inr.sigma=4", "areas=[0.1]", "out=a=c", "x=none"])
-    found = [(row["inr.sigma"], row["areas"], row["out"], row["x"]) for row in rows(tmp_path)]
-    assert found == [(0.25, "[0.1,0.2]", "a=b", "1"), (4.0, "[0.1]", "a=c", "none")]
+    values = [(row["inr.sigma"], row["areas"], row["out"], row["x"]) for row in rows(tmp_path)]
+    assert values == [(0.25, "[0.1,0.2]", "a=b", "1"), (4.0, "[0.1]", "a=c", "none")]
 
 
 def test_a_job_that_failed_or_was_killed_has_a_row_that_says_so(tmp_path: Path) -> None:
@@ -98,24 +99,24 @@ def test_a_job_that_failed_or_was_killed_has_a_row_that_says_so(tmp_path: Path) 
     note_job(tmp_path / "2", 2, ["steps=2"], RUNNING)
     job(tmp_path, 3, ["steps=3"], preservation_hard_mean_rel__k1=0.5)
     (job(tmp_path, 4, ["steps=4"]) / "summary.json").write_text("{torn")
-    found = rows(tmp_path)
-    assert [row["status"] for row in found[:4]] == [
+    table = rows(tmp_path)
+    assert [row["status"] for row in table[:4]] == [
         "done",
         "failed: steps=0 is out of range; it must be | at least 1",
         "unfinished",
         "done",
     ]
-    assert found[4]["status"].startswith(f"failed: {tmp_path / '4' / 'summary.json'} is damaged")
-    assert [row[METRIC] for row in found] == [0.25, None, None, 0.5, None]
-    assert [row["best"] for row in found] == [None, None, None, "best", None]
-    assert [row["steps"] for row in found] == [1, 0, 2, 3, 4]
-    assert "out of range; it must be \\| at least 1 |" in compare(read_jobs(tmp_path)).markdown()
+    assert table[4]["status"].startswith(f"failed: {tmp_path / '4' / 'summary.json'} is damaged")
+    assert [row[METRIC] for row in table] == [0.25, None, None, 0.5, None]
+    assert [row["best"] for row in table] == [None, None, None, "best", None]
+    assert [row["steps"] for row in table] == [1, 0, 2, 3, 4]
+    assert "out of range; it must be \\| at least 1 |" in sweep_table(read_jobs(tmp_path)).markdown()
 
 
 def test_all_jobs_failed(tmp_path: Path) -> None:
     for number in range(2):
         note_job(tmp_path / str(number), number, [f"seed={number}"], FAILED, "no photo")
-    table = compare(read_jobs(tmp_path))
+    table = sweep_table(read_jobs(tmp_path))
     assert table.columns == ["job", "best", "seed", "status"]
     assert (table.metric, table.best) == (None, None)
 
@@ -124,7 +125,7 @@ def test_later_explanations_have_their_preservation(tmp_path: Path) -> None:
     job(tmp_path, 0, ["explanations=1"])
     later = {f"preservation_hard_mean_rel__k{k}": 1 / k for k in (2, 3, 10)}
     job(tmp_path, 1, ["explanations=10"], **later, deletion_hard_mean_rel__k2=0.5)
-    table = compare(read_jobs(tmp_path))
+    table = sweep_table(read_jobs(tmp_path))
     added = [f"preservation_hard_mean_rel/k{k}" for k in (2, 3, 10)]
     assert table.columns == ["job", "best", "explanations", *FIGURES, *added, *COUNTS, "status"]
     assert [[row[key] for key in added] for row in rows(tmp_path)] == [[None] * 3, [0.5, 1 / 3, 0.1]]
@@ -148,7 +149,7 @@ def test_the_best_row_is_the_one_of_the_metric(
 ) -> None:
     for number, value in enumerate(values):
         job(tmp_path, number, [f"seed={number}"], metric=metric, **{metric.replace("/", "__"): value})
-    table = compare(read_jobs(tmp_path))
+    table = sweep_table(read_jobs(tmp_path))
     assert (table.metric, table.best) == (metric, best)
     assert metric in table.columns
     assert [row["best"] for row in rows(tmp_path)] == ["best" if place == best else None for place in range(3)]
@@ -156,14 +157,14 @@ def test_the_best_row_is_the_one_of_the_metric(
 
 def test_a_column_that_no_job_has_is_left_out(tmp_path: Path) -> None:
     job(tmp_path, 0, ["seed=0"])
-    assert "nesting_violation/k1" not in compare(read_jobs(tmp_path)).columns
+    assert "nesting_violation/k1" not in sweep_table(read_jobs(tmp_path)).columns
     job(tmp_path, 1, ["seed=1"], nesting_violation__k1=0.5)
     assert [row["nesting_violation/k1"] for row in rows(tmp_path)] == [None, 0.5]
 
 
-def test_the_mean_number_of_explanations_is_shown_where_images_decide_it(tmp_path: Path) -> None:
+def test_the_mean_number_of_explanations_is_shown_if_images_decide_it(tmp_path: Path) -> None:
     job(tmp_path, 0, ["explanations=1"], explanations__mean=1.0)
-    assert "explanations/mean" not in compare(read_jobs(tmp_path)).columns
+    assert "explanations/mean" not in sweep_table(read_jobs(tmp_path)).columns
     job(tmp_path, 1, ["explanations=auto"], explanations="auto", explanations__mean=1.5)
     assert [row["explanations/mean"] for row in rows(tmp_path)] == [1.0, 1.5]
 
@@ -172,8 +173,8 @@ def test_the_files(tmp_path: Path) -> None:
     job(tmp_path, 0, ["inr.sigma=1.23456789"])
     job(tmp_path, 1, ["inr.sigma=2.0"], preservation_hard_mean_rel__k1=0.8)
     note_job(tmp_path / "deep" / "2", 2, ["inr.sigma=0"], FAILED, "a reason that is long enough to widen no column")
-    table = compare(read_jobs(tmp_path))
-    write_comparison(tmp_path, table)
+    table = sweep_table(read_jobs(tmp_path))
+    write_sweep_table(tmp_path, table)
     with (tmp_path / "sweep.csv").open(newline="") as stream:
         lines = list(csv.DictReader(stream))
     assert [line["inr.sigma"] for line in lines] == ["1.23456789", "2.0", "0.0"]
@@ -183,15 +184,15 @@ def test_the_files(tmp_path: Path) -> None:
     text = (tmp_path / "sweep.md").read_text().splitlines()
     assert text[0] == f"# {tmp_path.name}"
     assert text[-1].endswith(f"Best: the highest {METRIC}.")
-    wanted = """
+    expected = """
 | job |      | inr.sigma | preservation | deletion |  blur |  grey | noise | photo | grayness | area error | s/image |
 | --: | ---- | --------: | -----------: | -------: | ----: | ----: | ----: | ----: | -------: | ---------: | ------: |
 |   0 |      |     1.235 |        0.750 |    0.125 | 0.500 | 0.625 | 0.875 | 1.000 |    0.062 |     0.0003 |    12.5 |
 |   1 | best |         2 |        0.800 |    0.125 | 0.500 | 0.625 | 0.875 | 1.000 |    0.062 |     0.0003 |    12.5 |
 |   2 |      |         0 |              |          |       |       |       |       |          |            |         |
 """
-    cut = len(wanted.strip().splitlines()[0])
-    assert [line[:cut] for line in text[2:7]] == wanted.strip().splitlines()
+    cut = len(expected.strip().splitlines()[0])
+    assert [line[:cut] for line in text[2:7]] == expected.strip().splitlines()
     assert [line[cut:] for line in text[2:7]] == [
         " passes/image | images | failures | status |",
         " -----------: | -----: | -------: | ------ |",
@@ -201,27 +202,19 @@ def test_the_files(tmp_path: Path) -> None:
     ]
 
 
-def test_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_and_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(2):
         job(tmp_path, number, [f"seed={number}"])
     assert main([str(tmp_path)]) == 0
-    assert capsys.readouterr().out == compare(read_jobs(tmp_path)).markdown()
+    assert capsys.readouterr().out == sweep_table(read_jobs(tmp_path)).markdown()
     assert (tmp_path / "sweep.csv").exists()
     assert main([str(tmp_path / "0" / "none")]) == main([]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert said == [
+    assert capsys.readouterr().err.splitlines() == [
         f"error: {tmp_path / '0' / 'none'} holds no job.json of a job; give the folder of a multirun",
         "error: give the folder of a multirun: python -m inr_xai.sweeps FOLDER",
     ]
 
 
-def test_a_job_that_has_no_run_json_is_told_of_by_its_note_alone(tmp_path: Path) -> None:
+def test_a_job_without_run_json_is_known_by_its_note_alone(tmp_path: Path) -> None:
     note_job(tmp_path / "0", 0, ["seed=0"], RUNNING)
-    (found,) = read_jobs(tmp_path)
-    assert (found.number, found.values, found.status, found.summary, found.facts) == (
-        0,
-        {"seed": "0"},
-        "unfinished",
-        {},
-        {},
-    )
+    assert read_jobs(tmp_path) == [Job(tmp_path / "0", 0, {"seed": "0"}, "unfinished", {}, {})]

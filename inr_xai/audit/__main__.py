@@ -5,7 +5,7 @@
     python -m inr_xai.audit RUN --groups FILE.csv           with the user's own groups of classes (columns class, group)
     python -m inr_xai.audit RUN data.root=PATH              the images have moved
 
-The wrong-target control, without which nothing is claimed, is fitted once, into RUN/audit/control.
+Nothing is claimed without the wrong-target control. It is fitted once, into RUN/audit/control.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from inr_xai.audit.audit_runs import AREA, CONTROL, FOLDER, AuditOptions, audit_runs
+from inr_xai.audit.auditor import AREA, CONTROL_IMAGES, FOLDER, AuditOptions, audit_runs
 from inr_xai.config import exit_status
 from inr_xai.errors import UserError
 from inr_xai.instantiate import plain, stored_configuration
@@ -23,7 +23,7 @@ from inr_xai.runs.load import load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; the exit status."""
+    """Runs the command line, and returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(
         prog="inr-xai audit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -31,13 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "runs", nargs="+", help="folders of finished runs; then options to change, such as data.root=PATH"
     )
-    parser.add_argument("--area", type=float, default=AREA, help="of the regions, one that was fitted (%(default)s)")
-    parser.add_argument("--control", type=int, default=CONTROL, metavar="N", help="images of the control (%(default)s)")
+    parser.add_argument(
+        "--area", type=float, default=AREA, help="area of the regions, one of those fitted (%(default)s)"
+    )
+    parser.add_argument(
+        "--control", type=int, default=CONTROL_IMAGES, metavar="N", help="number of images of the control (%(default)s)"
+    )
     parser.add_argument("--groups", type=Path, help="CSV with the columns class, group")
     parser.add_argument("--no-figures", action="store_true", help="draw nothing")
     args = parser.parse_intermixed_args(arguments)
-    overrides = [one for one in args.runs if "=" in one and not Path(one).is_dir()]
-    paths = [Path(one) for one in args.runs if one not in overrides]
+    overrides = [argument for argument in args.runs if "=" in argument and not Path(argument).is_dir()]
+    paths = [Path(argument) for argument in args.runs if argument not in overrides]
     options = AuditOptions(args.area, args.control, not args.no_figures, args.groups)
 
     def work() -> int:

@@ -1,6 +1,6 @@
-"""The game of an image's disjoint regions: what the classifier says of every set of them, under the same baselines.
+"""The game of an image's disjoint regions: the probability of the class for every set, under the same baselines.
 
-METHOD, "Decomposition", in docs/method.md. All that the audit says of an image is read from these numbers.
+METHOD, "Decomposition", in docs/method.md. All that the audit says of an image is computed from these numbers.
 """
 
 from collections.abc import Sequence
@@ -17,19 +17,21 @@ from inr_xai.scoring.masked_model import MaskedModel
 from inr_xai.scoring.random_masks import smooth_fields
 from inr_xai.seeding import generator
 
-CHANCES = 4
-"""Random regions that an image's own are compared with."""
+RANDOM_REGIONS = 4
+"""How many random regions the regions of an image are compared with."""
 
 
 @dataclass(frozen=True)
 class CoalitionGame:
-    """v(S), the probability of the class where a set S of players is kept and the rest is replaced.
+    """v(S), the probability of the class if a set S of players is kept and the rest of the image is replaced.
 
-    The players are the K regions in turn, then the rest of the image.
+    The players are the K regions in turn (explanations 1 to K), then the rest of the image. Every method and property
+    returns one value for each row of `values`.
 
     Args:
-        values: in the order of `coalitions`, one row for each way of replacing pixels (baseline, or baseline and seed).
-        regions: K.
+        values: v(S) in [0, 1], in the order of `coalitions`; a row for each way of replacing pixels (a baseline, or a
+            baseline and a seed).
+        regions: K, the number of regions.
     """
 
     values: Float[Tensor, "g c"]
@@ -37,97 +39,99 @@ class CoalitionGame:
 
     @property
     def whole(self) -> Float[Tensor, " g"]:
-        """p_t of the image; the same for every baseline."""
+        """The probability for the whole image, which is the same for every baseline."""
         return self.values[:, -1]
 
     @property
     def nothing(self) -> Float[Tensor, " g"]:
-        """p_t of the baseline alone."""
+        """The probability for the baseline alone."""
         return self.values[:, 0]
 
     def alone(self, k: int) -> Float[Tensor, " g"]:
-        """Explanation k, from 1, is kept alone."""
-        return self.kept([k])
+        """Returns v if explanation k, counted from 1, is kept alone."""
+        return self.value_of([k])
 
     def without(self, k: int) -> Float[Tensor, " g"]:
-        """Explanation k alone is replaced."""
+        """Returns v if explanation k alone is replaced."""
         return self.values[:, self.values.shape[1] - 1 - (1 << (k - 1))]
 
     def union(self, k: int) -> Float[Tensor, " g"]:
-        """Explanations 1 to k are kept."""
-        return self.kept(range(1, k + 1))
+        """Returns v if explanations 1 to k are kept."""
+        return self.value_of(range(1, k + 1))
 
     def remaining(self, k: int) -> Float[Tensor, " g"]:
-        """Explanations 1 to k are replaced."""
+        """Returns v if explanations 1 to k are replaced."""
         return self.values[:, self.values.shape[1] - (1 << k)]
 
-    def kept(self, explanations: Sequence[int]) -> Float[Tensor, " g"]:
-        """These explanations are kept alone."""
+    def value_of(self, explanations: Sequence[int]) -> Float[Tensor, " g"]:
+        """Returns v if these explanations are kept, and nothing else."""
         return self.values[:, sum(1 << (k - 1) for k in explanations)]
 
     @property
     def shapley(self) -> Float[Tensor, "g n"]:
-        """The Shapley value of each region, then of the rest; they sum to whole - nothing."""
+        """The Shapley value of each region, then of the rest of the image; they sum to whole - nothing."""
         return shapley_values(self.values)
 
-    def own(self, k: int) -> Float[Tensor, " g"]:
-        """The Shapley value of explanation k against all else: what it restores and what is missing without it.
+    def contribution(self, k: int) -> Float[Tensor, " g"]:
+        """Returns own(k) of METHOD, the Shapley value of explanation k in a game of two players: k, and all else.
 
-        Half of v(k) - v(nothing) + v(everything) - v(all but k), which neither a mask that only draws the class nor one
-        that only destroys it can bring to p_t, and which evidence that is there twice still has half of.
+        It is half of v(k) - v(nothing) + v(everything) - v(all but k): what explanation k restores, and what is missing
+        without it. A mask that only draws the class, or only destroys it, cannot bring this to p_t. Evidence that the
+        image shows twice still has half of its value.
         """
         return (self.alone(k) - self.nothing + self.whole - self.without(k)) / 2
 
-    def coarser(self, k: int) -> "CoalitionGame":
-        """The game of the first k regions alone, in which the others are part of the rest.
+    @property
+    def joint(self) -> Float[Tensor, " g"]:
+        """The contribution of all regions together, as if they were one player."""
+        return (self.union(self.regions) - self.nothing + self.whole - self.remaining(self.regions)) / 2
 
-        >>> Play(torch.arange(8.0)[None], 2).coarser(1).values.tolist()
+    def merge_after(self, k: int) -> "CoalitionGame":
+        """Returns the game of the first k regions, in which all later regions belong to the rest of the image.
+
+        >>> CoalitionGame(torch.arange(8.0)[None], 2).merge_after(1).values.tolist()
         [[0.0, 1.0, 6.0, 7.0]]
         """
         return CoalitionGame(torch.cat([self.values[:, : 1 << k], self.values[:, -1 << k :]], 1), k)
 
-    @property
-    def joint(self) -> Float[Tensor, " g"]:
-        """The same of all regions as one player."""
-        return (self.union(self.regions) - self.nothing + self.whole - self.remaining(self.regions)) / 2
 
-
-def players_of(regions: Bool[Tensor, "k h w"]) -> Bool[Tensor, "n h w"]:
-    """The regions and the rest of the image. Raises UserError where regions share a pixel."""
+def add_rest(regions: Bool[Tensor, "k h w"]) -> Bool[Tensor, "n h w"]:
+    """Returns the players: the regions, then the rest of the image. Raises UserError if two regions share a pixel."""
     if int(regions.sum(0).max()) > 1:
         raise UserError("its explanations share pixels; fit them again with exclusion.mode=exclude")
     return torch.cat([regions, ~regions.any(0, keepdim=True)])
 
 
-def play_coalitions(trial: MaskedModel, regions: Bool[Tensor, "k h w"]) -> CoalitionGame:
-    """Plays all 2^(K+1) sets of an image's regions and the rest, every set under the same draws.
+def play_coalitions(model: MaskedModel, regions: Bool[Tensor, "k h w"]) -> CoalitionGame:
+    """Returns the game of an image: v of all 2^(K+1) sets of its regions and the rest, each under the same draws.
 
     Args:
-        trial: of this one image, in the frame of the regions; its draws of a baseline are averaged.
-        regions: disjoint.
+        model: of this one image, in the frame of the regions; the draws of a baseline are averaged.
+        regions: disjoint. Regions that share a pixel raise UserError.
     """
-    players = players_of(regions)
-    among = coalitions(len(players)).to(players.device)
-    kept = (among[:, :, None, None] & players).any(1)
-    means = trial.means(kept.unsqueeze(0))
-    return CoalitionGame(torch.stack([means[name][0] for name in trial.names]), len(regions))
+    players = add_rest(regions)
+    members = coalitions(len(players)).to(players.device)
+    kept_pixels = (members[:, :, None, None] & players).any(1)
+    means = model.means(kept_pixels.unsqueeze(0))
+    return CoalitionGame(torch.stack([means[name][0] for name in model.names]), len(regions))
 
 
-def chance(
-    trial: MaskedModel, regions: Bool[Tensor, "k h w"], played: CoalitionGame, *, sample_id: str, seed: int
+def random_region_values(
+    model: MaskedModel, regions: Bool[Tensor, "k h w"], game: CoalitionGame, *, sample_id: str, seed: int
 ) -> Float[Tensor, "r g"]:
-    """`CoalitionGame.joint` of each of `CHANCES` random smooth regions that are as large as all of an image's own together.
+    """Returns `CoalitionGame.joint` of RANDOM_REGIONS smooth random regions, each as large as all `regions` together.
 
-    What any hole of this size takes away, and any patch of it restores; each under one draw of a baseline.
+    This is what any hole of that size takes away, and any patch of it restores. Each random region is masked under one
+    draw of a baseline.
 
     Args:
-        played: of `regions`, which knows what is there of the whole image and of nothing.
+        game: the game of `regions`, which knows the probabilities for the whole image and for nothing.
         sample_id, seed: name the random regions.
     """
     draw = generator(seed, sample_id, "audit", "chance")
     height, width = regions.shape[-2:]
-    fields = smooth_fields((height, width), generators=[draw], count=CHANCES).to(regions.device)
-    share = regions.any(0).double().mean().expand(CHANCES)
-    masks = hard_masks(fields, share, generators=[draw])
-    kept, removed = (trial.in_turn(one)[0] for one in (masks, ~masks))
-    return (kept - removed - played.nothing + played.whole) / 2
+    fields = smooth_fields((height, width), generators=[draw], count=RANDOM_REGIONS).to(regions.device)
+    area = regions.any(0).double().mean().expand(RANDOM_REGIONS)
+    masks = hard_masks(fields, area, generators=[draw])
+    kept, removed = (model.in_turn(polarity)[0] for polarity in (masks, ~masks))
+    return (kept - removed - game.nothing + game.whole) / 2

@@ -1,4 +1,4 @@
-"""What is read from the plays of one image: shares, what is concentrated, what lies on the object, and how sure it is.
+"""What is computed from the games of one image: shares, concentration, evidence on the object, each with an interval.
 
 METHOD, "The audit", in docs/method.md.
 """
@@ -16,177 +16,199 @@ from inr_xai.metrics.statistics.bootstrap import Interval
 from inr_xai.seeding import generator
 
 SEAM = 1 / 16
-"""Of the image's shorter side: an outline is seen from either side, so pixels this near count as the object's."""
-LEVEL = 0.95
-LEAST = 0.1
-"""Of p_t: what restores less has no shares that are more than noise."""
+"""Width of the seam around an object, as a part of the image's shorter side: an outline is seen from either side."""
+CONFIDENCE = 0.95
+"""Level of the intervals."""
+LEAST_RESTORED = 0.1
+"""Part of p_t: explanations that restore less together have no shares that are more than noise."""
 
 
 @dataclass(frozen=True)
 class AuditedImage:
-    """An image with the plays of one or more fits of it, which differ in their seed alone.
+    """An image with the games of one or more fits of it, which differ in their seed alone.
 
     Args:
-        plays: of each fit, a row for each baseline.
-        on_object: of each fit, the share of every player (regions, then the rest) that lies on the object.
-        object_share: of the image that the object covers.
-        chances: of each fit, `chance`; None where there is none to exceed.
-        area: of the image, that each region covers; 0 where regions are as small as any object.
+        games: one for each fit, with a row for each baseline.
+        on_object: for each fit, the share of every player's pixels (the regions, then the rest) that lie on the object,
+            in [0, 1]; None if the object is unknown.
+        object_share: the share of the image that the object covers, in [0, 1].
+        random_values: for each fit, `random_region_values`; None if there are no random regions to exceed.
+        area: the part of the image that each region covers; 0 if regions are as small as any object.
     """
 
-    plays: Sequence[CoalitionGame]
+    games: Sequence[CoalitionGame]
     on_object: Sequence[Float[Tensor, " _n"]] | None = None
     object_share: float | None = None
-    chances: Sequence[Float[Tensor, "_r _g"]] | None = None
+    random_values: Sequence[Float[Tensor, "_r _g"]] | None = None
     area: float = 0.0
 
     @property
     def joint(self) -> list[float]:
-        """Of each fit the mean of `CoalitionGame.joint`."""
-        return [float(one.joint.double().mean()) for one in self.plays]
+        """For each fit, the mean of `CoalitionGame.joint` over the baselines."""
+        return [float(game.joint.double().mean()) for game in self.games]
 
     @property
     def regions(self) -> int:
-        """K, of the fit that has fewest: what all fits can be asked about."""
-        return min(one.regions for one in self.plays)
+        """The smallest number of regions among the fits: those that every fit has."""
+        return min(game.regions for game in self.games)
 
 
-def grown(segmentation: Bool[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
-    """The object with its seam."""
+def add_seam(segmentation: Bool[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
+    """Returns the object with its seam: all pixels at most round(SEAM * shorter side) rows and columns from it."""
     reach = round(SEAM * min(segmentation.shape))
-    square = F.max_pool2d(segmentation[None, None].float(), 2 * reach + 1, stride=1, padding=reach)
-    return square[0, 0] > 0
+    grown = F.max_pool2d(segmentation[None, None].float(), 2 * reach + 1, stride=1, padding=reach)
+    return grown[0, 0] > 0
 
 
-def shares_on(players: Bool[Tensor, "n h w"], truth: Bool[Tensor, "h w"]) -> Float[Tensor, " n"]:
-    """The share of each player's pixels that are True in `truth`; 0 for a player without pixels."""
+def shares_on_object(players: Bool[Tensor, "n h w"], truth: Bool[Tensor, "h w"]) -> Float[Tensor, " n"]:
+    """Returns the share of each player's pixels that lie on the object; 0 for a player without pixels.
+
+    Args:
+        truth: the object, with its seam.
+    """
     inside = (players & truth).sum((1, 2)).double()
     return inside / players.sum((1, 2)).clamp_min(1)
 
 
 class Estimates:
-    """Values over fits and baselines, each with the interval of a bootstrap over both.
+    """Means over the fits and baselines of an image, each with 1,000 bootstrap resamples of both.
 
-    A resample draws fits and baselines with replacement and takes the mean of v(S) over their pairs; every value is
-    computed from these means, so that values of one resample fit together. Where a fit has more regions than another,
-    those beyond are part of the rest of the image, except where all regions of a fit are spoken of.
+    A resample draws fits and baselines with replacement and takes the mean of v(S) over their pairs. Every value is
+    computed from these means, so that the values of one resample fit together. Each method returns the value of
+    everything first, then that of each resample ("d" values in all), unless it says otherwise.
+
+    If a fit has more regions than another, the additional regions count as part of the rest of the image. The values of
+    all regions together (`all_kept`, `restored`, `all_removed`, `joint`) are those of all regions of each fit.
     """
 
     def __init__(self, image: AuditedImage, *, seed: int = 0, draws: int = 1000):
         self.image = image
-        weights = _weights(len(image.plays), len(image.plays[0].values), seed=seed, draws=draws)
         self.regions = image.regions
-        self._weights = [own.contiguous() for own in weights.unbind(1)]
-        self._whole_plays = [self._mean(one, own) for one, own in zip(image.plays, self._weights, strict=True)]
-        self._plays = [one.coarser(self.regions) for one in self._whole_plays]
+        weights = _resampling_weights(len(image.games), len(image.games[0].values), seed=seed, draws=draws)
+        self._weights = [fit_weights.contiguous() for fit_weights in weights.unbind(1)]
+        self._games: list[CoalitionGame] = []
+        """Each fit's part of the mean game, of everything and of each resample."""
+        for game, fit_weights in zip(image.games, self._weights, strict=True):
+            values = game.values.cpu().double()
+            self._games.append(CoalitionGame(fit_weights.to(values) @ values, game.regions))
+        self._common_games = [game.merge_after(self.regions) for game in self._games]
 
     def interval(self, values: Float[Tensor, " d"]) -> Interval:
-        """The value itself between the quantiles of the resamples; without ends where a resample has no value."""
-        ends = (1 - LEVEL) / 2
-        found = values[1:]
-        if not bool(found.isfinite().all()):
+        """Returns the value of everything between the quantiles of the resamples; the ends are NaN if a resample is."""
+        tail = (1 - CONFIDENCE) / 2
+        resampled = values[1:]
+        if not bool(resampled.isfinite().all()):
             return Interval(float(values[0]), torch.nan, torch.nan)
-        low, high = found.quantile(found.new_tensor([ends, 1 - ends])).tolist()
+        low, high = resampled.quantile(resampled.new_tensor([tail, 1 - tail])).tolist()
         return Interval(float(values[0]), low, high)
 
-    def over(self, name: str, *arguments: int) -> Float[Tensor, " d"]:
-        """A value of `CoalitionGame` by its name, the mean over fits: of everything first, then of each resample."""
-        values = [getattr(one, name) for one in self._plays]
-        called = [value(*arguments) if callable(value) else value for value in values]
-        return self._sum(called)
+    def mean(self, name: str, *arguments: int) -> Float[Tensor, " d"]:
+        """Returns the mean of a value of `CoalitionGame`.
+
+        Args:
+            name: of the property ("whole") or method ("alone").
+            arguments: of the method.
+        """
+        members = [getattr(game, name) for game in self._common_games]
+        return self._sum_fits(member(*arguments) if callable(member) else member for member in members)
 
     def shapley(self) -> Float[Tensor, "d n"]:
-        """Shapley values of the players."""
-        return self._sum(one.shapley for one in self._plays)
+        """Returns the Shapley values of the players."""
+        return self._sum_fits(game.shapley for game in self._common_games)
 
-    def shares(self) -> Float[Tensor, " n"]:
-        """The same of everything, as shares of v(everything) - v(nothing); NaN where these are equal."""
-        return self._of_the_whole(self.shapley()[0])
+    def shapley_shares(self) -> Float[Tensor, " n"]:
+        """Returns the Shapley values of everything as shares of v(everything) - v(nothing); NaN if that is 0."""
+        return self._share_of_difference(self.shapley()[0])
 
-    def together(self) -> Float[Tensor, " d"]:
-        """v(all regions of a fit)."""
-        return self._sum(one.union(one.regions) for one in self._whole_plays)
+    def all_kept(self) -> Float[Tensor, " d"]:
+        """Returns the mean of v if all regions of a fit are kept and the rest of the image is replaced."""
+        return self._sum_fits(game.union(game.regions) for game in self._games)
 
     def restored(self) -> Float[Tensor, " d"]:
-        """What all regions restore of p_t over what is there without them: v(regions) - v(nothing)."""
-        return self.together() - self.over("nothing")
+        """Returns what all regions restore over what the baseline alone has: v(regions) - v(nothing)."""
+        return self.all_kept() - self.mean("nothing")
 
-    def left(self) -> Float[Tensor, " d"]:
-        """v(all but the regions of a fit)."""
-        return self._sum(one.remaining(one.regions) for one in self._whole_plays)
+    def all_removed(self) -> Float[Tensor, " d"]:
+        """Returns the mean of v if all regions of a fit are replaced and the rest of the image is kept."""
+        return self._sum_fits(game.remaining(game.regions) for game in self._games)
 
     def joint(self) -> Float[Tensor, " d"]:
-        """`CoalitionGame.joint` of all regions of a fit: what they carry together."""
-        return self._sum(one.joint for one in self._whole_plays)
+        """Returns the contribution of all regions of a fit together (`CoalitionGame.joint`)."""
+        return self._sum_fits(game.joint for game in self._games)
 
-    def chance(self) -> Float[Tensor, " d"]:
-        """The same of random regions as large, the luckiest of them; -inf where there are none."""
-        if self.image.chances is None:
+    def random_joint(self) -> Float[Tensor, " d"]:
+        """Returns the largest contribution of the random regions; -inf if the image has no random regions."""
+        if self.image.random_values is None:
             return torch.full_like(self.joint(), -torch.inf)
-        pairs = zip(self.image.chances, self._weights, strict=True)
-        return self._sum(weights @ one.cpu().double().T for one, weights in pairs).amax(1)
+        pairs = zip(self.image.random_values, self._weights, strict=True)
+        return self._sum_fits(weights @ values.cpu().double().T for values, weights in pairs).amax(1)
 
     def concentration(self) -> Float[Tensor, " d"]:
-        """(v(1) - v(nothing)) / (v(regions) - v(nothing)); NaN where the regions restore less than `LEAST` of p_t."""
+        """Returns the part that explanation 1 has of what all regions restore.
+
+        It is (v(1) - v(nothing)) / (v(regions) - v(nothing)), and NaN if the regions restore less than LEAST_RESTORED
+        of p_t.
+        """
         restored = self.restored()
-        share = (self.over("alone", 1) - self.over("nothing")) / restored
-        return share.where(restored > LEAST * self.over("whole"), torch.nan)
+        share = (self.mean("alone", 1) - self.mean("nothing")) / restored
+        return share.where(restored > LEAST_RESTORED * self.mean("whole"), torch.nan)
 
     def object_evidence(self) -> Float[Tensor, " d"]:
-        """Sum over explanations of own(k) / p_t (s_k - s) / (m - s): what lies on the object beyond its size's due.
+        """Returns E of METHOD: the evidence on the object, beyond what the size of the object explains.
 
-        own(k) is `CoalitionGame.own`, s_k the share of region k on the object (with its seam), s that of the whole image, and m
-        the largest share that a region can have: 1, or less where the object is smaller than a region. So it is own(k)
-        for a region that lies on the object alone, whatever the object's size, about 0 for evidence that lies anywhere
-        alike, and negative where it avoids the object. NaN where the object is all of the image.
+        E is the sum over explanations of own(k) / p_t (s_k - s) / (m - s). own(k) is `CoalitionGame.contribution`, s_k
+        the share of region k on the object (with its seam), s that of the whole image, and m the largest share that a
+        region can have: 1, or less if the object is smaller than a region. A region on the object alone counts with all
+        of own(k), whatever the object's size. Evidence that lies anywhere alike gives about 0; evidence that avoids the
+        object gives a negative value. E is NaN if the object is all of the image.
         """
-        values = torch.zeros_like(self.over("whole"))
-        for one, excess in zip(self._plays, self.excess(), strict=True):
+        values = torch.zeros_like(self.mean("whole"))
+        for game, excess in zip(self._common_games, self.excess_on_object(), strict=True):
             for k in range(1, self.regions + 1):
-                values += one.own(k) * excess[k - 1]
-        return values / self.over("whole")
+                values += game.contribution(k) * excess[k - 1]
+        return values / self.mean("whole")
 
-    def excess(self) -> list[Float[Tensor, " _n"]]:
-        """Of each fit and player (s_k - s) / (m - s), see `object_evidence`."""
+    def excess_on_object(self) -> list[Float[Tensor, " _n"]]:
+        """Returns (s_k - s) / (m - s) for each fit and player; `object_evidence` has the symbols."""
         assert self.image.on_object is not None
         assert self.image.object_share is not None
         size, area = self.image.object_share, self.image.area
-        most = min(1.0, size / area) if area else 1.0
-        span = most - size if most > size else torch.nan
-        return [(own - size) / span for own in self.image.on_object]
+        largest = min(1.0, size / area) if area else 1.0
+        span = largest - size if largest > size else torch.nan
+        return [(shares - size) / span for shares in self.image.on_object]
 
-    def split(self) -> tuple[float, float, float]:
-        """Of v(everything) - v(nothing): the part on the object, the part beside it, and that of the rest."""
+    def split_by_place(self) -> tuple[float, float, float]:
+        """Returns the Shapley shares by place: regions on the object, regions beside it, and the rest of the image.
+
+        Each is a part of v(everything) - v(nothing), and NaN if that is 0.
+        """
         assert self.image.on_object is not None
         parts = torch.zeros(3, dtype=torch.float64)
-        for one, on_object in zip(self._plays, self.image.on_object, strict=True):
-            values = one.shapley[0]
-            own = values[: one.regions] * on_object[: one.regions].to(values)
-            parts += torch.stack([own.sum(), values[: one.regions].sum() - own.sum(), values[one.regions]])
-        on, beside, rest = self._of_the_whole(parts).tolist()
+        for game, shares in zip(self._common_games, self.image.on_object, strict=True):
+            values = game.shapley[0]
+            on_object = (values[: game.regions] * shares[: game.regions].to(values)).sum()
+            parts += torch.stack([on_object, values[: game.regions].sum() - on_object, values[game.regions]])
+        on, beside, rest = self._share_of_difference(parts).tolist()
         return on, beside, rest
 
     @staticmethod
-    def _sum(parts: Iterable[Tensor]) -> Tensor:
-        """Of the fits, whose weights make it a mean."""
+    def _sum_fits(parts: Iterable[Tensor]) -> Tensor:
+        """Returns the sum over fits, which is their mean because the resampling weights sum to 1."""
         return torch.stack(list(parts)).sum(0)
 
-    def _of_the_whole(self, values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        whole = (self.over("whole") - self.over("nothing"))[0]
-        return (values / whole).where(whole != 0, torch.nan)
-
-    def _mean(self, one: CoalitionGame, weights: Float[Tensor, "d b"]) -> CoalitionGame:
-        """The part of one fit in every resample's mean."""
-        return CoalitionGame(weights.to(one.values.cpu().double()) @ one.values.cpu().double(), one.regions)
+    def _share_of_difference(self, values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Returns values as shares of v(everything) - v(nothing)."""
+        difference = (self.mean("whole") - self.mean("nothing"))[0]
+        return (values / difference).where(difference != 0, torch.nan)
 
 
-def _weights(fits: int, baselines: int, *, seed: int, draws: int) -> Float[Tensor, "d f b"]:
-    """How much each pair counts: all alike first, then as often as both were drawn."""
+def _resampling_weights(fits: int, baselines: int, *, seed: int, draws: int) -> Float[Tensor, "d f b"]:
+    """Returns the weight of each pair of a fit and a baseline: all alike first, then as often as both were drawn."""
     random = generator(seed, "audit")
     counts = [
         F.one_hot(torch.randint(many, (draws, many), generator=random), many).sum(1).double() / many
         for many in (fits, baselines)
     ]
     resampled = counts[0][:, :, None] * counts[1][:, None, :]
-    every = torch.full((1, fits, baselines), 1 / (fits * baselines), dtype=torch.float64)
-    return torch.cat([every, resampled])
+    everything = torch.full((1, fits, baselines), 1 / (fits * baselines), dtype=torch.float64)
+    return torch.cat([everything, resampled])

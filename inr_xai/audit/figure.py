@@ -1,4 +1,4 @@
-"""One figure per image of an audit: the image, its explanations and, where the object is known, object and context."""
+"""One figure per image of an audit: the image, its explanations and, if the object is known, object and context."""
 
 import io
 
@@ -12,25 +12,26 @@ from inr_xai.callbacks.figures import CONTOURS, overlay
 from inr_xai.types import Image
 
 Panel = tuple[str, Bool[Tensor, "h w"] | None]
+"""A title, and the mask that the panel shows; None for the whole image."""
 
 
 def draw_audit(
-    one: ImageReport,
+    report: ImageReport,
     image: Image,
     regions: Bool[Tensor, "k h w"],
     *,
     truth: Bool[Tensor, "h w"] | None = None,
-    cell: float = 2.1,
+    width: float = 2.1,
 ) -> bytes:
-    """A PNG: the image, what each explanation keeps, and the parts of all of them on the object and beside it.
+    """Returns a PNG: the image, what each explanation keeps, and the parts of all of them on the object and beside it.
 
     Args:
         regions: of the first fit.
-        truth: the object with its seam.
-        cell: width of a picture in inches, at 100 dots an inch.
+        truth: the object with its seam; None if it is unknown.
+        width: of a panel in inches, at 100 dots an inch.
     """
-    panels = _panels(one, regions, truth)
-    figure = Figure(figsize=(cell * len(panels), cell * image.shape[-2] / image.shape[-1] + 1), dpi=100)
+    panels = _panels(report, regions, truth)
+    figure = Figure(figsize=(width * len(panels), width * image.shape[-2] / image.shape[-1] + 1), dpi=100)
     figure.set_layout_engine("constrained")
     FigureCanvasAgg(figure)
     photo = image.permute(1, 2, 0).clamp(0, 1).float().cpu().numpy()
@@ -46,30 +47,30 @@ def draw_audit(
         axis.set_title(title, fontsize=8)
         axis.set_xticks([])
         axis.set_yticks([])
-    figure.suptitle(_title(one), fontsize=9, parse_math=False)
+    figure.suptitle(_figure_title(report), fontsize=9, parse_math=False)
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()
 
 
-def _panels(one: ImageReport, regions: Bool[Tensor, "k h w"], truth: Bool[Tensor, "h w"] | None) -> list[Panel]:
-    shares = one.estimates.shares().tolist()
-    panels: list[Panel] = [(f"image: p = {one.value('whole'):.2f}\nrest: {shares[-1]:.0%}", None)]
-    for k in range(1, one.estimates.regions + 1):
-        alone = f"alone {one.value('alone', k):.2f} (chance {one.chance[k - 1]:.2f})"
-        title = f"explanation {k}: {shares[k - 1]:.0%}\n{alone}\nwithout {one.value('without', k):.2f}"
+def _panels(report: ImageReport, regions: Bool[Tensor, "k h w"], truth: Bool[Tensor, "h w"] | None) -> list[Panel]:
+    shares = report.estimates.shapley_shares().tolist()
+    panels: list[Panel] = [(f"image: p = {report.value('whole'):.2f}\nrest: {shares[-1]:.0%}", None)]
+    for k in range(1, report.estimates.regions + 1):
+        alone = f"alone {report.value('alone', k):.2f} (chance {report.chance[k - 1]:.2f})"
+        title = f"explanation {k}: {shares[k - 1]:.0%}\n{alone}\nwithout {report.value('without', k):.2f}"
         panels.append((title, regions[k - 1]))
     if truth is None:
         return panels
-    on, beside, _ = one.estimates.split()
+    on, beside, _ = report.estimates.split_by_place()
     union = regions.any(0)
     return [*panels, (f"on the object:\n{on:.0%}", union & truth), (f"context:\n{beside:.0%}", union & ~truth)]
 
 
-def _title(one: ImageReport) -> str:
-    verdict = one.verdict
-    said = [f"{verdict.evidence} ({verdict.confidence:.0%} sure)", *verdict.said[1:]]
+def _figure_title(report: ImageReport) -> str:
+    verdict = report.verdict
+    labels = [f"{verdict.evidence} ({verdict.confidence:.0%} sure)", *verdict.labels[1:]]
     if verdict.where is not None:
-        said.append(f"{verdict.where} ({verdict.where_confidence:.0%} sure)")
-    name = one.class_name.partition(",")[0]  # the first of its synonyms
-    return f"{one.sample_id}: {name}\n{', '.join(said)}; per cents of the panels are Shapley shares of the class"
+        labels.append(f"{verdict.where} ({verdict.where_confidence:.0%} sure)")
+    name = report.class_name.partition(",")[0]  # the first of its synonyms
+    return f"{report.sample_id}: {name}\n{', '.join(labels)}; per cents of the panels are Shapley shares of the class"

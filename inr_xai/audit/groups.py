@@ -1,4 +1,4 @@
-"""Groups of classes, by which an audit sums up: those of WordNet for ImageNet-1k, a user's own, or each class alone."""
+"""Groups of classes for the audit's table: those of WordNet for ImageNet-1k, a user's own, or each class by itself."""
 
 import csv
 from collections.abc import Sequence
@@ -9,63 +9,65 @@ from inr_xai.data.labels import imagenet_index, imagenet_names
 from inr_xai.errors import UserError
 
 IMAGENET = 1000
+"""Number of classes of ImageNet-1k."""
 COLUMNS = ("class", "group")
 HEAD = ", ".join(COLUMNS)
 
 
-def named(class_names: Sequence[str] | None, number: int) -> str:
-    """The class's readable name, or its number.
+def class_label(class_names: Sequence[str] | None, number: int) -> str:
+    """Returns the class's readable name, or its number if it has no name.
 
-    >>> named(["disc"], 0), named(["disc"], 1), named(None, 0)
+    >>> class_label(["disc"], 0), class_label(["disc"], 1), class_label(None, 0)
     ('disc', 'class 1', 'class 0')
     """
     return class_names[number] if class_names and number < len(class_names) else f"class {number}"
 
 
-def groups_of(class_names: Sequence[str] | None, classes: int, file: Path | None = None) -> dict[int, str]:
-    """Class index -> its group.
+def class_groups(class_names: Sequence[str] | None, classes: int, file: Path | None = None) -> dict[int, str]:
+    """Returns the group of each class, by class index.
 
     Args:
+        classes: number of classes of the classifier.
         file: a CSV with the columns class (an index or a name) and group; classes that it does not name are `other`.
 
     Raises:
-        UserError: the file cannot be read, or names a class that does not exist, that is not the only one of its name,
-            or that has another group already.
+        UserError: the file cannot be read, or names a class that does not exist, that shares its name with another
+            class, or that has another group already.
     """
     if file is not None:
-        return _from_file(file, class_names, classes)
+        return _read_groups(file, class_names, classes)
     if classes == IMAGENET and _are_imagenet(class_names):
-        text = files("inr_xai.audit.audit_runs").joinpath("wordnet_groups.csv").read_text()
+        text = files("inr_xai.audit").joinpath("wordnet_groups.csv").read_text()
         index = imagenet_index()
         return {index[row["wnid"]]: row["group"] for row in csv.DictReader(text.splitlines())}
-    return {number: named(class_names, number) for number in range(classes)}
+    return {number: class_label(class_names, number) for number in range(classes)}
 
 
 def _are_imagenet(class_names: Sequence[str] | None) -> bool:
-    """Whether a thousand classes are ImageNet's: by their names or wnids, where there are any."""
+    """Returns whether a thousand classes are ImageNet's, by their names or wnids; without names they are."""
     if class_names is None or list(class_names) == imagenet_names():
         return True
     index = imagenet_index()
     return all(name == str(number) or index.get(name) == number for number, name in enumerate(class_names))
 
 
-def _from_file(file: Path, class_names: Sequence[str] | None, classes: int) -> dict[int, str]:
+def _read_groups(file: Path, class_names: Sequence[str] | None, classes: int) -> dict[int, str]:
     try:
         rows = list(csv.DictReader(file.read_text(encoding="utf-8-sig").splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"the groups {file} cannot be read ({error}); give a CSV with the columns {HEAD}") from error
     if not rows or not all(row.get(name) for row in rows for name in COLUMNS):
         raise UserError(f"{file} must be a CSV with the columns {HEAD}, both filled in every line")
-    meant: dict[str, set[int]] = {str(number): {number} for number in range(classes)}
+    numbers_by_name: dict[str, set[int]] = {str(number): {number} for number in range(classes)}
     for number, name in enumerate((class_names or [])[:classes]):
-        meant.setdefault(name, set()).add(number)
+        numbers_by_name.setdefault(name, set()).add(number)
     groups: dict[int, str] = {}
     for row in rows:
-        if row["class"] not in meant:
+        if row["class"] not in numbers_by_name:
             raise UserError(f"{file} names the class {row['class']!r}, which the classifier does not have")
-        number, *more = sorted(meant[row["class"]])
-        if more:
-            listed = " and ".join(map(str, [number, *more]))
+        number, *others = sorted(numbers_by_name[row["class"]])
+        if others:
+            listed = " and ".join(map(str, [number, *others]))
             raise UserError(
                 f"{file} names {row['class']!r}, which may mean the classes {listed}; give numbers or names of one"
             )

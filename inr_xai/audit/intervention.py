@@ -1,4 +1,4 @@
-"""What a classifier relies on, by intervention: an image's object, or its ground, is swapped and all else kept.
+"""What a classifier relies on, by intervention: the object of an image, or its ground, is swapped, and all else stays.
 
 Interventions as ground truth of explanations: Yang and Kim, "Benchmarking Attribution Methods with Relative Feature
 Importance", 2019.
@@ -20,12 +20,13 @@ Column = Float[Tensor, " b"]
 
 @dataclass(frozen=True)
 class Intervention:
-    """For each image, what swapping a part does, as a mean over the kinds that it was swapped for.
+    """The effect of swapping a part, for each image, as a mean over the kinds that replaced it.
 
     Args:
-        object_effect, background_effect: drop of the target's probability, in [-1, 1]; larger is more relied on.
-        object_errors, background_errors: drop of being classified rightly (1 or 0), in [-1, 1].
-        right: whether the image itself is classified rightly.
+        object_effect, background_effect: drop of the target's probability, in [-1, 1]; a larger drop means more
+            reliance.
+        object_errors, background_errors: drop of being classified correctly (1 or 0), in [-1, 1].
+        right: 1 if the image itself is classified correctly, else 0.
     """
 
     object_effect: Column
@@ -36,7 +37,7 @@ class Intervention:
 
     @property
     def object_share(self) -> Float[Tensor, ""]:
-        """Mean object effect / (mean object effect + mean background effect), each clipped at 0; NaN where both are."""
+        """Mean object effect / (mean object effect + mean background effect), each clipped at 0; NaN if both are 0."""
         of_object, of_background = (
             effect.mean().clamp_min(0) for effect in (self.object_effect, self.background_effect)
         )
@@ -49,33 +50,38 @@ def intervene(
 ) -> Intervention:
     """Swaps the shape of each image's object, and then the texture of its ground, for `draws` other kinds each.
 
-    The kinds are drawn without repetition from (seed, sample id) among the seven that the image does not show.
+    The kinds are drawn without repetition from (seed, sample id) among the seven that the image does not show. Raises
+    ValueError if `draws` is not between 1 and 7.
     """
     if not 1 <= draws < COUNTS["object_shape"]:
         raise ValueError(f"draws is {draws}; give 1 to {COUNTS['object_shape'] - 1}, the number of other kinds")
     with classifier.frozen():
-        rows = [_row(classifier, data, name, generator(seed, "intervene", name), draws) for name in sample_ids]
+        rows = [
+            _image_effects(classifier, data, sample_id, generator(seed, "intervene", sample_id), draws)
+            for sample_id in sample_ids
+        ]
     return Intervention(*torch.stack(rows, dim=1))
 
 
-def _row(
-    classifier: FrozenClassifier, data: ShapesInContext, name: str, random: torch.Generator, draws: int
+def _image_effects(
+    classifier: FrozenClassifier, data: ShapesInContext, sample_id: str, random: torch.Generator, draws: int
 ) -> Float[Tensor, "5"]:
-    """The columns of Intervention for one image."""
-    kinds, target = data.kinds(name), data.label(name)
-    objects = _others(kinds["object_shape"], draws, random)
-    backgrounds = _others(kinds["background_texture"], draws, random)
-    shown = [data.load(name, classifier.preprocessing)]
-    shown += [data.swapped(name, classifier.preprocessing, object=kind) for kind in objects]
-    shown += [data.swapped(name, classifier.preprocessing, background=kind) for kind in backgrounds]
-    logits = classifier(torch.stack([sample.image for sample in shown]))
+    """Returns the fields of `Intervention` for one image."""
+    kinds, target = data.kinds(sample_id), data.label(sample_id)
+    objects = _other_kinds(kinds["object_shape"], draws, random)
+    backgrounds = _other_kinds(kinds["background_texture"], draws, random)
+    samples = [data.load(sample_id, classifier.preprocessing)]
+    samples += [data.swapped(sample_id, classifier.preprocessing, object=kind) for kind in objects]
+    samples += [data.swapped(sample_id, classifier.preprocessing, background=kind) for kind in backgrounds]
+    logits = classifier(torch.stack([sample.image for sample in samples]))
     probability = logits.softmax(dim=1)[:, target]
     right = (logits.argmax(dim=1) == target).to(probability)
     drops = [values[0] - part.mean() for values in (probability, right) for part in values[1:].split(draws)]
     return torch.stack([*drops, right[0]])
 
 
-def _others(kind: int, draws: int, random: torch.Generator) -> list[int]:
+def _other_kinds(kind: int, draws: int, random: torch.Generator) -> list[int]:
+    """Draws `draws` different kinds other than `kind`."""
     count = COUNTS["object_shape"]
     steps = torch.randperm(count - 1, generator=random)[:draws] + 1
     return ((kind + steps) % count).tolist()

@@ -1,4 +1,4 @@
-"""From finished runs to what their regions do: each image's plays, kept on disk, so that they are made once."""
+"""From finished runs to the games of their regions; the games of an image are stored, so that they are played once."""
 
 import logging
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from inr_xai.audit.coalition_game import CoalitionGame, chance, play_coalitions, players_of
-from inr_xai.audit.estimates import AuditedImage, grown, shares_on
+from inr_xai.audit.coalition_game import CoalitionGame, add_rest, play_coalitions, random_region_values
+from inr_xai.audit.estimates import AuditedImage, add_seam, shares_on_object
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.columns import BASELINES
 from inr_xai.data.photo_pool import PhotoPool
@@ -32,13 +32,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AuditContext:
-    """What the regions of a run are tried on.
+    """What measuring needs beside the runs: the data, the classifier and the scoring baselines.
 
     Args:
         scoring: the run's pool of photos for the baseline `photo`.
-        device: where the classifier is asked.
+        device: where the classifier runs.
         seed: of the baselines; the same for every fit of an image.
-        masks_per_forward: masked copies that go through the classifier at once (memory).
+        masks_per_forward: masked copies that go through the classifier at once; it changes the memory only.
     """
 
     data: ImageData
@@ -50,95 +50,114 @@ class AuditContext:
 
 
 def measure_image(
-    runs: Sequence[Run], sample_id: str, bench: AuditContext, *, area: float, cache: Path
+    runs: Sequence[Run], sample_id: str, context: AuditContext, *, area: float, cache: Path
 ) -> AuditedImage:
-    """An image's plays at one area, of each run, from the disk where they are there.
+    """Returns the games of an image at one area, one for each run, from the cache if they are there.
+
+    Args:
+        area: one of the areas fitted.
+        cache: the folder of the stored games.
 
     Raises:
         UserError: the image cannot be read, the runs explain different classes of it, it has more explanations than
-            `MOST`, or masks or the classifier's answers are not finite.
+            `MOST`, or masks or the classifier's logits are not finite.
     """
     fits = [run[sample_id] for run in runs]
-    if len({one.target for one in fits}) > 1:
+    if len({fit.target for fit in fits}) > 1:
         raise UserError(f"the runs explain different classes of {sample_id!r}; audit runs that differ in seed alone")
-    if (most := max(len(one.masks) for one in fits)) > MOST:
+    if (most := max(len(fit.masks) for fit in fits)) > MOST:
         raise UserError(f"{sample_id!r} has {most} explanations; an audit takes at most {MOST} of an image")
-    sample = bench.data.load(sample_id, bench.classifier.preprocessing)
-    truth = object_of(sample)
-    facts = {
-        "masks": [tensor_digest(one.masks) for one in fits],
+    sample = context.data.load(sample_id, context.classifier.preprocessing)
+    truth = object_with_seam(sample)
+    key = {
+        "version": VERSION,
+        "area": area,
+        "seed": context.seed,
+        "masks": [tensor_digest(fit.masks) for fit in fits],
         "object": None if truth is None else tensor_digest(truth),
     }
-    key = {"version": VERSION, "area": area, "seed": bench.seed} | facts
     file = cache / f"{sample_id}.json"
-    if file.is_file() and (told := _kept(file))["key"] == key:
-        return _restored(told)
-    regions = [regions_of(one, area, seed=bench.seed) for one in fits]
-    taken = measure(sample, fits[0].target, regions, bench, area=area)
-    write_json(file, {"key": key} | _plain(taken))
-    return taken
+    if file.is_file() and (stored := _read_cache(file))["key"] == key:
+        return _from_plain(stored)
+    regions = [hard_regions(fit, area, seed=context.seed) for fit in fits]
+    image = measure_regions(sample, fits[0].target, regions, context, area=area)
+    write_json(file, {"key": key} | _to_plain(image))
+    return image
 
 
-def object_of(sample: Sample) -> Bool[Tensor, "h w"] | None:
-    """The object with its seam; None where it is unknown, or lies outside the classifier's input."""
+def object_with_seam(sample: Sample) -> Bool[Tensor, "h w"] | None:
+    """Returns the object with its seam; None if it is unknown, or lies outside the classifier's input."""
     if sample.segmentation is None or not bool(sample.segmentation.any()):
         return None
-    return grown(sample.segmentation)
+    return add_seam(sample.segmentation)
 
 
-def regions_of(found: Explained, area: float, *, seed: int) -> Bool[Tensor, "k h w"]:
-    """The hard masks of every explanation at one of the areas fitted."""
-    if area not in found.areas:
-        listed = ", ".join(f"{one:g}" for one in found.areas)
+def hard_regions(explained: Explained, area: float, *, seed: int) -> Bool[Tensor, "k h w"]:
+    """Returns the hard mask of every explanation at one of the areas fitted.
+
+    Args:
+        seed: breaks ties between pixels.
+
+    Raises:
+        UserError: the area was not fitted, or the masks are not finite.
+    """
+    if area not in explained.areas:
+        listed = ", ".join(f"{fitted:g}" for fitted in explained.areas)
         raise UserError(f"area {area:g} was not fitted; this run has {listed}")
-    masks = found.masks[:, found.areas.index(area)].unsqueeze(1)
+    masks = explained.masks[:, explained.areas.index(area)].unsqueeze(1)
     if not bool(masks.isfinite().all()):
         raise UserError("its masks are not finite; fit this image again")
-    ties = [generator(seed, found.record.sample_id, "ties")] * len(masks)
+    ties = [generator(seed, explained.record.sample_id, "ties")] * len(masks)
     return hard_masks(masks, torch.tensor([area], dtype=torch.float64), generators=ties)[:, 0]
 
 
 @torch.no_grad()
-def measure(
-    sample: Sample, target: int, fits: Sequence[Bool[Tensor, "_k h w"]], bench: AuditContext, *, area: float
+def measure_regions(
+    sample: Sample, target: int, fits: Sequence[Bool[Tensor, "_k h w"]], context: AuditContext, *, area: float
 ) -> AuditedImage:
-    """Plays an image's disjoint regions at one area, of each fit, and random ones beside them.
+    """Plays the game of an image's regions for each fit, and measures random regions beside them.
+
+    Args:
+        target: the class whose probability is measured.
+        fits: the disjoint regions of each fit.
+        area: the part of the image that each region covers.
 
     Raises:
-        UserError: the classifier's answers are not finite, or regions share pixels.
+        UserError: the classifier's logits are not finite, or regions share pixels.
     """
-    image = sample.image[None].to(bench.device)
+    image = sample.image[None].to(context.device)
     baselines = scoring_baselines(
         image,
         [sample.sample_id],
-        seed=bench.seed,
-        colour_mean=torch.tensor(bench.classifier.colour_mean),
-        photos=bench.scoring.following(sample.sample_id)[None],
+        seed=context.seed,
+        colour_mean=torch.tensor(context.classifier.colour_mean),
+        photos=context.scoring.following(sample.sample_id)[None],
     )
-    trial = MaskedModel(
-        bench.classifier,
+    model = MaskedModel(
+        context.classifier,
         image,
-        torch.tensor([target], device=bench.device),
+        torch.tensor([target], device=context.device),
         baselines=baselines,
-        masks_per_forward=bench.masks_per_forward,
+        masks_per_forward=context.masks_per_forward,
     )
-    plays, chances = [], []
-    with bench.classifier.frozen(image.device, image.dtype):
-        for regions in (own.to(bench.device) for own in fits):
-            played = play_coalitions(trial, regions)
-            beside = chance(trial, regions, played, sample_id=sample.sample_id, seed=bench.seed)
-            plays.append(CoalitionGame(played.values.cpu(), played.regions))
-            chances.append(beside.cpu())
-    if not all(bool(told.isfinite().all()) for told in (*(one.values for one in plays), *chances)):
+    games, random_values = [], []
+    with context.classifier.frozen(image.device, image.dtype):
+        for regions in (fit.to(context.device) for fit in fits):
+            game = play_coalitions(model, regions)
+            values = random_region_values(model, regions, game, sample_id=sample.sample_id, seed=context.seed)
+            games.append(CoalitionGame(game.values.cpu(), game.regions))
+            random_values.append(values.cpu())
+    if not all(bool(values.isfinite().all()) for values in (*(game.values for game in games), *random_values)):
         raise UserError("the classifier returns NaN or infinite logits for masked copies of this image")
-    truth = object_of(sample)
+    truth = object_with_seam(sample)
     if truth is None:
-        return AuditedImage(plays, chances=chances, area=area)
-    shares = [shares_on(players_of(own.cpu()), truth) for own in fits]
-    return AuditedImage(plays, shares, float(truth.double().mean()), chances, area)
+        return AuditedImage(games, random_values=random_values, area=area)
+    shares = [shares_on_object(add_rest(fit.cpu()), truth) for fit in fits]
+    return AuditedImage(games, shares, float(truth.double().mean()), random_values, area)
 
 
-def _kept(file: Path) -> dict[str, Any]:
+def _read_cache(file: Path) -> dict[str, Any]:
+    """Returns the stored games of an image; a damaged file has no key, so that the image is measured again."""
     try:
         return read_json(file)
     except UserError as error:
@@ -146,22 +165,24 @@ def _kept(file: Path) -> dict[str, Any]:
         return {"key": None}
 
 
-def _plain(taken: AuditedImage) -> dict[str, Any]:
+def _to_plain(image: AuditedImage) -> dict[str, Any]:
+    """Returns the measurements of an image as values for a JSON file."""
     return {
         "baselines": list(BASELINES),
-        "values": [one.values.tolist() for one in taken.plays],
-        "on_object": None if taken.on_object is None else [one.tolist() for one in taken.on_object],
-        "object_share": taken.object_share,
-        "chances": [one.tolist() for one in taken.chances or ()],
-        "area": taken.area,
+        "values": [game.values.tolist() for game in image.games],
+        "on_object": None if image.on_object is None else [shares.tolist() for shares in image.on_object],
+        "object_share": image.object_share,
+        "chances": [values.tolist() for values in image.random_values or ()],
+        "area": image.area,
     }
 
 
-def _restored(told: dict[str, Any]) -> AuditedImage:
-    values = [torch.tensor(one) for one in told["values"]]
-    plays = [CoalitionGame(one, one.shape[1].bit_length() - 2) for one in values]
-    chances = [torch.tensor(one) for one in told["chances"]]
-    if told["on_object"] is None:
-        return AuditedImage(plays, chances=chances, area=told["area"])
-    shares = [torch.tensor(one, dtype=torch.float64) for one in told["on_object"]]
-    return AuditedImage(plays, shares, told["object_share"], chances, told["area"])
+def _from_plain(stored: dict[str, Any]) -> AuditedImage:
+    """Returns what `_to_plain` made values of."""
+    values = [torch.tensor(rows) for rows in stored["values"]]
+    games = [CoalitionGame(rows, rows.shape[1].bit_length() - 2) for rows in values]
+    random_values = [torch.tensor(rows) for rows in stored["chances"]]
+    if stored["on_object"] is None:
+        return AuditedImage(games, random_values=random_values, area=stored["area"])
+    shares = [torch.tensor(row, dtype=torch.float64) for row in stored["on_object"]]
+    return AuditedImage(games, shares, stored["object_share"], random_values, stored["area"])

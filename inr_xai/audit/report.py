@@ -1,4 +1,4 @@
-"""The audit's report: a row per image, a table per group of classes, one for the model, as CSV and Markdown."""
+"""The audit's report: a row per image and a table per group of classes, as CSV and as Markdown."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,25 @@ from typing import NamedTuple
 
 import torch
 
-from inr_xai.audit.estimates import LEAST, Estimates
-from inr_xai.audit.verdict import BOTH, CONCENTRATED, CONTEXT, DISTRIBUTED, FAINT, OBJECT, SPREAD, Verdict
+from inr_xai.audit.estimates import LEAST_RESTORED, Estimates
+from inr_xai.audit.verdict import (
+    BOTH,
+    CONCENTRATED,
+    CONTEXT,
+    DISTRIBUTED,
+    LEAST_PROBABILITY,
+    OBJECT,
+    SPREAD,
+    Verdict,
+)
 from inr_xai.metrics.statistics.bootstrap import Interval, ratio_of_means
+from inr_xai.runs.files import markdown_table
 from inr_xai.types import Row
 
-FEWEST = 5
-"""Images below which nothing is said of a group."""
+FEWEST_IMAGES = 5
+"""A group with fewer admitted images is not summed up."""
 ALL = "all images"
+"""Name of the group of all images."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +33,9 @@ class ImageReport:
     """One image of a report.
 
     Args:
-        chance: of each explanation, what random masks of the same area in the same free pixels keep; the mean over
+        target: index of the class explained.
+        group: of that class.
+        chance: for each explanation, what random masks of the same area in the same free pixels keep; the mean over
             fits.
     """
 
@@ -35,55 +48,46 @@ class ImageReport:
     chance: Sequence[float]
 
     def value(self, name: str, *arguments: int) -> float:
-        """A value of `Play`, over all fits and baselines."""
-        return float(self.estimates.over(name, *arguments)[0])
+        """Returns a value of `CoalitionGame`, as a mean over all fits and baselines."""
+        return float(self.estimates.mean(name, *arguments)[0])
 
 
-def image_row(one: ImageReport) -> Row:
-    """All that the audit says of an image; probabilities are means over baselines and fits."""
-    verdict, shapley = one.verdict, one.estimates.shapley()[0].tolist()
+def image_row(image: ImageReport) -> Row:
+    """Returns all that the audit says of an image; probabilities are means over baselines and fits."""
+    verdict, shapley, on_object = image.verdict, image.estimates.shapley()[0].tolist(), image.estimates.image.on_object
     row: Row = {
-        "sample_id": one.sample_id,
-        "target": one.target,
-        "class": one.class_name,
-        "group": one.group,
-        "p_full": one.value("whole"),
-        "p_nothing": one.value("nothing"),
-        "explanations": one.estimates.regions,
+        "sample_id": image.sample_id,
+        "target": image.target,
+        "class": image.class_name,
+        "group": image.group,
+        "p_full": image.value("whole"),
+        "p_nothing": image.value("nothing"),
+        "explanations": image.estimates.regions,
     }
-    for k in range(1, one.estimates.regions + 1):
+    for k in range(1, image.estimates.regions + 1):
         row |= {
-            f"alone_{k}": one.value("alone", k),
-            f"chance_{k}": one.chance[k - 1],
-            f"without_{k}": one.value("without", k),
-            f"union_{k}": one.value("union", k),
-            f"remaining_{k}": one.value("remaining", k),
+            f"alone_{k}": image.value("alone", k),
+            f"chance_{k}": image.chance[k - 1],
+            f"without_{k}": image.value("without", k),
+            f"union_{k}": image.value("union", k),
+            f"remaining_{k}": image.value("remaining", k),
             f"shapley_{k}": shapley[k - 1],
         }
-        if one.estimates.image.on_object is not None:
-            row[f"on_object_{k}"] = float(torch.stack([own[k - 1] for own in one.estimates.image.on_object]).mean())
-    row |= {"shapley_rest": shapley[-1], "joint": float(one.estimates.joint()[0]), "admitted": int(verdict.admitted)}
+        if on_object is not None:
+            row[f"on_object_{k}"] = float(torch.stack([shares[k - 1] for shares in on_object]).mean())
+    row |= {"shapley_rest": shapley[-1], "joint": float(image.estimates.joint()[0]), "admitted": int(verdict.admitted)}
     row |= {"evidence": verdict.evidence, "confidence": verdict.confidence, "redundant": int(verdict.redundant)}
-    row |= _ends("concentration", verdict.concentration)
+    row |= _interval_columns("concentration", verdict.concentration)
     if verdict.object_evidence is not None:
+        on, beside, _ = image.estimates.split_by_place()
         row |= {"where": verdict.where, "where_confidence": verdict.where_confidence}
-        row |= _ends("object_evidence", verdict.object_evidence)
-        row |= dict(zip(("shapley_on_object", "shapley_beside", "_"), one.estimates.split(), strict=True))
-        del row["_"]
+        row |= _interval_columns("object_evidence", verdict.object_evidence)
+        row |= {"shapley_on_object": on, "shapley_beside": beside}
     return {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
 
 
-def group_rows(judged: Sequence[ImageReport]) -> list[Row]:
-    """A row for each group, the largest first, after one for all images. Below FEWEST images only their number."""
-    groups: dict[str, list[ImageReport]] = {}
-    for one in judged:
-        groups.setdefault(one.group, []).append(one)
-    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    return [_group_row(ALL, judged), *(_group_row(name, own) for name, own in ordered)]
-
-
-class Summed(NamedTuple):
-    """A value over images with its interval, and how many images it is of."""
+class GroupValue(NamedTuple):
+    """A ratio of means over the images of a group, with its interval, and how many images have it."""
 
     value: float
     low: float
@@ -91,68 +95,105 @@ class Summed(NamedTuple):
     images: int
 
 
-def _group_row(name: str, judged: Sequence[ImageReport]) -> Row:
-    row: Row = {"group": name, "images": len(judged), "admitted": sum(one.verdict.admitted for one in judged)}
-    claimed = [one for one in judged if one.verdict.admitted]
-    if len(claimed) < FEWEST:
+def group_rows(images: Sequence[ImageReport]) -> list[Row]:
+    """Returns a row for all images, then one for each group, the largest first.
+
+    The row of a group with fewer than FEWEST_IMAGES admitted images holds only its numbers of images.
+    """
+    groups: dict[str, list[ImageReport]] = {}
+    for image in images:
+        groups.setdefault(image.group, []).append(image)
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    return [_group_row(ALL, images), *(_group_row(name, members) for name, members in ordered)]
+
+
+def _group_row(name: str, images: Sequence[ImageReport]) -> Row:
+    admitted = [image for image in images if image.verdict.admitted]
+    row: Row = {"group": name, "images": len(images), "admitted": len(admitted)}
+    if len(admitted) < FEWEST_IMAGES:
         return row
-    for heading, part in PARTS.items():
-        found = [one for one in map(part, claimed) if one is not None]
-        if len(found) >= FEWEST:
-            over, under = torch.tensor(found, dtype=torch.float64).unbind(1)
-            row[heading] = Summed(*ratio_of_means(over, under), len(found))
-    for kind in (CONCENTRATED, DISTRIBUTED, SPREAD):
-        row[kind] = sum(one.verdict.evidence == kind for one in claimed)
-    row["redundant"] = sum(one.verdict.redundant for one in claimed)
-    if any(one.verdict.where is not None for one in claimed):
-        row |= {kind: sum(one.verdict.where == kind for one in claimed) for kind in (OBJECT, BOTH, CONTEXT)}
+    for heading, part_of in PARTS.items():
+        parts = [part for part in map(part_of, admitted) if part is not None]
+        if len(parts) >= FEWEST_IMAGES:
+            numerators, denominators = torch.tensor(parts, dtype=torch.float64).unbind(1)
+            row[heading] = GroupValue(*ratio_of_means(numerators, denominators), len(parts))
+    for evidence in (CONCENTRATED, DISTRIBUTED, SPREAD):
+        row[evidence] = sum(image.verdict.evidence == evidence for image in admitted)
+    row["redundant"] = sum(image.verdict.redundant for image in admitted)
+    if any(image.verdict.where is not None for image in admitted):
+        row |= {place: sum(image.verdict.where == place for image in admitted) for place in (OBJECT, BOTH, CONTEXT)}
     return row
 
 
 Part = tuple[float, float] | None
-"""Of an image: a number and what it is a part of; None where it has none."""
+"""A number of an image, and the number that it is a part of; None if the image has no such number."""
 
 
-def _of_p(name: str, k: int) -> Callable[[ImageReport], Part]:
-    return lambda one: (one.value(name, k), one.value("whole")) if k <= one.estimates.regions else None
+def _relative(name: str, k: int) -> Callable[[ImageReport], Part]:
+    """Returns the function that gives a value of explanation k as a part of p_t."""
+    return lambda image: (image.value(name, k), image.value("whole")) if k <= image.estimates.regions else None
 
 
-def _concentration(one: ImageReport) -> Part:
-    if not isfinite(one.verdict.concentration.value):
+def _concentration(image: ImageReport) -> Part:
+    if not isfinite(image.verdict.concentration.value):
         return None
-    return one.value("alone", 1) - one.value("nothing"), float(one.estimates.restored()[0])
+    return image.value("alone", 1) - image.value("nothing"), float(image.estimates.restored()[0])
 
 
-def _on_object(one: ImageReport) -> Part:
-    found, whole = one.verdict.object_evidence, one.value("whole")
-    return None if found is None or not isfinite(found.value) else (found.value * whole, whole)
+def _evidence_on_object(image: ImageReport) -> Part:
+    evidence, whole = image.verdict.object_evidence, image.value("whole")
+    return None if evidence is None or not isfinite(evidence.value) else (evidence.value * whole, whole)
 
 
 PARTS: dict[str, Callable[[ImageReport], Part]] = {
-    "explanation 1 alone": _of_p("alone", 1),
-    "explanation 2 alone": _of_p("alone", 2),
-    "all together": lambda one: (float(one.estimates.together()[0]), one.value("whole")),
-    "left without 1": _of_p("without", 1),
-    "left without all": lambda one: (float(one.estimates.left()[0]), one.value("whole")),
+    "explanation 1 alone": _relative("alone", 1),
+    "explanation 2 alone": _relative("alone", 2),
+    "all together": lambda image: (float(image.estimates.all_kept()[0]), image.value("whole")),
+    "left without 1": _relative("without", 1),
+    "left without all": lambda image: (float(image.estimates.all_removed()[0]), image.value("whole")),
     "concentration": _concentration,
-    "evidence on the object": _on_object,
+    "evidence on the object": _evidence_on_object,
 }
-"""Column of the table by group -> its part of an image. The table has ratios of means: where p_t is next to nothing, or
-hardly anything is restored, an image's own ratio is anything."""
+"""Column of the table by group -> its part of an image. The table has ratios of means, because the ratio of one image
+may take any value if p_t is almost 0, or if almost nothing is restored."""
 
 
-def group_csv(rows: Sequence[Row]) -> list[Row]:
-    """The table by group with each interval in three columns."""
-    return [{name: value for key, cell in row.items() for name, value in _flat(key, cell).items()} for row in rows]
+def flatten_groups(rows: Sequence[Row]) -> list[Row]:
+    """Returns the table by group with each interval in columns of its own, as a CSV needs them."""
+    flat: list[Row] = []
+    for row in rows:
+        flat.append({})
+        for name, cell in row.items():
+            if isinstance(cell, GroupValue):
+                columns = _interval_columns(name, Interval(*cell[:3]))
+                flat[-1] |= {column: f"{value:.6g}" for column, value in columns.items()}
+                flat[-1][f"{name}_images"] = cell.images
+            else:
+                flat[-1][name] = cell
+    return flat
 
 
-def markdown(judged: Sequence[ImageReport], rows: Sequence[Row], *, facts: Mapping[str, object]) -> str:
-    """The report for people."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    table = markdown_table([columns, *([_shown(row.get(name)) for name in columns] for row in rows)])
-    told = "\n".join(f"- {name}: {value}" for name, value in facts.items())
-    unclear = sum(not one.verdict.admitted for one in judged)
-    return f"# Audit\n\n{told}\n\n{table}\n{NOTE}\n\n{_no_claims(unclear, len(judged))}{_images(judged)}"
+def _interval_columns(name: str, interval: Interval) -> Row:
+    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def format_report(images: Sequence[ImageReport], rows: Sequence[Row], *, facts: Mapping[str, object]) -> str:
+    """Returns the report as Markdown.
+
+    Args:
+        rows: the table by group (`group_rows`).
+        facts: what the report says of the audit, by name.
+    """
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    table = markdown_table(columns, ([_format_cell(row.get(name)) for name in columns] for row in rows))
+    listed = "\n".join(f"- {name}: {value}" for name, value in facts.items())
+    unclaimed = sum(not image.verdict.admitted for image in images)
+    sentence = (
+        f"Nothing is claimed of {unclaimed} of {len(images)} images: explanations there do not carry more than those "
+        "of a class that the image does not show, or than random regions do, or the classifier hardly sees the class."
+        "\n\n"
+    )
+    return f"# Audit\n\n{listed}\n\n{table}\n{NOTE}\n\n{sentence if unclaimed else ''}{_image_table(images)}"
 
 
 NOTE = (
@@ -161,76 +202,40 @@ NOTE = (
     "images. concentrated: explanation 1 restores 80 % or more of what all explanations restore together; distributed: "
     "less; spread: together they neither restore half of the class nor take half of it away; no claim: they carry no "
     "more than the control's or than random regions as large (what they restore and what is missing without them), or "
-    f"the class has a probability below {FAINT:g}, or they are not spread and restore less than {LEAST:g} of it; "
-    "redundant: explanation 1 keeps half or more of the class, and 80 % or more are there without it. In parentheses "
-    "behind `alone`: what random masks of that area keep. Object and context are told apart only where a segmentation "
-    f"is known. Groups of fewer than {FEWEST} admitted images are not summed up."
+    f"the class has a probability below {LEAST_PROBABILITY:g}, or they are not spread and restore less than "
+    f"{LEAST_RESTORED:g} of it; redundant: explanation 1 keeps half or more of the class, and 80 % or more are there "
+    "without it. In parentheses behind `alone`: what random masks of that area keep. Object and context are told apart "
+    f"only where a segmentation is known. Groups of fewer than {FEWEST_IMAGES} admitted images are not summed up."
 )
 
 
-def _no_claims(count: int, images: int) -> str:
-    if not count:
-        return ""
-    return (
-        f"Nothing is claimed of {count} of {images} images: explanations there do not carry more than those of a class "
-        "that the image does not show, or than random regions do, or the classifier hardly sees the class.\n\n"
-    )
-
-
-def _images(judged: Sequence[ImageReport]) -> str:
-    """A line for each image."""
-    placed = any(one.verdict.where is not None for one in judged)
-    heads = [
-        "image",
-        "class",
-        "p",
-        "alone (chance)",
-        "together",
-        "without",
-        "shapley shares",
-        "evidence",
-        "sure",
-        *(["where", "sure"] * placed),
-    ]
-    lines = [heads]
-    for one in judged:
-        many = range(1, one.estimates.regions + 1)
-        shares = [f"{value:.2f}" for value in one.estimates.shares().tolist()]
-        line = [one.sample_id, one.class_name, f"{one.value('whole'):.2f}"]
-        line.append(" ".join(f"{one.value('alone', k):.2f} ({one.chance[k - 1]:.2f})" for k in many))
-        line.append(f"{float(one.estimates.together()[0]):.2f}")
-        line.append(" ".join(f"{one.value('without', k):.2f}" for k in many))
-        line += [" ".join(shares), ", ".join(one.verdict.said)]
-        line.append(f"{one.verdict.confidence:.2f}")
-        if placed:
-            line += [
-                one.verdict.where or "",
-                "" if one.verdict.where_confidence is None else f"{one.verdict.where_confidence:.2f}",
-            ]
+def _image_table(images: Sequence[ImageReport]) -> str:
+    """Returns a Markdown table with a line for each image."""
+    has_places = any(image.verdict.where is not None for image in images)
+    head = ["image", "class", "p", "alone (chance)", "together", "without", "shapley shares", "evidence", "sure"]
+    lines = []
+    for image in images:
+        verdict, explanations = image.verdict, range(1, image.estimates.regions + 1)
+        line = [
+            image.sample_id,
+            image.class_name,
+            f"{image.value('whole'):.2f}",
+            " ".join(f"{image.value('alone', k):.2f} ({image.chance[k - 1]:.2f})" for k in explanations),
+            f"{float(image.estimates.all_kept()[0]):.2f}",
+            " ".join(f"{image.value('without', k):.2f}" for k in explanations),
+            " ".join(f"{share:.2f}" for share in image.estimates.shapley_shares().tolist()),
+            ", ".join(verdict.labels),
+            f"{verdict.confidence:.2f}",
+        ]
+        if has_places:
+            line += [verdict.where or "", "" if verdict.where_confidence is None else f"{verdict.where_confidence:.2f}"]
         lines.append(line)
-    return markdown_table(lines)
+    return markdown_table([*head, *(["where", "sure"] * has_places)], lines)
 
 
-def markdown_table(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of cells, the first of them the head; a bar in a cell becomes a slash."""
-    ruled = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
-    return "".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |\n" for line in ruled)
-
-
-def _ends(name: str, interval: Interval) -> Row:
-    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-
-
-def _flat(key: str, cell: object) -> Row:
-    if not isinstance(cell, Summed):
-        return {key: cell}
-    ends = _ends(key, Interval(*cell[:3]))
-    return {name: f"{value:.6g}" for name, value in ends.items()} | {f"{key}_images": cell.images}
-
-
-def _shown(cell: object) -> str:
+def _format_cell(cell: object) -> str:
     if cell is None:
         return "-"
-    if not isinstance(cell, Summed):
+    if not isinstance(cell, GroupValue):
         return str(cell)
     return f"{cell.value:.2f} [{cell.low:.2f}, {cell.high:.2f}], n = {cell.images}"

@@ -1,8 +1,8 @@
-"""What may be said of an image: how its evidence is spread, and, where the object is known, where it lies.
+"""The verdict on an image: how its evidence is spread and, if the object is known, where it lies.
 
-Object or context is said of an image only where a segmentation tells the object. No claim is made of an image whose
-explanations do not carry more than those of a class that it does not show, and than random regions of its own do, nor
-of one whose class the classifier hardly sees.
+Object or context is said of an image only if a segmentation tells the object. Nothing is claimed of an image whose
+explanations do not reach more than those of a class that it does not show, or not more than random regions of the same
+image, nor if the classifier hardly sees the class.
 """
 
 from collections.abc import Sequence
@@ -12,23 +12,23 @@ from math import isnan
 from inr_xai.audit.estimates import Estimates
 from inr_xai.metrics.statistics.bootstrap import Interval
 
-CONCENTRATED, DISTRIBUTED, SPREAD, UNCLEAR = "concentrated", "distributed", "spread", "no claim"
+CONCENTRATED, DISTRIBUTED, SPREAD, NO_CLAIM = "concentrated", "distributed", "spread", "no claim"
 OBJECT, CONTEXT, BOTH = "object", "context", "both"
-FAINT = 0.1
-"""p_t below which what is relative to it is noise: masks may well carry more of the class than the image does."""
+LEAST_PROBABILITY = 0.1
+"""A smaller p_t makes what is relative to it noise: masks may well reach more of the class than the image has."""
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where one thing ends and the next begins.
+    """The limits between one verdict and the next.
 
     Args:
-        concentrated: explanation 1 restores at least this share of what the union restores.
-        spread: of p_t: the union restores less than this, and as much is left without it.
-        redundant: of p_t: left without explanation 1, which alone keeps `spread` of it.
-        object, context: the evidence on the object is at least, or at most, this. Halfway between what classifiers
-            of the object alone, or of the ground alone, have and one of both, on images of other seeds
-            (scripts/benchmark_audit.py prints them; docs/audit.md).
+        concentrated: explanation 1 restores at least this share of what all explanations restore.
+        spread: as a part of p_t; all explanations restore less than this, and at least as much is left without them.
+        redundant: as a part of p_t; at least this is left without explanation 1, which alone keeps `spread` of p_t.
+        object, context: the evidence on the object is at least, or at most, this. Halfway between the mean evidence of
+            classifiers of the object alone, or of the ground alone, and that of a classifier of both, on images of
+            other seeds (benchmarks/audit_table.py prints them; docs/audit.md).
     """
 
     concentrated: float = 0.8
@@ -40,18 +40,19 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Verdict:
-    """
+    """What is said of an image.
+
     Args:
-        admitted: whether p_t is FAINT or more, and the explanations carry more than the control's, and than random
-            regions.
-        evidence: SPREAD, or CONCENTRATED or DISTRIBUTED, or UNCLEAR where nothing may be claimed, or the union, not
-            spread, restores too little to have shares.
-        redundant: whether explanation 1 would do alone, and the class stays without it.
+        admitted: whether p_t is at least LEAST_PROBABILITY, and the explanations reach more than those of the control
+            and more than random regions.
+        evidence: SPREAD, CONCENTRATED or DISTRIBUTED; NO_CLAIM if the image is not admitted, or if the explanations are
+            not spread and restore too little to have shares.
+        redundant: whether explanation 1 alone suffices, and the class stays without it.
         concentration: see `Estimates.concentration`.
-        confidence: share of the resamples that say the same of the evidence.
-        where: OBJECT, CONTEXT or BOTH; UNCLEAR where nothing may be claimed; None without a segmentation.
+        confidence: share of the resamples with the same evidence, in [0, 1].
+        where: OBJECT, CONTEXT or BOTH; NO_CLAIM if the image is not admitted; None without a segmentation.
         object_evidence: see `Estimates.object_evidence`; None without a segmentation.
-        where_confidence: share of the resamples that say the same of the place.
+        where_confidence: share of the resamples with the same place, in [0, 1]; None without a segmentation.
     """
 
     admitted: bool
@@ -64,65 +65,74 @@ class Verdict:
     where_confidence: float | None = None
 
     @property
-    def said(self) -> list[str]:
-        """The evidence in words."""
+    def labels(self) -> list[str]:
+        """The words for the evidence, as the report shows them."""
         return [self.evidence, *(["redundant"] * self.redundant)]
 
 
 def judge(estimates: Estimates, *, control: float, thresholds: Thresholds) -> Verdict:
-    """The verdict on an image.
+    """Returns the verdict on an image.
 
     Args:
-        control: what explanations of absent classes reach, in `Estimates.joint`.
+        control: the limit that `Estimates.joint` must exceed (`control_limit`).
     """
-    joint = estimates.joint()
-    admitted = ((estimates.over("whole") >= FAINT) & (joint > control) & (joint > estimates.chance())).tolist()
-    kinds = _claimed(_evidence(estimates, thresholds), admitted)
-    concentration = estimates.interval(estimates.concentration())
-    redundant = admitted[0] and _redundant(estimates, thresholds)
-    found = Verdict(admitted[0], kinds[0], redundant, concentration, _agreement(kinds))
+    joint, probability = estimates.joint(), estimates.mean("whole")
+    admitted = (
+        (probability >= LEAST_PROBABILITY) & (joint > control) & (joint > estimates.random_joint())
+    ).tolist()  # of everything first, then of each resample; so are the lists below
+    evidence = _only_admitted(_evidence_labels(estimates, thresholds), admitted)
+    verdict = Verdict(
+        admitted[0],
+        evidence[0],
+        admitted[0] and _is_redundant(estimates, thresholds),
+        estimates.interval(estimates.concentration()),
+        _agreement(evidence),
+    )
     if estimates.image.on_object is None:
-        return found
+        return verdict
     values = estimates.object_evidence()
-    places = _claimed([_place(value, thresholds) for value in values.tolist()], admitted)
+    places = _only_admitted([_place_label(value, thresholds) for value in values.tolist()], admitted)
     return replace(
-        found, where=places[0], object_evidence=estimates.interval(values), where_confidence=_agreement(places)
+        verdict, where=places[0], object_evidence=estimates.interval(values), where_confidence=_agreement(places)
     )
 
 
-def _evidence(estimates: Estimates, thresholds: Thresholds) -> list[str]:
-    """Of everything first, then of each resample."""
-    whole, union = estimates.over("whole"), estimates.together()
-    spread = (union < thresholds.spread * whole) & (estimates.left() >= thresholds.spread * whole)
-    pairs = zip(spread.tolist(), estimates.concentration().tolist(), strict=True)
-    return [SPREAD if wide else _kind(first, thresholds) for wide, first in pairs]
+def _evidence_labels(estimates: Estimates, thresholds: Thresholds) -> list[str]:
+    """Returns how the evidence is spread, of everything first and then of each resample."""
+    enough = thresholds.spread * estimates.mean("whole")
+    spread = (estimates.all_kept() < enough) & (estimates.all_removed() >= enough)
+    labels = []
+    for is_spread, concentration in zip(spread.tolist(), estimates.concentration().tolist(), strict=True):
+        if is_spread:
+            labels.append(SPREAD)
+        elif isnan(concentration):
+            labels.append(NO_CLAIM)
+        else:
+            labels.append(CONCENTRATED if concentration >= thresholds.concentrated else DISTRIBUTED)
+    return labels
 
 
-def _kind(concentration: float, thresholds: Thresholds) -> str:
-    if isnan(concentration):
-        return UNCLEAR
-    return CONCENTRATED if concentration >= thresholds.concentrated else DISTRIBUTED
+def _is_redundant(estimates: Estimates, thresholds: Thresholds) -> bool:
+    """Returns whether explanation 1 alone suffices, and little is missing without it."""
+    whole = float(estimates.mean("whole")[0])
+    suffices = float(estimates.mean("alone", 1)[0]) >= thresholds.spread * whole
+    return suffices and float(estimates.mean("without", 1)[0]) >= thresholds.redundant * whole
 
 
-def _redundant(estimates: Estimates, thresholds: Thresholds) -> bool:
-    """Whether explanation 1 would do alone, and nothing is missing without it."""
-    whole = float(estimates.over("whole")[0])
-    enough = float(estimates.over("alone", 1)[0]) >= thresholds.spread * whole
-    return enough and float(estimates.over("without", 1)[0]) >= thresholds.redundant * whole
-
-
-def _place(evidence: float, thresholds: Thresholds) -> str:
+def _place_label(evidence: float, thresholds: Thresholds) -> str:
+    """Returns where the evidence lies, for one value of the evidence on the object."""
     if isnan(evidence):
-        return UNCLEAR
+        return NO_CLAIM
     if evidence >= thresholds.object:
         return OBJECT
     return CONTEXT if evidence <= thresholds.context else BOTH
 
 
-def _claimed(said: Sequence[str], admitted: Sequence[bool]) -> list[str]:
-    return [one if there else UNCLEAR for one, there in zip(said, admitted, strict=True)]
+def _only_admitted(labels: Sequence[str], admitted: Sequence[bool]) -> list[str]:
+    """Returns the labels with NO_CLAIM in place of those that are not admitted."""
+    return [label if claimed else NO_CLAIM for label, claimed in zip(labels, admitted, strict=True)]
 
 
-def _agreement(said: list[str]) -> float:
-    """How many of the resamples say what everything together says."""
-    return sum(one == said[0] for one in said[1:]) / (len(said) - 1)
+def _agreement(labels: list[str]) -> float:
+    """Returns the share of the resamples with the label of everything, which comes first."""
+    return sum(label == labels[0] for label in labels[1:]) / (len(labels) - 1)

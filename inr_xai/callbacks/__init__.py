@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: callbacks inside its fits, and around them."""
+"""What a run shows while it goes on: callbacks that are called inside its fits, and before and after each image."""
 
 from inr_xai.callbacks.base import RunCallback, RunState
 from inr_xai.callbacks.curves import Curves, Evolution

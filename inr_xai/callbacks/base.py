@@ -1,4 +1,4 @@
-"""What a callback of a run sees: Lightning's hooks inside each fit, and hooks of the run around them."""
+"""The base class of a run's callbacks: Lightning's hooks inside each fit, and hooks of the run around them."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,14 +13,16 @@ from inr_xai.types import Image, Row
 
 @dataclass
 class RunState:
-    """The run as it goes on. Both counters run over the whole run, earlier sittings included, and never restart.
+    """A run as it goes on. Both counters count the whole run, earlier sessions included, and never restart.
 
     Args:
-        total: samples of this run (and shard), done ones included.
-        images_done: samples committed so far.
-        steps_done: optimisation steps over all fits so far.
-        failures: of this run's samples; `others_failures` are those of other shards in the same folder.
-        class_names: readable names by class index, None where unknown.
+        total: the number of images of this run (and shard), those that are done included.
+        images_done: the number of images whose masks are stored so far.
+        steps_done: the number of optimisation steps over all fits so far.
+        wandb: the open W&B run; None if W&B is off.
+        class_names: readable names by class index, None if unknown.
+        failures: image id -> why this run could not explain it.
+        others_failures: the same for the images of other shards in the same folder.
     """
 
     folder: RunFolder
@@ -34,33 +36,33 @@ class RunState:
     others_failures: dict[str, str] = field(default_factory=dict)
 
     def class_name(self, target: int) -> str:
-        """The class's readable name, or its number."""
-        known = self.class_names is not None and target < len(self.class_names)
-        return f"{self.class_names[target]} ({target})" if known and self.class_names else f"class {target}"
+        """Returns the class's readable name with its index, or its index alone if it has no name."""
+        names = self.class_names or []
+        return f"{names[target]} ({target})" if target < len(names) else f"class {target}"
 
     def log(self, metrics: dict[str, Any], **axis: int) -> None:
-        """To W&B, where it is on; `axis` is images_done or steps_done."""
+        """Logs values to W&B if it is on, at a point of the axis `images_done` or `steps_done`."""
         if self.wandb is not None:
             self.wandb.log(metrics, **axis)
 
 
 class RunCallback(lightning.Callback):
-    """A Lightning callback that is also told of the run. `state` is there from `on_run_start` on."""
+    """A Lightning callback with hooks of the run as well. `state` is set from `on_run_start` on."""
 
     state: RunState
 
     def on_run_start(self, state: RunState) -> None:
-        """Before the first image."""
+        """Is called before the first image."""
         self.state = state
 
     def on_sample(self, record: SampleRecord, image: Image) -> None:
-        """A sample is fitted and scored, and about to be committed."""
+        """Is called when an image is fitted and scored, just before its masks are stored."""
 
     def on_sample_failed(self, sample_id: str, reason: str) -> None:
-        """A sample could not be explained."""
+        """Is called when an image could not be explained."""
 
     def on_run_end(self, summary: dict[str, Any], rows: list[Row]) -> None:
-        """After the last image (not where the run stopped with an error)."""
+        """Is called after the last image, but not if the run stopped with an error."""
 
     def close(self) -> None:
-        """At the end in any case."""
+        """Is called at the end in any case."""

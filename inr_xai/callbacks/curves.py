@@ -1,7 +1,6 @@
-"""What happens inside the fits: loss curves to W&B and, on request, how the masks come to be."""
+"""What happens inside the fits: loss curves for W&B and, on request, pictures of how the masks develop."""
 
 import io
-from pathlib import Path
 from typing import Any
 
 import lightning
@@ -21,24 +20,24 @@ from inr_xai.types import Image
 class Curves(RunCallback):
     """Logs the mean loss of each fit to W&B against the steps of the whole run.
 
-    They are sent when the fit's first image is about to be committed: a run that is killed before makes the fit again,
-    and its steps must not be there twice. curves.csv holds the same values, written from the stored losses.
+    They are sent when the fit's first image is about to be stored: a run that is killed before that makes the fit
+    again, and its steps must not be logged twice. curves.csv holds the same values, written from the stored losses.
     """
 
     def __init__(self) -> None:
-        self._batch, self._steps = -1, 0  # steps before the batch at hand, and of it so far
+        self._batch_start, self._batch_steps = -1, 0  # the run's steps before this batch, and those of this batch
         self._pending: list[tuple[dict[str, Any], int]] = []
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if not isinstance(pl_module, MaskModule):
             return
-        if self._batch != self.state.steps_done:
-            self._batch, self._steps = self.state.steps_done, 0
+        if self._batch_start != self.state.steps_done:
+            self._batch_start, self._batch_steps = self.state.steps_done, 0
         losses = torch.stack(pl_module.losses).float().mean(1).tolist()
-        at = self._batch + self._steps
-        self._steps += len(losses)
+        first = self._batch_start + self._batch_steps
+        self._batch_steps += len(losses)
         key = f"loss/k{pl_module.explanation}"
-        self._pending += [({key: loss}, at + step) for step, loss in enumerate(losses)]
+        self._pending += [({key: loss}, step) for step, loss in enumerate(losses, start=first)]
 
     def on_sample(self, record: SampleRecord, image: Image) -> None:
         self._flush()
@@ -47,16 +46,16 @@ class Curves(RunCallback):
         self._flush()
 
     def _flush(self) -> None:
-        for metrics, at in self._pending:
-            self.state.log(metrics, steps_done=at)
+        for metrics, step in self._pending:
+            self.state.log(metrics, steps_done=step)
         self._pending.clear()
 
 
 class Evolution(RunCallback):
-    """Every `every` steps, the masks of each image as they are then: a PNG with a row per moment, and W&B images.
+    """Draws the masks of each image every few steps: a PNG with a row per moment, which W&B gets, too.
 
     Args:
-        every: steps between two pictures.
+        every: steps between two rows.
     """
 
     def __init__(self, every: int = 20):
@@ -72,14 +71,15 @@ class Evolution(RunCallback):
             return
         with torch.no_grad():
             masks = pl_module.current_masks(batch_idx / max(1, pl_module.method.steps - 1))
-        for sample_id, image, own in zip(pl_module.sample_ids, pl_module.images, masks, strict=True):
-            self._frames.setdefault(sample_id, []).append(strip(image, own))
+        for sample_id, image, image_masks in zip(pl_module.sample_ids, pl_module.images, masks, strict=True):
+            self._frames.setdefault(sample_id, []).append(strip(image, image_masks))
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if not isinstance(pl_module, MaskModule):
             return
         for sample_id, frames in self._frames.items():
-            file = self._file(sample_id, pl_module.explanation)
+            figure = self.state.folder.figure_file(sample_id)
+            file = figure.with_name(f"{figure.stem}.evolution.k{pl_module.explanation}.png")
             stream = io.BytesIO()
             PillowImage.fromarray(np.concatenate(frames)).save(stream, format="png")
             write_bytes(file, stream.getvalue())
@@ -87,7 +87,3 @@ class Evolution(RunCallback):
                 caption = f"{sample_id}, explanation {pl_module.explanation}, every {self.every} steps"
                 self.state.wandb.log_images("evolution", {caption: file}, images_done=self.state.images_done)
         self._frames.clear()
-
-    def _file(self, sample_id: str, explanation: int) -> Path:
-        figure = self.state.folder.figure_file(sample_id)
-        return figure.with_name(f"{figure.stem}.evolution.k{explanation}.png")

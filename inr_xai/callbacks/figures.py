@@ -1,4 +1,4 @@
-"""One figure per sample: the image, and what each explanation keeps at each area, with its score written on it."""
+"""One figure per image: the image, and what each explanation keeps at each area, with the score above it."""
 
 import io
 from typing import Any
@@ -13,17 +13,19 @@ from torch import Tensor
 from inr_xai.callbacks.base import RunCallback
 from inr_xai.runs.files import write_bytes
 from inr_xai.runs.folder import SampleRecord
-from inr_xai.types import Image, Row
+from inr_xai.types import Image
 
-CONTOURS = ("#ffd400", "#00d5ff", "#ff5ec4", "#7dff5e")  # of the explanations in turn, again from the first
-SHADE = 0.22  # brightness of what a mask does not keep
+CONTOURS = ("#ffd400", "#00d5ff", "#ff5ec4", "#7dff5e")
+"""The colours of the explanations' contours; the fifth explanation has the first colour again."""
+SHADE = 0.22
+"""The brightness of the pixels that a mask does not keep, as a part of their own."""
 
 
 class Figures(RunCallback):
     """Writes `figures/<sample_id>.png` and logs it to W&B.
 
     Args:
-        cell: width of one picture in inches, at 100 dots an inch.
+        cell: width of one picture in the figure in inches, at 100 dots an inch.
     """
 
     def __init__(self, cell: float = 2.1):
@@ -39,11 +41,14 @@ class Figures(RunCallback):
 
 
 def draw_figure(record: SampleRecord, image: Image, *, title: str, cell: float = 2.1) -> bytes:
-    """A PNG: a row per explanation, a column per area; bright is kept, dark is not, the line is the hard contour."""
+    """Returns a PNG with a row per explanation and a column per area.
+
+    Bright pixels are kept and dark ones are not; the line is the contour of the hard mask.
+    """
     explanations, areas = record.masks.shape[:2]
     height, width = image.shape[-2:]
-    tall = cell * height / width
-    figure = Figure(figsize=(cell * (areas + 1), (tall + 0.3) * explanations + 0.6), dpi=100, layout="constrained")
+    row_height = cell * height / width + 0.3
+    figure = Figure(figsize=(cell * (areas + 1), row_height * explanations + 0.6), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(explanations, areas + 1, squeeze=False)
     rows = {(row["explanation"], row["area"]): row for row in record.rows}
@@ -55,9 +60,10 @@ def draw_figure(record: SampleRecord, image: Image, *, title: str, cell: float =
             first.set_title(f"image: p = {record.rows[0]['p_full']:.2f}", fontsize=9)
         first.set_ylabel(f"explanation {k + 1}", fontsize=9, color="black")
         for a, area in enumerate(record.areas):
-            mask = record.masks[k, a].float()
+            row, mask = rows[(k + 1, area)], record.masks[k, a].float()
             _draw_mask(axes[k][a + 1], photo, mask, CONTOURS[k % len(CONTOURS)])
-            axes[k][a + 1].set_title(_caption(rows[(k + 1, area)]), fontsize=9)
+            caption = f"{area:.0%}: p = {row['preservation_hard_mean']:.2f} (chance {row['chance']:.2f})"
+            axes[k][a + 1].set_title(caption, fontsize=9)
     for axis in axes.flat:
         axis.set_xticks([])
         axis.set_yticks([])
@@ -73,18 +79,15 @@ def draw_figure(record: SampleRecord, image: Image, *, title: str, cell: float =
     return stream.getvalue()
 
 
-def _caption(row: Row) -> str:
-    return f"{row['area']:.0%}: p = {row['preservation_hard_mean']:.2f} (chance {row['chance']:.2f})"
-
-
 def _draw_mask(axis: Any, photo: np.ndarray, mask: Float[Tensor, "h w"], colour: str) -> None:
+    """Draws what a mask keeps, and its contour unless it keeps everything or nothing."""
     axis.imshow(overlay(photo, mask.cpu().numpy()), interpolation="nearest")
     if bool((mask > 0.5).any()) and bool((mask <= 0.5).any()):
         axis.contour(mask.cpu().numpy(), levels=[0.5], colors=[colour], linewidths=1.2)
 
 
 def overlay(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The photo where the mask is 1, a dark grey version of it where it is 0; h x w x 3 in [0, 1].
+    """Returns the photo with the pixels that the mask does not keep in dark grey; h x w x 3, values in [0, 1].
 
     >>> float(overlay(np.ones((1, 1, 3)), np.zeros((1, 1)))[0, 0, 0]) == SHADE
     True
@@ -95,8 +98,8 @@ def overlay(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def strip(image: Image, masks: Float[Tensor, "a h w"]) -> np.ndarray:
-    """Overlays side by side, h x (a w) x 3, 8 bits."""
+    """Returns the overlays of an image's masks side by side, h x (a w) x 3, 8 bits."""
     photo = image.permute(1, 2, 0).clamp(0, 1).float().cpu().numpy()
-    # A fit that diverged has NaN here, which no 8 bits can hold.
+    # A fit that diverged has NaN here, which 8 bits cannot hold.
     parts = [overlay(photo, mask.cpu().numpy()) for mask in masks.to(torch.float32).nan_to_num(0.0)]
     return np.asarray(np.concatenate(parts, axis=1) * 255, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""One bar over the images with the scores so far; where nobody watches a terminal, a line now and then instead."""
+"""One bar over the images with the scores so far; without a terminal, a line now and then instead."""
 
 import logging
 import math
@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 
 class Progress(RunCallback):
-    """Images done, time left, and means over this sitting's images of explanation 1.
+    """Shows how many images are done, the time left, and means of explanation 1 over this session's images.
 
     Args:
-        seconds: least time between two lines where there is no terminal.
+        seconds: the least time between two lines if there is no terminal.
     """
 
     def __init__(self, seconds: float = 10.0):
@@ -28,9 +28,10 @@ class Progress(RunCallback):
 
     def on_run_start(self, state: RunState) -> None:
         super().on_run_start(state)
-        self._at_start, self._began, self._last = state.images_done, time.monotonic(), 0.0
-        self._kept, self._full, self._error = 0.0, 0.0, 0.0
-        self._seen, self._ended = 0, 0
+        self._done_before, self._began, self._last_line = state.images_done, time.monotonic(), 0.0
+        # Of this session: sums over the images explained, their number, and the number of those that have ended.
+        self._preserved, self._p_full, self._area_error = 0.0, 0.0, 0.0
+        self._explained, self._ended = 0, 0
         self._bar: tqdm[Any] | None = None
         if sys.stderr.isatty():
             self._redirect = logging_redirect_tqdm()
@@ -39,37 +40,38 @@ class Progress(RunCallback):
 
     def on_sample(self, record: SampleRecord, image: Image) -> None:
         rows = [row for row in record.rows if row["explanation"] == 1]
-        self._kept += sum(row["preservation_hard_mean"] for row in rows) / len(rows)
-        self._full += rows[0]["p_full"]
-        self._error += sum(row["area_error"] for row in rows) / len(rows)
-        self._seen += 1
-        kept = self._kept / self._full if self._full else math.nan
-        self._tell(f"kept {kept:.2f} of p, area error {self._error / self._seen:.4f}")
+        self._preserved += sum(row["preservation_hard_mean"] for row in rows) / len(rows)
+        self._p_full += rows[0]["p_full"]
+        self._area_error += sum(row["area_error"] for row in rows) / len(rows)
+        self._explained += 1
+        share = self._preserved / self._p_full if self._p_full else math.nan
+        self._show(f"kept {share:.2f} of p, area error {self._area_error / self._explained:.4f}")
 
     def on_sample_failed(self, sample_id: str, reason: str) -> None:
-        self._tell(f"{len(self.state.failures)} failed")
+        self._show(f"{len(self.state.failures)} failed")
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._redirect.__exit__(None, None, None)
 
-    def _tell(self, scores: str) -> None:
+    def _show(self, scores: str) -> None:
+        """Counts an image that has ended, explained or not, and shows the scores so far."""
         self._ended += 1
         if self._bar is not None:
             self._bar.set_postfix_str(scores)
             self._bar.update()
             return
-        now, done = time.monotonic(), self._at_start + self._ended
-        if now - self._last < self.seconds and done < self.state.total:
+        now, done = time.monotonic(), self._done_before + self._ended
+        if now - self._last_line < self.seconds and done < self.state.total:
             return
-        self._last = now
+        self._last_line = now
         left = (now - self._began) / self._ended * (self.state.total - done)
         log.info("%d of %d images, %s, about %s left", done, self.state.total, scores, _duration(left))
 
 
 def _duration(seconds: float) -> str:
-    """Hours, minutes and seconds.
+    """Returns a time as hours, minutes and seconds.
 
     >>> _duration(75), _duration(3700)
     ('1:15', '1:01:40')

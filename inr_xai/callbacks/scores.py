@@ -1,5 +1,6 @@
-"""Metrics to W&B: each sample's as it is done, and at the end the table of all rows and the summary."""
+"""Scores for W&B: those of each image as soon as it is done, and at the end the table of all rows and the summary."""
 
+from pathlib import Path
 from typing import Any
 
 from inr_xai.callbacks.base import RunCallback
@@ -7,13 +8,14 @@ from inr_xai.runs.folder import SampleRecord
 from inr_xai.types import Image, Row
 
 NAMES = ("sample_id", "target", "explanation", "area")
+"""The columns of a row that say what it is about; the others are scores."""
 
 
 class Scores(RunCallback):
-    """Logs area violation, preservation and deletion (soft and hard) of every sample, explanation and area.
+    """Logs all scores of every image, explanation and area to W&B.
 
     Args:
-        figures_in_table: how many samples' figures the table carries, in the order of the run.
+        figures_in_table: how many images have their figure in the table, in the order of the run.
     """
 
     def __init__(self, figures_in_table: int = 32):
@@ -32,18 +34,17 @@ class Scores(RunCallback):
             return
         if rows:
             columns = list(rows[0])
-            self.state.wandb.log_table(
-                "per_image", columns, [[row[column] for column in columns] for row in rows], images=self._figures(rows)
-            )
+            lines = [[row[column] for column in columns] for row in rows]
+            self.state.wandb.log_table("per_image", columns, lines, images=self._figures(rows))
         self.state.wandb.summary(summary)
 
-    def _figures(self, rows: list[Row]) -> list[Any]:
-        """A figure beside the first row of each of the first samples."""
-        shown: set[str] = set()
-        figures: list[Any] = []
+    def _figures(self, rows: list[Row]) -> list[Path | None]:
+        """Returns the figure of each row: the first rows of the first images have one."""
+        seen: set[str] = set()
+        figures: list[Path | None] = []
         for row in rows:
             file = self.state.folder.figure_file(row["sample_id"])
-            show = row["sample_id"] not in shown and len(shown) < self.figures_in_table and file.exists()
-            shown |= {row["sample_id"]}
-            figures.append(file if show else None)
+            has_figure = row["sample_id"] not in seen and len(seen) < self.figures_in_table and file.exists()
+            seen |= {row["sample_id"]}
+            figures.append(file if has_figure else None)
         return figures

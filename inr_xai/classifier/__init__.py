@@ -1,4 +1,4 @@
-"""Frozen image classifiers: the wrapper, and where they come from (shipped ones, timm, torchvision, the user's own)."""
+"""Frozen image classifiers: the wrapper, and their sources (the package, timm, torchvision, the user's own module)."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first asked for: the Python API wraps a model and needs no library of models."""
+    """Imports a public name on first use: the Python API only wraps a model and needs no library of models."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

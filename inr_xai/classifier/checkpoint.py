@@ -18,7 +18,10 @@ State = dict[str, Tensor]
 
 
 def read_state(file: str | Path) -> State:
-    """The tensors of a .safetensors file or of a PyTorch file, taken out of the usual wrappings."""
+    """Returns the tensors of a .safetensors or PyTorch file, without the usual wrappings.
+
+    Raises UserError if the file cannot be read or holds no tensors.
+    """
     path = Path(file).expanduser()
     if not path.is_file():
         raise UserError(f"classifier.checkpoint={str(file)!r} is no file; give a local .safetensors or .pth file")
@@ -36,7 +39,7 @@ def read_state(file: str | Path) -> State:
 
 
 def read_safetensors(path: Path) -> State:
-    """The tensors of a .safetensors file."""
+    """Returns the tensors of a .safetensors file. Raises UserError if it is not one."""
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
@@ -46,7 +49,7 @@ def read_safetensors(path: Path) -> State:
 
 
 def read_torch(path: Path) -> Any:
-    """What torch.save wrote, tensors and plain values only: code in the file is never run."""
+    """Returns what torch.save wrote, if it is tensors and plain values only: code in the file is never run."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -57,8 +60,8 @@ def read_torch(path: Path) -> Any:
         ) from error
 
 
-def aligned(state: State, model: nn.Module) -> State:
-    """The state without a prefix that all its keys share ("module.", "model.") where the model's keys have none."""
+def without_prefix(state: State, model: nn.Module) -> State:
+    """Returns the state without prefixes that all its keys share ("module.", "model.") and the model's keys lack."""
     expected = model.state_dict().keys()
     while not expected & state.keys():
         heads = {key.partition(".")[0] for key in state}
@@ -68,40 +71,46 @@ def aligned(state: State, model: nn.Module) -> State:
     return state
 
 
-def rows(state: State, model: nn.Module, classes: int) -> int | None:
-    """How many classes the checkpoint's head has, where the model's, of `classes`, is among the same keys."""
+def classes_by_shape(state: State, model: nn.Module, classes: int) -> int | None:
+    """Returns how many classes the head of a checkpoint has; None if the head is not in it or is not unique.
+
+    Args:
+        model: a model whose head has the same key.
+        classes: how many classes the model has, by which its head is recognised.
+    """
     heads = [key for key, value in model.state_dict().items() if value.ndim >= 2 and value.shape[0] == classes]
-    found = {state[key].shape[0] for key in heads if key in state}
-    return found.pop() if len(found) == 1 else None
+    counts = {state[key].shape[0] for key in heads if key in state}
+    return counts.pop() if len(counts) == 1 else None
 
 
 def mismatch(state: State, model: nn.Module) -> str | None:
-    """What keeps the state from being the model's, None where nothing does."""
-    own = model.state_dict()
-    missing = [key for key in own if key not in state and not key.endswith(COUNTER)]
-    unexpected = [key for key in state if key not in own]
-    other = [key for key in own if key in state and own[key].shape != state[key].shape]
+    """Returns why the state does not fit the model, or None if it does."""
+    expected = model.state_dict()
+    missing = [key for key in expected if key not in state and not key.endswith(COUNTER)]
+    unexpected = [key for key in state if key not in expected]
+    reshaped = [key for key in expected if key in state and expected[key].shape != state[key].shape]
     parts = []
     if missing:
         parts.append(f"{len(missing)} keys are missing (first: {missing[0]})")
     if unexpected:
         parts.append(f"{len(unexpected)} are unexpected (first: {unexpected[0]})")
-    if other:
-        shapes = f"{tuple(state[other[0]].shape)}, the model's is {tuple(own[other[0]].shape)}"
-        parts.append(f"{len(other)} differ in shape (first: {other[0]} is {shapes})")
+    if reshaped:
+        key = reshaped[0]
+        shapes = f"{tuple(state[key].shape)}, the model's is {tuple(expected[key].shape)}"
+        parts.append(f"{len(reshaped)} differ in shape (first: {key} is {shapes})")
     return ", ".join(parts) or None
 
 
 def load_into(model: nn.Module, state: State, *, name: str, file: str | Path) -> None:
-    """Loads a state that fits. Raises UserError where it does not."""
-    wrong = mismatch(state, model)
-    if wrong is not None:
+    """Loads a state into the model. Raises UserError if it does not fit."""
+    reason = mismatch(state, model)
+    if reason is not None:
         raise UserError(
-            f"classifier.checkpoint={str(file)!r} is not one of {name}: {wrong}; give a checkpoint of {name}, "
+            f"classifier.checkpoint={str(file)!r} is not one of {name}: {reason}; give a checkpoint of {name}, "
             "or the classifier.name of the checkpoint"
         )
-    own = model.state_dict()
-    # Files carry no layer versions; as every shape fits, they are the model's own.
-    complete = OrderedDict((key, state.get(key, value)) for key, value in own.items())
-    complete._metadata = own._metadata  # type: ignore[attr-defined]
+    initial = model.state_dict()
+    # Files carry no versions of layers. As every shape fits, the versions are those of the model.
+    complete = OrderedDict((key, state.get(key, value)) for key, value in initial.items())
+    complete._metadata = initial._metadata  # type: ignore[attr-defined]
     model.load_state_dict(complete)

@@ -1,6 +1,6 @@
-"""Classifiers of known reliance: one small network for each setting of ShapesInContext, by name.
+"""Classifiers of known reliance: one small network for each setting of ShapesInContext.
 
-Trained by scripts/train_context_classifiers.py, which also measures what each of them relies on.
+scripts/train_context_classifiers.py trains them and measures what each of them relies on.
 """
 
 from importlib.resources import files
@@ -18,15 +18,15 @@ from inr_xai.types import Images, Logits, Preprocessing
 CLASSES: Final = 8
 MEAN: Final = (0.5, 0.5, 0.5)
 STD: Final = (0.25, 0.25, 0.25)
-"""Per-channel statistics that the [0, 1] image is normalised with; the network does not do it."""
+"""Statistics per channel with which the wrapper normalises an image in [0, 1]; the network itself does not."""
 SIZE: Final = 128
-"""Height and width in pixels of the training images; the network takes others too."""
+"""Height and width in pixels of the training images; the network also takes other sizes."""
 
 
 class ContextNetwork(nn.Module):
-    """Logits of the eight classes, from a normalised image; 144,000 parameters.
+    """Maps normalised images to the logits of the eight classes; 144,000 parameters.
 
-    The mean over the image serves the ground, the maximum the object, which is small.
+    Features are pooled by their mean, for the ground, and by their maximum, for the object, which is small.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class ContextNetwork(nn.Module):
 
 
 def shapes_in_context(name: str = "object_only") -> FrozenClassifier:
-    """The trained classifier of a setting of ShapesInContext, from the weights that come with the package.
+    """Returns the trained classifier of a setting of ShapesInContext, with the weights of the package.
 
     >>> shapes_in_context("context_only").preprocessing.size
     (128, 128)
@@ -65,12 +65,12 @@ def shapes_in_context(name: str = "object_only") -> FrozenClassifier:
 
 
 def classifier_of(network: ContextNetwork) -> FrozenClassifier:
-    """The network in eval mode, with the normalisation that it is trained with."""
+    """Returns the network as a classifier, in eval mode and with the normalisation of its training."""
     preprocessing = Preprocessing(size=(SIZE, SIZE), resize=SIZE, interpolation="bilinear", mean=MEAN, std=STD)
     return FrozenClassifier(network.eval(), preprocessing=preprocessing, channels_last=True)
 
 
 def _convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
-    """Convolution, batch norm, SiLU (smooth, so that gradients with respect to the image are)."""
+    """Returns convolution, batch norm and SiLU, which is smooth and so gives smooth gradients for the image."""
     convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
     return [convolution, nn.BatchNorm2d(outputs), nn.SiLU()]

@@ -1,7 +1,7 @@
 """The demo classifier: a small trained network that names the class of a synthetic scene from its object or its ground.
 
-Residual blocks: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016. Trained by
-scripts/train_demo_classifier.py.
+Residual blocks: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
+scripts/train_demo_classifier.py trains it.
 """
 
 from importlib.resources import files
@@ -17,17 +17,17 @@ from inr_xai.types import Images, Logits
 
 CLASSES: Final = 8
 MEAN: Final = (0.5, 0.5, 0.5)
-"""Per-channel mean that the caller normalises the [0, 1] image with; the network does not."""
+"""Mean per channel with which the wrapper normalises an image in [0, 1]; the network itself does not."""
 STD: Final = (0.25, 0.25, 0.25)
-"""Per-channel standard deviation, likewise."""
+"""Standard deviation per channel for the same purpose."""
 SIZE: Final = 96
-"""Height and width in pixels of the training images; the network takes others too."""
+"""Height and width in pixels of the training images; the network also takes other sizes."""
 
 
 class DemoNetwork(nn.Module):
-    """Logits of the eight classes, from a normalised image of any size.
+    """Maps normalised images of any size to the logits of the eight classes.
 
-    The mean over the image serves the ground, the maximum the object, which is small.
+    Features are pooled by their mean, for the ground, and by their maximum, for the object, which is small.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class DemoNetwork(nn.Module):
 
 
 def demo_network() -> DemoNetwork:
-    """The trained network, in eval mode, from the weights that come with the package.
+    """Returns the trained network in eval mode, with the weights of the package.
 
     >>> demo_network().training
     False
@@ -65,7 +65,7 @@ Features = Float[Tensor, "b c h w"]
 
 
 class _Convolution(nn.Module):
-    """Convolution, batch norm, SiLU (smooth, so that gradients with respect to the image are)."""
+    """Convolution, batch norm and SiLU, which is smooth and so gives smooth gradients for the image."""
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, dilation: int = 1):
         super().__init__()

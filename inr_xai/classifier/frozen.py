@@ -1,4 +1,4 @@
-"""A classifier that is only asked: it normalises inside, enters no module tree and is given back unchanged."""
+"""A wrapper that only queries a classifier: it normalises inside, enters no module tree and restores the model."""
 
 import contextlib
 import copy
@@ -18,17 +18,17 @@ PROBABILITIES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class FrozenClassifier:
-    """Images to logits. No nn.Module, so that no Lightning module takes it for a part of itself.
+    """Maps images to logits. It is not an nn.Module, so it never becomes a part of a Lightning module.
 
     Args:
-        model: a module of logits, or any callable (of which nothing can be frozen unless it is a module's method).
-        preprocessing: how a photo becomes the input, and what the model normalises with.
-        head: "softmax" for one class an image, "sigmoid" for several.
-        normalise: False gives the model its inputs as they are.
-        input_mean, input_std: per-channel statistics in the units of the input, for constant and colour baselines; by
-            default those of `preprocessing`, or 0 and 1 where `normalise` is False.
-        channels_last: keep convolutions in this memory format while frozen. It saves 5 to 25 % of a pass on CPUs;
-            models that call `view` on feature maps refuse it.
+        model: a module that returns logits, or any callable (which can only be frozen if it is a module's method).
+        preprocessing: how a photo becomes the input, and the statistics of the normalisation.
+        head: "softmax" if an image has one class, "sigmoid" if it has several.
+        normalise: False passes inputs to the model unchanged.
+        input_mean, input_std: statistics per channel in the units of the input, for baselines of colours and noise; by
+            default those of `preprocessing`, or 0 and 1 if `normalise` is False.
+        channels_last: keep convolutions in this memory format while frozen. It saves 5 to 25 % of a pass on CPUs, but
+            does not work with models that call `view` on feature maps.
     """
 
     def __init__(
@@ -52,30 +52,33 @@ class FrozenClassifier:
         self.colour_std: tuple[float, ...] = std if input_std is None else input_std
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.num_classes: int | None = None
-        """How many classes the model tells apart; None before the first pass."""
+        """The number of classes of the model; None before the first pass."""
         self._statistics: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def __call__(self, images: Images) -> Logits:
-        """Logits of images in [0, 1] (where `normalise` is False: of inputs as the model takes them)."""
+        """Returns the logits of images in [0, 1] (if `normalise` is False: of inputs in the units of the model).
+
+        Raises UserError if the model returns anything but one floating tensor, b x n or with such `logits`.
+        """
         inputs = images
         if self.normalise:
             mean, std = self._mean_std(images)
             inputs = (images - mean) / std
         output = self.model(inputs.contiguous(memory_format=self.memory_format))
-        logits = getattr(output, "logits", output)  # as Hugging Face's models give them
-        wanted = (
+        logits = getattr(output, "logits", output)  # Hugging Face's models return an object
+        expected = (
             f"expected a floating tensor of {len(images)} x classes; wrap the model so that it returns its logits alone"
         )
         if not isinstance(logits, Tensor):
-            raise UserError(f"the classifier returned a {type(output).__name__}, {wanted}")
+            raise UserError(f"the classifier returned a {type(output).__name__}, {expected}")
         if logits.ndim != 2 or len(logits) != len(images) or not logits.is_floating_point():
-            raise UserError(f"the classifier returned {tuple(logits.shape)} of {logits.dtype}, {wanted}")
+            raise UserError(f"the classifier returned {tuple(logits.shape)} of {logits.dtype}, {expected}")
         self.num_classes = logits.shape[1]
         return logits
 
     @torch.no_grad()
     def count_classes(self) -> int:
-        """How many classes the model tells apart; before the first pass one over a black image tells."""
+        """Returns the number of classes of the model; before the first pass, a pass over a black image tells it."""
         if self.num_classes is None:
             with self.frozen():
                 self(torch.zeros(1, len(self.preprocessing.mean), *self.preprocessing.size))
@@ -84,13 +87,13 @@ class FrozenClassifier:
 
     @torch.no_grad()
     def require_mosaics(self, *, side: int, device: torch.device | str = "cpu") -> None:
-        """Raises UserError where the model refuses images `side` times its own size; one pass over a black one."""
+        """Raises UserError if the model refuses an image `side` times its own size, by a pass over a black one."""
         height, width = (pixels * side for pixels in self.preprocessing.size)
         black = torch.zeros(1, len(self.preprocessing.mean), height, width, device=device)
         try:
             with self.frozen(device, black.dtype):
                 self(black)
-        except Exception as error:  # whatever the model raises for this size
+        except Exception as error:  # models raise different errors for a wrong size
             raise UserError(
                 f"the classifier cannot take mosaics of {height} x {width} pixels ({' '.join(str(error).split())}); "
                 "choose one that takes images of any size, such as a network of convolutions that ends in global "
@@ -98,11 +101,11 @@ class FrozenClassifier:
             ) from error
 
     def probability(self, logits: Logits, targets: Targets) -> Float[Tensor, " b"]:
-        """The probability of each image's target under the head."""
+        """Returns the probability of each image's target under the head."""
         return PROBABILITIES[self.head](logits).gather(1, targets.unsqueeze(1)).squeeze(1)
 
     def of(self, model: nn.Module) -> "FrozenClassifier":
-        """Another model of the same inputs and head."""
+        """Returns a classifier with another model that has the same inputs and head."""
         other = copy.copy(self)
         other.model, other._statistics = model, {}
         return other
@@ -111,10 +114,10 @@ class FrozenClassifier:
     def frozen(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Iterator["FrozenClassifier"]:
-        """The model in eval mode, without gradients of its own, on `device` and in `dtype` (None: as it is).
+        """Puts the model into eval mode without gradients of its parameters, on `device` and in `dtype`.
 
-        On leaving, also by an error, the model has its own tensors, flags, device, dtype and memory format again.
-        May be nested.
+        None leaves device or dtype as it is. On exit, also by an error, the model has its own tensors, flags, device,
+        dtype and memory format again. Contexts may be nested.
         """
         module = owner(self.model)
         if module is None:
@@ -134,14 +137,14 @@ class FrozenClassifier:
 
 
 def require_head(head: str) -> str:
-    """The head's name. Raises UserError where there is no such head."""
+    """Returns the head's name. Raises UserError if there is no such head."""
     if head not in PROBABILITIES:
         raise UserError(f"classifier.head={head!r} is not allowed; choose one of {', '.join(PROBABILITIES)}")
     return head
 
 
 def require_class(target: int, num_classes: int) -> None:
-    """Raises UserError where the classifier has no class `target`."""
+    """Raises UserError if the classifier has no class `target`."""
     if not 0 <= target < num_classes:
         raise UserError(
             f"class {target} does not exist: the classifier has {num_classes} classes (0 to {num_classes - 1}); "
@@ -150,7 +153,7 @@ def require_class(target: int, num_classes: int) -> None:
 
 
 def owner(model: nn.Module | Callable[[Tensor], Tensor]) -> nn.Module | None:
-    """The module whose state the model has: itself, or the one whose method it is."""
+    """Returns the module whose state the model uses: itself, or the module whose method it is; None if neither."""
     candidate = model if isinstance(model, nn.Module) else getattr(model, "__self__", None)
     return candidate if isinstance(candidate, nn.Module) else None
 
@@ -164,8 +167,8 @@ def freeze(
 ) -> None:
     """Puts the module into eval mode, without gradients, its tensors on `device` and in `dtype`.
 
-    `restore` will put every training flag, gradient flag and tensor back, the tensors themselves and not copies.
-    Buffers are copied even where nothing changes, for models that write into them also in eval mode.
+    `restore` then puts back every training flag, gradient flag and tensor, the tensors themselves and not copies.
+    Buffers are always copied, because some models write into them even in eval mode.
     """
     for part in module.modules():
         restore.callback(setattr, part, "training", part.training)
@@ -186,10 +189,10 @@ def freeze(
 
 
 def keep_layout(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    """The gradient of a batch norm's output arrives in the output's own memory layout.
+    """Brings the gradient of a batch norm's output into the memory layout of that output.
 
-    For a batch of one image, PyTorch 2.15 on CPUs otherwise takes a gradient that comes from tokens
-    (`flatten(2).transpose(1, 2)`) for one in the layout of the image, and returns it with its pixels shuffled.
+    Otherwise, for a batch of one image, PyTorch 2.15 on CPUs misreads the layout of a gradient that comes from tokens
+    (`flatten(2).transpose(1, 2)`), and returns it with shuffled pixels.
     """
     if output.requires_grad:
         layout = output.stride()

@@ -1,7 +1,7 @@
-"""Which class to explain of each image, by the option `data.targets`: the one rule of runs and comparisons.
+"""The rule, for runs and comparisons alike, which class of an image is explained: the option `data.targets`.
 
-The wrong-target control is a class that the image does not show: what a fit reaches for it is what masks can draw by
-themselves. METHOD, "Metrics", in docs/method.md.
+The wrong-target control explains a class that the image does not show: the score that a fit reaches for it is what
+masks alone can produce. METHOD, "The audit", in docs/method.md.
 """
 
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from inr_xai.errors import UserError
 from inr_xai.seeding import generator
 from inr_xai.types import Image
 
-ABSENT = 1e-3  # classes below this probability are not on the image
+ABSENT = 1e-3  # an image does not show classes below this probability
 
 
 @dataclass(frozen=True)
 class TargetRule:
-    """The class to explain of an image.
+    """Chooses the class of an image that is explained.
 
     Args:
-        targets: "label", "predicted", "wrong" (a class that the image does not show), or one class index.
-        seed: names the wrong class, with the image's id.
+        targets: "label", "predicted", "wrong" (a class that the image does not show), or a class index.
+        seed: seed of the draw of a wrong class, which also depends on the image's id.
     """
 
     targets: str | int
@@ -30,14 +30,14 @@ class TargetRule:
 
     @torch.no_grad()
     def choose(self, classifier: FrozenClassifier, image: Image, label: int | None, image_id: str) -> int:
-        """The class index.
+        """Returns the class index.
 
         Args:
-            image: on the device where the classifier is asked.
-            label: the image's own class; None where unknown.
+            image: c x h x w, values in [0, 1], on the device where the classifier runs.
+            label: class index of the image's label; None if unknown.
 
         Raises:
-            UserError: the image has no label, the classifier no such class, or there is no class that is absent.
+            UserError: the image has no label, the classifier has no such class, or the image may show every class.
         """
         if isinstance(self.targets, int):
             target = self.targets
@@ -58,7 +58,10 @@ class TargetRule:
 def wrong_target(
     classifier: FrozenClassifier, image: Image, target: int, label: int | None, image_id: str, seed: int = 0
 ) -> int:
-    """One of the classes with p < 0.001 on the image, neither the explained nor the labelled one, each as likely.
+    """Draws one of the classes with p < 0.001 on the image, all equally likely.
+
+    Args:
+        target, label: classes that are never drawn: the one that is explained, and the image's label.
 
     Raises:
         UserError: there is no such class.

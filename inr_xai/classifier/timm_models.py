@@ -1,6 +1,6 @@
-"""timm's models, with the hub's weights, weights of an earlier download, or a local checkpoint.
+"""timm's models with weights of the hub, of an earlier download, or of a local checkpoint.
 
-timm is imported on first use: it takes seconds, and the demo does without.
+timm is imported on first use: that takes seconds, and other classifiers do not need it.
 """
 
 import math
@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from inr_xai.classifier.checkpoint import State, aligned, load_into, mismatch
+from inr_xai.classifier.checkpoint import State, load_into, mismatch, without_prefix
 from inr_xai.classifier.hub import REMEDY, hub_file, require_online, require_reachable, torch_hub_file
 from inr_xai.classifier.untrained import closest, fixed_seed
 from inr_xai.errors import UserError
@@ -20,7 +20,7 @@ NO_HEAD = "has no classification head; choose another classifier.name or give a 
 
 
 def build(name: str, **options: Any) -> nn.Module:
-    """The model as timm makes it; weights that are drawn are the same at each call. Any failure is a UserError."""
+    """Returns the model that timm makes; random weights are the same at each call. Any failure is a UserError."""
     import timm
 
     try:
@@ -31,11 +31,14 @@ def build(name: str, **options: Any) -> nn.Module:
         raise UserError(f"timm cannot make classifier.name={name!r} ({reason}); {REMEDY}") from error
 
 
-def known(name: str, *, weights: bool) -> str:
-    """The name, where timm knows it; one of a hub repository is turned into the folder of its earlier download.
+def resolve_name(name: str, *, weights: bool) -> str:
+    """Returns the name for timm: that of a hub repository becomes the folder of its earlier download, if there is one.
 
     Args:
-        weights: whether that folder must hold weights too.
+        weights: whether that folder must also hold weights.
+
+    Raises:
+        UserError: timm has no such model or weights, or the hub cannot be reached.
     """
     from timm.models import get_pretrained_cfg, is_model, list_models, parse_model_name, split_model_name_tag
 
@@ -62,7 +65,7 @@ def known(name: str, *, weights: bool) -> str:
 
 
 def from_hub(name: str) -> nn.Module:
-    """With the hub's weights, or those of an earlier download, which are loaded without asking the hub."""
+    """Returns the model with the hub's weights; those of an earlier download are loaded without the hub."""
     if ":" in name:
         return build(name, pretrained=True)
     from timm.models import get_pretrained_cfg
@@ -72,41 +75,41 @@ def from_hub(name: str) -> nn.Module:
         raise UserError(f"timm has no weights of {name!r}; {REMEDY}")
     if not config.num_classes:
         raise UserError(f"timm's {name!r} {NO_HEAD}")
-    here = downloaded(config)
-    if here is None:
+    file = downloaded_file(config)
+    if file is None:
         if config.hf_hub_id:
             require_online(name)
         else:
             require_reachable(str(config.url), name)
         return build(name, pretrained=True)
-    overlay: dict[str, Any] = {"file": str(here)}
-    if config.custom_load is True and here.suffix != ".npz":
+    overlay: dict[str, Any] = {"file": str(file)}
+    if config.custom_load is True and file.suffix != ".npz":
         overlay["custom_load"] = False  # as timm does with the hub's files
     return build(name, pretrained=True, pretrained_cfg_overlay=overlay)
 
 
-def downloaded(config: Any) -> Path | None:
-    """The weight file that timm would take, where it is on this computer."""
+def downloaded_file(config: Any) -> Path | None:
+    """Returns the weight file that timm would load, if it is on this computer."""
     if not config.hf_hub_id:
         return torch_hub_file(config.url)
-    wanted = config.hf_hub_filename
-    names = WEIGHTS[:2] if wanted is None else (wanted.replace("pytorch_model.bin", "model.safetensors"), wanted)
+    name = config.hf_hub_filename
+    names = WEIGHTS[:2] if name is None else (name.replace("pytorch_model.bin", "model.safetensors"), name)
     return hub_file(config.hf_hub_id, names)
 
 
 def with_checkpoint(name: str, state: State, file: str | Path) -> nn.Module:
-    """With the weights of a local file, and as many classes as its head has."""
+    """Returns the model with the weights of a local file, and with as many classes as the file's head has."""
     model = build(name)
-    state = aligned(state, model)
+    state = without_prefix(state, model)
     config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
-    classes = head_rows(state, config.get("classifier"))
+    classes = classes_of_head(state, config.get("classifier"))
     offset = config.get("label_offset") or 0
     if offset and classes == config["num_classes"] + offset:
         classes = config["num_classes"]  # timm drops the background class of these weights
     if classes is not None and classes != model.num_classes:
         model = build(name, num_classes=classes)
     if mismatch(state, model) is not None and ":" not in name:
-        # The authors' own naming of the keys, which timm translates for many models.
+        # The keys may have the names of the model's authors, which timm translates for many models.
         overlay = {"state_dict": state, "num_classes": model.num_classes}
         try:
             return build(
@@ -123,15 +126,19 @@ def with_checkpoint(name: str, state: State, file: str | Path) -> nn.Module:
     return model
 
 
-def head_rows(state: State, classifier: str | tuple[str, ...] | None) -> int | None:
-    """How many classes the head of a checkpoint has; None where the head is not in it."""
+def classes_of_head(state: State, classifier: str | tuple[str, ...] | None) -> int | None:
+    """Returns how many classes the head of a checkpoint has; None if the head is not in it.
+
+    Args:
+        classifier: name of the head's module, or of several heads.
+    """
     names = (classifier,) if isinstance(classifier, str) else classifier or ()
-    found = {len(state[f"{name}.weight"]) for name in names if f"{name}.weight" in state}
-    return found.pop() if len(found) == 1 else None
+    counts = {len(state[f"{name}.weight"]) for name in names if f"{name}.weight" in state}
+    return counts.pop() if len(counts) == 1 else None
 
 
 def preprocessing_of(model: nn.Module, name: str) -> Preprocessing:
-    """timm's own evaluation transform of the model."""
+    """Returns timm's own evaluation transform of the model. Raises UserError if it is not supported."""
     from timm.data.config import resolve_model_data_config
 
     if not model.num_classes:

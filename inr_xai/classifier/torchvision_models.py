@@ -1,4 +1,4 @@
-"""torchvision's classification models, with its weights or a local checkpoint.
+"""torchvision's classification models with torchvision's weights or those of a local checkpoint.
 
 torchvision is imported on first use.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from inr_xai.classifier.checkpoint import State, aligned, load_into, rows
+from inr_xai.classifier.checkpoint import State, classes_by_shape, load_into, without_prefix
 from inr_xai.classifier.hub import REMEDY, require_reachable, torch_hub_file
 from inr_xai.classifier.untrained import closest, fixed_seed
 from inr_xai.errors import UserError
@@ -17,11 +17,11 @@ from inr_xai.types import Preprocessing
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CLASSES = 1000
-OTHER_NORMALISATION = ("googlenet", "inception_v3")  # which these convert to inside, as their weights expect
+OTHER_NORMALISATION = ("googlenet", "inception_v3")  # their weights expect it; the models convert to it inside
 
 
-def known(name: str) -> None:
-    """Raises UserError where torchvision has no classification model of this name."""
+def require_name(name: str) -> None:
+    """Raises UserError if torchvision has no classification model of this name."""
     from torchvision import models
 
     names = models.list_models(module=models)
@@ -30,14 +30,14 @@ def known(name: str) -> None:
 
 
 def default_weights(name: str) -> Any | None:
-    """torchvision's own weights of the model (nothing is downloaded), None where it has none."""
+    """Returns torchvision's newest weights of the model, without a download; None if it has none."""
     from torchvision import models
 
     return getattr(models.get_model_weights(name), "DEFAULT", None)
 
 
 def preprocessing_of(name: str) -> Preprocessing:
-    """The evaluation transform of torchvision's weights, else ImageNet's usual one."""
+    """Returns the evaluation transform of torchvision's weights; ImageNet's usual one if there are none."""
     weights = default_weights(name)
     if weights is None:
         return Preprocessing(
@@ -55,7 +55,7 @@ def preprocessing_of(name: str) -> Preprocessing:
 
 
 def build(name: str, *, state: State | None = None, classes: int = CLASSES) -> nn.Module:
-    """The network without weights, built as its weights expect it."""
+    """Returns the network with random weights, built so that it can load `state` or torchvision's weights."""
     from torchvision import models
 
     options: dict[str, Any] = {"num_classes": classes}
@@ -69,17 +69,17 @@ def build(name: str, *, state: State | None = None, classes: int = CLASSES) -> n
 
 
 def with_checkpoint(name: str, state: State, file: str | Path) -> nn.Module:
-    """With the weights of a local file, and as many classes as its head has."""
+    """Returns the network with the weights of a local file, and with as many classes as the file's head has."""
     model = build(name, state=state)
-    state = aligned(state, model)
-    classes = rows(state, model, CLASSES)
+    state = without_prefix(state, model)
+    classes = classes_by_shape(state, model, CLASSES)
     model = build(name, state=state, classes=CLASSES if classes is None else classes)
     load_into(model, state, name=name, file=file)
     return model
 
 
 def from_hub(name: str) -> nn.Module:
-    """With torchvision's own weights."""
+    """Returns the network with torchvision's own weights. Raises UserError if they cannot be loaded."""
     from torchvision import models
 
     weights = default_weights(name)

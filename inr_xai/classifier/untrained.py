@@ -1,4 +1,4 @@
-"""What building a network by name needs: the same drawn weights each time, and a helpful word on an unknown name."""
+"""Helpers to build a network by its name: the same random weights each time, and a hint for an unknown name."""
 
 import contextlib
 import difflib
@@ -9,14 +9,14 @@ import torch
 
 @contextlib.contextmanager
 def fixed_seed() -> Iterator[None]:
-    """Weights drawn inside are the same in each run and shard; the caller's generator stays where it was."""
+    """Makes weights drawn inside the same in every run and shard; does not change the caller's random generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
 
 
 def closest(name: str, names: Iterable[str]) -> str:
-    """What to write instead of a misspelt name.
+    """Returns a hint which name a misspelt one may stand for.
 
     >>> closest("resnt50", ["resnet50", "vgg16"])
     'did you mean resnet50?'

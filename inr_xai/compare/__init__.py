@@ -1,1 +1,1 @@
-"""Our masks beside other methods: each method's maps made hard at the same areas and scored alike."""
+"""Our masks compared with other methods: the maps of all methods are made hard at the same areas and scored alike."""

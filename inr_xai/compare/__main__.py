@@ -1,4 +1,4 @@
-"""Compares our masks with other methods: the same photos, areas and baselines, a CSV per method, and tables.
+"""Compares our masks with other methods: the same photos, areas and baselines; a CSV for each method, and tables.
 
     inr-xai compare --methods inr,gradcam,disc data.limit=2          the synthetic set and the demo classifier
     inr-xai compare --methods inr,torchray,gradcam --control 8 --set photos \\
@@ -6,7 +6,7 @@
         classifier=torchvision classifier.name=squeezenet1_0 classifier.checkpoint=FILE
     inr-xai compare --set photos --table --common torchray           the tables again, from the CSVs alone
 
-Behind the flags stand options of train.py. What is stored under the same settings is not computed again.
+All other options are those of a run (inr-xai --help). What is stored under the same settings is not computed again.
 """
 
 import argparse
@@ -17,30 +17,26 @@ from pathlib import Path
 
 import torch
 
-from inr_xai.compare.comparison import Comparison, ComparisonContext, MapMaker, map_facts
-from inr_xai.compare.gallery import draw_sheet
-from inr_xai.compare.methods.registry import METHODS, Kit
-from inr_xai.compare.methods.registry import build as build_explainer
-from inr_xai.compare.report import tables, write_curve, write_tables
-from inr_xai.compare.store import MapCache, Rows
-from inr_xai.compare.tables import common_photos, load
+from inr_xai.compare.comparison import DEFAULTS, Comparison, ComparisonContext, MapMaker, map_facts
+from inr_xai.compare.methods.registry import METHODS, MethodFactory, MethodSetup, build_explainer
+from inr_xai.compare.report import make_tables, write_curve, write_tables
+from inr_xai.compare.store import MapCache, RowStore
+from inr_xai.compare.stored_sheet import draw_stored_sheet
+from inr_xai.compare.tables import common_photos, load_scores
 from inr_xai.config import composed, exit_status
 from inr_xai.fitting.mask_module import device_of
 from inr_xai.instantiate import build_method, instantiate, photo_pool, plain
 from inr_xai.loggers.tables import log_tables
-from inr_xai.method import Method
 from inr_xai.runner import sample_plan
-
-DEFAULTS = ("areas=[0.05,0.1,0.2,0.4]", "explanations=1")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; the exit status."""
+    """Runs the command line and returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args = parse(arguments)
 
     def work() -> int:
-        failures = 0 if args.table else run(args)
+        failures = 0 if args.table else compare(args)
         report(args)
         return failures
 
@@ -48,11 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options of the command line."""
+    """Returns the options of the command line."""
     parser = argparse.ArgumentParser(
         prog="inr-xai compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("overrides", nargs="*", help="options of train.py, such as data.limit=2 steps=50")
+    parser.add_argument("overrides", nargs="*", help="options of a run, such as data.limit=2 steps=50")
     parser.add_argument("--methods", default="inr,gradcam,disc", help=f"some of {', '.join(METHODS)}")
     parser.add_argument("--set", default="demo", help="name of the set of photos; its results and maps go under it")
     parser.add_argument(
@@ -61,62 +57,57 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--layer", help="module that class activation maps read (the last feature map)")
     parser.add_argument("--sheet", type=int, metavar="N", help="draw the first N photos, sheet.png beside the maps")
     parser.add_argument("--sheet-areas", default="0.1,0.2", help="areas that are drawn")
-    parser.add_argument("--threads", type=int, help="of the processor")
+    parser.add_argument("--threads", type=int, help="threads of the processor")
     parser.add_argument("--table", action="store_true", help="compute nothing, make the tables")
     parser.add_argument("--common", metavar="METHOD", help="tables on the photos that this method has")
     parser.add_argument("--wandb", action="store_true", help="log the tables to W&B, as logger.wandb says")
-    parser.add_argument("--results", type=Path, default=Path("contextmarks/results"), help="where the CSVs go")
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"), help="where the CSVs go")
     parser.add_argument("--cache", type=Path, default=Path("outputs/compare"), help="where the maps go")
     return parser.parse_intermixed_args(arguments)
 
 
-def run(args: argparse.Namespace) -> int:
+def compare(args: argparse.Namespace) -> int:
     """Scores the methods on the photos, and returns how many failed."""
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     cfg = composed(*DEFAULTS, *args.overrides)
     data, classifier = instantiate(cfg.data), instantiate(cfg.classifier)
     scoring, donors = (photo_pool(ids, data, classifier) for ids in (data.scoring_ids, data.donor_ids))
-    device = device_of(plain(cfg.trainer))
+    trainer = plain(cfg.trainer)
+    setup = MethodSetup(classifier, device_of(trainer), tuple(cfg.areas), layer=args.layer, seed=cfg.seed)
     maker = MapMaker(MapCache(args.cache / args.set), map_facts(plain(cfg)))
-
-    def method(options: Sequence[str]) -> Method:
-        return build_method(composed(*DEFAULTS, *args.overrides, *options))
-
-    kit = Kit(
-        classifier,
-        device,
-        tuple(cfg.areas),
-        method,
+    factory = MethodFactory(
+        setup,
+        lambda options: build_method(composed(*DEFAULTS, *args.overrides, *options)),
         maker,
-        seed=cfg.seed,
-        layer=args.layer,
         donors=donors,
-        trainer=plain(cfg.trainer),
+        trainer=trainer,
     )
-    explainers = {name: build_explainer(name, kit) for name in args.methods.split(",")}
-    context = ComparisonContext(data, classifier, scoring, kit.areas, cfg.seed, device, cfg.masks_per_forward)
-    rows, photos = Rows(args.results / args.set), sample_plan(data, cfg.shard.index, cfg.shard.count)
+    explainers = {name: build_explainer(name, factory) for name in args.methods.split(",")}
+    context = ComparisonContext(
+        data, classifier, scoring, setup.areas, cfg.seed, setup.device, masks_per_forward=cfg.masks_per_forward
+    )
+    rows, photos = RowStore(args.results / args.set), sample_plan(data, cfg.shard.index, cfg.shard.count)
     failures = Comparison(context, explainers, maker=maker, rows=rows).run(photos, control=args.control)
     if args.sheet:
         file = args.cache / args.set / "sheet.png"
         areas = [float(area) for area in args.sheet_areas.split(",")]
-        draw_sheet(context, explainers, photos[: args.sheet], maker=maker, rows=rows, areas=areas, file=file)
+        draw_stored_sheet(context, explainers, photos[: args.sheet], maker=maker, rows=rows, areas=areas, file=file)
     return failures
 
 
 def report(args: argparse.Namespace) -> None:
-    """Makes the tables, prints them, and logs them where asked."""
-    results = load(Rows(args.results / args.set))
+    """Makes the tables and prints them; with --wandb it logs them as well."""
+    methods = load_scores(RowStore(args.results / args.set))
     if args.common is not None:
-        results = common_photos(results, args.common)
-    made = tables(results)
+        methods = common_photos(methods, args.common)
+    tables = make_tables(methods)
     folder = args.results / args.set / "tables"
-    print(write_tables(made, folder))
-    figures = write_curve(results, folder)
+    print(write_tables(tables, folder))
+    figures = write_curve(methods, folder)
     if args.wandb:
         settings = instantiate(composed(*DEFAULTS, *args.overrides, "logger=wandb").logger.wandb)
-        log_tables(made, settings, folder=args.cache / args.set, name=args.set, figures=figures)
+        log_tables(tables, settings, folder=args.cache / args.set, name=args.set, figures=figures)
 
 
 if __name__ == "__main__":

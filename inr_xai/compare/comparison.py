@@ -1,4 +1,4 @@
-"""The comparison itself: photo after photo, each method's maps made or found, scored, and their rows written."""
+"""The comparison itself: for each photo, every method's maps are made or read from the cache, scored, and written."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -10,54 +10,62 @@ import torch
 
 from inr_xai.classifier.frozen import FrozenClassifier
 from inr_xai.classifier.targets import TargetRule, wrong_target
-from inr_xai.compare.methods.base import Explainer, Maps
+from inr_xai.compare.methods.base import Explainer, MethodMaps
 from inr_xai.compare.scorer import VERSION, Scorer
-from inr_xai.compare.store import SUFFIX, MapCache, Rows, Stored
+from inr_xai.compare.store import SUFFIX, MapCache, RowStore, StoredMaps
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.digests import digest
-from inr_xai.runs.loop import Guard, each_image
+from inr_xai.runs.loop import Guard, Note, each_image
 from inr_xai.types import Image, ImageData
 
+DEFAULTS = ("areas=[0.05,0.1,0.2,0.4]", "explanations=1")
+"""Options of a comparison, before those of the command line."""
 LEFT_OUT = {"data": ("root", "limit", "every", "size", "targets", "segmentations"), "classifier": ()}
-"""Options that change no map: which photos are taken, and where objects lie. Classes are stored with the maps."""
+"""Options that change no map: which photos there are, and where objects lie. The class is stored with the map."""
 PATHS = ("checkpoint", "classes")
 log = logging.getLogger(__name__)
 
 
 class MapMaker:
-    """Maps from the cache, or made by the method and put there.
+    """Reads maps from the cache, or has the method make them and writes them there.
 
     Args:
-        facts: what maps depend on beside the method: the classifier, and which images these are; plain values.
+        facts: what maps depend on beside the method, as plain values: the classifier, and which images these are.
     """
 
     def __init__(self, cache: MapCache, facts: Mapping[str, Any]):
         self._cache, self._facts = cache, facts
 
     def settings(self, explainer: Explainer) -> str:
-        """Short hash of everything that the maps depend on but the image and its class."""
+        """Returns a short hash of everything that the maps depend on except the image and its class."""
         return digest({"method": explainer.settings, "facts": self._facts})
 
-    def maps(self, method: str, explainer: Explainer, image: Image, target: int, image_id: str) -> Maps:
-        """The maps as they are stored."""
-        found = self.stored(method, explainer, target, image_id)
-        if found is not None:
-            return found
-        made = explainer.explain(image, target, image_id)
-        return self._cache.write(method, image_id, Stored(made, target, self.settings(explainer)))
+    def maps(self, method: str, explainer: Explainer, image: Image, target: int, image_id: str) -> MethodMaps:
+        """Returns the maps of an image, as they are stored."""
+        stored = self.stored(method, explainer, target, image_id)
+        if stored is not None:
+            return stored
+        maps = explainer.explain(image, target, image_id)
+        return self._cache.write(method, image_id, StoredMaps(maps, target, self.settings(explainer)))
 
-    def stored(self, method: str, explainer: Explainer, target: int, image_id: str) -> Maps | None:
-        """The maps where they are stored, else None."""
+    def stored(self, method: str, explainer: Explainer, target: int, image_id: str) -> MethodMaps | None:
+        """Returns the maps of an image if they are stored, else None."""
         return self._cache.read(method, image_id, target=target, settings=self.settings(explainer))
 
 
 def map_facts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What maps depend on beside the method; of a path only its last part, so that files may move."""
-    kept = {group: {k: v for k, v in config[group].items() if k not in out} for group, out in LEFT_OUT.items()}
-    for group, key in ((group, key) for group in kept for key in PATHS):
-        if kept[group].get(key) is not None:
-            kept[group][key] = Path(kept[group][key]).name
-    return kept
+    """Returns what maps depend on beside the method; of a path only its last part, so that files may move.
+
+    Args:
+        config: the whole configuration, as plain values.
+    """
+    facts = {
+        group: {key: value for key, value in config[group].items() if key not in left_out}
+        for group, left_out in LEFT_OUT.items()
+    }
+    for options in facts.values():
+        options.update({key: Path(options[key]).name for key in PATHS if options.get(key) is not None})
+    return facts
 
 
 @dataclass(frozen=True)
@@ -65,11 +73,11 @@ class ComparisonContext:
     """What all methods are compared on.
 
     Args:
-        scoring: the pool of photos that serve as baselines.
-        areas: at which maps are made hard.
+        scoring: the photos that serve as baselines.
+        areas: the areas at which maps are made hard.
         seed: of the scoring's draws and of the wrong targets.
         device: where images are scored.
-        masks_per_forward: masked copies that go through the classifier at once (memory).
+        masks_per_forward: how many masked copies go through the classifier at once (memory).
     """
 
     data: ImageData
@@ -82,100 +90,112 @@ class ComparisonContext:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One method for one photo: for the photo's class, or for one that it does not show."""
+class MethodJob:
+    """One method for one photo: for the photo's class, or for a class that the photo does not show."""
 
     name: str
     wrong: bool
 
     @property
     def method(self) -> str:
-        """Under which its rows and maps are stored."""
+        """The name under which rows and maps are stored."""
         return self.name + SUFFIX * self.wrong
 
 
 class Comparison:
-    """Methods on photos. What has rows under the same settings is left as it is.
+    """Compares methods on photos. A photo whose rows are stored under the same settings is not scored again.
 
     Args:
-        explainers: by name, in the order in which they are run.
+        explainers: the methods by name, in the order in which they are run.
+
+    Attributes:
+        settings: by method, a short hash of everything that its rows depend on except the photo and its class.
     """
 
-    def __init__(self, context: ComparisonContext, explainers: Mapping[str, Explainer], *, maker: MapMaker, rows: Rows):
+    def __init__(
+        self, context: ComparisonContext, explainers: Mapping[str, Explainer], *, maker: MapMaker, rows: RowStore
+    ):
         self._context, self._explainers, self._maker, self._rows = context, explainers, maker, rows
-        self._settings = {name: self._row_settings(explainer) for name, explainer in explainers.items()}
+        scoring = {"areas": list(context.areas), "seed": context.seed}
+        scoring |= {"targets": context.data.targets, "version": VERSION}
+        self.settings = {
+            name: digest({"maps": maker.settings(explainer), "scoring": scoring})
+            for name, explainer in explainers.items()
+        }
 
     def run(self, image_ids: Sequence[str], *, control: int = 0) -> int:
-        """Scores every method on every photo, and says how many failed.
+        """Scores every method on every photo, and returns how many failed.
 
         Args:
-            control: run the wrong-target control of fitted methods on so many photos, the first ones.
+            control: on how many photos, the first ones, the wrong-target control of fitted methods is run.
+
+        Raises:
+            UserError: a file of rows is damaged.
         """
+        for name in self._explainers:
+            self._rows.read(name)
         controlled = set(image_ids[:control])
 
         def compare(image_id: str, place: str) -> int:
-            jobs = self._jobs(image_id, controlled=image_id in controlled)
-            return self._photo(image_id, place, jobs) if jobs else 0
+            jobs = self._missing_jobs(image_id, controlled=image_id in controlled)
+            if not jobs:
+                return 0
+            log.info("%s", place)
+            return self._compare(image_id, jobs)
 
-        return each_image(image_ids, compare, note=lambda image_id, reason: None, what="photo")
+        failures = each_image(image_ids, compare, note=lambda image_id, reason: None, what="photo")
+        self._rows.tidy()
+        return failures
 
-    def _jobs(self, image_id: str, *, controlled: bool) -> list[Job]:
-        """What is not stored yet of a photo."""
-        jobs = [Job(name, wrong=False) for name in self._explainers]
+    def _missing_jobs(self, image_id: str, *, controlled: bool) -> list[MethodJob]:
+        """Returns the jobs of a photo whose rows are not stored yet."""
+        jobs = [MethodJob(name, wrong=False) for name in self._explainers]
         if controlled:
-            jobs += [Job(name, wrong=True) for name, method in self._explainers.items() if method.fitted]
+            jobs += [MethodJob(name, wrong=True) for name, explainer in self._explainers.items() if explainer.fitted]
         areas = len(self._context.areas)
         return [
             job
             for job in jobs
-            if not self._rows.has(job.method, image_id, settings=self._settings[job.name], areas=areas)
+            if not self._rows.has(job.method, image_id, settings=self.settings[job.name], count=areas)
         ]
 
-    def _row_settings(self, explainer: Explainer) -> str:
-        context = self._context
-        scoring = {"areas": list(context.areas), "seed": context.seed}
-        scoring |= {"targets": context.data.targets, "version": VERSION}
-        return digest({"maps": self._maker.settings(explainer), "scoring": scoring})
-
-    def _photo(self, image_id: str, place: str, jobs: Sequence[Job]) -> int:
-        """The jobs of one photo; how many failed."""
-        log.info("%s", place)
-
-        def note_all(image_id: str, reason: str) -> None:
-            for job in jobs:
-                self._rows.fail(job.method, image_id, reason, settings=self._settings[job.name])
-
-        with Guard(image_id, note_all) as reading:
+    def _compare(self, image_id: str, jobs: Sequence[MethodJob]) -> int:
+        """Does the jobs of one photo, and returns how many failed."""
+        with Guard(image_id, self._note_failure(image_id, jobs)) as reading:
             photo = ComparedPhoto(self._context, image_id)
         if reading.failed:
             return len(jobs)
         failures = 0
         for job in jobs:
-
-            def note(name: str, reason: str, job: Job = job) -> None:
-                self._rows.fail(job.method, image_id, reason, settings=self._settings[job.name])
-
-            with Guard(f"{job.method} on {image_id}", note) as guard:
+            with Guard(f"{job.method} on {image_id}", self._note_failure(image_id, [job])) as scoring:
                 self._score(photo, job)
-            failures += guard.failed
+            failures += scoring.failed
         return failures
 
-    def _score(self, photo: "ComparedPhoto", job: Job) -> None:
-        """Makes or finds a method's maps of a photo, and writes their rows."""
+    def _note_failure(self, image_id: str, jobs: Sequence[MethodJob]) -> Note:
+        """Returns a function that writes the reason into the rows of these jobs."""
+
+        def note(name: str, reason: str) -> None:
+            for job in jobs:
+                self._rows.fail(job.method, image_id, reason, settings=self.settings[job.name])
+
+        return note
+
+    def _score(self, photo: "ComparedPhoto", job: MethodJob) -> None:
+        """Makes or reads a method's maps of a photo, scores them and writes their rows."""
         target = photo.wrong_target() if job.wrong else photo.target
-        explainer = self._explainers[job.name]
-        maps = self._maker.maps(job.method, explainer, photo.image, target, photo.image_id)
+        maps = self._maker.maps(job.method, self._explainers[job.name], photo.image, target, photo.image_id)
         rows = photo.scorer(target).rows(maps)
-        self._rows.write(job.method, photo.image_id, rows, settings=self._settings[job.name])
-        kept = sum(row["preservation_hard_mean"] for row in rows) / len(rows)
-        log.info("  %s: preserves %.3f, %.1f s", job.method, kept, maps.seconds)
+        self._rows.write(job.method, photo.image_id, rows, settings=self.settings[job.name])
+        preservation = sum(row["preservation_hard_mean"] for row in rows) / len(rows)
+        log.info("  %s: preserves %.3f, %.1f s", job.method, preservation, maps.seconds)
 
 
 class ComparedPhoto:
     """One photo of the comparison with the class that is explained.
 
     Raises:
-        UserError: it cannot be read, has no such class, or has no photos to be scored against.
+        UserError: the photo cannot be read, has no such class, or there are no photos to score it against.
     """
 
     def __init__(self, context: ComparisonContext, image_id: str):
@@ -188,7 +208,7 @@ class ComparedPhoto:
         self._scorers: dict[int, Scorer] = {}
 
     def scorer(self, target: int) -> Scorer:
-        """Scores maps for a class."""
+        """Returns what scores maps of this photo for a class."""
         context = self._context
         if target not in self._scorers:
             self._scorers[target] = Scorer(
@@ -204,13 +224,13 @@ class ComparedPhoto:
         return self._scorers[target]
 
     def wrong_target(self) -> int:
-        """A class that the photo does not show."""
+        """Returns a class that the photo does not show."""
         context = self._context
         return wrong_target(context.classifier, self.image, self.target, self._label, self.image_id, context.seed)
 
     @torch.no_grad()
     def p_full(self) -> float:
-        """The probability of the class on the photo as it is."""
+        """Returns the probability of the explained class on the whole photo."""
         classifier = self._context.classifier
         with classifier.frozen(self._context.device, self.image.dtype):
             logits = classifier(self.image[None])

@@ -1,6 +1,6 @@
 """The grid pointing game between methods: how much of each map lies in the cell that shows the class.
 
-Boehle, Fritz, Schiele, CVPR 2021; Rao, Boehle, Schiele, CVPR 2022. From one fit of ours several maps may be read.
+Boehle, Fritz, Schiele, CVPR 2021; Rao, Boehle, Schiele, CVPR 2022. One fit of ours gives several maps.
 """
 
 import logging
@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -15,60 +16,65 @@ from torch import Tensor
 
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.compare.comparison import MapMaker
-from inr_xai.compare.methods.base import Explainer, Maps
-from inr_xai.compare.methods.ours import Fit
-from inr_xai.compare.store import Rows, cell, without_paths
-from inr_xai.compare.tables import Line, spread
+from inr_xai.compare.methods.base import Explainer, MethodMaps
+from inr_xai.compare.methods.ours import MaskFitter
+from inr_xai.compare.store import RowStore
+from inr_xai.compare.tables import interval_columns
 from inr_xai.data.mosaic import Grid
 from inr_xai.digests import digest
 from inr_xai.errors import UserError
 from inr_xai.metrics.localisation.grid_pointing import grid_pointing_game
 from inr_xai.metrics.statistics.bootstrap import Interval, mean_interval, paired_difference
-from inr_xai.runs.files import format_csv, write_bytes
 from inr_xai.runs.folder import RunFolder, SampleRecord
 from inr_xai.runs.load import Explained, describe_drawing
+from inr_xai.runs.loop import Guard, Note, each_image
 from inr_xai.types import Row, Sample
 
 COLUMNS = ("image_id", "target", "gridpg", "seconds", "passes", "layer", "settings", "failed")
-VERSION = 1  # counts the changes of what is scored
+VERSION = 1  # counts the changes of scoring
 log = logging.getLogger(__name__)
 
-Reading = Callable[[Explained], Float[Tensor, "h w"]]
-"""A fitted explanation -> one map of it."""
+MapOfFit = Callable[[Explained], Float[Tensor, "h w"]]
+"""Makes one map of a fitted explanation."""
 
 
-def readings(areas: Sequence[float]) -> dict[str, Reading]:
-    """What is read from a fit, by the ending of its name: the importance map, the mean of the masks, and each mask.
+def maps_of_fit(areas: Sequence[float]) -> dict[str, MapOfFit]:
+    """Returns the maps of a fit by the ending of their names: the importance map, the mean of the masks, and each mask.
 
-    A reading that is changed needs another name, by which it is known to be new.
+    Rows are kept by these names, so a map that is computed in another way needs another name.
 
-    >>> list(readings((0.04, 0.1)))
+    >>> list(maps_of_fit((0.04, 0.1)))
     ['', '_mean', '_a0.04', '_a0.1']
     """
-    each: dict[str, Reading] = {f"_a{area:g}": partial(Explained.mask, area=area) for area in areas}
-    return {"": Explained.importance, "_mean": lambda fitted: fitted.masks[0].float().mean(0)} | each
+    masks: dict[str, MapOfFit] = {f"_a{area:g}": partial(Explained.mask, area=area) for area in areas}
+    return {"": Explained.importance, "_mean": lambda fitted: fitted.masks[0].float().mean(0)} | masks
 
 
-class Player(ABC):
-    """What takes part in the game, under one name or, with several maps of one computation, under several."""
+class Participant(ABC):
+    """A participant of the game: one method, with one map or with several maps of one computation."""
 
     @property
     @abstractmethod
     def names(self) -> Sequence[str]:
-        """Of its maps."""
+        """The names of the participant's maps."""
 
     @property
     @abstractmethod
     def settings(self) -> str:
-        """Short hash of everything that the maps depend on but the mosaic."""
+        """A short hash of everything that the maps depend on except the mosaic."""
 
     @abstractmethod
-    def maps(self, sample: Sample) -> Mapping[str, Maps]:
-        """By name. Of several masks it is their sum that plays; of several draws, each, and the mean counts."""
+    def maps(self, sample: Sample) -> Mapping[str, MethodMaps]:
+        """Returns the maps of one mosaic, by their names."""
+
+    @property
+    def row_settings(self) -> str:
+        """A short hash of everything that the participant's rows depend on except the mosaic."""
+        return digest({"maps": self.settings, "version": VERSION})
 
 
-class Single(Player):
-    """A method of the comparison, with the maps that are stored of it."""
+class SingleMap(Participant):
+    """A method of the comparison, with the maps that are stored for it."""
 
     def __init__(self, name: str, explainer: Explainer, *, maker: MapMaker):
         self._name, self._explainer, self._maker = name, explainer, maker
@@ -81,66 +87,73 @@ class Single(Player):
     def settings(self) -> str:
         return self._maker.settings(self._explainer)
 
-    def maps(self, sample: Sample) -> Mapping[str, Maps]:
+    def maps(self, sample: Sample) -> Mapping[str, MethodMaps]:
         assert sample.target is not None
-        made = self._maker.maps(self._name, self._explainer, sample.image, sample.target, sample.sample_id)
-        return {self._name: made}
+        maps = self._maker.maps(self._name, self._explainer, sample.image, sample.target, sample.sample_id)
+        return {self._name: maps}
 
 
-class Readings(Player):
-    """A fit of ours, stored with its network, so that other maps can be read from it without another fit.
+class FitMaps(Participant):
+    """Several maps of one fit of ours. The fit is stored with its network, so that further maps need no other fit.
 
     Args:
-        read: by the ending of their names.
+        maps: what is made of the fit, by the ending of the map's name (`maps_of_fit`).
         folder: where fits are stored.
-        facts: what fits depend on beside the method: the classifier, and which mosaics these are; plain values.
+        facts: what fits depend on beside the method, as plain values: the classifier, and which mosaics these are.
     """
 
     def __init__(
-        self, name: str, fit: Fit, *, read: Mapping[str, Reading], folder: RunFolder, facts: Mapping[str, object]
+        self,
+        name: str,
+        fitter: MaskFitter,
+        *,
+        maps: Mapping[str, MapOfFit],
+        folder: RunFolder,
+        facts: Mapping[str, object],
     ):
-        self._fit, self._folder = fit, folder
-        self._read = {name + ending: reading for ending, reading in read.items()}
-        self._settings = digest({"method": fit.settings, "facts": facts})
+        self._fitter, self._folder = fitter, folder
+        self._maps = {name + ending: make for ending, make in maps.items()}
+        self._settings = digest({"method": fitter.settings, "facts": facts})
 
     @property
     def names(self) -> Sequence[str]:
-        return tuple(self._read)
+        return tuple(self._maps)
 
     @property
     def settings(self) -> str:
         return self._settings
 
-    def maps(self, sample: Sample) -> Mapping[str, Maps]:
+    def maps(self, sample: Sample) -> Mapping[str, MethodMaps]:
         record = self._stored(sample)
         if record is None:
-            self._folder.commit(self._fitted(sample))
+            self._folder.commit(self._fit(sample))
             record = self._folder.read(sample.sample_id)
-        fitted, passes = Explained(record), float(self._fit.method.passes)
+        fitted, passes = Explained(record), float(self._fitter.method.passes)
         return {
-            name: Maps(reading(fitted)[None], passes=passes, seconds=record.seconds)
-            for name, reading in self._read.items()
+            name: MethodMaps(make(fitted)[None], passes=passes, seconds=record.seconds)
+            for name, make in self._maps.items()
         }
 
     def _stored(self, sample: Sample) -> SampleRecord | None:
+        """Returns the fit of a mosaic if it is stored with the same class and settings, else None."""
         if not self._folder.masks_file(sample.sample_id).exists():
             return None
         record = self._folder.read(sample.sample_id)
         same = (record.target, record.extra["settings"]) == (sample.target, self.settings)
         return record if same else None
 
-    def _fitted(self, sample: Sample) -> SampleRecord:
+    def _fit(self, sample: Sample) -> SampleRecord:
         assert sample.target is not None
-        method = self._fit.method
-        fitted, seconds = self._fit.run(sample.image, sample.target, sample.sample_id)
+        method = self._fitter.method
+        result, seconds = self._fitter.fit(sample.image, sample.target, sample.sample_id)
         return SampleRecord(
             sample_id=sample.sample_id,
             target=sample.target,
             frame=sample.frame,
             areas=list(method.areas),
-            masks=fitted.masks[0],
-            inrs=fitted.networks[0],
-            losses=fitted.losses[0],
+            masks=result.masks[0],
+            inrs=result.networks[0],
+            losses=result.losses[0],
             rows=[],
             drawing=describe_drawing(method),
             seconds=seconds,
@@ -148,117 +161,129 @@ class Readings(Player):
         )
 
 
-def play(grid: Grid, classifier: FrozenClassifier, players: Sequence[Player], *, rows: Rows) -> int:
-    """Scores every player on every mosaic, and says how often one failed. What has rows is left as it is."""
-    ids, failures = grid.ids[:: grid.every][: grid.limit], 0
-    for position, sample_id in enumerate(ids):
-        waiting = [player for player in players if not _done(player, sample_id, rows)]
-        if waiting:
-            log.info("mosaic %d of %d, %s", position + 1, len(ids), sample_id)
-            try:
-                sample = grid.load(sample_id, classifier.preprocessing)
-            except Exception as error:  # a photo that cannot be read costs its mosaics alone
-                for player in waiting:
-                    _fail(player, sample_id, grid, rows, error)
-                failures += len(waiting)
-            else:
-                failures += sum(not _played(player, sample, grid, rows) for player in waiting)
+def mosaic_rows(folder: Path) -> RowStore:
+    """Returns the rows of the game: one for each map and mosaic."""
+    return RowStore(folder, COLUMNS)
+
+
+def run_game(grid: Grid, classifier: FrozenClassifier, participants: Sequence[Participant], *, rows: RowStore) -> int:
+    """Scores every participant on every mosaic, and returns how often one failed.
+
+    A mosaic that has rows under the same settings is left as it is.
+
+    Args:
+        rows: where the shares are written (`mosaic_rows`).
+
+    Raises:
+        UserError: a file of rows is damaged.
+    """
+    for name in (name for participant in participants for name in participant.names):
+        rows.read(name)
+
+    def play_mosaic(sample_id: str, place: str) -> int:
+        due = [participant for participant in participants if not _has_rows(rows, participant, sample_id)]
+        if not due:
+            return 0
+        log.info("%s", place)
+        cell = grid.cells[sample_id]
+        target = grid.photos[cell.photos[cell.place]]
+        with Guard(sample_id, _note_failure(rows, due, sample_id, target)) as reading:
+            sample = grid.load(sample_id, classifier.preprocessing)
+        if reading.failed:
+            return len(due)
+        failures = 0
+        for participant in due:
+            note = _note_failure(rows, [participant], sample_id, target)
+            with Guard(f"{participant.names[0]} on {sample_id}", note) as scoring:
+                _score(rows, participant, sample, place=cell.place, side=grid.side)
+            failures += scoring.failed
+        return failures
+
+    ids = grid.ids[:: grid.every][: grid.limit]
+    failures = each_image(ids, play_mosaic, note=lambda sample_id, reason: None, what="mosaic")
+    rows.tidy()
     return failures
 
 
-def share_in_cell(maps: Maps, place: int, *, side: int) -> float:
-    """The share of a method's map in one cell."""
-    played = heatmaps(maps)
-    places = torch.full((len(played),), place, device=played.device)
-    return float(grid_pointing_game(played, places, side=side).mean())
+def share_in_cell(maps: MethodMaps, place: int, *, side: int) -> float:
+    """Returns the share of a method's map in one cell; if there are several heatmaps, the mean of their shares.
+
+    Args:
+        place: of the cell, counted row by row from 0.
+        side: cells of a row and of a column.
+    """
+    saliency = heatmaps(maps)
+    places = torch.full((len(saliency),), place, device=saliency.device)
+    return float(grid_pointing_game(saliency, places, side=side).mean())
 
 
-def heatmaps(maps: Maps) -> Float[Tensor, "q h w"]:
-    """What is read as importance: a heatmap as it is, the sum of several masks, or each of several draws."""
+def heatmaps(maps: MethodMaps) -> Float[Tensor, "q h w"]:
+    """Returns what a method calls important: its heatmap, the sum of its masks, or each of its draws."""
     return maps.maps if maps.draws else maps.maps.float().sum(0, keepdim=True)
 
 
-def table(rows: Rows, *, first: str) -> list[Line]:
-    """A line per method, the best first; `difference` is its share less that of the method `first`.
+def make_game_table(rows: RowStore, *, first: str) -> list[Row]:
+    """Returns a row for each map, the best first; `difference` is its share less that of the map `first`.
 
-    The mosaic is what is drawn with replacement: its cells are averaged before, where several are explained.
+    The bootstrap draws mosaics: if several cells of a mosaic are explained, their mean counts.
 
     Raises:
         UserError: there are no results at all.
     """
-    methods = rows.methods()
-    if not methods:
+    names = rows.methods()
+    if not names:
         raise UserError(f"{rows.folder} holds no results; play without --table first")
-    shares = {name: _by_mosaic(rows, name) for name in methods}
-    lines = [_line(rows, name, shares[name], shares.get(first, {}), alone=name == first) for name in methods]
+    shares = {name: _share_of_mosaics(rows, name) for name in names}
+    lines = [_game_row(rows, name, shares[name], {} if name == first else shares.get(first, {})) for name in names]
     return sorted((line for line in lines if line["mosaics"]), key=lambda line: -line["gridpg"])
 
 
-def _done(player: Player, sample_id: str, rows: Rows) -> bool:
-    return all(rows.has(name, sample_id, settings=_row_settings(player), areas=1) for name in player.names)
+def _has_rows(rows: RowStore, participant: Participant, sample_id: str) -> bool:
+    settings = participant.row_settings
+    return all(rows.has(name, sample_id, settings=settings, count=1) for name in participant.names)
 
 
-def _row_settings(player: Player) -> str:
-    return digest({"maps": player.settings, "version": VERSION})
+def _note_failure(rows: RowStore, participants: Sequence[Participant], sample_id: str, target: int) -> Note:
+    """Returns a function that writes the reason into the rows of all maps of these participants."""
+
+    def note(_: str, reason: str) -> None:
+        for participant in participants:
+            for name in participant.names:
+                rows.fail(name, sample_id, reason, settings=participant.row_settings, target=target)
+
+    return note
 
 
-def _played(player: Player, sample: Sample, grid: Grid, rows: Rows) -> bool:
-    """Whether the player has a share of this mosaic now; why not is noted in its rows."""
-    facts = _facts(player, sample.sample_id, grid)
-    try:
-        for name, maps in player.maps(sample).items():
-            share = share_in_cell(maps, grid.cells[sample.sample_id].place, side=grid.side)
-            cost = {"seconds": maps.seconds, "passes": maps.passes, "layer": maps.layer}
-            _write(rows, name, facts | {"gridpg": share} | cost)
-            log.info("  %s: %.3f in its cell, %.1f s", name, share, maps.seconds)
-    except Exception as error:  # whatever another package raises costs this method this mosaic alone
-        _fail(player, sample.sample_id, grid, rows, error)
-        return False
-    return True
+def _score(rows: RowStore, participant: Participant, sample: Sample, *, place: int, side: int) -> None:
+    """Writes the share of each of the participant's maps."""
+    for name, maps in participant.maps(sample).items():
+        share = share_in_cell(maps, place, side=side)
+        row = {"image_id": sample.sample_id, "target": sample.target, "gridpg": share}
+        row |= {"seconds": maps.seconds, "passes": maps.passes, "layer": maps.layer}
+        rows.write(name, sample.sample_id, [row], settings=participant.row_settings)
+        log.info("  %s: %.3f in its cell, %.1f s", name, share, maps.seconds)
 
 
-def _fail(player: Player, sample_id: str, grid: Grid, rows: Rows, error: Exception) -> None:
-    """Notes why the player has no share of this mosaic."""
-    expected = isinstance(error, UserError | OSError)
-    log.warning("%s failed: %s", player.names[0], error, exc_info=None if expected else error)
-    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    for name in player.names:
-        _write(rows, name, _facts(player, sample_id, grid) | {"failed": without_paths(reason)})
-
-
-def _facts(player: Player, sample_id: str, grid: Grid) -> Row:
-    cell = grid.cells[sample_id]
-    target = grid.photos[cell.photos[cell.place]]
-    return {"image_id": sample_id, "target": target, "settings": _row_settings(player)}
-
-
-def _write(rows: Rows, name: str, row: Row) -> None:
-    """Puts the row in the place of the one that its mosaic had."""
-    told = rows.read(name) | {row["image_id"]: [{column: cell(row.get(column)) for column in COLUMNS}]}
-    lines = [line for image_id in sorted(told) for line in told[image_id]]
-    write_bytes(rows.file(name), format_csv(lines, COLUMNS).encode())
-
-
-def _by_mosaic(rows: Rows, name: str) -> dict[str, float]:
-    """The mean share over the cells of each mosaic."""
-    found: dict[str, list[float]] = {}
+def _share_of_mosaics(rows: RowStore, name: str) -> dict[str, float]:
+    """Returns the mean share over the cells of each mosaic."""
+    shares: dict[str, list[float]] = {}
     for image_id, (row,) in sorted(rows.read(name).items()):
         if not row["failed"]:
-            found.setdefault(image_id.partition("@")[0], []).append(float(row["gridpg"]))
-    return {mosaic: math.fsum(values) / len(values) for mosaic, values in found.items()}
+            shares.setdefault(image_id.partition("@")[0], []).append(float(row["gridpg"]))
+    return {mosaic: math.fsum(values) / len(values) for mosaic, values in shares.items()}
 
 
-def _line(rows: Rows, name: str, shares: Mapping[str, float], first: Mapping[str, float], *, alone: bool) -> Line:
-    """A method's line; the difference is over the mosaics that both have."""
-    lines = [row for some in rows.read(name).values() for row in some]
-    scored = [row for row in lines if not row["failed"]]
-    line: Line = {"method": name, "mosaics": len(shares), "failed": len(lines) - len(scored)}
+def _game_row(rows: RowStore, name: str, shares: Mapping[str, float], others: Mapping[str, float]) -> Row:
+    """Returns the row of a map; the difference is over the mosaics of `shares` that `others` has too."""
+    lines = [line for of_mosaic in rows.read(name).values() for line in of_mosaic]
+    scored = [line for line in lines if not line["failed"]]
+    row: Row = {"method": name, "mosaics": len(shares), "failed": len(lines) - len(scored)}
     if not shares:
-        return line
-    line |= spread("gridpg", mean_interval(torch.tensor(list(shares.values()), dtype=torch.float64)))
-    shared = [] if alone else sorted(shares.keys() & first.keys())
-    pairs = torch.tensor([[shares[mosaic], first[mosaic]] for mosaic in shared], dtype=torch.float64)
-    line |= spread("difference", paired_difference(*pairs.T) if shared else Interval(*[math.nan] * 3))
+        return row
+    row |= interval_columns("gridpg", mean_interval(torch.tensor(list(shares.values()), dtype=torch.float64)))
+    shared = sorted(shares.keys() & others.keys())
+    pairs = torch.tensor([[shares[mosaic], others[mosaic]] for mosaic in shared], dtype=torch.float64)
+    row |= interval_columns("difference", paired_difference(*pairs.T) if shared else Interval(*[math.nan] * 3))
     for column in ("seconds", "passes"):
-        line[column] = math.fsum(float(row[column]) for row in scored) / len(scored)
-    return line
+        row[column] = math.fsum(float(line[column]) for line in scored) / len(scored)
+    return row

@@ -1,10 +1,11 @@
 """Heatmaps of other methods for the images of a finished run, for `inr-xai evaluate RUN --maps FOLDER`.
 
     inr-xai maps RUN --methods gradcam,layercam,occlusion           into RUN/maps/<method>/<image_id>.npy
-    inr-xai maps RUN --methods torchray --limit 40 data.root=PATH   of the first images; they have moved
+    inr-xai maps RUN --methods torchray --limit 40 data.root=PATH   of the first images, whose folder has moved
 
-Every map explains the class that the run explains. Of a method with a mask per area, the map is the sum of its masks.
-What is there already is not computed again; maps of other settings than RUN/maps/<method>/settings.json are refused.
+Every map explains the class that the run explains. If a method makes a mask for each area, the map is the sum of its
+masks. A map that is there already is not made again; a folder of maps of other settings, as its settings.json has them,
+is refused.
 """
 
 import argparse
@@ -20,15 +21,14 @@ import numpy as np
 
 from inr_xai.compare.grid_pointing import heatmaps
 from inr_xai.compare.methods.base import Explainer
-from inr_xai.compare.methods.registry import OTHERS, Conditions, build_other
+from inr_xai.compare.methods.registry import OTHER_METHODS, MethodSetup, build_other_method
 from inr_xai.config import exit_status
 from inr_xai.errors import UserError
-from inr_xai.evaluate.evaluate_run import facts_of
 from inr_xai.fitting.mask_module import device_of
 from inr_xai.instantiate import instantiate, plain, stored_configuration
 from inr_xai.moved import with_old_paths
 from inr_xai.runs.files import read_json, write_bytes, write_json
-from inr_xai.runs.folder import differences
+from inr_xai.runs.folder import differences, facts_of
 from inr_xai.runs.load import load
 from inr_xai.runs.loop import Guard, each_image
 from inr_xai.types import Image
@@ -38,43 +38,45 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; the exit status."""
+    """Runs the command line and returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(
         prog="inr-xai maps", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("overrides", nargs="*", help="options of the run to change, such as data.root=PATH")
-    parser.add_argument("--methods", default="gradcam", help=f"some of {', '.join(OTHERS)}")
+    parser.add_argument("--methods", default="gradcam", help=f"some of {', '.join(OTHER_METHODS)}")
     parser.add_argument("--layer", help="module that class activation maps read (the last feature map)")
-    parser.add_argument("--limit", type=int, help="explain the first so many images alone")
+    parser.add_argument("--limit", type=int, help="explain only the first so many images")
     args = parser.parse_intermixed_args(arguments)
     return exit_status(lambda: make_maps(args))
 
 
 def make_maps(args: argparse.Namespace) -> int:
-    """The maps of every method and image; how many failed."""
+    """Makes the maps of every method and image, and returns how many failed."""
     run = load(args.run)
     cfg = stored_configuration(run.info["config"], args.overrides)
     data, classifier, device = instantiate(cfg.data), instantiate(cfg.classifier), device_of(plain(cfg.trainer))
-    conditions = Conditions(classifier, device, tuple(cfg.areas), layer=args.layer, seed=cfg.seed)
-    methods = {name: build_other(name, conditions) for name in args.methods.split(",")}
+    setup = MethodSetup(classifier, device, tuple(cfg.areas), layer=args.layer, seed=cfg.seed)
+    methods = {name: build_other_method(name, setup) for name in args.methods.split(",")}
     settings = {name: {"method": dict(method.settings)} | facts_of(plain(cfg)) for name, method in methods.items()}
-    for name in methods:
-        require_same(folder_of(args.run, name), settings[name])
-    for name in methods:
-        write_json(folder_of(args.run, name) / SETTINGS, settings[name])
+    folders = {name: args.run / "maps" / name for name in methods}
+    for name, folder in folders.items():
+        require_same_settings(folder, settings[name])
+    for name, folder in folders.items():
+        write_json(folder / SETTINGS, settings[name])
 
     def explain_image(sample_id: str, place: str) -> int:
-        due = {name: method for name, method in methods.items() if not map_file(args.run, name, sample_id).exists()}
+        files = {name: folder / f"{sample_id}.npy" for name, folder in folders.items()}
+        due = {name: file for name, file in files.items() if not file.exists()}
         if not due:
             return 0
         log.info("%s", place)
         image = data.load(sample_id, classifier.preprocessing).image.to(device)
         failures = 0
-        for name, method in due.items():
+        for name, file in due.items():
             with Guard(f"{name} on {sample_id}", note_nothing) as guard:
-                write_map(map_file(args.run, name, sample_id), method, image, run[sample_id].target, sample_id)
+                write_map(file, methods[name], image, run[sample_id].target, sample_id)
             failures += guard.failed
         return failures
 
@@ -82,24 +84,15 @@ def make_maps(args: argparse.Namespace) -> int:
 
 
 def note_nothing(sample_id: str, reason: str) -> None:
-    """A map that is not there says enough; the log has the reason."""
+    """Notes no failure: the missing map shows it, and the log has the reason."""
 
 
-def folder_of(run: Path, method: str) -> Path:
-    return run / "maps" / method
-
-
-def map_file(run: Path, method: str, sample_id: str) -> Path:
-    return folder_of(run, method) / f"{sample_id}.npy"
-
-
-def require_same(folder: Path, settings: dict[str, Any]) -> None:
-    """Raises UserError where the folder has maps of other settings. Maps older than their settings' file are kept."""
+def require_same_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Raises UserError if the folder has maps of other settings. Maps without a file of settings are accepted."""
     if not (folder / SETTINGS).is_file() or next(folder.rglob("*.npy"), None) is None:
         return
-    if different := differences(
-        *(with_old_paths(each) for each in (read_json(folder / SETTINGS), json.loads(json.dumps(settings))))
-    ):
+    before, now = with_old_paths(read_json(folder / SETTINGS)), with_old_paths(json.loads(json.dumps(settings)))
+    if different := differences(before, now):
         raise UserError(
             f"{folder} has maps of other settings, which differ in {', '.join(different)}; give the old ones, or move "
             "the folder away to make its maps again"
@@ -107,10 +100,10 @@ def require_same(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def write_map(file: Path, method: Explainer, image: Image, target: int, sample_id: str) -> None:
-    """Writes the map of one image."""
+    """Makes and writes the map of one image; of several draws the first."""
     maps = method.explain(image, target, sample_id)
     stream = io.BytesIO()
-    np.save(stream, heatmaps(maps)[0].float().numpy())  # of several draws the first
+    np.save(stream, heatmaps(maps)[0].float().numpy())
     write_bytes(file, stream.getvalue())
     log.info("  %s: %.1f s", file.parent.name, maps.seconds)
 

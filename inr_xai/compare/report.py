@@ -1,18 +1,19 @@
-"""The tables as files: CSV with every column, and Markdown to read, intervals in brackets behind their value."""
+"""The tables of a comparison as files: CSV with every column, and Markdown with the intervals in brackets."""
 
 import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from inr_xai.compare.sheet import curve
-from inr_xai.compare.store import cell
-from inr_xai.compare.tables import Line, Results, control_table, curve_table, methods_table, second_table
+from inr_xai.compare.figures import draw_curve
+from inr_xai.compare.store import format_cell
+from inr_xai.compare.tables import ScoredMethods, control_table, curve_table, methods_table, second_table
 from inr_xai.metrics.statistics.bootstrap import Interval
-from inr_xai.runs.files import format_csv, write_bytes
+from inr_xai.runs.files import format_csv, markdown_table, write_bytes
+from inr_xai.types import Row
 
 OURS = "inr"
-"""Names of our methods begin so."""
+"""Begins the names of our methods."""
 NOTES = {
     "methods": (
         "Maps made hard at the same areas; means over areas and the baselines blur, grey, noise and photo. "
@@ -40,60 +41,70 @@ PARTS = {
         r"method|area_error|grayness|nesting_violation|components|perimeter|seed_iou.*|seconds|passes|layer",
     )
 }
-"""Tables too wide to read, as several: the columns of each."""
+"""A table that is too wide to read is shown as several: a pattern of the columns of each."""
 TABLES = {"methods": methods_table, "control": control_table, "second": second_table, "curve": curve_table}
 
 
-def tables(results: Results) -> dict[str, list[Line]]:
-    """Every table that has a line."""
-    return {name: lines for name, make in TABLES.items() if (lines := make(results))}
+def make_tables(methods: ScoredMethods) -> dict[str, list[Row]]:
+    """Returns every table that has a row, by name."""
+    return {name: rows for name, make in TABLES.items() if (rows := make(methods))}
 
 
-def write_tables(made: Mapping[str, Sequence[Line]], folder: Path) -> str:
+def write_tables(tables: Mapping[str, Sequence[Row]], folder: Path) -> str:
     """Writes <name>.csv and <name>.md of each table, and returns the Markdown of all."""
     texts = []
-    for name, lines in made.items():
-        columns = list(dict.fromkeys(key for line in lines for key in line))
-        rows = [{key: cell(line.get(key)) for key in columns} for line in lines]
-        write_bytes(folder / f"{name}.csv", format_csv(rows, columns).encode())
-        parts = [markdown(lines, only=only) for only in PARTS.get(name, (".*",))]
-        texts.append("\n\n".join([f"## {name}", *parts, NOTES[name]]) + "\n")
-        write_bytes(folder / f"{name}.md", texts[-1].encode())
+    for name, rows in tables.items():
+        parts = [format_markdown(rows, only=pattern) for pattern in PARTS.get(name, (".*",))]
+        texts.append(write_table(name, rows, folder, parts=parts, note=NOTES[name]))
     return "\n".join(texts)
 
 
-def markdown(lines: Sequence[Line], *, only: str = ".*") -> str:
-    """A table; a column with `_low` and `_high` beside it takes them in.
+def write_table(name: str, rows: Sequence[Row], folder: Path, *, parts: Sequence[str], note: str) -> str:
+    """Writes <name>.csv and <name>.md of one table, and returns its Markdown.
 
     Args:
-        only: pattern of the columns that are shown.
+        parts: the table as Markdown, in one part or several.
+        note: explains the columns; it stands below the table.
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [{key: format_cell(row.get(key)) for key in columns} for row in rows]
+    text = "\n\n".join([f"## {name}", *parts, note]) + "\n"
+    write_bytes(folder / f"{name}.csv", format_csv(cells, columns).encode())
+    write_bytes(folder / f"{name}.md", text.encode())
+    return text
 
-    >>> print(markdown([{"method": "a", "kept": 0.5, "kept_low": 0.4, "kept_high": 0.61}, {"method": "b", "kept": 1}]))
+
+def format_markdown(rows: Sequence[Row], *, only: str = ".*") -> str:
+    """Returns a table as Markdown; the columns `x_low` and `x_high` are shown in brackets behind `x`.
+
+    Args:
+        only: a pattern of the columns that are shown.
+
+    >>> rows = [{"method": "a", "kept": 0.5, "kept_low": 0.4, "kept_high": 0.61}, {"method": "b", "kept": 1}]
+    >>> print(format_markdown(rows))
     | method | kept |
     |---|---|
     | a | 0.500 [0.400, 0.610] |
     | b | 1 |
     """
-    columns = dict.fromkeys(key for line in lines for key in line)
+    columns = dict.fromkeys(key for row in rows for key in row)
     ends = {f"{column}{end}" for column in columns for end in ("_low", "_high")}
     shown = [column for column in columns if column not in ends and re.fullmatch(only, column)]
-    heads = [column.replace("_", " ") for column in shown]
-    body = [[_shown(line, column) for column in shown] for line in lines]
-    return "\n".join(["| " + " | ".join(row) + " |" for row in [heads, *body]]).replace(
-        "\n", "\n|" + "---|" * len(heads) + "\n", 1
-    )
+    head = [column.replace("_", " ") for column in shown]
+    cells = [[_format_interval(row, column) for column in shown] for row in rows]
+    return markdown_table(head, cells, tight_rules=True).rstrip("\n")
 
 
-def _shown(line: Line, column: str) -> str:
-    value = _figure(line.get(column))
-    low, high = (line.get(f"{column}{end}") for end in ("_low", "_high"))
+def _format_interval(row: Row, column: str) -> str:
+    value = _format_number(row.get(column))
+    low, high = (row.get(f"{column}{end}") for end in ("_low", "_high"))
     if low is None or high is None or math.isnan(low):
         return value
-    return f"{value} [{_figure(low)}, {_figure(high)}]"
+    return f"{value} [{_format_number(low)}, {_format_number(high)}]"
 
 
-def _figure(value: object) -> str:
-    """Three decimals, fewer of large numbers; a dash for what is not there."""
+def _format_number(value: object) -> str:
+    """Returns a number with three decimals, or fewer if it is large; a dash for None and NaN."""
     if not isinstance(value, float):
         return "-" if value is None else str(value)
     if math.isnan(value):
@@ -101,18 +112,21 @@ def _figure(value: object) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
 
 
-def write_curve(results: Results, folder: Path) -> list[Path]:
-    """Draws quality against passes, other methods as single points; no file where there is no curve."""
-    ours = curve_table(results)
+def write_curve(methods: ScoredMethods, folder: Path) -> list[Path]:
+    """Draws quality against passes, with other methods as single points, and returns the file.
+
+    No file is written if no fit of another length was compared.
+    """
+    ours = curve_table(methods)
     if not ours:
         return []
-    others = [line for line in methods_table(results) if not line["method"].startswith(OURS)]
-    lines = {"inr": [_point(line) for line in ours]} | {line["method"]: [_point(line)] for line in others}
+    others = [row for row in methods_table(methods) if not row["method"].startswith(OURS)]
+    points = {OURS: [_point(row) for row in ours]} | {row["method"]: [_point(row)] for row in others}
     file = folder / "curve.png"
-    curve(lines, file=file)
+    draw_curve(points, file=file)
     return [file]
 
 
-def _point(line: Line) -> tuple[float, Interval]:
-    value = Interval(line["preservation"], line["preservation_low"], line["preservation_high"])
-    return line["passes"], value
+def _point(row: Row) -> tuple[float, Interval]:
+    """Returns passes and quality of a method."""
+    return row["passes"], Interval(row["preservation"], row["preservation_low"], row["preservation_high"])

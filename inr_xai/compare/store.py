@@ -1,9 +1,8 @@
-"""What the comparison keeps: per method a small CSV of rows to publish, and beside it the maps, for rescoring.
+"""The files of a comparison: a small CSV of rows for each method, to publish, and the maps beside it, to score again.
 
-Every file is written aside and renamed into place, photo by photo, so that an interrupted comparison loses one photo.
+Both are written photo by photo, so that an interrupted comparison loses one photo.
 """
 
-import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -15,64 +14,75 @@ import safetensors
 import safetensors.torch
 import torch
 
-from inr_xai.compare.methods.base import Maps
-from inr_xai.compare.scorer import SCORES, Row
-from inr_xai.runs.files import format_csv, write_bytes
+from inr_xai.compare.methods.base import MethodMaps
+from inr_xai.compare.scorer import SCORES
+from inr_xai.runs.csv_store import CsvStore, TextRow
+from inr_xai.runs.files import write_bytes
+from inr_xai.types import Row
 
 COLUMNS = ("image_id", "target", "area", *SCORES, "layer", "settings", "failed")
-START = r"(?:~|[A-Za-z]:)?[/\\]"  # of an absolute path
-QUOTED = re.compile(rf"(['\"]){START}(?:[^'\"]*[/\\])?")
-BARE = re.compile(rf"(?<![\w.'\"]){START}(?:[^\s'\"]*[/\\])?(?=[^\s/\\])")
+REQUIRED = ("settings", "failed")
 SUFFIX = "@wrong"
-"""Of the name under which the wrong-target control of a method is stored."""
-PARTS = ("free", "first", "other")
-Table = dict[str, list[dict[str, str]]]
+"""Ends the name under which the wrong-target control of a method is stored."""
+MASK_TENSORS = {"free": "free", "first": "first_masks", "other": "other_seed_masks"}
+"""Tensor in a file of maps -> field of MethodMaps."""
+
+ROOT = r"(?:~|[A-Za-z]:)?[/\\]"  # how an absolute path begins
+QUOTED = re.compile(rf"(['\"]){ROOT}(?:[^'\"]*[/\\])?")
+BARE = re.compile(rf"(?<![\w.'\"]){ROOT}(?:[^\s'\"]*[/\\])?(?=[^\s/\\])")
 
 
-class Rows:
-    """The rows of each method in `folder`/<method>.csv, several for one photo: one an area, or one that failed."""
+class RowStore:
+    """The rows of each method in `folder`/<method>.csv: several rows for one photo, or one that says why it failed.
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    Args:
+        columns: the columns of every file; the rows of a photo differ in `area` if that is one of them.
+    """
 
-    def file(self, method: str) -> Path:
-        return self.folder / f"{method}.csv"
+    def __init__(self, folder: Path, columns: Sequence[str] = COLUMNS):
+        self.folder, self._columns = folder, columns
+        self._files: dict[str, CsvStore] = {}
 
     def methods(self) -> list[str]:
-        """All that have rows, in alphabetical order."""
+        """Returns the names of all methods that have rows, in alphabetical order."""
         return sorted(file.stem for file in self.folder.glob("*.csv"))
 
-    def read(self, method: str) -> Table:
-        """Rows of text by photo; empty where there are none."""
-        found: Table = {}
-        if self.file(method).is_file():
-            with self.file(method).open(newline="") as stream:
-                for row in csv.DictReader(stream):
-                    found.setdefault(row["image_id"], []).append(row)
-        return found
+    def read(self, method: str) -> dict[str, list[TextRow]]:
+        """Returns the rows of each photo as text; none if the method has no file."""
+        if method not in self._files:
+            key = [name for name in ("image_id", "area") if name in self._columns]
+            self._files[method] = CsvStore(
+                self.folder / f"{method}.csv", key=key, first=self._columns, required=REQUIRED
+            )
+        return self._files[method].groups
 
-    def has(self, method: str, image_id: str, *, settings: str, areas: int) -> bool:
-        """Whether the photo is scored under these settings; one that failed is tried again."""
+    def has(self, method: str, image_id: str, *, settings: str, count: int) -> bool:
+        """Whether the photo has `count` rows under these settings; a photo that failed has none."""
         rows = self.read(method).get(image_id, [])
-        return len(rows) == areas and all(row["settings"] == settings and not row["failed"] for row in rows)
+        return len(rows) == count and all(row["settings"] == settings and not row["failed"] for row in rows)
 
-    def write(self, method: str, image_id: str, rows: Sequence[Mapping[str, Any]], *, settings: str) -> None:
-        """Puts a photo's rows in the place of those it had."""
-        table = self.read(method)
-        table[image_id] = [{name: cell(row.get(name)) for name in COLUMNS} | {"settings": settings} for row in rows]
-        lines = [row for name in sorted(table) for row in table[name]]
-        write_bytes(self.file(method), format_csv(lines, COLUMNS).encode())
+    def write(self, method: str, image_id: str, rows: Sequence[Row], *, settings: str) -> None:
+        """Replaces the rows of a photo."""
+        self.read(method)
+        cells = [{name: format_cell(row.get(name)) for name in self._columns} | {"settings": settings} for row in rows]
+        self._files[method].put(image_id, cells)
 
-    def fail(self, method: str, image_id: str, reason: str, *, settings: str) -> None:
-        """One row that says why the photo has no scores."""
-        self.write(method, image_id, [{"image_id": image_id, "failed": without_paths(reason)}], settings=settings)
+    def fail(self, method: str, image_id: str, reason: str, *, settings: str, target: int | None = None) -> None:
+        """Replaces the rows of a photo by one that says why it has no scores."""
+        row = {"image_id": image_id, "target": target, "failed": without_paths(reason)}
+        self.write(method, image_id, [row], settings=settings)
+
+    def tidy(self) -> None:
+        """Puts the rows of every file in the order of the photos' ids."""
+        for file in self._files.values():
+            file.tidy()
 
 
 @dataclass(frozen=True)
-class Stored:
-    """Maps with the class that they explain and the settings under which they came to be."""
+class StoredMaps:
+    """Maps with the class that they explain and the settings under which they were made."""
 
-    maps: Maps
+    maps: MethodMaps
     target: int
     settings: str
 
@@ -80,8 +90,8 @@ class Stored:
 class MapCache:
     """The maps of each method and photo, in `folder`/<method>/<image_id>.safetensors.
 
-    Masks are float16, as those of a run are. A heatmap is float32: it has one value per pixel to rank by, and in half
-    precision many pixels would tie.
+    Masks are stored as float16, as those of a run are. A heatmap is stored as float32: its pixels are ranked, and in
+    half precision many of them would tie.
     """
 
     def __init__(self, folder: Path):
@@ -90,21 +100,22 @@ class MapCache:
     def file(self, method: str, image_id: str) -> Path:
         return self.folder / method / f"{image_id.replace('/', '__')}.safetensors"
 
-    def read(self, method: str, image_id: str, *, target: int, settings: str) -> Maps | None:
-        """The maps, also where another method made the same; None where they are of another class or settings."""
-        own = self.file(method, image_id)
-        others = sorted(folder / own.name for folder in self.folder.iterdir()) if self.folder.is_dir() else []
-        for file in (own, *others):
-            stored = _open(file)
+    def read(self, method: str, image_id: str, *, target: int, settings: str) -> MethodMaps | None:
+        """Returns the maps of this class and these settings, also those that another method stored; else None."""
+        file = self.file(method, image_id)
+        same_name = sorted(folder / file.name for folder in self.folder.iterdir()) if self.folder.is_dir() else []
+        for candidate in (file, *same_name):
+            stored = _read_maps(candidate)
             if stored is not None and (stored.target, stored.settings) == (target, settings):
                 return stored.maps
         return None
 
-    def write(self, method: str, image_id: str, stored: Stored) -> Maps:
-        """Stores maps and returns them as they are stored, so that rescoring gives the same numbers."""
+    def write(self, method: str, image_id: str, stored: StoredMaps) -> MethodMaps:
+        """Stores maps and returns them as a file gives them back, so that scoring again gives the same numbers."""
         maps = stored.maps
         tensors = {"maps": maps.maps.to(torch.float16) if maps.per_area else maps.maps.to(torch.float32)}
-        tensors |= {name: value for name in PARTS if (value := getattr(maps, name)) is not None}
+        masks = {name: getattr(maps, field) for name, field in MASK_TENSORS.items()}
+        tensors |= {name: tensor for name, tensor in masks.items() if tensor is not None}
         facts = {
             "target": stored.target,
             "settings": stored.settings,
@@ -116,32 +127,32 @@ class MapCache:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         file = self.file(method, image_id)
         write_bytes(file, safetensors.torch.save(tensors, metadata={"inr_xai": json.dumps(facts)}))
-        again = _open(file)
-        assert again is not None
-        return again.maps
+        written = _read_maps(file)
+        assert written is not None
+        return written.maps
 
 
-def _open(file: Path) -> Stored | None:
-    """None where there is no such file, or none that can be read: then the maps are made again."""
+def _read_maps(file: Path) -> StoredMaps | None:
+    """Returns the maps of a file; None if there is no such file or it is damaged, so that the maps are made again."""
     try:
         with safetensors.safe_open(str(file), framework="pt") as opened:
             facts = json.loads(opened.metadata()["inr_xai"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118, it is no mapping
-        maps = Maps(
+        maps = MethodMaps(
             tensors["maps"],
             passes=facts["passes"],
             seconds=facts["seconds"],
             draws=facts["draws"],
             layer=facts["layer"],
-            **{name: tensors.get(name) for name in PARTS},
+            **{field: tensors.get(name) for name, field in MASK_TENSORS.items()},
         )
-        return Stored(maps, target=facts["target"], settings=facts["settings"])
+        return StoredMaps(maps, target=facts["target"], settings=facts["settings"])
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
         return None
 
 
 def without_paths(text: str) -> str:
-    """A sentence for a file that is published: absolute paths lose their folders, lines become one.
+    """Makes a message fit to be published: absolute paths lose their folders, and several lines become one.
 
     >>> without_paths("cannot read '/home/me/my photos/a.jpg' (no file)")
     "cannot read 'a.jpg' (no file)"
@@ -149,13 +160,13 @@ def without_paths(text: str) -> str:
     return BARE.sub("", QUOTED.sub(r"\1", " ".join(text.split())))
 
 
-def cell(value: Any) -> str:
-    """Text as it is, numbers with five significant digits, NaN as an empty cell."""
+def format_cell(value: Any) -> str:
+    """Returns the text of a cell: numbers with five significant digits, None and NaN as an empty cell."""
     if value is None or (isinstance(value, float) and value != value):
         return ""
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def numbers(rows: Sequence[Row]) -> list[dict[str, float]]:
-    """The columns of numbers of rows of text, NaN where a cell is empty."""
+def numbers(rows: Sequence[Mapping[str, str]]) -> list[dict[str, float]]:
+    """Returns the columns of numbers of rows of text; an empty cell is NaN."""
     return [{name: float(row[name] or "nan") for name in ("area", *SCORES)} for row in rows]

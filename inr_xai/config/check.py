@@ -14,14 +14,14 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from inr_xai.columns import METRICS, SUMMARISED
+from inr_xai.columns import METRICS, SUMMARY_COLUMNS
 from inr_xai.config.schema import COLLECTIONS, TARGETS, Schema, Shard
 from inr_xai.config.sentences import describe
 from inr_xai.config.targets import argument, check_nodes_within, check_target, takes
 from inr_xai.errors import UserError, did_you_mean, listing, shown
 from inr_xai.limits import AUTO, MOST, Exclusion, Stop, check_masks, check_nested, most_explanations
 
-LEAST = {
+SMALLEST = {
     "steps": 1,
     "image_batch_size": 1,
     "masks_per_forward": 1,
@@ -33,27 +33,31 @@ LEAST = {
     "exclusion.weight": 0,
     "shard.count": 1,
 }
+"""Option -> the smallest value that it may have."""
 TRAINER = {
     "accelerator": ("auto", "cpu", "gpu", "mps"),
     "devices": (1,),
     "precision": ("32-true", "64-true", "bf16-mixed"),
 }
+"""Option of the trainer -> the values that it may have."""
 AUDIT = ("area", "control")
+"""The options of an audit."""
 CONTROL = ("targets", "limit", "every")
 """What an audit's wrong-target control sets of the data."""
-ONE_DEVICE = "; a run uses one device: divide the images with -m shard.count=2 shard.index=0,1"
+ONE_DEVICE_HINT = "; a run uses one device: divide the images with -m shard.count=2 shard.index=0,1"
 PLACEHOLDERS = {"root": "PATH", "checkpoint": "PATH", "name": "NAME", "_target_": "package.module.Class"}
+"""What a refusal shows as the value of a key that is required."""
 
 
 def check(cfg: DictConfig) -> None:
-    """Raises UserError where the configuration cannot work."""
+    """Raises UserError if the configuration cannot work."""
     _check_keys(cfg, Schema, "")
     _check_keys(cfg.exclusion, Exclusion, "exclusion.")
     _check_keys(cfg.stop, Stop, "stop.")
     _check_keys(cfg.shard, Shard, "shard.")
     plain = _resolved(cfg)
     _check_numbers(plain)
-    _check_masks(plain)
+    check_masks(plain["areas"], plain["explanations"], Exclusion(**plain["exclusion"]), Stop(**plain["stop"]))
     _check_metric(plain)
     _check_evaluate(plain["evaluate"])
     _check_audit(plain)
@@ -65,28 +69,29 @@ def check(cfg: DictConfig) -> None:
 
 
 def _check_keys(cfg: DictConfig, schema: type, prefix: str) -> None:
-    """Hydra checks the keys of files and overrides, but not of `+key=value` and `~key`."""
-    known, found = [f.name for f in fields(schema)], [str(key) for key in cfg if key != "hydra"]
-    for key in sorted(set(found) - set(known)):
-        hint = did_you_mean(key, known, prefix=prefix) or f"; the options are {listing(known)}"
+    """Refuses unknown and missing keys: Hydra checks those of files and overrides, not of `+key=value` and `~key`."""
+    options, keys = [field.name for field in fields(schema)], [str(key) for key in cfg if key != "hydra"]
+    for key in sorted(set(keys) - set(options)):
+        hint = did_you_mean(key, options, prefix=prefix) or f"; the options are {listing(options)}"
         raise UserError(f"{prefix}{key}={shown(cfg._get_node(key))} is not an option{hint}")
-    for key in sorted(set(known) - set(found)):
+    for key in sorted(set(options) - set(keys)):
         raise UserError(f"{prefix}{key} was deleted but is required: give {prefix}{key}=VALUE")
 
 
-def _check_given(cfg: DictConfig) -> None:
-    """No `???` is left."""
+def _check_nothing_missing(cfg: DictConfig) -> None:
+    """Refuses a configuration in which a value is still `???`."""
     for key in sorted(OmegaConf.missing_keys(cfg)):
         parent, _, name = key.rpartition(".")
         siblings = [str(other) for other in OmegaConf.select(cfg, parent) or () if other != name] if parent else []
         hint = did_you_mean(name, siblings, prefix=f"{parent}.")
-        misspelt = hint.replace("; did you mean", "; is it misspelt as") if hint else ""
+        misspelt = hint.replace("; did you mean", "; is it misspelt as")
         raise UserError(f"{key} is required: {key}={PLACEHOLDERS.get(name, 'VALUE')}{misspelt}")
 
 
 def _resolved(cfg: DictConfig) -> dict[str, Any]:
+    """Returns the configuration as plain values, or refuses it if a value is missing or cannot be resolved."""
     try:
-        _check_given(cfg)
+        _check_nothing_missing(cfg)
         plain = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(describe(error)) from error
@@ -95,11 +100,12 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _check_numbers(plain: Mapping[str, Any]) -> None:
-    for key, least in LEAST.items():
+    """Refuses numbers out of their ranges, and empty names."""
+    for key, smallest in SMALLEST.items():
         group, _, name = key.rpartition(".")
         value = plain[group][name] if group else plain[name]
-        if value is not None and not (math.isfinite(value) and value >= least):
-            raise UserError(f"{key}={shown(value)} is out of range; it must be at least {least}")
+        if value is not None and not (math.isfinite(value) and value >= smallest):
+            raise UserError(f"{key}={shown(value)} is out of range; it must be at least {smallest}")
     index, count = plain["shard"]["index"], plain["shard"]["count"]
     if not 0 <= index < count:
         raise UserError(
@@ -110,30 +116,25 @@ def _check_numbers(plain: Mapping[str, Any]) -> None:
             raise UserError(f"{key} is empty; give {key}=NAME")
 
 
-def _check_masks(plain: Mapping[str, Any]) -> None:
-    exclusion, stop = Exclusion(**plain["exclusion"]), Stop(**plain["stop"])
-    check_masks(plain["areas"], plain["explanations"], exclusion, stop)
-
-
-def _most(plain: Mapping[str, Any]) -> int:
-    """The largest number of explanations of an image."""
+def _most_explanations(plain: Mapping[str, Any]) -> int:
+    """Returns the largest number of explanations that an image may have."""
     if plain["explanations"] != AUTO:
         return int(plain["explanations"])
     return most_explanations(Exclusion(**plain["exclusion"]), areas=plain["areas"], most=plain["stop"]["most"])
 
 
 def _check_metric(plain: Mapping[str, Any]) -> None:
-    """`<column>/k<k>` or `<column>/k<k>/a<area>`, of an explanation and an area that the run has."""
+    """Refuses a `sweep_metric` that is no key of the run's summary, `<column>/k<k>` or `<column>/k<k>/a<area>`."""
     metric, areas = plain["sweep_metric"], [f"{area:g}" for area in plain["areas"]]
-    found = re.fullmatch(r"(\w+)/k(\d+)(?:/a(.+))?", metric)
-    if found is None:
+    match = re.fullmatch(r"(\w+)/k(\d+)(?:/a(.+))?", metric)
+    if match is None:
         raise UserError(
             f"sweep_metric={metric} is not a key of the summary; give <column>/k<k> or <column>/k<k>/a<area>, such as "
             f"preservation_hard_mean_rel/k1 or preservation_hard_mean_rel/k1/a{areas[0]}"
         )
-    column, explanation, area = found.groups()
-    if column not in SUMMARISED:
-        hint = did_you_mean(column, SUMMARISED) or f"; the columns are {listing(SUMMARISED)}"
+    column, explanation, area = match.groups()
+    if column not in SUMMARY_COLUMNS:
+        hint = did_you_mean(column, SUMMARY_COLUMNS) or f"; the columns are {listing(SUMMARY_COLUMNS)}"
         raise UserError(f"sweep_metric={metric} asks for {column}, which is not a column of the summary{hint}")
     if plain["explanations"] == AUTO and explanation != "1":
         raise UserError(
@@ -149,31 +150,33 @@ def _check_metric(plain: Mapping[str, Any]) -> None:
         raise UserError(f"sweep_metric={metric} asks for area {area}; a must be one of {', '.join(areas)} (areas)")
 
 
-def _check_evaluate(wanted: Any) -> None:
-    if wanted is None or wanted == "all":
+def _check_evaluate(metrics: Any) -> None:
+    """Refuses an option `evaluate` that names no metrics."""
+    if metrics is None or metrics == "all":
         return
-    if not isinstance(wanted, list) or not wanted:
-        raise UserError(f"evaluate={shown(wanted)} must be a list of metrics such as [insertion_auc,road], all or null")
-    for name in wanted:
+    if not isinstance(metrics, list) or not metrics:
+        raise UserError(
+            f"evaluate={shown(metrics)} must be a list of metrics such as [insertion_auc,road], all or null"
+        )
+    for name in metrics:
         if name not in METRICS:
-            hint = did_you_mean(str(name), METRICS, prefix="") or f"; the metrics are {listing(METRICS)}"
+            hint = did_you_mean(str(name), METRICS) or f"; the metrics are {listing(METRICS)}"
             raise UserError(f"evaluate names {shown(name)}, which is no metric{hint}")
 
 
 def _check_audit(plain: Mapping[str, Any]) -> None:
-    wanted = plain["audit"]
-    if wanted is None:
+    """Refuses an audit whose own options, or whose explanations, are not what it needs."""
+    audit = plain["audit"]
+    if audit is None:
         return
-    if not isinstance(wanted, Mapping) or set(wanted) != set(AUDIT):
+    if not isinstance(audit, Mapping) or set(audit) != set(AUDIT):
         raise UserError(
-            f"audit={shown(wanted)} must hold {listing(AUDIT)}, such as {{area: 0.1, control: 20}}, or be null"
+            f"audit={shown(audit)} must hold {listing(AUDIT)}, such as {{area: 0.1, control: 20}}, or be null"
         )
-    if wanted["area"] not in plain["areas"]:
-        raise UserError(
-            f"audit.area={shown(wanted['area'])} is not fitted; choose one of areas={shown(plain['areas'])}"
-        )
-    if type(wanted["control"]) is not int or wanted["control"] < 1:
-        raise UserError(f"audit.control={shown(wanted['control'])} must be a number of images, at least 1")
+    if audit["area"] not in plain["areas"]:
+        raise UserError(f"audit.area={shown(audit['area'])} is not fitted; choose one of areas={shown(plain['areas'])}")
+    if type(audit["control"]) is not int or audit["control"] < 1:
+        raise UserError(f"audit.control={shown(audit['control'])} must be a number of images, at least 1")
     if plain["explanations"] == 1:
         raise UserError(
             "audit asks for several explanations of each image, not explanations=1; set explanations=2 or more, or "
@@ -184,11 +187,11 @@ def _check_audit(plain: Mapping[str, Any]) -> None:
             f"audit asks for disjoint explanations, not exclusion.mode={shown(plain['exclusion']['mode'])}; set "
             "exclusion.mode=exclude, or audit=null"
         )
-    _check_count(plain)
+    _check_number_of_explanations(plain)
 
 
-def _check_count(plain: Mapping[str, Any]) -> None:
-    """An audit asks the classifier for every set of an image's explanations."""
+def _check_number_of_explanations(plain: Mapping[str, Any]) -> None:
+    """Refuses an audit of many explanations: it asks the classifier for every set of an image's explanations."""
     explanations, stop = plain["explanations"], plain["stop"]
     why = f"of K explanations 2^(K+1) sets are asked for; set {{}}={MOST} or less, or audit=null"
     if explanations != AUTO and explanations > MOST:
@@ -197,7 +200,7 @@ def _check_count(plain: Mapping[str, Any]) -> None:
             + why.format("explanations")
         )
     if explanations == AUTO:
-        most = _most(plain)
+        most = _most_explanations(plain)
         if most > MOST:
             raise UserError(
                 f"audit takes at most {MOST} explanations of each image, and explanations=auto with "
@@ -206,6 +209,7 @@ def _check_count(plain: Mapping[str, Any]) -> None:
 
 
 def _check_trainer(trainer: Any) -> None:
+    """Refuses options of the trainer that a run does not have, and several devices."""
     if not isinstance(trainer, Mapping):
         raise UserError(f"trainer={shown(trainer)} must hold {listing(TRAINER)}; use trainer=default")
     for key, value in trainer.items():
@@ -214,7 +218,7 @@ def _check_trainer(trainer: Any) -> None:
             raise UserError(f"trainer.{key}={shown(value)} is not an option; trainer takes {listing(TRAINER)}{hint}")
         allowed = TRAINER[key]
         if value not in allowed or isinstance(value, bool):
-            hint = ONE_DEVICE if key == "devices" else did_you_mean(str(value), map(str, allowed))
+            hint = ONE_DEVICE_HINT if key == "devices" else did_you_mean(str(value), map(str, allowed))
             raise UserError(f"trainer.{key}={shown(value)} must be {' or '.join(map(str, allowed))}{hint}")
     for key in TRAINER:
         if key not in trainer:
@@ -222,6 +226,7 @@ def _check_trainer(trainer: Any) -> None:
 
 
 def _check_groups(plain: Mapping[str, Any]) -> None:
+    """Refuses what cannot be imported or called in the groups whose nodes have a `_target_`."""
     for group in TARGETS:
         check_target(plain[group], group)
     for group in COLLECTIONS:
@@ -232,16 +237,16 @@ def _check_groups(plain: Mapping[str, Any]) -> None:
             if entry is not None:
                 check_target(entry, f"{group}.{name}")
             elif name not in COLLECTIONS[group]:
-                known = COLLECTIONS[group]
-                hint = did_you_mean(name, known, prefix=f"{group}.")
+                names = COLLECTIONS[group]
+                hint = did_you_mean(name, names, prefix=f"{group}.")
                 raise UserError(
-                    f"{group}.{name}=null switches off what is not there; {group} has {listing(known)}{hint}"
+                    f"{group}.{name}=null switches off what is not there; {group} has {listing(names)}{hint}"
                 )
     check_nodes_within(plain["trainer"], "trainer")
 
 
 def _check_control(plain: Mapping[str, Any]) -> None:
-    """The wrong-target control of an audit is a run of the same data; mosaics, for one, have their classes fixed."""
+    """Refuses an audit of data that its wrong-target control cannot explain: mosaics, for one, have fixed classes."""
     if plain["audit"] is None:
         return
     data = plain["data"]
@@ -255,13 +260,14 @@ def _check_control(plain: Mapping[str, Any]) -> None:
 
 
 def _check_nested(plain: Mapping[str, Any]) -> None:
+    """Refuses `nested=true` if larger masks cannot contain the smaller."""
     if plain["nested"]:
         conditioning, exclusion = argument(plain["inr"], "conditioning"), Exclusion(**plain["exclusion"])
-        check_nested(conditioning, exclusion, areas=plain["areas"], explanations=_most(plain))
+        check_nested(conditioning, exclusion, areas=plain["areas"], explanations=_most_explanations(plain))
 
 
 def _check_inr(node: Mapping[str, Any]) -> None:
-    """A network of one image, made for the refusals of its constructor: it would otherwise wait for the first fit."""
+    """Makes a network of one image, for the refusals of its constructor: they would else wait for the first fit."""
     if node.get("_partial_", False):
         import torch  # late: importing this module must not wait for it
 

@@ -1,4 +1,4 @@
-"""The configuration composed from conf/ outside Hydra's own program: for commands whose options are those of a run."""
+"""The configuration composed from conf/ without Hydra's program, for other commands that take the options of a run."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from inr_xai.config.schema import register
 
 
 def conf_folder() -> Path:
-    """Where the configuration lies: inside the installed package, or beside it in a checkout."""
+    """Returns the folder conf/: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "conf", package.parent / "conf"):
         if (folder / "config.yaml").is_file():
@@ -19,7 +19,7 @@ def conf_folder() -> Path:
 
 
 def composed(*overrides: str) -> DictConfig:
-    """The configuration with these options, as on the command line. Raises UserError where it cannot work."""
+    """Returns the configuration with these options, as on the command line. Raises UserError if it cannot work."""
     register()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         cfg = compose("config", overrides=list(overrides))

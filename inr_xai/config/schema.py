@@ -1,7 +1,7 @@
 """The schema: every key of a run with its type, so that Hydra refuses a misspelt key or a wrong type when composing.
 
-The nodes of the groups are open (what they may hold is said by the signatures of their targets, see targets.py), so
-that any argument of a target can be set without Hydra's plus sign.
+The nodes of the groups are open, so that any argument of a target can be set without Hydra's plus sign: what they may
+hold is read from the signatures of their targets (targets.py).
 """
 
 import secrets
@@ -25,9 +25,9 @@ TARGETS = (
     "jitter",
     "reveal",
 )
-"""Nodes with a `_target_`."""
+"""The nodes with a `_target_`."""
 COLLECTIONS = {"callbacks": ("progress", "figures", "curves", "scores", "evolution"), "logger": ("wandb",)}
-"""Nodes whose entries have a `_target_`, or are null, with the names of the entries that conf/ has."""
+"""The nodes whose entries have a `_target_` or are null, with the names of the entries in conf/."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Shard:
 
 @dataclass
 class Schema:
-    """The keys of a run in the order in which they are printed; their values stand in conf/."""
+    """The keys of a run, in the order in which they are printed. Their values stand in conf/."""
 
     name: str = MISSING
     out: str = MISSING
@@ -78,11 +78,11 @@ class Schema:
 
 
 def register() -> None:
-    """Makes the schema known to Hydra, and `${token:}`, six random hexadecimal digits, drawn once per configuration."""
+    """Makes the schema known to Hydra, and `${token:}`: six random hexadecimal digits, drawn once per configuration."""
     node = OmegaConf.structured(Schema)
     for group in (*TARGETS, *COLLECTIONS, "trainer"):
         OmegaConf.set_struct(node[group], False)
     for group in ("exclusion", "stop"):
-        OmegaConf.set_readonly(node[group], False)  # which the nodes of frozen records are
+        OmegaConf.set_readonly(node[group], False)  # OmegaConf makes the nodes of frozen dataclasses read-only
     ConfigStore.instance().store("schema", node)
     OmegaConf.register_new_resolver("token", lambda: secrets.token_hex(3), use_cache=True, replace=True)

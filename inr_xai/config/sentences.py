@@ -1,4 +1,4 @@
-"""What Hydra and OmegaConf raise for a user's mistake, as one sentence: what was found, and what would be right."""
+"""The errors that Hydra and OmegaConf raise for a user's mistake, as one sentence: what is wrong and what is right."""
 
 import re
 import sys
@@ -21,14 +21,14 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from inr_xai.config.schema import Schema
 from inr_xai.errors import IMAGES_FAILED, REFUSED, UserError, did_you_mean, listing
 
-WORDS: dict[Any, str] = {
+TYPE_NAMES: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
     str: "text",
     list[float]: "a list of numbers such as [0.1,0.2]",
 }
-COMPOSITION = (
+COMPOSITION_ERRORS = (
     (
         r"Could not override '(\S+)'\. No match in the defaults list.*append to your default list use \+(\S+)",
         "{1} needs a plus sign: +{1}",
@@ -42,10 +42,14 @@ COMPOSITION = (
         "+{1} is there already; write {1} without the plus sign",
     ),
 )
+"""What Hydra says of a configuration that it cannot compose, as a pattern -> our sentence."""
 
 
 def exit_status(work: Callable[[], int]) -> int:
-    """Does the work of a program, which says how many images failed; its exit status. A refusal is printed.
+    """Does the work of a program, prints a refusal, and returns the exit status.
+
+    Args:
+        work: returns how many images failed.
 
     >>> exit_status(lambda: 0), exit_status(lambda: 4)
     (0, 3)
@@ -53,17 +57,17 @@ def exit_status(work: Callable[[], int]) -> int:
     try:
         failures = work()
     except Exception as error:
-        told = sentence(error)
-        if told is None:
+        message = sentence(error)
+        if message is None:
             raise
-        sys.stderr.write(f"error: {told}\n")
+        sys.stderr.write(f"error: {message}\n")
         return REFUSED
     return IMAGES_FAILED if failures else 0
 
 
 @singledispatch
 def sentence(error: BaseException) -> str | None:
-    """The sentence to print for an error; None where it is no user's mistake and wants a traceback."""
+    """Returns the sentence to print for an error; None if it is a bug, whose traceback is wanted."""
     return None
 
 
@@ -84,11 +88,11 @@ def _(error: YAMLError) -> str:
 
 @sentence.register
 def _(error: ValueError) -> str | None:
-    """Hydra raises a bare ValueError for some overrides, such as `inr=null`."""
-    step = error.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    module = "" if step is None else step.tb_frame.f_globals.get("__name__", "")
+    """Hydra raises a bare ValueError for some overrides, such as `inr=null`: known by the module that raised it."""
+    innermost = error.__traceback__
+    while innermost is not None and innermost.tb_next is not None:
+        innermost = innermost.tb_next
+    module = "" if innermost is None else innermost.tb_frame.f_globals.get("__name__", "")
     text = f"{one_line(str(error))}; a group takes a choice, such as inr=fourier"
     return text if module.startswith("hydra.") else None
 
@@ -101,7 +105,7 @@ def _(error: OverrideParseException) -> str:
 
 @sentence.register
 def _(error: InstantiationException) -> str | None:
-    """What a constructor says of its arguments (ValueError) is the user's; anything else is a bug."""
+    """A ValueError of a constructor is about its arguments, the user's mistake; any other error is a bug."""
     cause: BaseException | None = error
     while isinstance(cause, InstantiationException):
         cause = cause.__cause__
@@ -122,7 +126,7 @@ def _(error: MissingConfigException) -> str:
     hint = did_you_mean(name, choices, prefix=f"{plus}{group}=")
     extra = "; others come with pip install 'inr-xai[sweep]'" if group.startswith("hydra/") else ""
     return f"{plus}{group}={name} is not one of the choices of {group}: {listing(choices) or 'none'}{extra}{hint}" + (
-        _place(one_line(str(error)))
+        _mentioned_file(one_line(str(error)))
     )
 
 
@@ -132,32 +136,36 @@ def _(error: ConfigCompositionException) -> str:
     cause = error.__cause__ or error.__context__
     if isinstance(cause, OmegaConfBaseException):
         entry = re.search(r"(?:Error merging override |To append to your config use \+)(.*)", text)
-        return describe(cause, entry=entry[1] if entry else "") + _place(text)
-    for pattern, wording in COMPOSITION:
-        found = re.search(pattern, text)
-        if found:
-            return wording.format(*found.groups())
+        return describe(cause, entry=entry[1] if entry else "") + _mentioned_file(text)
+    for pattern, wording in COMPOSITION_ERRORS:
+        match = re.search(pattern, text)
+        if match:
+            return wording.format(*match.groups())
     return text
 
 
 def describe(error: OmegaConfBaseException, *, entry: str = "") -> str:
-    """OmegaConf's own error; `entry` is what the user wrote, where known."""
+    """Returns an error of OmegaConf as one sentence.
+
+    Args:
+        entry: the option as the user wrote it, such as "steps=abc"; empty if unknown.
+    """
     key = error.full_key or str(error.key or "")
     first = one_line(str(error).split("\n")[0])
     if isinstance(error, ConfigKeyError | ConfigAttributeError):
-        parent, name, known = _nearest(key)
-        hint = did_you_mean(name, known, prefix=parent) or f"; the options are {listing(known)}" if known else ""
+        parent, name, options = _nearest_node(key)
+        hint = did_you_mean(name, options, prefix=parent) or f"; the options are {listing(options)}" if options else ""
         return f"{entry or key} is not an option{hint}"
     base = key.split("[")[0]
-    wanted = _wanted(base)
-    if isinstance(error, ValidationError) and wanted:
-        found = re.search(r"Value '(.*?)'", first)
-        return f"{entry or (f'{key}={found[1]}' if found else key)} is of the wrong type; {base} must be {wanted}"
+    expected = _expected_type(base)
+    if isinstance(error, ValidationError) and expected:
+        value = re.search(r"Value '(.*?)'", first)
+        return f"{entry or (f'{key}={value[1]}' if value else key)} is of the wrong type; {base} must be {expected}"
     return f"{entry or key}: {first}" if entry or key else first
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks and links to Hydra's manual.
+    """Returns the text without line breaks and without links to Hydra's manual.
 
     >>> one_line("Error\\n  in the file.\\nSee https://hydra.cc/docs for details")
     'Error in the file.'
@@ -165,33 +173,33 @@ def one_line(text: str) -> str:
     return " ".join(re.sub(r"See https?://\S+( for \w+)*", "", text).split())
 
 
-def _place(text: str) -> str:
-    """The file in which Hydra found a mistake; empty where it was the command line."""
-    found = re.match(r"In '(\S+)':", text)
-    return f" (in {found[1]}.yaml)" if found and found[1] not in ("config", "hydra/config") else ""
+def _mentioned_file(text: str) -> str:
+    """Says in which file Hydra found a mistake; empty if it was on the command line."""
+    match = re.match(r"In '(\S+)':", text)
+    return f" (in {match[1]}.yaml)" if match and match[1] not in ("config", "hydra/config") else ""
 
 
-def _nearest(key: str) -> tuple[str, str, list[str]]:
-    """The deepest known part of a key with its dot, the unknown name below it, and the names known there."""
-    here: Any = Schema
+def _nearest_node(key: str) -> tuple[str, str, list[str]]:
+    """Returns the part of a key that the schema has, with its dot, the unknown name after it, and the names there."""
+    node: Any = Schema
     prefix = ""
     for name in key.split("."):
-        known = {f.name: f.type for f in fields(here)} if is_dataclass(here) else {}
-        if name not in known:
-            return prefix, name, list(known)
-        here, prefix = known[name], f"{prefix}{name}."
+        types = {field.name: field.type for field in fields(node)} if is_dataclass(node) else {}
+        if name not in types:
+            return prefix, name, list(types)
+        node, prefix = types[name], f"{prefix}{name}."
     return prefix, "", []
 
 
-def _wanted(key: str) -> str | None:
-    """What the schema asks for at a key, in words."""
-    here: Any = Schema
+def _expected_type(key: str) -> str | None:
+    """Says in words of what type the schema has the value of a key; None if it has no such key or any type."""
+    node: Any = Schema
     for name in key.split("."):
-        if not is_dataclass(here) or name not in (types := {f.name: f.type for f in fields(here)}):
+        if not is_dataclass(node) or name not in (types := {field.name: field.type for field in fields(node)}):
             return None
-        here = types[name]
-    if is_dataclass(here):
-        return "set by its parts " + listing(f"{key}.{f.name}" for f in fields(here))
-    arguments = [part for part in typing.get_args(here) if part is not type(None)]
-    optional = type(None) in typing.get_args(here)
-    return WORDS.get(here) or (f"{WORDS.get(arguments[0])} or null" if optional else None)
+        node = types[name]
+    if is_dataclass(node):
+        return "set by its parts " + listing(f"{key}.{field.name}" for field in fields(node))
+    arguments = [part for part in typing.get_args(node) if part is not type(None)]
+    optional = type(None) in typing.get_args(node)
+    return TYPE_NAMES.get(node) or (f"{TYPE_NAMES.get(arguments[0])} or null" if optional else None)

@@ -1,4 +1,4 @@
-"""A walk over every `_target_`: can it be imported, and do the keys beside it fit its signature.
+"""A walk over every `_target_`: it must be importable, and the keys beside it must fit its signature.
 
 Hydra itself finds a misspelt argument only when it instantiates the node, after other nodes have begun their work.
 """
@@ -14,7 +14,7 @@ from inr_xai.errors import UserError, did_you_mean, listing, shown
 Node = Mapping[str, Any]
 
 HYDRA_KEYS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
-KINDS: dict[Any, tuple[type, ...]] = {
+ACCEPTED_TYPES: dict[Any, tuple[type, ...]] = {
     int: (int,),
     float: (int, float),
     str: (str,),
@@ -22,6 +22,7 @@ KINDS: dict[Any, tuple[type, ...]] = {
     types.NoneType: (types.NoneType,),
     None: (types.NoneType,),
 }
+"""Annotation -> the types of the values that it accepts."""
 
 
 def check_target(node: Any, key: str) -> None:
@@ -34,7 +35,7 @@ def check_target(node: Any, key: str) -> None:
 
 
 def check_nodes_within(value: Any, key: str) -> None:
-    """The same for every node inside `value`, which may be of any kind."""
+    """Does the same for every node with a `_target_` inside `value`, which may be of any type."""
     if isinstance(value, Mapping):
         if "_target_" in value:
             _check_node(value, key)
@@ -46,7 +47,7 @@ def check_nodes_within(value: Any, key: str) -> None:
 
 
 def argument(node: Node, name: str) -> Any:
-    """What `name` will be when the node's target is called: the configured value, or the signature's default."""
+    """Returns the value of an argument when the node's target is called: as configured, or the signature's default."""
     if name in node:
         return node[name]
     parameter = _parameters(locate(node["_target_"], "")).get(name)
@@ -54,28 +55,28 @@ def argument(node: Node, name: str) -> Any:
 
 
 def takes(node: Node, name: str) -> bool:
-    """Whether the node's target has an argument of this name."""
+    """Returns whether the node's target has an argument of this name."""
     parameters = _parameters(locate(node["_target_"], ""))
-    return name in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def locate(path: str, key: str) -> Callable[..., Any]:
-    """The object at a dotted path; `key` names it in the refusal."""
-    module, rest = _import(path, f"{key}={path}")
-    found: Any = module
-    for name in rest:
-        if not hasattr(found, name):
-            inside = getattr(found, "__name__", path)
-            hint = did_you_mean(name, dir(found), prefix=f"{inside}.")
-            raise UserError(f"{key}={path} cannot be imported: {inside} has no {name}{hint or '; check the spelling'}")
-        found = getattr(found, name)
-    if not callable(found):
-        raise UserError(f"{key}={path} is a {type(found).__name__}; give a class or a function")
-    return found
+    """Returns the class or function at a dotted path; `key` names it in the refusal."""
+    target: Any
+    target, names = _import(path, f"{key}={path}")
+    for name in names:
+        if not hasattr(target, name):
+            parent = getattr(target, "__name__", path)
+            hint = did_you_mean(name, dir(target), prefix=f"{parent}.")
+            raise UserError(f"{key}={path} cannot be imported: {parent} has no {name}{hint or '; check the spelling'}")
+        target = getattr(target, name)
+    if not callable(target):
+        raise UserError(f"{key}={path} is a {type(target).__name__}; give a class or a function")
+    return target
 
 
 def _import(path: str, entry: str) -> tuple[types.ModuleType, list[str]]:
-    """The longest part of the path that is a module, and the names that remain."""
+    """Imports the longest part of the path that is a module, and returns it with the names that remain."""
     if not isinstance(path, str) or not all(part.isidentifier() for part in path.split(".")):
         raise UserError(f"{entry} is not an import path; give one such as package.module.Class")
     parts = path.split(".")
@@ -97,9 +98,10 @@ def _import(path: str, entry: str) -> tuple[types.ModuleType, list[str]]:
 
 
 def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Returns the parameters of a target by name."""
     try:
         return dict(inspect.signature(target).parameters)
-    except ValueError:  # written in C without a signature: Python itself checks the call
+    except ValueError:  # a target written in C may have no signature: Python itself checks the call
         return {"args": _ANY_POSITIONAL, "kwargs": _ANY_KEYWORD}
 
 
@@ -108,10 +110,11 @@ _ANY_KEYWORD = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)
 
 
 def _check_node(node: Node, key: str) -> None:
+    """Refuses a node whose keys are no arguments of its target, are of a wrong type, or leave a required one out."""
     parameters = _parameters(locate(node["_target_"], f"{key}._target_"))
     named = {p.name: p for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for name in _given(node, key):
+    for name in _argument_names(node, key):
         if name in named:
             _check_type(node[name], named[name].annotation, f"{key}.{name}")
         elif not takes_any:
@@ -121,8 +124,8 @@ def _check_node(node: Node, key: str) -> None:
         _check_complete(node, key, parameters=parameters)
 
 
-def _given(node: Node, key: str) -> Iterator[str]:
-    """The names of the arguments; refuses a misspelt `_partial_`."""
+def _argument_names(node: Node, key: str) -> Iterator[str]:
+    """Yields the names of a node's arguments, and refuses a misspelt key of Hydra, such as `_partail_`."""
     for name in node:
         if name.startswith("_") and name.endswith("_"):
             if name not in HYDRA_KEYS:
@@ -133,6 +136,7 @@ def _given(node: Node, key: str) -> Iterator[str]:
 
 
 def _check_complete(node: Node, key: str, *, parameters: Mapping[str, inspect.Parameter]) -> None:
+    """Refuses a node that leaves out a required argument of its target."""
     by_position = len(node.get("_args_") or [])
     for position, parameter in enumerate(parameters.values()):
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name in node:
@@ -141,31 +145,33 @@ def _check_complete(node: Node, key: str, *, parameters: Mapping[str, inspect.Pa
         if parameter.default is parameter.empty and not positional:
             raise UserError(
                 f"{key}.{parameter.name} is required by {node['_target_']}: give {key}.{parameter.name}=VALUE "
-                f"(or {key}._partial_=true where the program itself supplies it)"
+                f"(or {key}._partial_=true if the program itself supplies it)"
             )
 
 
 def _check_type(value: Any, annotation: Any, key: str) -> None:
-    """Compares with annotations made of int, float, str, bool, None and Literal; others are left to the target."""
+    """Refuses a value that its annotation of int, float, str, bool, None and Literal does not accept.
+
+    Values with other annotations are left to the target.
+    """
     if isinstance(value, Mapping) or (isinstance(value, str) and value == "???"):
         return
-    kinds, literals = _members(annotation)
-    if kinds is None or (kinds and type(value) in kinds) or value in literals:
+    accepted, literals = _accepted(annotation)
+    if accepted is None or type(value) in accepted or value in literals:
         return
-    wanted = " | ".join(map(str, literals)) if literals else getattr(annotation, "__name__", str(annotation))
+    expected = " | ".join(map(str, literals)) if literals else getattr(annotation, "__name__", str(annotation))
     hint = did_you_mean(str(value), map(str, literals))
-    raise UserError(f"{key}={shown(value)} is of the wrong type; it must be {wanted}{hint}")
+    raise UserError(f"{key}={shown(value)} is of the wrong type; it must be {expected}{hint}")
 
 
-def _members(annotation: Any) -> tuple[tuple[type, ...] | None, tuple[Any, ...]]:
-    """The plain types and the literal values that an annotation allows; None where it allows others too."""
+def _accepted(annotation: Any) -> tuple[tuple[type, ...] | None, tuple[Any, ...]]:
+    """Returns the plain types and the literal values that an annotation accepts; None as types if it accepts others."""
     if get_origin(annotation) is Literal:
         return (), get_args(annotation)
     if get_origin(annotation) in (types.UnionType, Union):
-        parts = [_members(part) for part in get_args(annotation)]
-        if any(kinds is None for kinds, _ in parts):
+        parts = [_accepted(part) for part in get_args(annotation)]
+        if any(accepted is None for accepted, _ in parts):
             return None, ()
-        return tuple(kind for kinds, _ in parts for kind in kinds or ()), tuple(
-            v for _, values in parts for v in values
-        )
-    return KINDS.get(annotation) if annotation.__hash__ else None, ()
+        plain_types = tuple(kind for accepted, _ in parts for kind in accepted or ())
+        return plain_types, tuple(value for _, literals in parts for value in literals)
+    return ACCEPTED_TYPES.get(annotation) if annotation.__hash__ else None, ()

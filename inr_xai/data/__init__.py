@@ -1,4 +1,4 @@
-"""Images to explain: drawn scenes with known cues, photos of a folder, and photos on which objects are marked."""
+"""Images to explain: drawn scenes with known cues, photos in folders, and photos with marked objects."""
 
 from inr_xai.data.coco import COCO
 from inr_xai.data.image_folder import ImageFolder, imagenet

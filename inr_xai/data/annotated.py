@@ -1,6 +1,6 @@
-"""Photos on which objects are marked: what the data sets with segmentations or boxes share.
+"""The base class of data sets whose photos have segmentations or boxes.
 
-Marks lie on the photo's pixels as its file stores them; where EXIF turns the photo, its marks are turned with it.
+Marks refer to the pixels as the photo's file stores them; if EXIF turns the photo, its marks are turned with it.
 """
 
 from abc import ABC, abstractmethod
@@ -18,12 +18,12 @@ from inr_xai.data.transform import read_image, segmentation_to_input, to_input
 from inr_xai.errors import UserError
 from inr_xai.types import Preprocessing, Sample
 
-SMALL = 1 / 4  # of the photo: a larger object is no difficult one
+SMALL = 1 / 4  # share of the photo; a label that covers as much is not difficult
 
 
 @dataclass(frozen=True)
 class Marks:
-    """Where a class is on a photo as stored: at least one of `segmentation` and `boxes`; see `Sample`."""
+    """Where a class is on the stored photo: at least one of `segmentation` and `boxes`; see `Sample`."""
 
     segmentation: Bool[Tensor, "H W"] | None = None
     ignore: Bool[Tensor, "H W"] | None = None
@@ -31,7 +31,7 @@ class Marks:
 
 
 @dataclass(frozen=True)
-class Shown:
+class PhotoClass:
     """A class that a photo shows.
 
     Args:
@@ -46,9 +46,9 @@ class Shown:
 
 
 class Annotated(ABC):
-    """One sample for each photo and class that it shows, in the order of their ids; nothing is decoded before `load`.
+    """One sample for each photo and class that it shows, sorted by id; no photo is decoded before `load`.
 
-    Abstract: a data set calls `_take` when it knows its samples, and says by `_marks` where their classes are.
+    The constructor of a subclass calls `_set_samples`; its `_marks` returns where the class of a sample is.
     """
 
     ids: list[str]
@@ -61,73 +61,78 @@ class Annotated(ABC):
         self.targets, self.limit, self.every = parse_targets(targets), limit, every
 
     def load(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
-        """The sample. Raises UserError where the photo or its marks cannot be read or do not fit each other."""
-        if sample_id in self._broken:
-            raise UserError(self._broken[sample_id])
+        """Returns a sample. Raises UserError if the photo or its marks cannot be read or do not match in size."""
+        if sample_id in self._unreadable:
+            raise UserError(self._unreadable[sample_id])
         if sample_id not in self._samples:
             if is_synthetic(sample_id):
                 return load_synthetic(sample_id, preprocessing)
             raise UserError(
                 f"there is no sample {sample_id!r}; the options of data, or the files below data.root, may have changed"
             )
-        shown = self._samples[sample_id]
-        image, frame = to_input(read_image(shown.photo), preprocessing)
+        sample = self._samples[sample_id]
+        image, frame = to_input(read_image(sample.photo), preprocessing)
         marks = self._marks(sample_id)
         if marks.segmentation is not None and not marks.segmentation.any():
             raise UserError(f"the segmentation of {sample_id!r} has no pixel of its class; leave out the photo")
         extent = marks.segmentation if marks.boxes is None else marks.boxes
         assert extent is not None
         segmentation, ignore, boxes = (
-            None if mask is None else segmentation_to_input(upright(mask, shown.photo), frame)
+            None if mask is None else segmentation_to_input(upright(mask, sample.photo), frame)
             for mask in (marks.segmentation, marks.ignore, marks.boxes)
         )
         return Sample(
             image=image,
-            target=shown.target,
+            target=sample.target,
             sample_id=sample_id,
             frame=frame,
             segmentation=segmentation,
             ignore=ignore,
             boxes=boxes,
-            on_photo=upright(extent, shown.photo),
-            difficult=shown.others and float(extent.double().mean()) < SMALL,
+            on_photo=upright(extent, sample.photo),
+            difficult=sample.others and float(extent.double().mean()) < SMALL,
         )
 
-    def _take(
+    def _set_samples(
         self,
-        samples: Mapping[str, Shown],
+        samples: Mapping[str, PhotoClass],
         class_names: list[str],
         *,
         pool_size: int,
-        broken: Mapping[str, str] | None = None,
+        unreadable: Mapping[str, str] | None = None,
     ) -> None:
-        """Fixes the samples. Each photo stands in the pools once, by the first of its samples.
+        """Sets the samples and both pools. A photo is in the pools once, under the first of its sample ids.
 
         Args:
-            broken: ids of further samples, of photos whose classes cannot be read, with what `load` says of each.
+            samples: sample id -> the photo and its class.
+            pool_size: photos in each of the two pools.
+            unreadable: sample id -> error message of `load`, for photos whose classes cannot be read.
+
+        Raises:
+            UserError: there is no sample, or no photo exists.
         """
-        self._broken = dict(broken or {})
-        if not samples and self._broken:
-            raise UserError(next(iter(self._broken.values())))
+        self._unreadable = dict(unreadable or {})
+        if not samples and self._unreadable:
+            raise UserError(next(iter(self._unreadable.values())))
         if not samples:
             raise UserError("no photo of the data set shows a class that has a label; choose another data.split")
-        if not any(shown.photo.is_file() for shown in samples.values()):
+        if not any(sample.photo.is_file() for sample in samples.values()):
             example = next(iter(samples.values())).photo
             raise UserError(f"none of the photos exists (such as {str(example)!r}); correct data.root")
         self._samples = dict(samples)
         self.class_names = class_names
-        self.ids = sorted([*samples, *self._broken])
+        self.ids = sorted([*samples, *self._unreadable])
         photos = {samples[sample_id].photo: sample_id for sample_id in sorted(samples, reverse=True)}
         self.scoring_ids, self.donor_ids = split_pools(list(photos.values()), pool_size)
 
     @abstractmethod
     def _marks(self, sample_id: str) -> Marks:
-        """Where the sample's class is. Raises UserError where the file that says so cannot be read."""
+        """Returns where the sample's class is. Raises UserError if the marks cannot be read."""
 
 
 def require_folder(folder: Path, layout: str) -> Path:
-    """The folder. Raises UserError where it is none; `layout` says how data.root must look."""
+    """Returns the folder. Raises UserError if it does not exist; `layout` describes what data.root must hold."""
     if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise UserError(f"{str(folder)!r} {what}; data.root must hold {layout}")
+        reason = "is not a folder" if folder.exists() else "does not exist"
+        raise UserError(f"{str(folder)!r} {reason}; data.root must hold {layout}")
     return folder

@@ -1,4 +1,4 @@
-"""Photos of a folder: wnid folders as of ImageNet, folders of one's own with an index file, or no folders at all."""
+"""Photos in a folder: in wnid folders like ImageNet's, in other folders with an index file, or without subfolders."""
 
 import logging
 import os
@@ -30,15 +30,14 @@ log = logging.getLogger(__name__)
 
 
 class ImageFolder:
-    """The photos below `root`, in the order of their names; nothing is decoded before `load`.
+    """The photos below `root`, sorted by name; no photo is decoded before `load`.
 
     Args:
         root: folder of photos, searched with its subfolders; hidden files and folders are left out.
-        targets: "label", "predicted", "wrong" or a class index: which class to explain.
-        classes: index file for folders of one's own, see `read_classes`; None takes the folders for wnids.
-        segmentations: folder of masks of the objects, see `find_masks`; photos without one have no segmentation.
-        limit: explain at most this many; None for all.
-        every: take every n-th photo.
+        targets: which class to explain: "label", "predicted", "wrong" or a class index.
+        classes: index file of the folders' classes, see `read_classes`; None if the folders are named by wnids.
+        segmentations: folder with masks of the objects, see `find_masks`; a photo without a mask has no segmentation.
+        limit, every: explain every n-th photo, and at most `limit` of them.
         pool_size: photos in each of the two pools of baselines.
     """
 
@@ -62,38 +61,38 @@ class ImageFolder:
         self.paths = sample_paths(find_images(self.root))
         self._labelled = any(self.label(path) is not None for path in self.paths.values())
         if self.targets == "label" and not self._labelled:
-            raise UserError(self._why_unlabelled())
+            raise UserError(self._unlabelled_reason())
         self._ids = sorted(self.paths)
         self._masks = {} if segmentations is None else find_masks(segmentations, self.root, self.paths)
         self._pools = split_pools(self._ids, pool_size)
 
     @property
     def ids(self) -> list[str]:
-        """All sample ids in sorted order, before limit and shard."""
+        """All sample ids in sorted order, before `every`, `limit` and shards select from them."""
         return self._ids
 
     @property
     def class_names(self) -> list[str] | None:
-        """ImageNet's names for wnids, the folders' names of the index file, else None."""
+        """ImageNet's names for wnids, or the folders' names of the index file; None if there are neither."""
         if self.classes is not None:
             return names_by_index(self.classes)
         return imagenet_names() if self._labelled else None
 
     @property
     def scoring_ids(self) -> list[str]:
-        """Ids of the pool whose photos serve as the scoring baseline `photo`."""
+        """Ids of the photos that serve as the scoring baseline `photo`."""
         return self._pools[0]
 
     @property
     def donor_ids(self) -> list[str]:
-        """Ids of the pool whose photos a fit may use; disjoint from `scoring_ids`."""
+        """Ids of the photos that a fit may use as donors; disjoint from `scoring_ids`."""
         return self._pools[1]
 
     def load(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
-        """The sample.
+        """Returns a sample.
 
-        Raises UserError where the photo or its mask cannot be read, where they are not of one size (that of the upright
-        photo), or where there is no label and `targets` asks for it.
+        Raises UserError if the photo or its mask cannot be read, if the mask does not have the size of the upright
+        photo, or if `targets` is "label" and there is none.
         """
         if sample_id not in self.paths:
             if is_synthetic(sample_id):
@@ -113,28 +112,28 @@ class ImageFolder:
         return Sample(image, label, sample_id, frame, segmentation, on_photo=marked)
 
     def label(self, path: PurePosixPath) -> int | None:
-        """The class that the path below the root tells."""
+        """Returns the class of a photo by its path below the root; None if the path has none."""
         return imagenet_label(path) if self.classes is None else folder_label(path, self.classes)
 
-    def _why_unlabelled(self) -> str:
+    def _unlabelled_reason(self) -> str:
         folders = sorted({path.parent.name for path in self.paths.values()} - {""})
-        found = f"its folders ({listed(folders)})" if folders else "it has no subfolders, and its file names"
+        names = f"its folders ({first_names(folders)})" if folders else "it has no subfolders, and its file names"
         if self.classes is None:
             return (
-                f"no image of {str(self.root)!r} has a label: {found} are not wnids of ImageNet-1k; give "
+                f"no image of {str(self.root)!r} has a label: {names} are not wnids of ImageNet-1k; give "
                 "data.classes=FILE (one folder name per line, line number = class index), or set "
                 "data.targets=predicted or a class index"
             )
         return (
-            f"no image of {str(self.root)!r} has a label: {found} are not among the names of data.classes "
-            f"({listed(list(self.classes))}); correct data.classes, or set data.targets=predicted or a class index"
+            f"no image of {str(self.root)!r} has a label: {names} are not among the names of data.classes "
+            f"({first_names(list(self.classes))}); correct data.classes, or set data.targets=predicted or a class index"
         )
 
 
 def imagenet(
     root: str | Path, *, targets: str | int = "label", limit: int | None = None, every: int = 1
 ) -> ImageFolder:
-    """The validation photos of ImageNet-1k, in wnid folders below `root`/val, `root`/validation or `root` itself."""
+    """Returns ImageNet-1k's validation photos, in wnid folders below `root`/val, `root`/validation or `root`."""
     folder = Path(root).expanduser()
     inside = next((folder / name for name in ("val", "validation") if (folder / name).is_dir()), folder)
     if inside.is_dir() and not any(child.name in imagenet_index() for child in inside.iterdir()):
@@ -143,86 +142,89 @@ def imagenet(
 
 
 def find_masks(folder: str | Path, root: Path, photos: Collection[str]) -> dict[str, Path]:
-    """The masks by the ids of their photos: the path below `folder`, without suffix, is the photo's id.
+    """Returns photo id -> mask. The path of a mask below `folder`, without suffix, is the id of its photo.
 
     Args:
         folder: the option data.segmentations.
         root: folder of the photos.
-        photos: their ids.
+        photos: ids of the photos.
 
     Raises:
-        UserError: no mask belongs to a photo, two belong to one, or they lie among the photos.
+        UserError: no mask belongs to a photo, two masks belong to one photo, or the masks lie among the photos.
     """
-    masks = Path(folder).expanduser()
+    masks_folder = Path(folder).expanduser()
     option = f"data.segmentations={str(folder)!r}"
-    found: dict[str, Path] = {}
-    for path in find_images(masks, option="data.segmentations"):
+    masks: dict[str, Path] = {}
+    for path in find_images(masks_folder, option="data.segmentations"):
         name = str(path.with_suffix(""))
-        if name in found:
-            raise UserError(f"{option} holds two masks of {name!r}, {found[name].name} and {path.name}; remove one")
+        if name in masks:
+            raise UserError(f"{option} holds two masks of {name!r}, {masks[name].name} and {path.name}; remove one")
         if name in photos:
-            found[name] = masks / path
-    if masks.resolve().is_relative_to(root.resolve()):
+            masks[name] = masks_folder / path
+    if masks_folder.resolve().is_relative_to(root.resolve()):
         raise UserError(f"{option} lies within data.root, so its masks would count as photos; move one of the two")
-    if not found:
+    if not masks:
         raise UserError(
             f"{option} holds no mask of any photo below data.root; the mask of {next(iter(photos))!r} would be "
             f"{next(iter(photos)) + '.png'!r} there"
         )
-    log.info("%d of %d photos have a segmentation", len(found), len(photos))
-    return found
+    log.info("%d of %d photos have a segmentation", len(masks), len(photos))
+    return masks
 
 
 def find_images(root: Path, *, option: str = "data.root") -> list[PurePosixPath]:
-    """The image files below `root`, relative to it and sorted; links are followed, each real folder once.
+    """Returns the image files below `root`, relative to it and sorted; links are followed, each real folder once.
 
     Args:
-        option: where `root` comes from, for the refusals.
+        option: the option that names `root`, for error messages.
+
+    Raises:
+        UserError: `root` is no folder or has no images, or one of its folders cannot be read.
     """
     if not root.is_dir():
-        what = "is not a folder" if root.exists() else "does not exist"
-        raise UserError(f"{option}={str(root)!r} {what}; give the folder that holds the images")
-    found: list[PurePosixPath] = []
+        reason = "is not a folder" if root.exists() else "does not exist"
+        raise UserError(f"{option}={str(root)!r} {reason}; give the folder that holds the images")
+    paths: list[PurePosixPath] = []
     seen: set[str] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=cannot_list):
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=refuse_unlistable):
         real = os.path.realpath(folder)
         if real in seen:
             subfolders.clear()
             continue
-        if "run.json" in files and "masks" in subfolders:  # a run's own folder: its figures are no photos
+        if "run.json" in files and "masks" in subfolders:  # the folder of a run, whose figures are no photos
             subfolders.clear()
             continue
         seen.add(real)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         inside = PurePosixPath(Path(folder).relative_to(root).as_posix())
-        found += [inside / name for name in files if is_image(name)]
-    if not found:
+        paths += [inside / name for name in files if is_image(name)]
+    if not paths:
         raise UserError(f"{option}={str(root)!r} holds no images (no file ends in {KINDS}); give another folder")
-    return sorted(found, key=str)
+    return sorted(paths, key=str)
 
 
-def cannot_list(error: OSError) -> None:
-    """A folder that cannot be listed would silently lose its images."""
+def refuse_unlistable(error: OSError) -> None:
+    """Raises UserError for a folder that cannot be listed; `os.walk` would skip its images silently."""
     raise UserError(f"cannot list the folder {error.filename!r} ({error.strerror}); make it readable") from error
 
 
 def is_image(name: str) -> bool:
-    """By the suffix, in any case; hidden files are no images."""
+    """Returns whether a file is an image, by its suffix in upper or lower case; hidden files are not."""
     return not name.startswith(".") and SUFFIX.fullmatch(os.path.splitext(name)[1]) is not None
 
 
 def sample_paths(paths: list[PurePosixPath]) -> dict[str, PurePosixPath]:
-    """Each file by its id: the path without suffix, or with it for every file whose short id another also has."""
+    """Returns id -> path. An id is the path without suffix; with suffix if two paths differ in nothing else."""
     ids = {path: str(path.with_suffix("")) for path in paths}
     while repeated := {name for name, count in Counter(ids.values()).items() if count > 1}:
         ids |= {path: str(path) for path, name in ids.items() if name in repeated}
     return {name: path for path, name in ids.items()}
 
 
-def listed(names: list[str], most: int = 3) -> str:
-    """The first few names.
+def first_names(names: list[str], most: int = 3) -> str:
+    """Returns the first few names, for an error message.
 
-    >>> listed(["a", "b", "c", "d"])
+    >>> first_names(["a", "b", "c", "d"])
     'a, b, c, ...'
     """
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

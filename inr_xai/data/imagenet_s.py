@@ -1,14 +1,14 @@
-"""ImageNet-S: photos of ImageNet with the pixels of their class.
+"""ImageNet-S: photos of ImageNet with a segmentation of their class.
 
 Gao et al., "Large-scale Unsupervised Semantic Segmentation", TPAMI 2022, arXiv 2106.03149. In a mask, R + 256 G is the
-class id: 0 is anything else, 1000 is to be ignored, and 1 to N are the subset's wnids in sorted order.
+class id: 1 to N are the subset's wnids in sorted order, 0 is everything else, and 1000 is to be ignored.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from inr_xai.data.annotated import Annotated, Marks, Shown, require_folder
-from inr_xai.data.image_folder import find_images, listed, sample_paths
+from inr_xai.data.annotated import Annotated, Marks, PhotoClass, require_folder
+from inr_xai.data.image_folder import find_images, first_names, sample_paths
 from inr_xai.data.labels import imagenet_index, imagenet_names
 from inr_xai.data.marks import read_label_map
 from inr_xai.data.pools import POOL_SIZE
@@ -30,13 +30,13 @@ class ImageNetS(Annotated):
     A label is the index of the photo's wnid folder among all 1,000 of ImageNet; other classes count as background.
 
     Args:
-        root: the folder that holds ImageNetS50 (or 300, 919), or that folder itself.
-        subset: number of classes, 50, 300 or 919; a wnid has another id in each.
+        root: the folder that contains ImageNetS50 (or 300, 919), or that folder itself.
+        subset: number of classes, 50, 300 or 919. The id of a wnid in the masks depends on the subset.
         split: "validation" or "train-semi"; the masks of the test photos are not public.
-        categories: file of the subset's wnids in any order, such as ImageNetS_categories_im300.txt; None takes the
-            folders of the split, which must then be complete. Subset 50 needs none.
-        targets: "label", "predicted", "wrong" or a class index: which class to explain.
-        limit, every: explain at most so many; take every n-th.
+        categories: file of the subset's wnids in any order, such as ImageNetS_categories_im300.txt. None uses the
+            folders of the split, which must then be complete; subset 50 needs no file.
+        targets: which class to explain: "label", "predicted", "wrong" or a class index.
+        limit, every: explain every n-th sample, and at most `limit` of them.
         pool_size: photos in each of the two pools of baselines.
     """
 
@@ -55,19 +55,22 @@ class ImageNetS(Annotated):
         super().__init__(targets=targets, limit=limit, every=every)
         if subset not in SUBSETS:
             raise UserError(f"data.subset={subset} is not allowed; choose one of {', '.join(map(str, SUBSETS))}")
-        name = f"ImageNetS{subset}"
-        outside = Path(root).expanduser()
-        folder = outside / name if (outside / name).is_dir() else outside
+        name, folder = f"ImageNetS{subset}", Path(root).expanduser()
+        folder = folder / name if (folder / name).is_dir() else folder
         layout = f"{name}/{split}/<wnid>/*.JPEG and {name}/{split}-segmentation/<wnid>/*.png"
         photos = require_folder(folder / split, layout)
         self._masks = require_folder(folder / f"{split}-segmentation", layout)
         order = class_order(subset, photos, categories)
         self._mask_ids = {wnid: rank for rank, wnid in enumerate(order, start=1)}
         self._paths = sample_paths(find_images(photos))
-        self._require_known(name)
+        if unknown := sorted({path.parts[0] for path in self._paths.values()} - set(self._mask_ids)):
+            raise UserError(
+                f"{first_names(unknown)} below data.root is not among the {len(self._mask_ids)} wnids of {name}; "
+                "remove it, or set data.subset to what the folder holds"
+            )
         index = imagenet_index()
-        samples = {name: Shown(photos / path, index[path.parts[0]]) for name, path in self._paths.items()}
-        self._take(samples, imagenet_names(), pool_size=pool_size)
+        samples = {name: PhotoClass(photos / path, index[path.parts[0]]) for name, path in self._paths.items()}
+        self._set_samples(samples, imagenet_names(), pool_size=pool_size)
 
     def _marks(self, sample_id: str) -> Marks:
         path = self._paths[sample_id]
@@ -75,27 +78,19 @@ class ImageNetS(Annotated):
         ids = red + 256 * green
         return Marks(segmentation=ids == self._mask_ids[path.parts[0]], ignore=ids == IGNORED)
 
-    def _require_known(self, name: str) -> None:
-        """Raises UserError where a photo lies in no folder of the subset's classes."""
-        if strange := sorted({path.parts[0] for path in self._paths.values()} - set(self._mask_ids)):
-            raise UserError(
-                f"{listed(strange)} below data.root is not among the {len(self._mask_ids)} wnids of {name}; "
-                "remove it, or set data.subset to what the folder holds"
-            )
-
 
 def class_order(subset: int, photos: Path, categories: str | Path | None) -> list[str]:
-    """All wnids of the subset, sorted: the mask id of a wnid is its place in this list, counted from 1."""
+    """Returns all wnids of the subset, sorted: the mask id of a wnid is its position in this list, counted from 1."""
     index = imagenet_index()
     if categories is not None:
-        return complete(read_categories(categories), subset, f"data.categories={str(categories)!r}")
+        return require_all(read_categories(categories), subset, f"data.categories={str(categories)!r}")
     if subset == len(CLASSES_50):
         return [wnid for wnid, label in index.items() if label in CLASSES_50]
-    return complete([child.name for child in photos.iterdir() if child.name in index], subset, repr(str(photos)))
+    return require_all([child.name for child in photos.iterdir() if child.name in index], subset, repr(str(photos)))
 
 
-def complete(wnids: Sequence[str], subset: int, source: str) -> list[str]:
-    """The wnids sorted. Raises UserError unless all of the subset are there, since a gap would shift every later id."""
+def require_all(wnids: Sequence[str], subset: int, source: str) -> list[str]:
+    """Returns the wnids sorted. Raises UserError if the subset has others too: a gap would shift all later ids."""
     if len(set(wnids)) != subset:
         raise UserError(
             f"{source} names {len(set(wnids))} wnids, and the ids in the masks count all {subset} of the subset; "
@@ -105,11 +100,12 @@ def complete(wnids: Sequence[str], subset: int, source: str) -> list[str]:
 
 
 def read_categories(file: str | Path) -> list[str]:
-    """The wnids of a file, one a line. Raises UserError where it cannot be read or names what is no wnid."""
+    """Returns the wnids of a file with one per line. Raises UserError if it cannot be read or names anything else."""
     try:
         wnids = Path(file).expanduser().read_text(encoding="utf-8-sig").split()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"data.categories={str(file)!r} cannot be read ({error}); give a file of wnids") from error
-    if strange := sorted(set(wnids) - set(imagenet_index())):
-        raise UserError(f"data.categories={str(file)!r} names {listed(strange)}; write one wnid of ImageNet-1k a line")
+    if unknown := sorted(set(wnids) - set(imagenet_index())):
+        names = first_names(unknown)
+        raise UserError(f"data.categories={str(file)!r} names {names}; write one wnid of ImageNet-1k a line")
     return wnids

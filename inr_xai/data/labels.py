@@ -1,4 +1,4 @@
-"""Which class a photo shows: from ImageNet's wnids in its path, or from an index file for folders of one's own."""
+"""The class of a photo, from ImageNet's wnids in its path or from an index file; and checks of the options of data."""
 
 import json
 import re
@@ -14,41 +14,45 @@ MOST_CLASSES = 1_000_000
 
 @cache
 def imagenet_index() -> dict[str, int]:
-    """The class index of each of the 1,000 wnids of ImageNet-1k: the wnid's rank among all of them.
+    """Returns the class index of each of the 1,000 wnids of ImageNet-1k, which is its rank among all of them.
 
     >>> imagenet_index()["n01440764"], imagenet_index()["n15075141"]
     (0, 999)
     """
-    from timm.data.imagenet_info import ImageNetInfo  # seconds to import, and only photos need it
+    from timm.data.imagenet_info import ImageNetInfo  # takes seconds, and only photos need it
 
     return {wnid: index for index, wnid in enumerate(ImageNetInfo("imagenet-1k").label_names())}
 
 
 @cache
 def imagenet_names() -> list[str]:
-    """A readable name for each class of ImageNet-1k."""
+    """Returns a readable name for each class of ImageNet-1k."""
     from timm.data.imagenet_info import ImageNetInfo
 
     return [str(name) for name in ImageNetInfo("imagenet-1k").label_descriptions()]
 
 
 def imagenet_label(path: PurePosixPath) -> int | None:
-    """The class of a photo by its path below the root: the nearest wnid folder, else a wnid in the file's name."""
+    """Returns the class of a photo by its path below the root: the nearest wnid folder, or a wnid in the file name."""
     index = imagenet_index()
     for folder in reversed(path.parent.parts):
         if folder in index:
             return index[folder]
-    found = WNID.search(path.stem)
-    return None if found is None else index.get(found.group())
+    match = WNID.search(path.stem)
+    return None if match is None else index.get(match.group())
 
 
 def folder_label(path: PurePosixPath, classes: dict[str, int]) -> int | None:
-    """The class of a photo by its nearest folder below the root that `classes` names."""
+    """Returns the class of a photo by its nearest folder that `classes` names; None if there is no such folder."""
     return next((classes[folder] for folder in reversed(path.parent.parts) if folder in classes), None)
 
 
 def read_classes(file: str | Path) -> dict[str, int]:
-    """Folder name -> class index; a text file names one folder a line, counting from 0, a .json file says it itself."""
+    """Returns folder name -> class index.
+
+    A text file names one folder per line, whose index is the line number from 0; a .json file gives the indices itself.
+    Raises UserError if the file cannot be read or is not of this form.
+    """
     path = Path(file).expanduser()
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -63,21 +67,21 @@ def read_classes(file: str | Path) -> dict[str, int]:
 
 
 def from_lines(text: str, path: Path) -> dict[str, int]:
-    """The line number, from 0, is the index; a gap or a name that stands twice would shift every class after it."""
+    """Returns folder -> line number, from 0. A gap or a repeated name would shift all later classes: UserError."""
     lines = [line.strip() for line in text.rstrip().splitlines()]
     classes: dict[str, int] = {}
     for index, name in enumerate(lines):
         if not name or name in classes:
-            what = f"repeats {name!r} of line {classes[name] + 1}" if name else "is empty"
+            reason = f"repeats {name!r} of line {classes[name] + 1}" if name else "is empty"
             raise UserError(
-                f"line {index + 1} of data.classes={str(path)!r} {what}; write one folder name a line, once"
+                f"line {index + 1} of data.classes={str(path)!r} {reason}; write one folder name a line, once"
             )
         classes[name] = index
     return classes
 
 
 def from_json(text: str, path: Path) -> dict[str, int]:
-    """An object of folder names and class indices."""
+    """Returns the folder names and class indices of a JSON object. Raises UserError for anything else."""
     shape = 'write {"folder": index, ...} with whole numbers from 0'
     try:
         classes = json.loads(text)
@@ -92,7 +96,7 @@ def from_json(text: str, path: Path) -> dict[str, int]:
 
 
 def names_by_index(classes: dict[str, int]) -> list[str]:
-    """The folder of each class index, or the index itself where no folder has it.
+    """Returns the folder of each class index, or the index itself if no folder has it.
 
     >>> names_by_index({"cat": 2, "dog": 0})
     ['dog', '1', 'cat']
@@ -102,7 +106,7 @@ def names_by_index(classes: dict[str, int]) -> list[str]:
 
 
 def parse_targets(targets: object) -> str | int:
-    """The policy "label", "predicted" or "wrong", or a class index, which may come as text.
+    """Returns the policy "label", "predicted" or "wrong", or a class index, which may be given as text.
 
     >>> parse_targets("207"), parse_targets("label")
     (207, 'label')
@@ -125,5 +129,5 @@ def check_selection(*, limit: object, every: object) -> None:
 
 
 def is_count(value: object) -> bool:
-    """A whole number from 1; True is none."""
+    """Returns whether the value is a whole number, at least 1; True is not one."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1

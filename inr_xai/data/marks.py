@@ -1,4 +1,4 @@
-"""Marks on photos as tensors: label maps of PNG files, boxes filled in, and both turned as EXIF turns the photo."""
+"""Marks on photos as tensors: label maps from PNG files, filled boxes, and both turned as EXIF turns the photo."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,13 +12,13 @@ from torch import Tensor
 from inr_xai.errors import UserError
 
 Box = tuple[int, int, int, int]
-"""Left, top, right and bottom pixel, counted from 0, all of them inside the box."""
+"""Left, top, right and bottom pixel, counted from 0; these four are inside the box."""
 
 
 def read_label_map(file: Path, modes: tuple[str, ...]) -> UInt8[Tensor, "*shape"]:
-    """The values of a PNG as stored (of a palette image its indices), H x W or H x W x channels.
+    """Returns the stored values of a PNG (the indices of a palette image), H x W or H x W x channels.
 
-    Raises UserError where the file cannot be read or is not of one of Pillow's `modes`.
+    Raises UserError if the file cannot be read, or if its mode of Pillow is not one of `modes`.
     """
     picture = _opened(file)
     mode = picture.mode
@@ -31,11 +31,11 @@ def read_label_map(file: Path, modes: tuple[str, ...]) -> UInt8[Tensor, "*shape"
 
 
 def read_object(file: Path) -> Bool[Tensor, "H W"]:
-    """True where a mask is not 0 in every colour (a palette image: in its index) and not transparent.
+    """Returns True where a mask has a value other than 0 in some channel (or as palette index) and is not transparent.
 
-    Of a JPEG True from 128 on: its compression leaves other values about 0.
+    In a JPEG, values must be at least 128, because compression changes values near 0.
 
-    Raises UserError where the file cannot be read, or has no such pixel.
+    Raises UserError if the file cannot be read, or if it has no such pixel.
     """
     opened = _opened(file)
     least = 128 if opened.format == "JPEG" else 1
@@ -46,15 +46,15 @@ def read_object(file: Path) -> Bool[Tensor, "H W"]:
     if opaque is not None:
         mask &= opaque != 0
     if not mask.any():
-        found = "0" if least == 1 else f"below {least}"
+        values = "0" if least == 1 else f"below {least}"
         raise UserError(
-            f"the segmentation {str(file)!r} has no object: all its pixels are {found}; mend or remove the file"
+            f"the segmentation {str(file)!r} has no object: all its pixels are {values}; mend or remove the file"
         )
     return torch.from_numpy(mask)
 
 
 def fill_boxes(boxes: Iterable[Box], size: tuple[int, int]) -> Bool[Tensor, "H W"]:
-    """True within any of the boxes, on (height, width) pixels. Raises UserError where one reaches beyond them.
+    """Returns True within any of the boxes, on (height, width) pixels. Raises UserError if a box extends beyond.
 
     >>> fill_boxes([(1, 0, 2, 0)], (2, 3)).int().tolist()
     [[0, 1, 1], [0, 0, 0]]
@@ -72,13 +72,13 @@ def fill_boxes(boxes: Iterable[Box], size: tuple[int, int]) -> Bool[Tensor, "H W
 
 
 def stored_size(photo: Path) -> tuple[int, int]:
-    """Height and width of an image file before EXIF turns it."""
+    """Returns the height and width of an image file before EXIF turns it."""
     with Image.open(photo) as opened:
         return opened.height, opened.width
 
 
 def upright(mask: Bool[Tensor, "H W"], photo: Path) -> Bool[Tensor, "I J"]:
-    """A mask on the pixels of `photo` as stored, turned as the photo's EXIF orientation turns the photo."""
+    """Turns a mask, which refers to the stored pixels of `photo`, as EXIF turns the photo."""
     with Image.open(photo) as opened:
         orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
     picture = Image.fromarray(mask.numpy())

@@ -1,4 +1,4 @@
-"""Mosaics of photos of different classes: a map of one class should stay in the cell of its photo.
+"""Mosaics of photos of different classes: a map for one class should stay in the cell of its photo.
 
 The data of the grid pointing game: Boehle, Fritz, Schiele, "Convolutional Dynamic Alignment Networks for Interpretable
 Classifications", CVPR 2021; Rao, Boehle, Schiele, "Towards Better Understanding Attribution Methods", CVPR 2022.
@@ -21,12 +21,12 @@ from inr_xai.types import Frame, ImageData, Images, Preprocessing, Sample
 
 
 @dataclass(frozen=True)
-class Cell:
-    """The cell whose class is explained.
+class MosaicCell:
+    """A cell of a mosaic, whose class is explained.
 
     Args:
-        photos: ids of the photos of its mosaic, row by row.
-        place: of the cell among them.
+        photos: ids of the photos of the mosaic, row by row.
+        place: position of the cell among them.
     """
 
     photos: tuple[str, ...]
@@ -34,21 +34,24 @@ class Cell:
 
 
 class Grid:
-    """Mosaics of side x side photos, each as the classifier sees it by itself, and one cell of each to explain.
+    """Mosaics of side x side photos, each as the classifier sees it alone, with a cell whose class is explained.
 
     A mosaic is `side` times as high and wide as the classifier's input, so the classifier must take inputs of any size.
-    Mosaic i is drawn from (seed, i) and the photos alone: a larger `count` adds to the others. Sample ids name the
-    mosaic and the cell: mosaic-00003@2 asks for the class of the third photo of mosaic 3.
+    Mosaic i is drawn from (seed, i) and the photos alone, so a larger `count` only adds mosaics. Sample ids name the
+    mosaic and the cell: mosaic-00003@2 is explained for the class of the third photo of mosaic 3.
 
     Args:
-        source: what the photos come from.
-        photos: the class of each photo that may be drawn, or the file that names them (`read_photos`): those that the
-            classifier is sure of.
-        side: cells of a row and of a column.
-        count: mosaics.
-        seed: of the draws.
-        targets_per_mosaic: how many cells of each mosaic are explained, one sample each.
-        limit, every: read by the runner (the first so many samples; each so many-th).
+        source: data set of the photos.
+        photos: photo id -> class of the photos that may be drawn, of which the classifier should be sure; or a file
+            of them, see `read_photos`.
+        side: cells per row and column.
+        count: number of mosaics.
+        seed: seed of the draws.
+        targets_per_mosaic: how many cells of each mosaic are explained, one sample for each.
+        limit, every: explain every n-th sample, and at most `limit` of them.
+
+    Raises:
+        UserError: an option that is not allowed, or photos that make no mosaic.
     """
 
     def __init__(
@@ -65,45 +68,46 @@ class Grid:
     ):
         check_selection(limit=limit, every=every)
         _check(side=side, count=count, targets_per_mosaic=targets_per_mosaic)
-        self.targets: str | int = "label"  # the class of the cell's photo, as `photos` says it
+        self.targets: str | int = "label"  # the class of the cell's photo
         self.limit, self.every, self.side, self.seed = limit, every, side, seed
         self.photos = dict(photos) if isinstance(photos, Mapping) else read_photos(photos)
         self._source = source
         _check_photos(self.photos, source, cells=side**2)
         mosaics = [self._draw(index) for index in range(count)]
-        self.cells: dict[str, Cell] = {
-            f"mosaic-{index:05d}@{place}": Cell(mosaic, place)
+        self.cells: dict[str, MosaicCell] = {
+            f"mosaic-{index:05d}@{place}": MosaicCell(mosaic, place)
             for index, mosaic in enumerate(mosaics)
             for place in self._places(index)[:targets_per_mosaic]
         }
-        # A photo of a mosaic must not come back, in its own place, as what is put for its pixels.
+        # A photo of a mosaic must not be in a pool: its pixels could be replaced by themselves.
         used = {name for mosaic in mosaics for name in mosaic}
         self._pools = split_pools([name for name in source.ids if name not in used], POOL_SIZE)
 
     @property
     def ids(self) -> list[str]:
-        """All sample ids in sorted order, before limit and shard."""
+        """All sample ids in sorted order, before `every`, `limit` and shards select from them."""
         return sorted(self.cells)
 
     @property
     def class_names(self) -> list[str] | None:
-        """Those of the source."""
+        """The class names of the source."""
         return self._source.class_names
 
     @property
     def scoring_ids(self) -> list[str]:
-        """Ids of photos that are in no mosaic, each to be loaded at a mosaic's size."""
+        """Ids of the photos that serve as the scoring baseline `photo`; they are in no mosaic, and as large as one."""
         return self._pools[0]
 
     @property
     def donor_ids(self) -> list[str]:
-        """The same for fits; disjoint from `scoring_ids`."""
+        """Ids of the photos that a fit may use as donors, of the same kind; disjoint from `scoring_ids`."""
         return self._pools[1]
 
     def load(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
-        """The mosaic with the class of its cell, and True on that cell; or a photo of a pool at a mosaic's size."""
+        """Returns a mosaic with the class of its cell, segmented by that cell; or a pool's photo at a mosaic's size."""
         if sample_id not in self.cells:
-            return self._photo(sample_id, preprocessing)
+            enlarged = mosaic_preprocessing(preprocessing, self.side)
+            return (load_synthetic if is_synthetic(sample_id) else self._source.load)(sample_id, enlarged)
         cell = self.cells[sample_id]
         image = tiled(torch.stack([self._source.load(name, preprocessing).image for name in cell.photos]), self.side)
         size = (image.shape[-2], image.shape[-1])
@@ -115,28 +119,22 @@ class Grid:
             segmentation=_region(cell.place, self.side, size),
         )
 
-    def _photo(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
-        enlarged = mosaic_preprocessing(preprocessing, self.side)
-        if is_synthetic(sample_id):
-            return load_synthetic(sample_id, enlarged)
-        return self._source.load(sample_id, enlarged)
-
     def _draw(self, index: int) -> tuple[str, ...]:
-        """The photos of a mosaic: of all in random order, the first of each class."""
+        """Draws the photos of a mosaic: all photos are put in random order, and the first of each class is used."""
         names = sorted(self.photos)
         order = torch.randperm(len(names), generator=generator(self.seed, "mosaic", index)).tolist()
-        chosen: dict[int, str] = {}
+        first_of_class: dict[int, str] = {}
         for name in (names[place] for place in order):
-            chosen.setdefault(self.photos[name], name)
-        return tuple(chosen.values())[: self.side**2]
+            first_of_class.setdefault(self.photos[name], name)
+        return tuple(first_of_class.values())[: self.side**2]
 
     def _places(self, index: int) -> list[int]:
-        """The cells of a mosaic in the order in which they are explained."""
+        """Draws the order in which the cells of a mosaic are explained."""
         return torch.randperm(self.side**2, generator=generator(self.seed, "cell", index)).tolist()
 
 
 def tiled(images: Images, side: int) -> Float[Tensor, "c i j"]:
-    """Images side by side, row by row.
+    """Returns one image of side x side images, row by row.
 
     >>> tiled(torch.arange(4.0).reshape(4, 1, 1, 1), 2)
     tensor([[[0., 1.],
@@ -147,16 +145,16 @@ def tiled(images: Images, side: int) -> Float[Tensor, "c i j"]:
 
 
 def mosaic_preprocessing(preprocessing: Preprocessing, side: int) -> Preprocessing:
-    """The preprocessing that makes one photo as large as a mosaic."""
+    """Returns the preprocessing that makes one photo as large as a mosaic."""
     resize, (height, width) = preprocessing.resize, preprocessing.size
     larger = resize * side if isinstance(resize, int) else (resize[0] * side, resize[1] * side)
     return replace(preprocessing, size=(height * side, width * side), resize=larger)
 
 
 def read_photos(file: str | Path) -> dict[str, int]:
-    """The class index of each photo, by its id, from a JSON file {"photos": {id: class, ...}}."""
+    """Returns photo id -> class index from a JSON file {"photos": {id: class, ...}}. Raises UserError if it is none."""
     path = Path(file).expanduser()
-    remedy = "scripts/gridpg.py --choose writes such a file"
+    remedy = "benchmarks/gridpg.py --choose writes such a file"
     try:
         photos = json.loads(path.read_text(encoding="utf-8"))["photos"]
         indices = {str(name): int(target) for name, target in photos.items()}
@@ -168,7 +166,7 @@ def read_photos(file: str | Path) -> dict[str, int]:
 
 
 def _region(place: int, side: int, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
-    """True on one cell of a mosaic."""
+    """Returns True on one cell of a mosaic."""
     height, width = (pixels // side for pixels in size)
     top, left = place // side * height, place % side * width
     region = torch.zeros(size, dtype=torch.bool)

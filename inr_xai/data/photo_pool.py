@@ -1,4 +1,7 @@
-"""Pools of photos that take the place of pixels: one for scoring, one for fitting, fixed for the whole run."""
+"""The photos of a pool, read when they are needed: three for each sample to score it, or all of them to fit masks.
+
+`inr_xai.data.pools` chooses which ids are in a pool.
+"""
 
 import bisect
 import functools
@@ -12,23 +15,23 @@ from torch import Tensor
 from inr_xai.errors import UserError
 from inr_xai.types import Image, ImageData, Images, Preprocessing
 
-DRAWS = 3  # photos that one sample is scored against
-REMEMBERED = 256  # photos of a pool; samples that follow each other share theirs
+DRAWS = 3  # photos with which one sample is scored
+CACHED = 256  # photos of a pool; neighbouring samples are scored with the same ones
 log = logging.getLogger(__name__)
 
 
 class PhotoPool:
-    """Photos by id, read when first asked for; one that cannot be read is passed over.
+    """The photos of one pool. A photo is read on first use, and left out if it cannot be read.
 
     Args:
-        ids: in any order; fixed in run.json, so that no result depends on limit, batch or shard.
-        reserve: ids that are turned to only where too few of `ids` can be read.
+        ids: the photos' ids in any order; run.json fixes them, so that no result depends on limit, batch or shard.
+        reserve: ids that are used only if too few of `ids` can be read.
     """
 
     def __init__(self, ids: Sequence[str], data: ImageData, preprocessing: Preprocessing, reserve: Sequence[str] = ()):
         self.ids, self.reserve = sorted(ids), sorted(reserve)
 
-        @functools.lru_cache(maxsize=REMEMBERED)
+        @functools.lru_cache(maxsize=CACHED)
         def read(sample_id: str) -> Image | None:
             try:
                 return data.load(sample_id, preprocessing).image
@@ -39,7 +42,10 @@ class PhotoPool:
         self._read = read
 
     def following(self, sample_id: str) -> Float[Tensor, "d c h w"]:
-        """The next three photos after `sample_id` in sorted order, from the beginning again after the last."""
+        """Returns the next three photos after `sample_id` in sorted order; the first photo follows the last.
+
+        Raises UserError if fewer can be read.
+        """
         start = bisect.bisect_right(self.ids, sample_id)
         photos = []
         for other in [*self.ids[start:], *self.ids[:start], *self.reserve]:
@@ -54,7 +60,7 @@ class PhotoPool:
         )
 
     def all(self) -> Images:
-        """Every photo that can be read, with the reserve where they are few."""
+        """Returns all photos that can be read, with the reserve if they are few. Raises UserError if there are none."""
         return self._all
 
     @functools.cached_property
@@ -70,7 +76,7 @@ class PhotoPool:
 
 
 def photo_of(sample_id: str) -> str:
-    """The id without the class that sets of several classes a photo append to it.
+    """Returns the id without the class, which data sets with several classes per photo append to it.
 
     >>> photo_of("2007_000032@person")
     '2007_000032'

@@ -1,4 +1,4 @@
-"""A photo becomes the classifier's input by the classifier's own evaluation transform, and a mask finds its way back.
+"""From a photo to the classifier's input by the classifier's own evaluation transform, and from a mask to the photo.
 
 The geometry is that of timm's `create_transform` (crop modes center and squash) and of torchvision's Resize+CenterCrop.
 """
@@ -25,11 +25,14 @@ RESAMPLING = {
 }
 MODES = {1: "L", 3: "RGB"}
 WHITE = (255, 255, 255, 255)
-LARGEST = 2**28  # pixels of a resized photo; a strip of 1 x 10,000 would otherwise fill the memory
+LARGEST = 2**28  # pixels of a resized photo; a strip of 1 x 10,000 pixels would otherwise fill the memory
 
 
 def read_image(path: str | PathLike[str]) -> Image.Image:
-    """The photo in RGB: EXIF orientation applied, transparency laid over white, 16 bits scaled to 8."""
+    """Returns a photo in RGB: EXIF orientation applied, transparency over white, 16 bits scaled to 8.
+
+    Raises UserError if the file cannot be read.
+    """
     try:
         with Image.open(path) as opened:
             opened.load()
@@ -40,7 +43,7 @@ def read_image(path: str | PathLike[str]) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode of Pillow as RGB."""
+    """Converts an image of any mode of Pillow to RGB."""
     if image.mode.startswith(("I", "F")):
         return wide_to_rgb(image)
     if image.has_transparency_data:
@@ -50,7 +53,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def wide_to_rgb(image: Image.Image) -> Image.Image:
-    """Grey values of more than 8 bits: integers of [0, 65535], floats of [0, 1], [0, 255] or [0, 65535]."""
+    """Converts grey values of more than 8 bits: integers in [0, 65535]; floats in [0, 1], [0, 255] or [0, 65535]."""
     values = np.nan_to_num(np.asarray(image, dtype=np.float64))
     ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
     top = float(values.max())
@@ -60,7 +63,7 @@ def wide_to_rgb(image: Image.Image) -> Image.Image:
 
 
 def to_input(image: Image.Image, preprocessing: Preprocessing) -> tuple[InputImage, Frame]:
-    """The input before normalisation, values in [0, 1], and how it was cut from the photo."""
+    """Returns the input before normalisation, values in [0, 1], and how it was cut from the photo."""
     if preprocessing.interpolation not in RESAMPLING:
         allowed = ", ".join(RESAMPLING)
         raise UserError(f"interpolation {preprocessing.interpolation!r} is unknown; choose one of {allowed}")
@@ -78,7 +81,7 @@ def to_input(image: Image.Image, preprocessing: Preprocessing) -> tuple[InputIma
 
 
 def frame_of(original: tuple[int, int], preprocessing: Preprocessing) -> Frame:
-    """Where the input lies in a photo of (height, width) `original`."""
+    """Returns where the input lies in a photo of (height, width) `original`."""
     resized = resized_size(original, preprocessing.resize)
     if resized[0] * resized[1] > LARGEST:
         raise UserError(
@@ -89,7 +92,7 @@ def frame_of(original: tuple[int, int], preprocessing: Preprocessing) -> Frame:
 
 
 def resized_size(original: tuple[int, int], resize: int | tuple[int, int]) -> tuple[int, int]:
-    """A pair is what the photo is squashed to; a number is the length of its shorter side.
+    """Returns the size of the resized photo: `resize` itself if it is a pair, otherwise its shorter side is `resize`.
 
     >>> resized_size((300, 401), 256), resized_size((300, 401), (224, 224))
     ((256, 342), (224, 224))
@@ -102,12 +105,12 @@ def resized_size(original: tuple[int, int], resize: int | tuple[int, int]) -> tu
 
 
 def offset(resized: int, size: int) -> int:
-    """Where the centre crop starts along one axis; negative where the photo is padded."""
+    """Returns where the centre crop starts along one axis; negative if the photo is padded."""
     return round((resized - size) / 2) if resized >= size else -((size - resized) // 2)
 
 
 def cut(values: Shaped[Tensor, "*lead hr wr"], frame: Frame) -> Shaped[Tensor, "*lead h w"]:
-    """The crop of resized values; 0 (black, background) where it reaches beyond them."""
+    """Returns the crop of resized values, which is 0 (black, background) beyond their borders."""
     result = values.new_zeros((*values.shape[:-2], *frame.size))
     (y_out, y_in), (x_out, x_in) = (
         overlap(*axis) for axis in zip((frame.top, frame.left), frame.size, frame.resized, strict=True)
@@ -117,13 +120,13 @@ def cut(values: Shaped[Tensor, "*lead hr wr"], frame: Frame) -> Shaped[Tensor, "
 
 
 def overlap(start: int, size: int, resized: int) -> tuple[slice, slice]:
-    """Slices along one axis: where in the crop, and where in the resized photo it comes from."""
+    """Returns slices along one axis: the part of the crop that the photo fills, and the same part of the photo."""
     first, last = max(start, 0), min(start + size, resized)
     return slice(first - start, last - start), slice(first, last)
 
 
 def segmentation_to_input(segmentation: Shaped[Tensor, "H W"], frame: Frame) -> Shaped[Tensor, "h w"]:
-    """A label map of the photo in the input frame: nearest neighbour, the same crop, 0 where the input was padded."""
+    """Returns a label map of the photo in the input frame: nearest neighbour, the same crop, 0 in the padding."""
     if tuple(segmentation.shape) != frame.original:
         raise UserError(
             f"the segmentation has {tuple(segmentation.shape)} pixels and its photo {frame.original}; "
@@ -137,7 +140,7 @@ def segmentation_to_input(segmentation: Shaped[Tensor, "H W"], frame: Frame) -> 
 
 
 def mask_to_image(masks: Float[Tensor, "*lead h w"], frame: Frame) -> Float[Tensor, "*lead H W"]:
-    """Maps of the input frame, at any resolution, on the photo's own pixels: bilinear, 0 outside the crop."""
+    """Returns maps of the input frame, at any resolution, on the photo's own pixels: bilinear, 0 outside the crop."""
     starts = (frame.top, frame.left)
     rows, columns = (
         axis_weights(masks.shape[axis], start, size, resized, original).to(masks.device)
@@ -150,7 +153,7 @@ def mask_to_image(masks: Float[Tensor, "*lead h w"], frame: Frame) -> Float[Tens
 
 
 def axis_weights(cells: int, start: int, size: int, resized: int, original: int) -> Float[Tensor, "o i"]:
-    """Bilinear weights along one axis, pixel centres of the photo x cells of the map; a row is 0 outside the crop."""
+    """Returns bilinear weights along one axis, photo's pixels x map's cells; a row outside the crop is 0."""
     centres = (torch.arange(original, dtype=torch.float64) + 0.5) * resized / original - start
     position = (centres / size * cells - 0.5).clamp(0, cells - 1)
     lower = position.floor().long().clamp(max=max(cells - 2, 0))

@@ -1,4 +1,4 @@
-"""PASCAL VOC: photos of 20 classes with the pixels or the boxes of each class that they show.
+"""PASCAL VOC: photos of 20 classes with a segmentation or boxes of each class that they show.
 
 Everingham et al., "The Pascal Visual Object Classes (VOC) Challenge", IJCV 2010. SegmentationClass holds palette
 images whose indices are 0 for background, 1 to 20 for the classes and 255 for void; boxes count pixels from 1.
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
-from inr_xai.data.annotated import Annotated, Marks, Shown, require_folder
+from inr_xai.data.annotated import Annotated, Marks, PhotoClass, require_folder
 from inr_xai.data.labels import imagenet_index, imagenet_names
 from inr_xai.data.marks import Box, fill_boxes, read_label_map, stored_size
 from inr_xai.data.pools import POOL_SIZE
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Object:
-    """What the annotation of a photo says of one object."""
+    """One object in the annotation of a photo."""
 
     name: str
     difficult: bool
@@ -59,21 +59,21 @@ class Object:
 class VOC(Annotated):
     """One sample for each photo and class that it shows, `<photo>@<class>`, from VOC<year> below `root`.
 
-    Classes are those of the boxes in Annotations; a class whose boxes are all flagged difficult makes no sample. A
-    sample is difficult by the rule of Zhang et al. (IJCV 2018): the boxes of its class cover, together, less than a
-    quarter of the photo, and another class has a box too. The list published with that paper is a file of its own and
-    need not agree on every photo. A photo whose annotation cannot be read is one sample, `<photo>`, which fails.
+    Classes are those of the boxes in Annotations; there is no sample for a class whose boxes are all flagged difficult.
+    A sample is difficult by the rule of Zhang et al. (IJCV 2018): the boxes of its class together cover less than a
+    quarter of the photo, and another class has a box too. (The list published with that paper may differ for some
+    photos.) A photo whose annotation cannot be read is one sample, `<photo>`, which fails.
 
     Args:
-        root: the folder VOC<year>, VOCdevkit, or the folder that holds VOCdevkit.
-        year: 2007 is the only one with a public "test" split.
+        root: the folder VOC<year>, VOCdevkit, or the folder that contains VOCdevkit.
+        year: year of the challenge; only 2007 has a public "test" split.
         split: a file of ImageSets/Segmentation or, for boxes, of ImageSets/Main: "train", "val", "trainval", "test".
-        task: "segmentation" gives the pixels of each class, and its boxes; "boxes" the boxes alone, of more photos.
-        classes: "voc" labels 0 to 19 in alphabetical order, for a classifier of VOC; "imagenet" labels each class with
-            the one class of ImageNet-1k in `IMAGENET` and leaves out persons. That is one breed of many for a bird, a
-            cat or a dog: where it matters, choose targets="predicted".
-        targets: "label", "predicted", "wrong" or a class index: which class to explain.
-        limit, every: explain at most so many; take every n-th.
+        task: "segmentation" for photos with segmentations and boxes; "boxes" for more photos, with boxes only.
+        classes: "voc" for labels 0 to 19 in alphabetical order, for a classifier of VOC; "imagenet" for one class of
+            ImageNet-1k for each class, see `IMAGENET`, without persons. For a bird, a cat or a dog that is one breed
+            of many; if it matters, use targets="predicted".
+        targets: which class to explain: "label", "predicted", "wrong" or a class index.
+        limit, every: explain every n-th sample, and at most `limit` of them.
         pool_size: photos in each of the two pools of baselines.
     """
 
@@ -97,48 +97,47 @@ class VOC(Annotated):
         folder = year_folder(Path(root).expanduser(), f"VOC{year}", task)
         self._segmentations = folder / "SegmentationClass" if task == "segmentation" else None
         self._objects: dict[str, list[Object]] = {}
-        broken: dict[str, str] = {}
+        unreadable: dict[str, str] = {}
         for photo in read_split(folder / "ImageSets" / SETS[task], split):
             try:
                 self._objects[photo] = read_objects(folder / "Annotations" / f"{photo}.xml")
             except UserError as error:
-                broken[photo] = str(error)
-        shown = [(photo, name) for photo, objects in self._objects.items() for name in sample_classes(objects)]
-        for name, count in Counter(name for _, name in shown if name not in labels).items():
+                unreadable[photo] = str(error)
+        pairs = [
+            (photo, name)
+            for photo, objects in self._objects.items()
+            for name in {thing.name for thing in objects if not thing.difficult}
+        ]
+        for name, count in Counter(name for _, name in pairs if name not in labels).items():
             log.info("%d samples of the class %s are left out: ImageNet-1k has no such class", count, name)
         samples = {
-            f"{photo}@{name}": Shown(
+            f"{photo}@{name}": PhotoClass(
                 folder / "JPEGImages" / f"{photo}.jpg",
                 labels[name],
                 others=any(thing.name != name for thing in self._objects[photo]),
             )
-            for photo, name in shown
+            for photo, name in pairs
             if name in labels
         }
-        self._take(samples, class_names, pool_size=pool_size, broken=broken)
+        self._set_samples(samples, class_names, pool_size=pool_size, unreadable=unreadable)
 
     def _marks(self, sample_id: str) -> Marks:
         photo, _, name = sample_id.rpartition("@")
-        its = [thing.box for thing in self._objects[photo] if thing.name == name]
-        boxes = fill_boxes(its, stored_size(self._samples[sample_id].photo))
+        class_boxes = [thing.box for thing in self._objects[photo] if thing.name == name]
+        boxes = fill_boxes(class_boxes, stored_size(self._samples[sample_id].photo))
         if self._segmentations is None:
             return Marks(boxes=boxes)
         ids = read_label_map(self._segmentations / f"{photo}.png", ("P", "L"))
         return Marks(segmentation=ids == 1 + list(IMAGENET).index(name), ignore=ids == VOID, boxes=boxes)
 
 
-def sample_classes(objects: Iterable[Object]) -> set[str]:
-    """The classes of which some object is not flagged difficult."""
-    return {thing.name for thing in objects if not thing.difficult}
-
-
 def voc_labels() -> tuple[dict[str, int], list[str]]:
-    """The 20 classes in alphabetical order, and their names by index."""
+    """Returns name -> label of the 20 classes in alphabetical order, and their names by label."""
     return {name: index for index, name in enumerate(IMAGENET)}, list(IMAGENET)
 
 
 def imagenet_labels() -> tuple[dict[str, int], list[str]]:
-    """The classes that ImageNet-1k has too, and its names by index."""
+    """Returns name -> label of the classes that ImageNet-1k has too, and the names of all its classes by label."""
     index = imagenet_index()
     return {name: index[wnid] for name, wnid in IMAGENET.items() if wnid is not None}, imagenet_names()
 
@@ -153,7 +152,7 @@ def require_choice(option: str, value: str, choices: Iterable[str]) -> None:
 
 
 def year_folder(root: Path, name: str, task: str) -> Path:
-    """VOC<year>, found at or below `root`. Raises UserError where it lacks what the task needs."""
+    """Returns the folder VOC<year> at or below `root`. Raises UserError if it lacks what the task needs."""
     inside = (root / name, root / "VOCdevkit" / name)
     folder = next((folder for folder in inside if folder.is_dir()), root)
     parts = ["Annotations", "JPEGImages", f"ImageSets/{SETS[task]}"]
@@ -164,33 +163,35 @@ def year_folder(root: Path, name: str, task: str) -> Path:
 
 
 def read_split(folder: Path, split: str) -> list[str]:
-    """The photos that ImageSets lists for a split, without suffix."""
+    """Returns the photos of a split as ImageSets lists them, without suffix. Raises UserError if there is no list."""
     file = folder / f"{split}.txt"
     if not file.is_file():
-        found = ", ".join(sorted(other.stem for other in folder.glob("*.txt"))) or "none"
-        raise UserError(f"data.split={split!r} needs {str(file)!r}, which does not exist; the splits there are {found}")
+        splits = ", ".join(sorted(other.stem for other in folder.glob("*.txt"))) or "none"
+        raise UserError(
+            f"data.split={split!r} needs {str(file)!r}, which does not exist; the splits there are {splits}"
+        )
     photos = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     if not photos or any(" " in photo for photo in photos):
-        what = "lists photos with a flag, as of one class" if photos else "lists no photo"
-        raise UserError(f"{str(file)!r} {what}; choose a split of all classes, such as data.split=val")
+        reason = "lists photos with a flag, as of one class" if photos else "lists no photo"
+        raise UserError(f"{str(file)!r} {reason}; choose a split of all classes, such as data.split=val")
     return photos
 
 
 def read_objects(file: Path) -> list[Object]:
-    """The objects of an annotation, without their parts. Raises UserError where it cannot be read."""
+    """Returns the objects of an annotation, without their parts. Raises UserError if it cannot be read."""
     try:
         objects = [read_object(node) for node in ElementTree.parse(file).getroot().findall("object")]
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise UserError(f"cannot read the annotation {str(file)!r} ({error}); restore the file") from error
-    if strange := [thing.name for thing in objects if thing.name not in IMAGENET]:
+    if unknown := [thing.name for thing in objects if thing.name not in IMAGENET]:
         raise UserError(
-            f"{str(file)!r} marks an object of {strange[0]!r}, which is not one of VOC's 20 classes; mend it"
+            f"{str(file)!r} marks an object of {unknown[0]!r}, which is not one of VOC's 20 classes; mend it"
         )
     return objects
 
 
 def read_object(node: ElementTree.Element) -> Object:
-    """One object; some annotations give the pixels of a box with decimals."""
+    """Returns one object. The pixels of its box are rounded, as some annotations have decimals."""
     left, top, right, bottom = (
         round(float(node.findtext(f"bndbox/{side}", ""))) - 1 for side in ("xmin", "ymin", "xmax", "ymax")
     )

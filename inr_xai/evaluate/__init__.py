@@ -1,1 +1,1 @@
-"""Metrics of finished explanations, ours and those of other tools: what is measured, on whom, and the tables."""
+"""The evaluation of finished explanations, ours and those of other tools: metrics, their results, and tables."""

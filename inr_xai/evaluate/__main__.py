@@ -1,12 +1,12 @@
-"""Metrics of a finished run, or of another tool's maps of its images, without fitting again.
+"""Measures a finished run, or another tool's maps of its images, without fitting again.
 
-    python -m inr_xai.evaluate RUN                                    every metric that the data set allows
-    python -m inr_xai.evaluate RUN --metrics pointing_game,road       these
-    python -m inr_xai.evaluate RUN --maps FOLDER --name gradcam       of <image_id>.npy or .safetensors files
-    python -m inr_xai.evaluate RUN data.root=PATH                     the images have moved
+    inr-xai evaluate RUN                                    every metric that the data set allows
+    inr-xai evaluate RUN --metrics pointing_game,road       these metrics only
+    inr-xai evaluate RUN --maps FOLDER --name gradcam       maps in <image_id>.npy or .safetensors files
+    inr-xai evaluate RUN data.root=PATH                     a run whose images have moved
 
-Values per image go to RUN/evaluation/<name>.csv, tables beside it; what is measured already is not measured again,
-unless the maps, or the options of data and classifier, have changed.
+Values per image go to RUN/evaluation/<name>.csv, and tables beside it. A value that is there is not measured again,
+unless the maps or the options of data and classifier have changed.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from inr_xai.runs.load import load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; the exit status."""
+    """Runs the command line, and returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(
         prog="inr-xai evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -1,9 +1,12 @@
-"""What needs other explanations than the one at hand: of changed images, of other classes, of randomised models."""
+"""The metrics that need more explanations than the one at hand: of changed images, other classes, randomised models."""
+
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from inr_xai import metrics
 from inr_xai.classifier.frozen import FrozenClassifier
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.errors import UserError
@@ -12,63 +15,64 @@ from inr_xai.fitting.fit import fit_masks
 from inr_xai.fitting.importance import importance_maps
 from inr_xai.method import Method
 from inr_xai.metrics.inputs import ExplainWith
-from inr_xai.metrics.robustness.randomisation import efficient_mprt, mprt, random_logit
-from inr_xai.metrics.robustness.sensitivity import max_sensitivity
 from inr_xai.types import Images, Targets
 
 
-def sensitivity(subject: ExplainedImage) -> MetricValues:
-    draws = subject.generators("sensitivity")
-    found = max_sensitivity(_explain(subject), subject.images, subject.targets, generators=draws)
-    return {"max_sensitivity": float(found)}
+def max_sensitivity(image: ExplainedImage) -> MetricValues:
+    """Returns the largest relative change of the heatmap under small noise on the image."""
+    explain = partial(_explain_with(image), _model(image))
+    draws = image.generators("sensitivity")
+    return {"max_sensitivity": float(metrics.max_sensitivity(explain, image.images, image.targets, generators=draws))}
 
 
-def randomised(subject: ExplainedImage) -> MetricValues:
-    """Similarity to the explanations of cascadingly randomised models: the mean over the layers."""
-    assert subject.explain_with is not None
-    found = mprt(subject.explain_with, _model(subject), subject.images, subject.targets, seed=subject.seed)
-    return {"mprt": float(torch.stack(list(found.values())).mean())}
+def mprt(image: ExplainedImage) -> MetricValues:
+    """Returns the similarity to the heatmaps of cascadingly randomised models, the mean over layers."""
+    by_layer = metrics.mprt(_explain_with(image), _model(image), image.images, image.targets, seed=image.seed)
+    return {"mprt": float(torch.stack(list(by_layer.values())).mean())}
 
 
-def efficient(subject: ExplainedImage) -> MetricValues:
-    assert subject.explain_with is not None
-    found = efficient_mprt(subject.explain_with, _model(subject), subject.images, subject.targets, seed=subject.seed)
-    return {"efficient_mprt": float(found)}
+def efficient_mprt(image: ExplainedImage) -> MetricValues:
+    """Returns the relative rise of the heatmap's complexity if all layers are randomised."""
+    value = metrics.efficient_mprt(_explain_with(image), _model(image), image.images, image.targets, seed=image.seed)
+    return {"efficient_mprt": float(value)}
 
 
-def other_class(subject: ExplainedImage) -> MetricValues:
-    with subject.classifier.frozen(subject.heatmap.device, subject.images.dtype):
-        classes = subject.classifier(subject.images).shape[1]
-    draws = subject.generators("other class")
-    found = random_logit(_explain(subject), subject.images, subject.targets, classes=classes, generators=draws)
-    return {"random_logit": float(found)}
+def random_logit(image: ExplainedImage) -> MetricValues:
+    """Returns the similarity to the heatmap of another class, which is drawn at random."""
+    with image.classifier.frozen(image.heatmap.device, image.images.dtype):
+        classes = image.classifier(image.images).shape[1]
+    explain = partial(_explain_with(image), _model(image))
+    draws = image.generators("other class")
+    value = metrics.random_logit(explain, image.images, image.targets, classes=classes, generators=draws)
+    return {"random_logit": float(value)}
 
 
-def _explain(subject: ExplainedImage):  # type: ignore[no-untyped-def]
-    def explain(images: Tensor, targets: Tensor) -> Tensor:
-        assert subject.explain_with is not None
-        return subject.explain_with(_model(subject), images, targets)
-
-    return explain
+def _explain_with(image: ExplainedImage) -> ExplainWith:
+    assert image.explain_with is not None, "choose() refuses metrics that explain anew if nothing can"
+    return image.explain_with
 
 
-def _model(subject: ExplainedImage) -> nn.Module:
-    model = subject.classifier.model
+def _model(image: ExplainedImage) -> nn.Module:
+    """Returns the classifier's model. Raises UserError if it is no torch.nn.Module."""
+    model = image.classifier.model
     if not isinstance(model, nn.Module):
         raise UserError("only a torch.nn.Module has layers to randomise; leave mprt out of --metrics")
     return model
 
 
 def refit(classifier: FrozenClassifier, method: Method, donors: PhotoPool | None) -> ExplainWith:
-    """The run's method for another model in the classifier's place: its heatmap of every image."""
+    """Returns a function that explains another model in the classifier's place by the method of a run.
+
+    It returns the heatmap of each image, and raises UserError if a fit fails.
+    """
 
     def explain(model: nn.Module, images: Images, targets: Targets) -> Float[Tensor, "b h w"]:
         other = classifier.of(model)
-        ids = [str(place) for place in range(len(images))]  # alike for like places: the fit's own noise stays out
+        ids = [str(place) for place in range(len(images))]  # a place has the same random draws in every call
         photos = None if donors is None else donors.all()
-        fitted = fit_masks(images, targets, ids, other, method, donors=photos)
-        if fitted.failures:
-            raise UserError(next(iter(fitted.failures.values())))
-        return importance_maps(fitted, method, ids, (images.shape[-2], images.shape[-1])).to(images)
+        fits = fit_masks(images, targets, ids, other, method, donors=photos)
+        if fits.failures:
+            raise UserError(next(iter(fits.failures.values())))
+        return importance_maps(fits, method, ids, (images.shape[-2], images.shape[-1])).to(images)
 
     return explain

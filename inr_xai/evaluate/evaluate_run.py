@@ -1,7 +1,7 @@
-"""A finished run's explanations, or another tool's maps of its images, measured without fitting again.
+"""Measures a finished run's explanations, or another tool's maps of its images, without fitting again.
 
-Values per image go to a CSV, tables beside it; what is measured already is not measured again, unless the maps, or the
-options of data and classifier, have changed.
+Values per image go to a CSV, and tables beside it. A value that is there is not measured again, unless the maps or the
+options of data and classifier have changed.
 """
 
 import logging
@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from inr_xai.errors import UserError
-from inr_xai.evaluate.loop import EvaluationContext, directions, evaluate, require_marks
+from inr_xai.evaluate.loop import EvaluationContext, evaluate, require_marks
 from inr_xai.evaluate.paper_table import make_table
-from inr_xai.evaluate.registry import choose
+from inr_xai.evaluate.registry import choose, directions
 from inr_xai.evaluate.results import Results
 from inr_xai.evaluate.sources import FolderSource, RunSource, Source
 from inr_xai.evaluate.table_text import latex, markdown
 from inr_xai.runs.files import write_bytes
-from inr_xai.runs.folder import flatten, is_free
+from inr_xai.runs.folder import facts_of
 from inr_xai.runs.load import Run
 
 OWN = "masks"
-"""Name of the results of a run's own explanations."""
+"""The name of the results of a run's own explanations."""
 log = logging.getLogger(__name__)
 
 
@@ -36,17 +36,18 @@ def evaluate_run(
     name: str = OWN,
     config: Mapping[str, Any] | None = None,
 ) -> int:
-    """Measures a run's explanations, or the maps of a folder, and writes values and tables; how many images failed.
+    """Measures a run's explanations or the maps of a folder, writes values and tables, returns how many images failed.
 
     Args:
         context: the run's data, classifier and method (`EvaluationContext.of`).
-        folder: where `<name>.csv`, `<name>.md` and `<name>.tex` go.
-        metrics: names; None for all that fit nothing anew.
-        maps: of another tool; None for the run's own.
-        config: what the context was made of; None for the run's own configuration.
+        folder: the folder of `<name>.csv`, `<name>.md` and `<name>.tex`.
+        metrics: names of metrics; None for all that fit nothing anew.
+        maps: folder of another tool's maps; None for the run's own explanations.
+        config: the configuration from which the context was made; None for that of the run.
 
     Raises:
-        UserError: a metric that does not exist or cannot be had here, no maps, or maps under the run's own name.
+        UserError: a metric does not exist or cannot be computed here, there are no maps, or maps have the name of the
+            run's own results.
     """
     if maps is not None and name == OWN:
         raise UserError(
@@ -71,10 +72,3 @@ def evaluate_run(
         write_bytes(file.with_suffix(".tex"), latex(table).encode())
         log.info("\n%s", markdown(table))
     return failures
-
-
-def facts_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of data and classifier that change what is made or measured of an image, as plain values."""
-    flat = flatten({group: config[group] for group in ("data", "classifier")})
-    chosen = ("data.targets", "data.every")  # which images and classes were explained
-    return {key: value for key, value in flat.items() if not is_free(key, *chosen)}

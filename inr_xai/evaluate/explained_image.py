@@ -1,4 +1,4 @@
-"""What a metric is given: one sample with its explanation, and how to ask the classifier or explain anew."""
+"""One image with its explanation, as the metrics of the evaluation read it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ from inr_xai.seeding import generator
 from inr_xai.types import Images, Sample, Targets
 
 MetricValues = dict[str, float]
-"""Column -> value of one image: the metric's own name, or one column per area, `<name>/a<area>`."""
+"""Column -> value of one image. A metric has one column of its own name, or one for each area, `<name>/a<area>`."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,12 @@ class ExplainedImage:
 
     Args:
         target: the class that is explained.
-        heatmap: larger is more important; metrics of rankings read it.
-        classifier: asked through `score`.
-        seed: of ties and perturbations.
-        areas, masks: of explanation 1 as stored; None for the maps of other tools.
-        explain_with: makes the heatmap of a model anew; None where only the finished map is at hand.
+        heatmap: the importance of each pixel; larger is more important.
+        classifier: the classifier that was explained.
+        seed: the seed of ties and perturbations.
+        areas, masks: the areas and masks of explanation 1 as stored; none for the maps of other tools.
+        explain_with: makes the heatmap of another model, image or class; None if only the finished map is at hand.
+        masks_per_forward: images that go through the classifier at once (memory).
     """
 
     sample: Sample
@@ -44,57 +45,70 @@ class ExplainedImage:
 
     @property
     def images(self) -> Images:
-        """A batch of this one image."""
+        """A batch of the image."""
         return self.sample.image[None].to(self.heatmap.device)
 
     @property
     def targets(self) -> Targets:
-        """A batch of this one class."""
+        """A batch of the class."""
         return torch.tensor([self.target], device=self.heatmap.device)
 
     @property
     def maps(self) -> Float[Tensor, "1 h w"]:
-        """A batch of this one heatmap."""
+        """A batch of the heatmap."""
         return self.heatmap[None]
 
     @property
-    def score(self) -> Score:
-        """The classifier's probability."""
-        return probability_score(self.classifier, batch_size=self.masks_per_forward)
+    def mask_batch(self) -> Float[Tensor, "1 a h w"]:
+        """A batch of the masks."""
+        assert self.masks is not None, "choose() refuses metrics of masks if there are none"
+        return self.masks[None]
+
+    @property
+    def area_tensor(self) -> Float[Tensor, " a"]:
+        """The areas in double precision, as pixel counts need them."""
+        return torch.tensor(self.areas, dtype=torch.float64)
 
     @cached_property
     def hard(self) -> Bool[Tensor, "1 a h w"]:
-        """The masks made hard at their areas."""
-        assert self.masks is not None, "choose() refuses measures of masks where there are none"
-        areas = torch.tensor(self.areas, dtype=torch.float64)
-        return hard_masks(self.masks[None], areas, generators=self.generators("ties"))
+        """A batch of the hard masks at their areas."""
+        return hard_masks(self.mask_batch, self.area_tensor, generators=self.generators("ties"))
+
+    @property
+    def score(self) -> Score:
+        """The function that computes the classifier's probability of a class."""
+        return probability_score(self.classifier, batch_size=self.masks_per_forward)
 
     @cached_property
     def kept_and_whole(self) -> tuple[Float[Tensor, " 1"], Float[Tensor, " 1"]]:
-        """The probability of the image scaled by its map over the mean colour, and of the image."""
+        """The probability of the image scaled by its heatmap over the mean colour, and that of the image."""
         scaled = masked_images(self.images, self.maps, baseline=self.mean_colour)
         return self.score(scaled, self.targets), self.score(self.images, self.targets)
 
     @property
     def mean_colour(self) -> Images:
-        """A batch of one image of the classifier's mean colour: 0 after its normalisation."""
+        """A batch of one image of the classifier's mean colour, which its normalisation turns into 0."""
         colour = self.images.new_tensor(self.classifier.colour_mean)
         return colour.reshape(-1, 1, 1).expand_as(self.images)
 
     def generators(self, purpose: str) -> list[torch.Generator]:
-        """A batch of one generator, named by (seed, sample id, purpose)."""
+        """Returns a list of one generator, which the seed, the sample id and the purpose name."""
         return [generator(self.seed, self.sample.sample_id, purpose)]
 
+    def per_area(self, name: str, values: Float[Tensor, "1 a"]) -> MetricValues:
+        """Returns the values of a metric as one column for each area."""
+        return {f"{name}/a{area:g}": value for area, value in zip(self.areas, values[0].tolist(), strict=True)}
+
     def truth(self) -> Bool[Tensor, "1 h w"]:
-        """The object's pixels: its segmentation, or else its boxes. Raises UserError where neither is known."""
+        """Returns the segmentation of the object, or else its boxes. Raises UserError if neither is known."""
         return self._marked(self.sample.boxes if self.sample.segmentation is None else self.sample.segmentation)
 
     def boxes(self) -> Bool[Tensor, "1 h w"]:
-        """The object's boxes, or else its segmentation. Raises UserError where neither is known."""
+        """Returns the boxes of the object, or else its segmentation. Raises UserError if neither is known."""
         return self._marked(self.sample.segmentation if self.sample.boxes is None else self.sample.boxes)
 
     def ignore(self) -> Bool[Tensor, "1 h w"] | None:
-        """Pixels that count neither as object nor as background."""
+        """Returns the pixels that count neither as object nor as background."""
         return None if self.sample.ignore is None else self.sample.ignore[None].to(self.heatmap.device)
 
     def _marked(self, marks: Bool[Tensor, "h w"] | None) -> Bool[Tensor, "1 h w"]:

@@ -1,6 +1,6 @@
-"""The evaluation itself: image after image, measured and written; what is measured already is left as it is.
+"""The evaluation: each image is measured and written in turn, and values that are there already are kept.
 
-What fails costs as little as it can: a metric its own values of one image, an image that cannot be read its own row.
+A metric that fails costs its values of one image, and an image that cannot be read costs its own row.
 """
 
 import logging
@@ -17,9 +17,9 @@ from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.digests import digest
 from inr_xai.errors import UserError
 from inr_xai.evaluate.by_refitting import refit
-from inr_xai.evaluate.explained_image import ExplainedImage, MetricValues
+from inr_xai.evaluate.explained_image import ExplainedImage
 from inr_xai.evaluate.registry import REGISTRY, EvaluationMetric, measure
-from inr_xai.evaluate.results import DIGEST, FAILED, Results, joined, parted
+from inr_xai.evaluate.results import DIGEST, FAILED, Results, join_reasons, split_reasons
 from inr_xai.evaluate.sources import Source
 from inr_xai.fitting.mask_module import device_of
 from inr_xai.instantiate import build_method, instantiate, photo_pool, plain
@@ -37,11 +37,11 @@ class EvaluationContext:
     """What explanations are measured with.
 
     Args:
-        device: where the classifier is asked.
-        seed: of ties and perturbations.
+        device: the device of the classifier.
+        seed: the seed of ties and perturbations.
         masks_per_forward: images that go through the classifier at once (memory).
-        explain_with: see `ExplainedImage`.
-        facts: what else values depend on, plain values: which data and classifier these are.
+        explain_with: makes the heatmap of another model, image or class, see `ExplainedImage`.
+        facts: plain values that identify data and classifier, on which the measured values depend.
     """
 
     data: ImageData
@@ -62,7 +62,7 @@ class EvaluationContext:
         device: torch.device,
         donors: PhotoPool | None,
     ) -> "EvaluationContext":
-        """The context of a run's own parts. Donors are read once a metric fits anew."""
+        """Returns the context of a run's own parts. Donors are read only when a metric fits anew."""
         return cls(
             data,
             classifier,
@@ -74,21 +74,21 @@ class EvaluationContext:
 
     @classmethod
     def of_run(cls, run: Run, cfg: DictConfig) -> "EvaluationContext":
-        """The context of a finished run, whose parts a configuration describes."""
+        """Returns the context of a finished run, whose parts are made from a configuration."""
         data, classifier, method = instantiate(cfg.data), instantiate(cfg.classifier), build_method(cfg)
         donors = photo_pool(run.info["donor_pool"], data, classifier) if method.perturbation.needs_donors else None
         return cls.of(data, classifier, method, device=device_of(plain(cfg.trainer)), donors=donors)
 
 
 def evaluate(source: Source, context: EvaluationContext, metrics: Mapping[str, EvaluationMetric], file: Path) -> int:
-    """Measures every explanation of the source into a CSV, and says how many images failed, in full or in part.
+    """Measures every explanation of the source into a CSV, and returns how many images failed, in full or in part.
 
-    A row says what failed and why; that is tried again the next time. Rows of other explanations or facts than those
-    of now are measured anew; rows without a digest are older than it, and are taken for those of now.
+    A row says what failed and why, and that is tried again the next time. A row is measured anew if the explanation or
+    the facts of the context have changed since; a row without a digest, which older versions wrote, counts as current.
     """
     evaluation = _Evaluation(source, context, metrics, Results(file))
     try:
-        # Frozen once: each score nests in it, and moves nothing again.
+        # The classifier is frozen once around all scores, so that none of them moves it.
         with context.classifier.frozen(context.device, torch.float32):
             return each_image(source.ids, evaluation.measure_image, note=evaluation.note_failure)
     finally:
@@ -96,7 +96,7 @@ def evaluate(source: Source, context: EvaluationContext, metrics: Mapping[str, E
 
 
 class _Evaluation:
-    """The work on one image of an evaluation."""
+    """One evaluation, and its work on each image."""
 
     def __init__(
         self, source: Source, context: EvaluationContext, metrics: Mapping[str, EvaluationMetric], results: Results
@@ -104,9 +104,13 @@ class _Evaluation:
         self.source, self.context, self.metrics, self.results = source, context, metrics, results
 
     def measure_image(self, sample_id: str, place: str) -> int:
-        """Whether (1 or 0) the sample lacks a value that it could have; logged where something was to be done."""
-        now = self._digest(sample_id)
-        stale = self.results.digest(sample_id) not in ("", now)
+        """Measures what is missing of a sample, and returns 1 if a metric failed, else 0.
+
+        Args:
+            place: names the sample and its place among all in the log.
+        """
+        digest_now = self._digest(sample_id)
+        stale = self.results.digest(sample_id) not in ("", digest_now)
         due = {name: metric for name, metric in self.metrics.items() if stale or not self.results.has(sample_id, name)}
         if not due:
             return 0
@@ -118,30 +122,30 @@ class _Evaluation:
         log.info("%s%s", place, ": what was measured is of another explanation or other options" if stale else "")
         values, reasons = self._measure(due, sample)
         if reasons:
-            log.warning("%s failed in part: %s", sample_id, joined(reasons))
-        earlier = {} if stale else parted(self.results.failed(sample_id))
-        still = {name: reason for name, reason in earlier.items() if name not in due} | reasons
-        self.results.add(sample_id, {**values, DIGEST: now, FAILED: joined(still)}, anew=stale)
+            log.warning("%s failed in part: %s", sample_id, join_reasons(reasons))
+        earlier = {} if stale else split_reasons(self.results.failed(sample_id))
+        failed = {name: reason for name, reason in earlier.items() if name not in due} | reasons
+        self.results.add(sample_id, {**values, DIGEST: digest_now, FAILED: join_reasons(failed)}, anew=stale)
         return int(bool(reasons))
 
     def note_failure(self, sample_id: str, reason: str) -> None:
-        """A row with nothing but the reason, and, where it can be told, the digest of what failed."""
+        """Writes why a sample failed, with the digest of its explanation if that can be read."""
         try:
-            now = {DIGEST: self._digest(sample_id)}
-        except Exception:  # the failure may be that very file's
-            now = {}
-        stale = self.results.digest(sample_id) not in ("", now.get(DIGEST, ""))
-        self.results.add(sample_id, now | {FAILED: reason}, anew=stale)
+            columns = {DIGEST: self._digest(sample_id)}
+        except Exception:  # reading the explanation may be what failed
+            columns = {}
+        stale = self.results.digest(sample_id) not in ("", columns.get(DIGEST, ""))
+        self.results.add(sample_id, columns | {FAILED: reason}, anew=stale)
 
     def _digest(self, sample_id: str) -> str:
-        """Hash of everything that the sample's values follow from."""
+        """Returns a hash of all that the sample's values depend on."""
         facts = {"seed": self.context.seed, "facts": self.context.facts}
         return digest({"explanation": self.source.digest(sample_id)} | facts)
 
     def _measure(
         self, metrics: Mapping[str, EvaluationMetric], sample: Sample
     ) -> tuple[dict[str, object], dict[str, str]]:
-        """The row of one sample, and why a metric is not in it."""
+        """Returns the values of one sample's row, and why a metric has none."""
         explanation, context = self.source.read(sample.sample_id), self.context
         image = ExplainedImage(
             sample,
@@ -154,35 +158,29 @@ class _Evaluation:
             explain_with=context.explain_with,
             masks_per_forward=context.masks_per_forward,
         )
-        values: MetricValues
         values, reasons = measure(image, metrics)
         return {"target": explanation.target, "difficult": int(sample.difficult), **values}, reasons
 
 
 def is_marked(sample: Sample) -> bool:
-    """Whether it has a segmentation or boxes."""
+    """Returns whether a sample has a segmentation or boxes."""
     return sample.segmentation is not None or sample.boxes is not None
 
 
 def require_marks(data: ImageData, classifier: FrozenClassifier, ids: Sequence[str], names: Sequence[str]) -> None:
-    """Raises UserError where metrics of marks are named, samples can be read, and none of them is marked."""
-    wanting = [name for name in names if REGISTRY[name].marks]
-    read = False
-    for sample_id in ids if wanting else ():
+    """Raises UserError if metrics of marks are named, and samples can be read but none of them is marked."""
+    metrics_of_marks = [name for name in names if REGISTRY[name].marks]
+    some_read = False
+    for sample_id in ids if metrics_of_marks else ():
         try:
             sample = data.load(sample_id, classifier.preprocessing)
         except Exception:
             continue
         if is_marked(sample):
             return
-        read = True
-    if read:
+        some_read = True
+    if some_read:
         raise UserError(
-            f"--metrics names {wanting[0]}, which reads where objects are, and no image of the data set has a "
+            f"--metrics names {metrics_of_marks[0]}, which reads where objects are, and no image of the data set has a "
             "segmentation or boxes; leave it out, or give them (data.segmentations=FOLDER, or another data set)"
         )
-
-
-def directions() -> dict[str, bool | None]:
-    """Metric -> whether more is better; None where neither is."""
-    return {name: one.higher_is_better for name, one in REGISTRY.items()}

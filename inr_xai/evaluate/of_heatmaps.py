@@ -1,56 +1,67 @@
-"""How faithful a heatmap is to the classifier, and how concentrated it is."""
+"""The metrics of an explained image that read its heatmap and, but for the last two, ask the classifier."""
 
+from inr_xai import metrics
 from inr_xai.evaluate.explained_image import ExplainedImage, MetricValues
-from inr_xai.metrics.faithfulness.average_drop_gain import average_drop, average_gain, average_increase
-from inr_xai.metrics.faithfulness.insertion_deletion import deletion_auc, insertion_auc, rise_blur
-from inr_xai.metrics.faithfulness.map_infidelity import infidelity, square_removal
-from inr_xai.metrics.faithfulness.remove_and_debias import road
-from inr_xai.metrics.map_complexity import complexity, sparseness
 
 
-def insertion(subject: ExplainedImage) -> MetricValues:
-    """RISE's protocol, for the class that was explained."""
-    images, asked = subject.images, (subject.score, subject.images, subject.targets, subject.maps)
-    blurred = rise_blur(images, outside=images.new_tensor(subject.classifier.colour_mean))
-    found = insertion_auc(*asked, baseline=blurred, generators=subject.generators("ties"))
-    return {"insertion_auc": float(found)}
+def insertion_auc(image: ExplainedImage) -> MetricValues:
+    """Returns the area under RISE's insertion curve, for the class that was explained."""
+    images = image.images
+    blurred = metrics.rise_blur(images, outside=images.new_tensor(image.classifier.colour_mean))
+    value = metrics.insertion_auc(
+        image.score, images, image.targets, image.maps, baseline=blurred, generators=image.generators("ties")
+    )
+    return {"insertion_auc": float(value)}
 
 
-def deletion(subject: ExplainedImage) -> MetricValues:
-    """RISE's protocol, for the class that was explained."""
-    asked = (subject.score, subject.images, subject.targets, subject.maps)
-    found = deletion_auc(*asked, baseline=subject.mean_colour, generators=subject.generators("ties"))
-    return {"deletion_auc": float(found)}
+def deletion_auc(image: ExplainedImage) -> MetricValues:
+    """Returns the area under RISE's deletion curve, for the class that was explained."""
+    value = metrics.deletion_auc(
+        image.score,
+        image.images,
+        image.targets,
+        image.maps,
+        baseline=image.mean_colour,
+        generators=image.generators("ties"),
+    )
+    return {"deletion_auc": float(value)}
 
 
-def drop(subject: ExplainedImage) -> MetricValues:
-    return {"average_drop": float(average_drop(*subject.kept_and_whole))}
+def average_drop(image: ExplainedImage) -> MetricValues:
+    """Returns the share of the probability that is lost if the image is scaled by its heatmap."""
+    return {"average_drop": float(metrics.average_drop(*image.kept_and_whole))}
 
 
-def increase(subject: ExplainedImage) -> MetricValues:
-    return {"average_increase": float(average_increase(*subject.kept_and_whole))}
+def average_increase(image: ExplainedImage) -> MetricValues:
+    """Returns 1 if the probability rises as the image is scaled by its heatmap, else 0."""
+    return {"average_increase": float(metrics.average_increase(*image.kept_and_whole))}
 
 
-def gain(subject: ExplainedImage) -> MetricValues:
-    return {"average_gain": float(average_gain(*subject.kept_and_whole))}
+def average_gain(image: ExplainedImage) -> MetricValues:
+    """Returns the share of what is missing to a probability of 1 that scaling by the heatmap adds."""
+    return {"average_gain": float(metrics.average_gain(*image.kept_and_whole))}
 
 
-def road_combined(subject: ExplainedImage) -> MetricValues:
-    asked = (subject.score, subject.images, subject.targets, subject.maps)
-    return {"road": float(road(*asked, generators=subject.generators("road")))}
+def road(image: ExplainedImage) -> MetricValues:
+    """Returns ROAD's combined score, (LeRF - MoRF) / 2."""
+    value = metrics.road(image.score, image.images, image.targets, image.maps, generators=image.generators("road"))
+    return {"road": float(value)}
 
 
-def infidelities(subject: ExplainedImage) -> MetricValues:
-    """Of squares taken out to the mean colour, the map scaled as fits best."""
-    draws = subject.generators("infidelity")
-    taken = square_removal(subject.images, baseline=subject.mean_colour, generators=draws)
-    found = infidelity(subject.score, subject.images, subject.targets, subject.maps, perturbations=taken)
-    return {"infidelity": float(found)}
+def infidelity(image: ExplainedImage) -> MetricValues:
+    """Returns the infidelity for squares of the mean colour, with the best scale of the heatmap."""
+    squares = metrics.square_removal(
+        image.images, baseline=image.mean_colour, generators=image.generators("infidelity")
+    )
+    value = metrics.infidelity(image.score, image.images, image.targets, image.maps, perturbations=squares)
+    return {"infidelity": float(value)}
 
 
-def gini(subject: ExplainedImage) -> MetricValues:
-    return {"sparseness": float(sparseness(subject.maps))}
+def sparseness(image: ExplainedImage) -> MetricValues:
+    """Returns the Gini index of the heatmap."""
+    return {"sparseness": float(metrics.sparseness(image.maps))}
 
 
-def entropy(subject: ExplainedImage) -> MetricValues:
-    return {"complexity": float(complexity(subject.maps))}
+def complexity(image: ExplainedImage) -> MetricValues:
+    """Returns the entropy of the heatmap."""
+    return {"complexity": float(metrics.complexity(image.maps))}

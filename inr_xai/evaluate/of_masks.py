@@ -1,40 +1,24 @@
-"""What masks are by themselves, area by area."""
+"""The metrics of an explained image that read the geometry of its masks, with a value for each area."""
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
+from inr_xai import masks as geometry
 from inr_xai.evaluate.explained_image import ExplainedImage, MetricValues
-from inr_xai.masks import area_error, grayness, nesting_violation, rank_violation
 
 
-def areas_error(subject: ExplainedImage) -> MetricValues:
-    return per_area("area_error", area_error(masks_of(subject), areas_of(subject)), subject)
+def area_error(image: ExplainedImage) -> MetricValues:
+    """Returns |mean(m) - a| of each mask."""
+    return image.per_area("area_error", geometry.area_error(image.mask_batch, image.area_tensor))
 
 
-def rank_violations(subject: ExplainedImage) -> MetricValues:
-    return per_area("rank_violation", rank_violation(masks_of(subject), areas_of(subject)), subject)
+def rank_violation(image: ExplainedImage) -> MetricValues:
+    """Returns the distance of each mask's sorted values from those of a binary mask of its area."""
+    return image.per_area("rank_violation", geometry.rank_violation(image.mask_batch, image.area_tensor))
 
 
-def graynesses(subject: ExplainedImage) -> MetricValues:
-    return per_area("grayness", grayness(masks_of(subject)), subject)
+def grayness(image: ExplainedImage) -> MetricValues:
+    """Returns mean(4 m (1 - m)) of each mask."""
+    return image.per_area("grayness", geometry.grayness(image.mask_batch))
 
 
-def nesting(subject: ExplainedImage) -> MetricValues:
-    return {"nesting_violation": float(nesting_violation(masks_of(subject), areas_of(subject)))}
-
-
-def masks_of(subject: ExplainedImage) -> Float[Tensor, "1 a h w"]:
-    """A batch of the one subject's masks."""
-    assert subject.masks is not None, "choose() refuses measures of masks where there are none"
-    return subject.masks[None]
-
-
-def areas_of(subject: ExplainedImage) -> Float[Tensor, " a"]:
-    """In double precision, as pixel counts need them."""
-    return torch.tensor(subject.areas, dtype=torch.float64)
-
-
-def per_area(name: str, values: Float[Tensor, "1 a"], subject: ExplainedImage) -> MetricValues:
-    """A column for each area."""
-    return {f"{name}/a{area:g}": value for area, value in zip(subject.areas, values[0].tolist(), strict=True)}
+def nesting_violation(image: ExplainedImage) -> MetricValues:
+    """Returns how much smaller masks keep that larger ones do not, one value for all areas."""
+    return {"nesting_violation": float(geometry.nesting_violation(image.mask_batch, image.area_tensor))}

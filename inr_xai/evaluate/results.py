@@ -1,7 +1,5 @@
-"""Measured values as a CSV: a row per sample, a column per metric, or one per metric and area."""
+"""Measured values in a CSV: a row for each sample, and a column for each metric, or for each metric and area."""
 
-import csv
-import io
 import math
 import re
 from collections.abc import Mapping
@@ -9,127 +7,95 @@ from pathlib import Path
 
 from inr_xai.columns import METRICS
 from inr_xai.errors import UserError
-from inr_xai.runs.files import format_csv, write_bytes
+from inr_xai.runs.csv_store import CsvStore, TextRow
 
 KEY, DIGEST, FAILED = "sample_id", "digest", "failed"
 FACTS = (KEY, "target", "difficult")
 REMEDY = "give a CSV that python -m inr_xai.evaluate wrote into a run's folder evaluation"
-TextRow = dict[str, str]
 
 _NAMES = "|".join(sorted(METRICS, key=len, reverse=True))
 _REASON = re.compile(rf"(?:^|; )((?:{_NAMES})(?:, (?:{_NAMES}))*): ")
 
 
 class Results:
-    """The rows of one method. A row goes to the end of the file, where the last line of a sample counts.
-
-    A new column writes the file anew, and so does `tidy`. A line that a killed process left torn is dropped, and its
-    sample measured again.
+    """The rows of one method, kept in a CSV: one for each sample.
 
     Raises:
-        UserError: the file is none of these.
+        UserError: the file holds no values per image.
     """
 
     def __init__(self, file: Path):
-        self.file = file
-        self.rows: dict[str, TextRow] = {}
-        self._header: list[str] = []
-        self._superseded = False
-        if file.is_file():
-            self._read()
+        self._store = CsvStore(file, key=(KEY,), first=FACTS, last=(DIGEST, FAILED), required=(FAILED,), remedy=REMEDY)
+
+    @property
+    def file(self) -> Path:
+        return self._store.file
+
+    @property
+    def rows(self) -> dict[str, TextRow]:
+        """The row of each sample."""
+        return {sample_id: row for sample_id, (row,) in self._store.groups.items()}
 
     @property
     def columns(self) -> list[str]:
-        """Of values, in the order in which they came."""
-        names = dict.fromkeys(name for row in self.rows.values() for name in row)
-        return [name for name in names if name not in (*FACTS, DIGEST, FAILED)]
+        """The columns of values, in the order in which they came."""
+        return self._store.columns
 
     def has(self, sample_id: str, metric: str) -> bool:
-        """Whether the sample has every value of a metric."""
-        row = self.rows.get(sample_id, {})
-        own = [value for column, value in row.items() if metric_of(column) == metric]
-        return bool(own) and all(own)
+        """Returns whether the sample has every value of a metric."""
+        values = [value for column, value in self._row(sample_id).items() if metric_of(column) == metric]
+        return bool(values) and all(values)
 
     def add(self, sample_id: str, values: Mapping[str, object], *, anew: bool = False) -> None:
         """Adds values to the sample's row, in the file too. What is not finite is no value.
 
         Args:
-            anew: the row keeps nothing of what it had.
+            anew: the row loses what it had.
         """
-        earlier = self.rows.get(sample_id)
-        told = {name: _text(value) for name, value in values.items()}
-        self.rows[sample_id] = ({} if anew or earlier is None else earlier) | {KEY: sample_id} | told
-        if not set(self.rows[sample_id]) <= set(self._header):
-            self._write()
-            return
-        self._superseded |= earlier is not None
-        with self.file.open("a", encoding="utf-8", newline="") as stream:
-            stream.write(format_csv([self._line(sample_id)], self._header, header=False))
+        earlier = {} if anew else self._row(sample_id)
+        texts = {name: _text(value) for name, value in values.items()}
+        self._store.put(sample_id, [{FAILED: ""} | earlier | {KEY: sample_id} | texts])
 
     def tidy(self) -> None:
-        """Leaves one line a sample in the file."""
-        if self._superseded:
-            self._write()
+        """Leaves one line a sample in the file, in alphabetical order."""
+        self._store.tidy()
 
     def digest(self, sample_id: str) -> str:
-        """What the sample's values follow from, see `evaluate`; empty where that was not kept."""
-        return self.rows.get(sample_id, {}).get(DIGEST, "")
+        """Returns the hash of what the sample's values depend on, see `evaluate`; empty if none is stored."""
+        return self._row(sample_id).get(DIGEST, "")
 
     def failed(self, sample_id: str) -> str:
-        """Why the sample lacks values; empty where nothing failed."""
-        return self.rows.get(sample_id, {}).get(FAILED, "")
+        """Returns why the sample lacks values; empty if nothing failed."""
+        return self._row(sample_id).get(FAILED, "")
 
     def values(self, column: str) -> dict[str, float]:
-        """Sample -> value, of the samples that have one. Raises UserError for a cell that is no number."""
-        found = {}
+        """Returns sample -> value for the samples that have one. Raises UserError for a cell that is no number."""
+        values = {}
         for key, row in self.rows.items():
             try:
                 value = float(row.get(column) or "nan")
             except ValueError:
-                told = f"{str(self.file)!r} has {row[column]!r} as {column} of {key!r}, which is no number"
-                raise UserError(f"{told}; {REMEDY}") from None
+                problem = f"{str(self.file)!r} has {row[column]!r} as {column} of {key!r}, which is no number"
+                raise UserError(f"{problem}; {REMEDY}") from None
             if math.isfinite(value):
-                found[key] = value
-        return found
+                values[key] = value
+        return values
 
     def targets(self) -> dict[str, str]:
-        """Sample -> the class that was explained."""
+        """Returns sample -> the class that was explained."""
         return {key: row.get("target", "") for key, row in self.rows.items()}
 
     def difficult(self) -> set[str]:
-        """Samples of the difficult part of the data set."""
+        """Returns the samples of the difficult part of the data set."""
         return {key for key, row in self.rows.items() if row.get("difficult") == "1"}
 
-    def _read(self) -> None:
-        try:
-            text = self.file.read_text(encoding="utf-8")
-            whole = text[: text.rfind("\n") + 1]
-            reader = csv.DictReader(io.StringIO(whole, newline=""))
-            rows = [row for row in reader if row.get(FAILED) is not None]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{str(self.file)!r} cannot be read ({error}); {REMEDY}") from error
-        header = list(reader.fieldnames or [])
-        lacking = [name for name in (KEY, FAILED) if header and name not in header]
-        if lacking or any(None in row for row in rows):
-            what = f"has no column {lacking[0]}" if lacking else "has a line with more cells than columns"
-            raise UserError(f"{str(self.file)!r} {what}, so it holds no values per image; {REMEDY}")
-        self.rows = {row[KEY]: row for row in rows}
-        self._superseded = len(rows) > len(self.rows)
-        self._header = header if whole == text else []
-
-    def _write(self) -> None:
-        digest = [DIGEST] if any(DIGEST in row for row in self.rows.values()) else []
-        self._header = [*FACTS, *self.columns, *digest, FAILED]
-        rows = [self._line(key) for key in sorted(self.rows)]
-        write_bytes(self.file, format_csv(rows, self._header).encode())
-        self._superseded = False
-
-    def _line(self, sample_id: str) -> TextRow:
-        return {name: self.rows[sample_id].get(name, "") for name in self._header}
+    def _row(self, sample_id: str) -> TextRow:
+        """The sample's row; empty if it has none."""
+        return next(iter(self._store.groups.get(sample_id, ())), {})
 
 
 def metric_of(column: str) -> str:
-    """The metric that a column is of.
+    """Returns the metric of a column.
 
     >>> metric_of("iou/a0.1"), metric_of("road")
     ('iou', 'road')
@@ -138,31 +104,31 @@ def metric_of(column: str) -> str:
 
 
 def read_results(file: Path) -> Results:
-    """Results that must be there. Raises UserError where they are not."""
+    """Returns the results in a file. Raises UserError if there are none."""
     if not file.is_file():
         raise UserError(f"{str(file)!r} does not exist; make it with python -m inr_xai.evaluate RUN")
-    found = Results(file)
-    if not found.columns:
+    results = Results(file)
+    if not results.columns:
         raise UserError(f"{str(file)!r} holds no values; {REMEDY}")
-    return found
+    return results
 
 
-def joined(reasons: Mapping[str, str]) -> str:
-    """Why metrics have no value, as a row says it; metrics of one reason stand together.
+def join_reasons(reasons: Mapping[str, str]) -> str:
+    """Returns why metrics have no value as the text of a row, in which metrics of one reason stand together.
 
-    >>> joined({"iou": "no object", "road": "no room", "recall": "no object"})
+    >>> join_reasons({"iou": "no object", "road": "no room", "recall": "no object"})
     'iou, recall: no object; road: no room'
     """
     names: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         names.setdefault(reason, []).append(name)
-    return "; ".join(f"{', '.join(own)}: {reason}" for reason, own in names.items())
+    return "; ".join(f"{', '.join(metrics)}: {reason}" for reason, metrics in names.items())
 
 
-def parted(failed: str) -> dict[str, str]:
-    """Metric -> reason, of what `joined` made; empty for an image that failed as a whole.
+def split_reasons(failed: str) -> dict[str, str]:
+    """Returns metric -> reason from the text of `join_reasons`; empty for an image that failed as a whole.
 
-    >>> parted("iou, recall: no object; road: no room"), parted("cannot read 'a.jpg'")
+    >>> split_reasons("iou, recall: no object; road: no room"), split_reasons("cannot read 'a.jpg'")
     ({'iou': 'no object', 'recall': 'no object', 'road': 'no room'}, {})
     """
     _, *parts = _REASON.split(failed)

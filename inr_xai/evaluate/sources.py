@@ -1,4 +1,4 @@
-"""Where explanations come from: a finished run, or a folder of maps that another tool made for the run's images."""
+"""The sources of explanations: a finished run, or a folder of maps that another tool made for the run's images."""
 
 import json
 from abc import ABC, abstractmethod
@@ -22,7 +22,7 @@ SUFFIXES = (".npy", ".safetensors")
 
 @dataclass(frozen=True)
 class Explanation:
-    """What was said of one sample; see `Subject`."""
+    """The stored explanation of one sample; see `ExplainedImage`."""
 
     target: int
     heatmap: Float[Tensor, "h w"]
@@ -34,24 +34,24 @@ class Source(ABC):
     """Explanations by sample id."""
 
     has_masks: bool
-    """Whether there is a mask for each area."""
+    """Whether its explanations have a mask for each area."""
 
     @property
     @abstractmethod
     def ids(self) -> list[str]:
-        """Of the samples that are explained, in sorted order."""
+        """The ids of the samples that are explained, in sorted order."""
 
     @abstractmethod
     def digest(self, sample_id: str) -> str:
-        """Hash of what is stored: another explanation has another one. Raises UserError where it cannot be read."""
+        """Returns a hash of the stored explanation. Raises UserError if it cannot be read."""
 
     @abstractmethod
     def read(self, sample_id: str) -> Explanation:
-        """Raises UserError where it cannot be read."""
+        """Returns the explanation of a sample. Raises UserError if it cannot be read."""
 
 
 class RunSource(Source):
-    """A run's own first explanations: the importance map and the masks as stored."""
+    """The first explanation of each image of a run: its importance map and its masks as stored."""
 
     has_masks = True
 
@@ -63,20 +63,23 @@ class RunSource(Source):
         return list(self._run)
 
     def digest(self, sample_id: str) -> str:
-        found = self._run[sample_id]
-        drawn = {f"inr.{name}": tensor.contiguous() for name, tensor in found.record.inrs[0].items()}
-        stored = safetensors.torch.save(drawn | {"masks": found.masks[0].contiguous()})
-        return sha256(stored, _facts(found.target, list(found.areas), found.record.drawing)).hexdigest()
+        stored = self._run[sample_id]
+        weights = {f"inr.{name}": tensor.contiguous() for name, tensor in stored.record.inrs[0].items()}
+        tensors = safetensors.torch.save(weights | {"masks": stored.masks[0].contiguous()})
+        return sha256(tensors, _facts(stored.target, list(stored.areas), stored.record.drawing)).hexdigest()
 
     def read(self, sample_id: str) -> Explanation:
-        found = self._run[sample_id]
-        return Explanation(found.target, found.importance(), tuple(found.areas), found.masks[0])
+        stored = self._run[sample_id]
+        return Explanation(stored.target, stored.importance(), tuple(stored.areas), stored.masks[0])
 
 
 class FolderSource(Source):
     """Maps of another tool for the images of a run: `<folder>/<sample id>.npy`, or .safetensors with one tensor.
 
-    A map is h x w, or has one channel before it; smaller or larger ones are resized bilinearly to the input.
+    A map is h x w or 1 x h x w. A smaller or larger map is resized bilinearly to the size of the input.
+
+    Raises:
+        UserError: there is no such folder, or it has no map of an image of the run.
     """
 
     has_masks = False
@@ -98,19 +101,19 @@ class FolderSource(Source):
 
     @property
     def missing(self) -> list[str]:
-        """Images of the run that have no map."""
+        """The images of the run that have no map."""
         return [name for name in self._run if name not in self._files]
 
     def digest(self, sample_id: str) -> str:
         return sha256(self._files[sample_id].read_bytes(), _facts(self._run[sample_id].target)).hexdigest()
 
     def read(self, sample_id: str) -> Explanation:
-        found = self._run[sample_id]
+        stored = self._run[sample_id]
         heatmap = read_map(self._files[sample_id])
-        size = found.frame.size
+        size = stored.frame.size
         if tuple(heatmap.shape) != size:
             heatmap = F.interpolate(heatmap[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
-        return Explanation(found.target, heatmap)
+        return Explanation(stored.target, heatmap)
 
     def _find(self, sample_id: str) -> Path | None:
         files = (self._folder / f"{sample_id}{suffix}" for suffix in SUFFIXES)
@@ -118,7 +121,7 @@ class FolderSource(Source):
 
 
 def read_map(file: Path) -> Float[Tensor, "h w"]:
-    """A stored map in single precision. Raises UserError unless it is one finite map of at least one pixel."""
+    """Returns a stored map in single precision. Raises UserError unless it is one finite map of at least one pixel."""
     try:
         values = _read_npy(file) if file.suffix == ".npy" else _read_safetensors(file)
     except UserError:

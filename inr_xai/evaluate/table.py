@@ -1,10 +1,10 @@
-"""One table of several methods, from the results of `python -m inr_xai.evaluate`, as Markdown and as LaTeX.
+"""Makes one table of several methods from the results of `inr-xai evaluate`, as Markdown and as LaTeX.
 
     inr-xai table ours=RUN gradcam=RUN/evaluation/gradcam.csv --metrics pointing_game,insertion_auc
     inr-xai table RUN/evaluation/*.csv --out paper
-    inr-xai table RUN OTHER_RUN                                     their own explanations, by their folders
+    inr-xai table RUN OTHER_RUN                                     two runs, which are named by their folders
 
-Methods are compared on the images that all of them have; the first one is what the paired test compares with.
+Methods are compared on the images that all of them have. The paired test compares each method with the first one.
 """
 
 import argparse
@@ -15,15 +15,15 @@ from pathlib import Path
 from inr_xai.config import exit_status
 from inr_xai.errors import UserError
 from inr_xai.evaluate.evaluate_run import OWN
-from inr_xai.evaluate.loop import directions
 from inr_xai.evaluate.paper_table import make_table
+from inr_xai.evaluate.registry import directions
 from inr_xai.evaluate.results import Results, read_results
 from inr_xai.evaluate.table_text import latex, markdown
 from inr_xai.runs.files import write_bytes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; the exit status."""
+    """Runs the command line, and returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="inr-xai table", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -36,15 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def print_table(args: argparse.Namespace) -> int:
-    """Prints the table and writes it where asked; no failures."""
+    """Prints the table, writes it if `args.out` is given, and returns 0."""
     methods: dict[str, Results] = {}
     for text in args.results:
-        name, found = named(text)
+        name, results = named(text)
         if name in methods:
             raise UserError(
-                f"{str(methods[name].file)!r} and {str(found.file)!r} would both be called {name!r}; give NAME=PATH"
+                f"{str(methods[name].file)!r} and {str(results.file)!r} would both be called {name!r}; give NAME=PATH"
             )
-        methods[name] = found
+        methods[name] = results
     table = make_table(methods, directions(), args.metrics.split(",") if args.metrics else None)
     if args.out is not None:
         out = args.out.with_suffix("") if args.out.suffix in (".md", ".tex") else args.out
@@ -55,9 +55,9 @@ def print_table(args: argparse.Namespace) -> int:
 
 
 def named(text: str) -> tuple[str, Results]:
-    """Results with their name: the one given, else that of the CSV, or of the run's folder.
+    """Returns the results of NAME=PATH or PATH, with the name that is given, or else that of `name_of`.
 
-    What exists is a path, also with = in it.
+    A text that is the path of a file or folder is a path, even if there is = in it.
     """
     name, separator, rest = text.partition("=")
     given = bool(separator) and not Path(text).exists()
@@ -67,13 +67,13 @@ def named(text: str) -> tuple[str, Results]:
 
 
 def name_of(file: Path) -> str:
-    """The CSV's own name, but of a run's own results the run's.
+    """Returns the name of a CSV, or that of the run if these are a run's own results.
 
     >>> name_of(Path("runs/blur/evaluation/masks.csv")), name_of(Path("runs/blur/evaluation/gradcam.csv"))
     ('blur', 'gradcam')
     """
-    own = file.stem == OWN and file.resolve().parent.name == "evaluation"
-    return file.resolve().parent.parent.name if own else file.stem
+    of_run = file.stem == OWN and file.resolve().parent.name == "evaluation"
+    return file.resolve().parent.parent.name if of_run else file.stem
 
 
 if __name__ == "__main__":

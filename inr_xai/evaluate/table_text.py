@@ -1,8 +1,9 @@
-"""A table of a paper as Markdown and as LaTeX."""
+"""The table of a paper as Markdown and as LaTeX."""
 
 from math import isnan
 
-from inr_xai.evaluate.paper_table import SIGNIFICANT, Cell, PaperTable
+from inr_xai.evaluate.paper_table import SIGNIFICANT, PaperTable, TableCell
+from inr_xai.runs.files import markdown_table
 
 ARROWS = {True: "↑", False: "↓", None: ""}
 LATEX_ARROWS = {True: r" $\uparrow$", False: r" $\downarrow$", None: ""}
@@ -14,16 +15,14 @@ NOTE = (
 
 
 def markdown(table: PaperTable) -> str:
-    """With its note below."""
+    """Returns the table as Markdown, with a note below."""
     heads = [f"{column} {ARROWS[table.higher_is_better[column]]}".strip() for column in table.columns]
-    lines = [["method", *heads], ["---"] * (1 + len(heads))]
-    lines += [[name, *map(_markdown_cell, cells)] for name, cells in table.rows.items()]
-    rows = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"{rows}\n\n{NOTE} {_counts(table)}\n"
+    rows = [[name, *map(_markdown_cell, cells)] for name, cells in table.rows.items()]
+    return f"{markdown_table(['method', *heads], rows)}\n{NOTE} {_counts(table)}\n"
 
 
 def latex(table: PaperTable) -> str:
-    """For the package booktabs."""
+    """Returns the table as LaTeX for the package booktabs, with the note as a comment."""
     heads = [escaped(column) + LATEX_ARROWS[table.higher_is_better[column]] for column in table.columns]
     lines = [r"\begin{tabular}{l" + "r" * len(heads) + "}", r"\toprule", " & ".join(["method", *heads]) + r" \\"]
     lines.append(r"\midrule")
@@ -33,7 +32,7 @@ def latex(table: PaperTable) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text with what LaTeX reads as commands made harmless.
+    """Returns text in which the special characters of LaTeX are escaped.
 
     >>> escaped("iou/a0.1 50 %_x")
     'iou/a0.1 50 \\\\%\\\\_x'
@@ -41,30 +40,30 @@ def escaped(text: str) -> str:
     return "".join("\\" + letter if letter in "&%$#_{}" else letter for letter in text)
 
 
-def _markdown_cell(cell: Cell | None) -> str:
+def _markdown_cell(cell: TableCell | None) -> str:
     if cell is None:
         return "-"
     value = f"**{cell.value.value:.3f}**" if cell.best else f"{cell.value.value:.3f}"
     return value + _star(cell) + _ends(cell)
 
 
-def _latex_cell(cell: Cell | None) -> str:
+def _latex_cell(cell: TableCell | None) -> str:
     if cell is None:
         return "--"
     value = rf"\textbf{{{cell.value.value:.3f}}}" if cell.best else f"{cell.value.value:.3f}"
     return value + ("$^{*}$" if _star(cell) else "") + (rf" {{\scriptsize{_ends(cell)}}}" if _ends(cell) else "")
 
 
-def _star(cell: Cell) -> str:
+def _star(cell: TableCell) -> str:
     return "*" if cell.p is not None and cell.p < SIGNIFICANT else ""
 
 
-def _ends(cell: Cell) -> str:
+def _ends(cell: TableCell) -> str:
     return "" if isnan(cell.value.low) else f" [{cell.value.low:.3f}, {cell.value.high:.3f}]"
 
 
 def _counts(table: PaperTable) -> str:
-    """How many images each column is the mean of."""
+    """Returns a sentence that says how many images each column is the mean of."""
     counts = {
         column: max((cells[place].images for cells in table.rows.values() if cells[place] is not None), default=0)  # type: ignore[union-attr]
         for place, column in enumerate(table.columns)

@@ -1,1 +1,1 @@
-"""From images and a method to masks: `fit` (a batch), `mask_module` (a step), `drawing` (the masks that are stored)."""
+"""From images and a method to masks: `fit` (batches), `mask_module` (optimisation steps), `drawing` (stored masks)."""

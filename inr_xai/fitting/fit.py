@@ -1,6 +1,6 @@
 """`fit_masks`: from images and targets to masks; the command line and the Python API share it.
 
-A batch is fitted in stacks. In a stack explanation follows explanation, until each image has ended or failed.
+A batch is fitted in stacks. A stack fits one explanation after another until every image has ended or failed.
 """
 
 import logging
@@ -34,10 +34,10 @@ class ImageResult:
     """The explanations of one image.
 
     Args:
-        masks, free, networks: of each explanation that the image keeps: the mask as stored, the pixels that it could
-            use (None: all), the INR's weights and buffers.
-        losses: of each fit, also of one that was not kept.
-        failure: why there is no mask.
+        masks, free, networks: for each explanation that the image keeps, the mask as stored, the pixels that it could
+            use (None for all), and the weights and buffers of the INR.
+        losses: the loss curve of each fit, also of one that was not kept.
+        failure: why there is no mask; None if there is one.
     """
 
     masks: list[Float16[Tensor, "a h w"]] = field(default_factory=list)
@@ -52,14 +52,14 @@ class FitResult:
     """The explanations of a batch of images, which may have different numbers of them.
 
     Args:
-        masks: float16, b x k x a x h x w; zero where an image has fewer explanations than others.
-        free: per explanation, the pixels it could use (None: all); none where an image does not have it.
-        networks: of each image and each of its explanations, the INR's weights and buffers.
-        losses: b x f x steps, a row for each fit: one more than explanations where the last was not kept; NaN where
-            others have more.
-        fits: how many rows of `losses` are each image's own.
-        failures: position in the batch -> why there is no mask for it.
-        spans: of each image, the batch's optimisation steps before its stack was fitted, and after.
+        masks: float16, b x k x a x h x w; 0 for explanations that an image does not have.
+        free: for each explanation the pixels that it could use (None for all), False for images without it.
+        networks: the weights and buffers of the INR, for each image and each of its explanations.
+        losses: b x f x steps, one row for each fit, which is one more than explanations if the last one was not kept;
+            NaN for fits that an image does not have.
+        fits: the number of fits of each image.
+        failures: position in the batch -> why the image has no mask.
+        spans: for each image, the batch's optimisation steps before and after its stack was fitted.
     """
 
     masks: Float[Tensor, "b k a h w"]
@@ -88,24 +88,24 @@ def fit_masks(
     trainer: Mapping[str, Any] | None = None,
     keep: Keep | None = None,
 ) -> FitResult:
-    """Fits the explanations of a batch of images, in turn.
+    """Fits the explanations of a batch of images, one after another.
 
     Args:
-        images: in the units of the classifier's input, on any device.
+        images: b x c x h x w in the units of the classifier's input, on any device.
         targets: class index of each image.
-        image_ids: name the images' random draws; repeated ids draw alike.
+        image_ids: names from which the images' random draws derive; equal names give equal draws.
         trainer: accelerator, devices and precision for Lightning; by default the images' own device.
-        keep: asked after each explanation which images keep it and go on, up to `method.most`. By default all do, and
-            with explanations="auto" those that the rule of `stopping.NoiseRule` keeps.
+        keep: called after each explanation, up to `method.most`; says which images keep it and get another one. By
+            default all images do, but with explanations="auto" `stopping.NoiseRule` decides.
 
     Raises:
         UserError: a target outside the classifier's classes.
     """
     if trainer is None:
-        own = images.device
-        accelerator = {"cuda": "gpu"}.get(own.type, own.type)
-        trainer = {"accelerator": accelerator, "devices": [own.index or 0] if own.type == "cuda" else 1}
-    # Gradients even where the caller switched them off, as captum's metrics and Lightning's test loops do.
+        on_cuda = images.device.type == "cuda"
+        accelerator = "gpu" if on_cuda else images.device.type
+        trainer = {"accelerator": accelerator, "devices": [images.device.index or 0] if on_cuda else 1}
+    # Gradients are needed even if the caller switched them off, as captum's metrics and Lightning's test loops do.
     with torch.inference_mode(False), torch.enable_grad(), quiet_lightning():
         device = device_of(trainer)
         images = images.detach().clone().to(device)
@@ -126,20 +126,20 @@ def fit_masks(
 
 
 def stack_size(method: Method, device: torch.device, images: int) -> int:
-    """How many of `images` are fitted as one stack.
+    """Returns how many of a batch of `images` are fitted as one stack.
 
-    On a CPU one: that costs nothing where the classifier fills the processor anyway, and then single precision gives
-    the same bits whatever images come along. (Rounding differs with the batch, and fits amplify it.)
+    On a CPU it is one image: the classifier uses the whole processor anyway, and single precision then gives the same
+    bits in every batch. (Rounding depends on the size of a batch, and fits amplify the difference.)
     """
     return method.images_per_fit or (1 if device.type == "cpu" else images)
 
 
 class Stack:
-    """The images of one stack; one that ends or fails leaves it, and no result depends on who else is in it.
+    """The images of one stack. An image that ends or fails leaves it; no result depends on the other images.
 
     Args:
-        places: of the stack's images in the batch.
-        donors: photos that a perturbation may put in the place of hidden pixels.
+        places: positions of the stack's images in the batch.
+        donors: photos whose pixels a perturbation may use.
     """
 
     def __init__(
@@ -151,11 +151,11 @@ class Stack:
         *,
         donors: Float[Tensor, "_d c h w"] | None,
     ):
-        self._batch, self._going = batch, list(places)
+        self._batch, self._remaining = batch, list(places)
         self._classifier, self._method, self._donors = classifier, method, donors
         with torch.no_grad():
-            logits = classifier(batch.images[self._going])
-        for target in batch.targets[self._going].tolist():
+            logits = classifier(batch.images[self._remaining])
+        for target in batch.targets[self._remaining].tolist():
             require_class(target, logits.shape[1])
         finite = logits.isfinite().all(1).tolist()
         self.results = {
@@ -169,15 +169,15 @@ class Stack:
     def explain(
         self, trainer: Mapping[str, Any], callbacks: Sequence[lightning.Callback], keep: Keep | None
     ) -> list[ImageResult]:
-        """Fits all explanations in turn.
+        """Fits all explanations, one after another, and returns the result of each image.
 
         Args:
             trainer: accelerator, devices and precision of the Lightning trainers, one for each explanation.
             keep: see `fit_masks`; None keeps every explanation.
         """
         for explanation in range(1, self._method.most + 1):
-            self._leave_without_room(explanation)
-            if not self._going:
+            self._end_images_without_room(explanation)
+            if not self._remaining:
                 break
             free = self._drawing.free
             module = self._new_module(explanation, free)
@@ -185,17 +185,17 @@ class Stack:
             masks = self._drawing.next(module.inr.to(self._batch.images.device))
             curves = torch.stack(module.losses, dim=1).float().cpu()
             stays = curves.isfinite().all(1).tolist()
-            for place, curve, is_finite in zip(self._going, curves, stays, strict=True):
+            for place, curve, is_finite in zip(self._remaining, curves, stays, strict=True):
                 self.results[place].losses.append(curve)
                 if not is_finite:
                     self.results[place].failure = DIVERGED
             rows = [row for row, stay in enumerate(stays) if stay]
             if keep is not None and rows:
-                places = [self._going[row] for row in rows]
+                places = [self._remaining[row] for row in rows]
                 kept = keep(Candidate(explanation, places, masks[rows], None if free is None else free[rows]))
                 for row, is_kept in zip(rows, kept, strict=True):
                     stays[row] = is_kept
-            for row, place in enumerate(self._going):
+            for row, place in enumerate(self._remaining):
                 if stays[row]:
                     self.results[place].masks.append(masks[row])
                     self.results[place].free.append(None if free is None else free[row])
@@ -203,10 +203,10 @@ class Stack:
             self._narrow(stays)
         return list(self.results.values())
 
-    def _leave_without_room(self, explanation: int) -> None:
-        """Where masks of several areas do not lie in each other they take more pixels than the largest area has."""
+    def _end_images_without_room(self, explanation: int) -> None:
+        """Ends images with too few free pixels: masks of several areas may block more pixels than the largest area."""
         room = self._drawing.room
-        for place, enough in zip(self._going, room, strict=True):
+        for place, enough in zip(self._remaining, room, strict=True):
             if not (enough or self._method.auto):
                 log.warning(
                     "%s ends with %d explanations: the masks of its areas do not lie in each other and leave no room "
@@ -217,16 +217,13 @@ class Stack:
         self._narrow(room)
 
     def _new_module(self, explanation: int, free: Free | None) -> MaskModule:
-        going, earlier = self._going, None
+        places, earlier = self._remaining, None
         if explanation > 1 and not self._drawing.exclude:
-            largest = [torch.stack(self.results[place].masks).amax(0) for place in going]
+            largest = [torch.stack(self.results[place].masks).amax(0) for place in places]
             earlier = torch.stack(largest).to(self._batch.images.dtype)
+        sample_ids = [self._batch.sample_ids[place] for place in places]
         return MaskModule(
-            Batch(
-                self._batch.images[going],
-                self._batch.targets[going],
-                [self._batch.sample_ids[place] for place in going],
-            ),
+            Batch(self._batch.images[places], self._batch.targets[places], sample_ids),
             explanation=explanation,
             classifier=self._classifier,
             method=self._method,
@@ -239,11 +236,11 @@ class Stack:
         """Goes on with the images that stay."""
         rows = [row for row, stay in enumerate(stays) if stay]
         self._drawing.only(rows)
-        self._going = [self._going[row] for row in rows]
+        self._remaining = [self._remaining[row] for row in rows]
 
 
 def _join(stacks: Sequence[list[ImageResult]], method: Method, size: tuple[int, int]) -> FitResult:
-    """The images of all stacks as one batch, filled up to the most explanations and fits of any."""
+    """Joins the images of all stacks to one result, padded to the largest number of explanations and of fits."""
     results = [image for stack in stacks for image in stack]
     explanations = max([1, *[len(image.masks) for image in results]])
     fits = max([1, *[len(image.losses) for image in results]])

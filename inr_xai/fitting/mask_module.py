@@ -29,14 +29,14 @@ from inr_xai.types import Batch, Classifier, Free, Masks
 class MaskModule(lightning.LightningModule):
     """One explanation of a batch of images: a training step is one step of the optimiser.
 
-    The classifier is held outside the module tree: it must neither enter the state dict nor follow `.train()`.
-    Callbacks find `classifier`, `method`, `sample_ids`, `explanation` and `losses` here.
+    The classifier is kept outside the module tree: it must neither enter the state dict nor follow `.train()`.
+    Callbacks can read `classifier`, `method`, `sample_ids`, `explanation` and `losses`.
 
     Args:
-        explanation: counted from 1.
-        donors: photos that a perturbation may put in the place of hidden pixels.
+        explanation: number of the explanation, counted from 1.
+        donors: photos whose pixels a perturbation may use.
         free: the pixels that the masks may keep; None for all.
-        earlier: per pixel the largest of the earlier masks, which the penalty of `exclusion.mode=penalty` reads.
+        earlier: the pixelwise maximum of the earlier masks, for the penalty of `exclusion.mode=penalty`.
     """
 
     images: Tensor
@@ -67,7 +67,7 @@ class MaskModule(lightning.LightningModule):
         self.donors = donors
         seeds = [(method.seed, sample_id, explanation) for sample_id in self.sample_ids]
         self.inr = method.inr([generator(*seed, "weights") for seed in seeds]).to(batch.images.dtype)
-        self._draws = [generator(*seed, "steps") for seed in seeds]
+        self._generators = [generator(*seed, "steps") for seed in seeds]
         self.losses: list[Float[Tensor, " b"]] = []
         self._bound: Bound | None = None
 
@@ -88,7 +88,7 @@ class MaskModule(lightning.LightningModule):
             self._encoded = self.inr.encode(pixel_centres(self._grid, self.areas))
 
     def current_masks(self, progress: float) -> Masks:
-        """The masks as the classifier sees them now, b x a x h x w."""
+        """Returns the current masks, b x a x h x w, at `progress` in [0, 1] of the fit."""
         coarse = self.inr(self._encoded, self.areas).to(self.images.dtype).unflatten(-1, self._grid)
         logits = torch.nn.functional.interpolate(coarse, size=self.images.shape[-2:], mode="bilinear")
         return self.method.area_rule.masks(logits, self.areas, self.free, progress=progress)
@@ -97,7 +97,7 @@ class MaskModule(lightning.LightningModule):
         method, progress = self.method, step / max(1, self.method.steps - 1)
         masks = self.current_masks(progress)
         assert self._bound is not None
-        kept = self._bound.draw(range(len(masks)), self._draws)
+        kept = self._bound.draw(range(len(masks)), self._generators)
         evidence = partial(self._score_masks, kept, method.score.evidence, progress)
         absence = partial(self._score_masks, kept, method.score.absence, progress)
         game = method.objective(masks, self.areas, evidence, absence, step=step)
@@ -114,8 +114,8 @@ class MaskModule(lightning.LightningModule):
     def _score_masks(
         self, kept: KeepFunction, score: Callable[..., Tensor], progress: float, masks: Masks
     ) -> Float[Tensor, "b a"]:
-        """The score of every image as each of its masks keeps it."""
-        images = self.method.jitter(kept(self.method.reveal(masks, progress=progress)), self._draws)
+        """Returns the score of every image as each of its masks keeps it."""
+        images = self.method.jitter(kept(self.method.reveal(masks, progress=progress)), self._generators)
         b, a = images.shape[:2]
         targets = self.targets.repeat_interleave(a)
         scores: Tensor = _ScoreInChunks.apply(
@@ -125,15 +125,15 @@ class MaskModule(lightning.LightningModule):
 
 
 class _ScoreInChunks(torch.autograd.Function):
-    """Scores of many images, a few at a time: the gradient is taken at once, so that only one graph is alive."""
+    """Scores many images, a few at a time; gradients are computed in the forward pass, so only one graph is alive."""
 
     @staticmethod
     def forward(ctx, images, targets, classifier, score, chunk):  # type: ignore[no-untyped-def]
         scores, gradients = [], []
-        for some, own in zip(images.split(chunk), targets.split(chunk), strict=True):
+        for part, part_targets in zip(images.split(chunk), targets.split(chunk), strict=True):
             with torch.enable_grad():
-                leaf = some.detach().requires_grad_()
-                values = score(classifier(leaf), own, sigmoid=classifier.head == "sigmoid")
+                leaf = part.detach().requires_grad_()
+                values = score(classifier(leaf), part_targets, sigmoid=classifier.head == "sigmoid")
                 (gradient,) = torch.autograd.grad(values.sum(), leaf)
             scores.append(values.detach().to(images.dtype))
             gradients.append(gradient)
@@ -147,7 +147,7 @@ class _ScoreInChunks(torch.autograd.Function):
 
 
 def total_variation(masks: Masks) -> Float[Tensor, "b a"]:
-    """Sum of |differences| along both axes over the side: the length of a binary mask's contour in image sides.
+    """Returns the sum of |differences| along both axes over the side: the length of a contour in image sides.
 
     >>> half = torch.zeros(1, 1, 8, 8); half[..., 4:] = 1
     >>> float(total_variation(half))
@@ -159,8 +159,8 @@ def total_variation(masks: Masks) -> Float[Tensor, "b a"]:
 
 
 def light_trainer(settings: Mapping[str, Any], callbacks: Sequence[lightning.Callback]) -> lightning.Trainer:
-    """A trainer for one fit, which shows and writes nothing by itself."""
-    # LightningEnvironment: a cluster's launcher owns requeueing, not each of the many small fits.
+    """Returns a trainer for one fit, which prints and writes nothing by itself."""
+    # LightningEnvironment: requeueing is the task of a cluster's launcher, not of the many small fits.
     return lightning.Trainer(
         **settings,
         max_epochs=1,
@@ -174,20 +174,20 @@ def light_trainer(settings: Mapping[str, Any], callbacks: Sequence[lightning.Cal
 
 
 def device_of(settings: Mapping[str, Any]) -> torch.device:
-    """The device that a trainer of these settings fits on."""
+    """Returns the device on which a trainer with these settings fits. Raises UserError if it is not available."""
     try:
         with quiet_lightning():
             return light_trainer(settings, ()).strategy.root_device
     except MisconfigurationException as error:
         raise UserError(
-            f"trainer.accelerator={settings.get('accelerator')} is not to be had on this machine ({error}); "
+            f"trainer.accelerator={settings.get('accelerator')} is not available on this machine ({error}); "
             "use trainer.accelerator=auto or cpu"
         ) from error
 
 
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """A Trainer per fit must not announce its hardware each time."""
+    """Silences Lightning, whose trainers, one for each fit, would otherwise all report their hardware."""
     names = ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.pytorch")
     loggers = [logging.getLogger(name) for name in names]
     before = [logger.level for logger in loggers]

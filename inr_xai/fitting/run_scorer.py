@@ -1,4 +1,4 @@
-"""Scores each explanation of a run as soon as it is fitted, for the run's rows and for the rule of `explanations=auto`."""
+"""Scores each explanation of a run as soon as it is fitted: for the run's rows, and for the rule of `auto`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,15 +14,15 @@ from inr_xai.types import Batch, Classifier
 
 
 class RunScorer:
-    """Scores each explanation of a batch once; it is what a run gives `fit_masks` as `keep`.
+    """Scores each explanation of a batch once; a run gives it to `fit_masks` as `keep`.
 
     Args:
-        batch: its images with values in [0, 1], on the device where to compute.
-        photos: of the scoring pool, for each image.
+        batch: images with values in [0, 1], on the device that computes.
+        photos: photos of the scoring pool for each image.
 
     Attributes:
-        rows: of each image, those of the explanations that it keeps.
-        dropped: position in the batch -> what the first explanation below the rule carried.
+        rows: for each image, the rows of the explanations that it keeps.
+        dropped: position in the batch -> scores of the explanation that the rule did not keep.
         failures: position in the batch -> why the image has no scores.
     """
 
@@ -55,24 +55,24 @@ class RunScorer:
         kept = [position not in scores.failures for position in range(len(places))]
         if method.auto and candidate.explanation > 1:
             self._apply_rule(candidate, scores.columns, kept)
-        self._note(scores.rows(candidate.explanation), places, kept)
+        rows, areas = scores.rows(candidate.explanation), len(method.areas)
+        for position, place in enumerate(places):
+            if kept[position]:
+                target = {"target": int(self._batch.targets[place])}
+                for row in rows[position * areas : (position + 1) * areas]:
+                    self.rows[place].append({"sample_id": row["sample_id"]} | target | row)
         return kept
 
     def _apply_rule(self, candidate: Candidate, columns: Mapping[str, Float[Tensor, "b a"]], kept: list[bool]) -> None:
-        """Takes back from `kept` the images whose explanation carries too little, and notes what it carried."""
-        worth = should_keep(columns, share=self._method.stop.share, baselines=UNSEEN).tolist()
+        """Removes from `kept` the images whose explanation carries too little, and stores its scores."""
+        passes = should_keep(columns, share=self._method.stop.share, baselines=UNSEEN).tolist()
         games = ("preservation_hard", "chance")
-        carried, by_chance = (mean_preservation(columns, game, UNSEEN).tolist() for game in games)
+        preservation, chance = (mean_preservation(columns, game, UNSEEN).tolist() for game in games)
         for position, place in enumerate(candidate.places):
-            if kept[position] and not worth[position]:
-                figures = {"preservation": carried[position], "chance": by_chance[position]}
-                self.dropped[place] = {"explanation": candidate.explanation} | figures
-            kept[position] = kept[position] and worth[position]
-
-    def _note(self, rows: list[dict[str, str | int | float]], places: list[int], kept: list[bool]) -> None:
-        """Adds the rows of the images that keep the explanation, with their class."""
-        areas = len(self._method.areas)
-        for position, place in enumerate(places):
-            target = {"target": int(self._batch.targets[place])}
-            image_rows = rows[position * areas : (position + 1) * areas] if kept[position] else []
-            self.rows[place] += [{"sample_id": row["sample_id"]} | target | row for row in image_rows]
+            if kept[position] and not passes[position]:
+                kept[position] = False
+                self.dropped[place] = {
+                    "explanation": candidate.explanation,
+                    "preservation": preservation[position],
+                    "chance": chance[position],
+                }

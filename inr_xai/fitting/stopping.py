@@ -1,4 +1,4 @@
-"""After each explanation: is it kept, and does its image go on? The rule that ends `explanations=auto`.
+"""The rule of `explanations=auto`: after each explanation, whether an image keeps it and gets another one.
 
 METHOD, "Several explanations per image", in docs/method.md.
 """
@@ -21,13 +21,13 @@ from inr_xai.types import Batch, Classifier, Free, Masks
 
 @dataclass(frozen=True)
 class Candidate:
-    """An explanation, just fitted, of those images of a batch that are still going on.
+    """An explanation that was just fitted, of the images of a batch that have not ended.
 
     Args:
-        explanation: counted from 1.
-        places: of the images in the batch.
-        masks: as they will be stored.
-        free: the pixels that the explanation could use; None where it could use all.
+        explanation: number of the explanation, counted from 1.
+        places: positions of the images in the batch.
+        masks: the masks as they will be stored.
+        free: the pixels that the explanation could use; None if it could use all.
     """
 
     explanation: int
@@ -37,38 +37,39 @@ class Candidate:
 
 
 Keep = Callable[[Candidate], Sequence[bool]]
-"""Asked once for each explanation: which images keep it and go on. The others end with the explanation before."""
+"""Called once for each explanation; says which images keep it and go on. The others end with the explanation before."""
 
 
 def mean_preservation(
     columns: Mapping[str, Float[Tensor, "b a"]], game: str, baselines: Sequence[str]
 ) -> Float[Tensor, " b"]:
-    """The mean over areas and over the named baselines of the columns `<game>_<baseline>`."""
+    """Returns the mean of the columns `<game>_<baseline>` over areas and the named baselines."""
     return torch.stack([columns[f"{game}_{name}"] for name in baselines]).mean((0, 2))
 
 
 def should_keep(
     columns: Mapping[str, Float[Tensor, "b a"]], *, share: float, baselines: Sequence[str]
 ) -> Bool[Tensor, " b"]:
-    """Which images keep an explanation k >= 2: s_k >= share * p_t(x) and s_k > c_k.
+    """Returns which images keep an explanation k >= 2: those with s_k >= share * p_t(x) and s_k > c_k.
 
     s_k is the mean, over the areas fitted and over the baselines B, of p_t(kept_B(x, h_k)), h_k being the hard mask;
-    c_k is the same mean for the chance masks of the same areas in the same free pixels. NaN is not worth keeping.
+    c_k is the same mean for chance masks of the same areas in the same free pixels. If a value is NaN, the image does
+    not keep the explanation.
 
     Args:
         columns: `preservation_hard_<B>`, `chance_<B>` and `p_full`.
     """
-    own, chance = (mean_preservation(columns, game, baselines) for game in ("preservation_hard", "chance"))
-    return (own >= share * columns["p_full"].mean(1)) & (own > chance)
+    preservation, chance = (mean_preservation(columns, game, baselines) for game in ("preservation_hard", "chance"))
+    return (preservation >= share * columns["p_full"].mean(1)) & (preservation > chance)
 
 
 class NoiseRule:
-    """The rule where there are no photos to score against: under noise alone, the baseline that needs none.
+    """The rule of the Python API, which has no photos to score against: it uses the baseline `noise` alone.
 
-    The noise is normal around the inputs' mean with their standard deviation, cut to each image's own values.
+    The noise is normal around the inputs' mean with their standard deviation, clipped to each image's range of values.
 
     Args:
-        batch: its images in the units of the classifier's input, on the device where to compute.
+        batch: images in the units of the classifier's input, on the device that computes.
     """
 
     def __init__(self, classifier: Classifier, batch: Batch, method: Method):

@@ -1,4 +1,4 @@
-"""Implicit neural representations: one file a family, and what families are made of."""
+"""Implicit neural representations: the families, and the layers and conditionings that they are made of."""
 
 from inr_xai.inr.base import INR
 from inr_xai.inr.fourier import FourierINR

@@ -13,20 +13,20 @@ from torch import Tensor, nn
 from inr_xai.types import Areas
 
 Encoded = TypeVar("Encoded")
-"""What a family makes of coordinates before learned weights come in: features, or the cells of a grid."""
+"""What a family computes from coordinates without learned weights: features, or the cells of a grid."""
 
 
 class INR(nn.Module, ABC, Generic[Encoded]):
     """b networks f(u, a) -> logit, evaluated together.
 
-    Every entry of the state dict has a leading image axis, so that one image's network can be cut out and stored.
-    A family is a final subclass whose constructor takes one generator per image, and keyword arguments.
+    Every entry of the state dict has a leading image axis, so that the network of one image can be stored by itself.
+    The constructor of a family takes one generator per image, and keyword arguments.
     """
 
     @abstractmethod
     def encode(self, coordinates: Float[Tensor, "p 2"]) -> Encoded:
-        """The part of the network without learned weights, for `forward`; a fit computes it once for its grid."""
+        """Computes the part without learned weights, as a fit does once for its grid; `forward` takes the result."""
 
     @abstractmethod
     def forward(self, encoded: Encoded, areas: Areas) -> Float[Tensor, "b a p"]:
-        """Logits of every image at every area and point."""
+        """Returns the logits of every image at every area and point."""

@@ -1,4 +1,4 @@
-"""How the area enters a network: beside the first layer's input, by scales and shifts of every layer, or not at all.
+"""How the area enters a network: as an input of the first layer, by scales and shifts of every layer, or not at all.
 
 FiLM: Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018, equation 2.
 """
@@ -17,21 +17,21 @@ from inr_xai.types import Areas
 
 
 class Conditioning(nn.Module, ABC):
-    """What the area does to the sums of a hidden layer, before their activation.
+    """Changes the sums of a hidden layer, before their activation, by the area.
 
-    A subclass is made from the generators, the number s of sums of a layer, and the number of hidden layers.
+    The constructor of a subclass takes the generators, the number s of sums per layer, and the number of hidden layers.
     """
 
     @abstractmethod
     def forward(self, sums: Float[Tensor, "b m p s"], areas: Areas, layer: int) -> Float[Tensor, "b n p s"]:
-        """The sums of hidden layer `layer`, from 0. The second axis is 1 as long as no area has come in, else a."""
+        """Returns the new sums of hidden layer `layer` (from 0). The second axis is 1 until the area enters, then a."""
 
 
 class ConcatArea(Conditioning):
-    """The area's encoding stands beside the input of the first layer.
+    """The area's encoding is an additional input of the first layer.
 
-    That layer is linear, so the encoding's share of its sums is added here, and the rest is computed once for all
-    areas. The share is not multiplied by the layer's gain: areas side by side are to begin with similar fields.
+    That layer is linear, so the encoding's part of its sums is added here, and the rest is computed once for all areas.
+    The layer's gain does not apply to this part, so that the fields of similar areas start similar.
     """
 
     def __init__(self, generators: Sequence[torch.Generator], sums: int, layers: int):
@@ -47,7 +47,7 @@ class ConcatArea(Conditioning):
 class FiLMArea(Conditioning):
     """Every sum is multiplied by a scale and moved by a shift, both linear in the area's encoding.
 
-    They start at exactly 1 and 0: all areas begin with one and the same field and part as their losses do.
+    They start at exactly 1 and 0, so that the fields of all areas are equal before the first step.
     """
 
     def __init__(self, generators: Sequence[torch.Generator], sums: int, layers: int):
@@ -63,7 +63,7 @@ class FiLMArea(Conditioning):
 
 
 class NoArea(Conditioning):
-    """One field for all areas: the area acts through the threshold alone."""
+    """One field for all areas; the area only determines the threshold."""
 
     def __init__(self, generators: Sequence[torch.Generator], sums: int, layers: int):
         super().__init__()
@@ -80,14 +80,14 @@ CONDITIONINGS: dict[str, type[ConcatArea] | type[FiLMArea] | type[NoArea]] = {
 
 
 def make_conditioning(name: str, generators: Sequence[torch.Generator], *, sums: int, layers: int) -> Conditioning:
-    """The conditioning of that name. Raises UserError where there is none."""
+    """Returns the conditioning of this name. Raises UserError if there is none."""
     if name not in CONDITIONINGS:
         raise UserError(f"inr.conditioning={name} is not one of {', '.join(CONDITIONINGS)}; use inr.conditioning=film")
     return CONDITIONINGS[name](generators, sums, layers)
 
 
 def encode_areas(areas: Areas) -> Float[Tensor, "a 3"]:
-    """(z, sin pi z, cos pi z) of z = logit(a)/3, which spreads small areas; z runs over about [-1, 1].
+    """Returns (z, sin pi z, cos pi z) with z = logit(a)/3, about in [-1, 1], which spreads small areas.
 
     >>> encode_areas(torch.tensor([0.5])).tolist()
     [[0.0, 0.0, 1.0]]

@@ -1,4 +1,4 @@
-"""The default family: random Fourier features, then a small ReLU network.
+"""Random Fourier features, then a small ReLU network.
 
 Tancik et al., "Fourier Features Let Networks Learn High Frequency Functions in Low Dimensional Domains", NeurIPS
 2020, equation 5.
@@ -24,11 +24,11 @@ class FourierINR(INR[Features]):
     """gamma(u) = (sin 2 pi B u, cos 2 pi B u), B ~ N(0, sigma^2), then `depth` hidden layers of `width` units.
 
     Args:
-        generators: one per image; they draw B and the weights.
+        generators: one per image; B and the weights are drawn from it.
         width: units of a hidden layer.
         depth: number of hidden layers.
         frequencies: rows of B.
-        sigma: standard deviation of B's entries, in periods per half image side; larger draws finer detail.
+        sigma: standard deviation of the entries of B, in periods per half image side; a larger one gives finer detail.
         conditioning: "concat", "film" or "none": see `inr_xai.inr.conditioning`.
     """
 

@@ -1,4 +1,4 @@
-"""Grids of learned numbers, from coarse to fine: added up by themselves, or the input of a small ReLU network.
+"""Grids of learned numbers, from coarse to fine: their sum (the default family), or the input of a ReLU network.
 
 Mueller et al., "Instant Neural Graphics Primitives with a Multiresolution Hash Encoding", SIGGRAPH 2022, section 3.
 """
@@ -22,7 +22,7 @@ CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))
 
 
 class Cells(NamedTuple):
-    """The corners of the cell around each point, at each level: their rows in the table, and bilinear weights."""
+    """For each point and level, the four corners of the cell around it: rows in the table and bilinear weights."""
 
     rows: Int[Tensor, "p l 4"]
     weights: Float[Tensor, "p l 4"]
@@ -32,11 +32,11 @@ class PyramidINR(INR[Cells]):
     """f(u) = gain * sum over levels l of the bilinear interpolation at u of grid l, one field for all areas.
 
     Args:
-        generators: one per image; they draw the first values.
+        generators: one per image; the initial values are drawn from it.
         sides: cells per side of each grid.
-        gain: factor of the sum. At 5 the values move as fast under the other families' learning rate as they should.
-        scale: standard deviation of a grid's first values, before the gain; a few steps outgrow it.
-        conditioning: "none" alone: the area acts through the threshold, so that a larger area contains the smaller.
+        gain: factor of the sum. With 5, the values change fast enough at the learning rate of the other families.
+        scale: standard deviation of the initial values, before the gain; a few steps change them by more than that.
+        conditioning: only "none": the area determines the threshold, so that larger masks contain the smaller ones.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class PyramidINR(INR[Cells]):
         super().__init__()
         if conditioning != "none":
             raise UserError(
-                f"inr.conditioning={conditioning} is not to be had with inr=pyramid, which is one field for all areas; "
+                f"inr.conditioning={conditioning} is not available with inr=pyramid, which is one field for all areas; "
                 "use inr.conditioning=none, or inr=dense_grid"
             )
         if not sides:
@@ -74,7 +74,7 @@ class PyramidINR(INR[Cells]):
 class GridINR(INR[Cells]):
     """Level l divides each side of the image into floor(base * growth^l) cells, with a feature vector at each corner.
 
-    A point's features are interpolated bilinearly at every level and stand side by side as the network's input.
+    A point's features are interpolated bilinearly at every level; concatenated, they are the input of the network.
 
     Args:
         generators: one per image.
@@ -82,12 +82,12 @@ class GridINR(INR[Cells]):
         features: learned numbers at a corner of one grid.
         base: cells per side of the coarsest grid.
         growth: factor from one level's resolution to the next one's, at least 1.
-        table_size: rows that a level may have, a power of two. A level with more corners shares them by the paper's
-            hash. None: every level has a row for each corner (a dense grid).
-        feature_scale: features start uniform in +-feature_scale. The paper's is 1e-4, for longer fits.
+        table_size: the most rows of a level, a power of two; a level with more corners assigns them to rows by the
+            paper's hash. None gives every corner a row of its own (a dense grid).
+        feature_scale: initial features are uniform in +-feature_scale. The paper has 1e-4, for longer fits.
         width: units of a hidden layer of the network.
         depth: number of its hidden layers.
-        conditioning: "concat", "film" or "none", of the network: see `inr_xai.inr.conditioning`.
+        conditioning: "concat", "film" or "none": see `inr_xai.inr.conditioning`.
     """
 
     def __init__(
@@ -126,8 +126,12 @@ class GridINR(INR[Cells]):
 
 
 def find_cells(coordinates: Float[Tensor, "p 2"], sides: Sequence[int], sizes: Sequence[int]) -> Cells:
-    """The cells around points of [-1, 1]^2 in grids of `sides` cells a side, whose rows, `sizes` many, follow one
-    another in one table."""
+    """Returns the cells around points of [-1, 1]^2 in each of several grids that share one table.
+
+    Args:
+        sides: cells per side of each grid.
+        sizes: rows of each grid in the table, where the grids follow one another.
+    """
     rows, weights = [], []
     for level, (side, size) in enumerate(zip(sides, sizes, strict=True)):
         place = (coordinates + 1) / 2 * side
@@ -138,11 +142,11 @@ def find_cells(coordinates: Float[Tensor, "p 2"], sides: Sequence[int], sizes: S
             rows.append(sum(sizes[:level]) + corner_row(low.long() + offset, side, size))
             weights.append((1 - offset + (2 * offset - 1) * part).prod(-1))
     shape = (len(sides), len(CORNERS))
-    return Cells(*[torch.stack(each, dim=-1).unflatten(-1, shape) for each in (rows, weights)])
+    return Cells(*[torch.stack(values, dim=-1).unflatten(-1, shape) for values in (rows, weights)])
 
 
 def corner_row(corner: Int[Tensor, "p 2"], side: int, size: int) -> Int[Tensor, " p"]:
-    """The row of a corner (x, y): row by row where there is one for each, else the hash (x pi_1 xor y pi_2) mod size.
+    """Returns the row of a corner (x, y): y (side + 1) + x if all have rows, otherwise (x pi_1 xor y pi_2) mod size.
 
     >>> corner_row(torch.tensor([[1, 2]]), 3, 16).tolist(), corner_row(torch.tensor([[1, 2]]), 3, 8).tolist()
     ([9], [3])

@@ -1,4 +1,4 @@
-"""The network that every family ends in: hidden layers, into which the area comes, and one logit."""
+"""The network at the end of a family: hidden layers with the conditioning on the area, and one logit."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,7 +13,7 @@ from inr_xai.types import Areas
 
 Activation = Callable[[Tensor], Tensor]
 Layer = Callable[[int, bool], StackedLinear]
-"""Makes a hidden layer from the number of its inputs and whether it is the first."""
+"""Makes a hidden layer, given the number of its inputs and whether it is the first."""
 
 
 class StackedMLP(nn.Module):
@@ -21,12 +21,12 @@ class StackedMLP(nn.Module):
 
     Args:
         generators: one per image.
-        inputs: width of the input.
+        inputs: number of inputs.
         width, depth: units of a hidden layer, and the number of hidden layers.
-        conditioning: "concat", "film" or "none".
+        conditioning: "concat", "film" or "none": see `inr_xai.inr.conditioning`.
         layer: makes the hidden layers; by default a linear layer of `width` sums.
-        activation: from a layer's sums to its `width` units.
-        last_bound: of the last layer's weights; None for the usual one.
+        activation: maps a layer's sums to its `width` units.
+        last_bound: the last layer's weights are uniform in +-last_bound; None for the default of `StackedLinear`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""SIREN: sines as activations.
+"""SIREN: a network with sines as activations.
 
 Sitzmann et al., "Implicit Neural Representations with Periodic Activation Functions", NeurIPS 2020, section 3.2.
 """
@@ -19,15 +19,15 @@ Coordinates = Float[Tensor, "b p 2"]
 
 
 class SirenINR(INR[Coordinates]):
-    """Layers sin(omega (W x + c)); W is uniform in +-1/n in the first one of n inputs, then in +-sqrt(6/n)/omega.
+    """Layers sin(omega (W x + c)) of n inputs; W is uniform in +-1/n in the first and in +-sqrt(6/n)/omega in others.
 
     Args:
         generators: one per image.
         width: units of a hidden layer.
         depth: number of hidden layers.
         first_omega: omega of the first layer, the frequency of the finest waves in radians per half image side.
-        hidden_omega: omega of the others. The fields at the start do not depend on it; it multiplies how far an
-            optimiser's step goes.
+        hidden_omega: omega of the others. It does not change the initial fields, but multiplies the effect of an
+            optimiser's step.
         conditioning: "concat", "film" or "none": see `inr_xai.inr.conditioning`.
     """
 

@@ -1,4 +1,4 @@
-"""Linear layers with a leading image axis: one batched product evaluates the networks of all images."""
+"""Linear layers with a leading image axis: one batched product evaluates the layers of all images."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ class StackedLinear(nn.Module):
 
     Args:
         generators: one per image.
-        inputs, outputs: widths.
-        bound: W is uniform in +-bound; by default 1/sqrt(inputs) as in torch.nn.Linear, which c always is.
-        gain: a factor of all outputs, or one for each. With W drawn smaller by the same factor it changes no output
-            at the start, but how far an optimiser's step of a given size goes.
+        inputs, outputs: number of inputs and of outputs.
+        bound: W is uniform in +-bound. The default is 1/sqrt(inputs) as in torch.nn.Linear, and c always has it.
+        gain: a factor of all outputs, or one for each. If W is drawn smaller by the same factor, the initial outputs
+            stay the same, and an optimiser's step has an effect that is larger by this factor.
     """
 
     gain: Tensor
@@ -32,9 +32,9 @@ class StackedLinear(nn.Module):
         gain: float | Sequence[float] = 1.0,
     ):
         super().__init__()
-        usual = inputs**-0.5
-        self.weight = nn.Parameter(stacked_uniform(generators, (inputs, outputs), usual if bound is None else bound))
-        self.bias = nn.Parameter(stacked_uniform(generators, (1, outputs), usual))
+        default = inputs**-0.5
+        self.weight = nn.Parameter(stacked_uniform(generators, (inputs, outputs), default if bound is None else bound))
+        self.bias = nn.Parameter(stacked_uniform(generators, (1, outputs), default))
         self.register_buffer("gain", torch.tensor(gain), persistent=False)
 
     @property

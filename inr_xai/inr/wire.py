@@ -1,8 +1,8 @@
-"""WIRE: Gabor wavelets as activations, in their real form.
+"""WIRE: a network with real Gabor wavelets as activations.
 
 Saragadam et al., "WIRE: Wavelet Implicit Neural Representations", CVPR 2023, section 3. The paper's networks are
-complex, exp(j omega z - |s z|^2); the authors' real ones, used here, give each unit two real sums, one for the wave and
-one for its envelope. They need no complex weights, which half precision and stored files would not hold.
+complex, exp(j omega z - |s z|^2). The authors' real ones, used here, give each unit two real sums, one for the wave and
+one for its envelope; complex weights would not work in half precision and in stored files.
 """
 
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ class WireINR(INR[Coordinates]):
         generators: one per image.
         width: units of a hidden layer.
         depth: number of hidden layers.
-        omega: frequency of the waves, in the first layer in radians per half image side.
+        omega: frequency of the waves; in the first layer the unit is radians per half image side.
         scale: s, the inverse width of their envelopes.
-        conditioning: "concat", "film" or "none", of both sums of a unit: see `inr_xai.inr.conditioning`.
+        conditioning: "concat", "film" or "none", for both sums of a unit: see `inr_xai.inr.conditioning`.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class WireINR(INR[Coordinates]):
 
 
 def gabor(sums: Float[Tensor, "... s"]) -> Float[Tensor, "... w"]:
-    """cos(first half) * exp(-(second half)^2).
+    """Returns cos(first half) * exp(-(second half)^2).
 
     >>> gabor(torch.tensor([0.0, 0.0])).tolist()
     [1.0]

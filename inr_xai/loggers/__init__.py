@@ -1,4 +1,4 @@
-"""The plumbing of W&B, and the only folder that knows it: offline unless asked, quiet, never in the way of a run."""
+"""Logging to W&B, which only this folder imports: offline unless asked, quiet, and never in the way of a run."""
 
 from inr_xai.loggers.wandb_run import WandbRun, WandbSettings, open_wandb
 

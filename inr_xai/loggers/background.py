@@ -1,4 +1,4 @@
-"""Calls made in their order by one thread, so that whoever asks for them never waits."""
+"""Calls that one thread makes in their order, so that the caller never waits for them."""
 
 import queue
 import threading
@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 
 class Background:
-    """A daemon thread and its queue; the first call that raises ends it, and later ones are dropped.
+    """A daemon thread with a queue of calls. After the first call that raises, the others are dropped.
 
     Args:
-        on_failure: called with the exception, in that thread.
+        on_failure: is called with the exception, in that thread.
 
-    >>> said = []
-    >>> background = Background(said.append)
-    >>> background.call(lambda: said.append("done"))
-    >>> background.close(seconds=5), said
+    >>> results = []
+    >>> background = Background(results.append)
+    >>> background.call(lambda: results.append("done"))
+    >>> background.close(seconds=5), results
     (True, ['done'])
     """
 
@@ -27,14 +27,16 @@ class Background:
         self._thread.start()
 
     def call(self, function: Callable[[], object]) -> None:
-        """Ask for a call; returns at once."""
+        """Adds a call to the queue and returns at once."""
         if not self._failed:
             self._calls.put(function)
 
     def close(self, *, seconds: float, last: Callable[[], object] | None = None) -> bool:
-        """Wait for the calls still due, then for `last`, which is made even after a failure; whether all ended in time.
+        """Waits for the calls in the queue, then for `last`, which is made even after a failure.
 
-        What is left goes on in its thread, which does not keep the process alive.
+        Returns:
+            Whether all calls ended in time. Those that did not go on in their thread, which does not keep the process
+            alive.
         """
         self._last = last
         self._calls.put(None)
@@ -42,6 +44,7 @@ class Background:
         return not self._thread.is_alive()
 
     def _work(self) -> None:
+        """Makes the calls; this is what the thread runs."""
         while (function := self._calls.get()) is not None:
             if not self._failed:
                 self._try(function)
@@ -49,6 +52,7 @@ class Background:
             self._try(self._last)
 
     def _try(self, function: Callable[[], object]) -> None:
+        """Makes one call, and notes that it failed if it raises."""
         try:
             function()
         except Exception as error:

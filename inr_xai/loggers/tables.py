@@ -1,4 +1,4 @@
-"""Tables at W&B, such as those of a comparison of methods: a run of its own, with one W&B table each."""
+"""Tables at W&B, such as those of a comparison of methods: they have a W&B run of their own."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,26 +16,28 @@ def log_tables(
     name: str,
     figures: Sequence[Path] = (),
 ) -> None:
-    """Logs each table, its lines given as dictionaries, and the figures; continues the run of the same name.
+    """Logs tables and figures to the W&B run of a set of photos, which is continued if it is there already.
 
     Args:
+        tables: name -> the rows of the table; a key that a row lacks becomes an empty cell.
         folder: W&B makes its folder `wandb` there.
-        name: of the set of photos.
+        name: the name of the set of photos, which names the W&B run.
+        figures: image files.
     """
     run_id = sha256(name.encode()).hexdigest()[:8]
     run = open_wandb(settings, save_dir=folder, run_id=run_id, name=name, config={"set": name}, job_type="compare")
     if run is None:
         return
-    for table, lines in tables.items():
-        columns = {key: _column([line.get(key) for line in lines]) for line in lines for key in line}
+    for table, rows in tables.items():
+        columns = {key: _uniform([row.get(key) for row in rows]) for row in rows for key in row}
         run.log_table(table, list(columns), list(zip(*columns.values(), strict=True)))
     if figures:
         run.log_images("comparison", {figure.stem: figure for figure in figures})
     run.finish()
 
 
-def _column(values: Sequence[Any]) -> list[Any]:
-    """A column as W&B takes it: of one type, None where there is no number (text may say why there is none)."""
+def _uniform(values: Sequence[Any]) -> list[Any]:
+    """Returns a column in one type, as W&B needs it: among numbers, NaN and text become None."""
     if not any(isinstance(value, float) for value in values):
         return list(values)
     return [value if isinstance(value, int | float) and value == value else None for value in values]

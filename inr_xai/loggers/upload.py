@@ -15,23 +15,24 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-# The inner shell ends the whole group a little after our end of the pipe has closed, should this process die.
-_LEASH = 'exec 3<&0; { cat <&3; sleep 5; kill -KILL 0; } >/dev/null 2>&1 & exec "$@" </dev/null 3<&-'
-_OURS = ("WANDB_MODE", "WANDB_SERVICE")
+# The inner shell kills the whole process group five seconds after our end of the pipe closes: so no upload outlives us.
+_KILL_WITH_PARENT = 'exec 3<&0; { cat <&3; sleep 5; kill -KILL 0; } >/dev/null 2>&1 & exec "$@" </dev/null 3<&-'
+_NOT_INHERITED = ("WANDB_MODE", "WANDB_SERVICE")
+"""Environment variables that are meant for this process alone."""
 
 
 class Upload:
-    """`wandb beta sync --live` of the parts of one run, the oldest first; what is uploaded already is left out.
+    """A process `wandb beta sync --live` that uploads the parts of one run; what W&B has already is left out.
 
     Args:
-        folders: W&B's folders of the parts, as absolute paths; the last one may still be written to.
+        folders: W&B's folders of the parts, the oldest first, as absolute paths; the last may still be written to.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
         command = [sys.executable, "-m", "wandb", "beta", "sync", "--live", "--yes", *map(str, folders)]
         self._process = subprocess.Popen(
-            ["sh", "-c", _LEASH, "sh", *command],
-            env={key: value for key, value in os.environ.items() if key not in _OURS},
+            ["sh", "-c", _KILL_WITH_PARENT, "sh", *command],
+            env={key: value for key, value in os.environ.items() if key not in _NOT_INHERITED},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -44,7 +45,7 @@ class Upload:
         self._reader.start()
 
     def finish(self, *, seconds: float) -> bool:
-        """Wait until all is uploaded, but not longer; whether it is. Nothing goes on afterwards."""
+        """Waits at most `seconds` for the upload, ends its process, and returns whether everything is uploaded."""
         try:
             code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -60,9 +61,9 @@ class Upload:
         return code == 0
 
     def _read(self) -> None:
-        """Say where the run can be seen, as soon as W&B says so."""
+        """Logs where the run can be seen, as soon as W&B says so."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            _, found, url = line.rpartition(" at ")
-            if "View run" in line and found:
+            _, separator, url = line.rpartition(" at ")
+            if "View run" in line and separator:
                 log.info("W&B shows this run at %s", url.strip())

@@ -33,8 +33,10 @@ MODES = {
     "run": "online",
     "disabled": "disabled",
 }
+"""The names of the modes, those of older W&B versions included -> the mode."""
 AXES = ("images_done", "steps_done")
 STEP_KEYS = ("loss/", "fit/")
+"""How the keys begin whose x axis is steps_done; that of all others is images_done."""
 STEPS_OF_A_PART = 1_000_000_000
 # What an unreachable W&B may cost, in seconds: PROBE_SECONDS and `finish_timeout`.
 PROBE_SECONDS = 3.0
@@ -44,11 +46,11 @@ FLUSH_SECONDS = 5.0
 
 @dataclass
 class WandbSettings:
-    """What `logger.wandb` holds.
+    """The options of `logger.wandb`.
 
     Args:
-        mode: "offline" writes files that `wandb sync` uploads later, "online" uploads while the run goes on (offline
-            where W&B cannot be reached), "disabled" does nothing.
+        mode: "offline" writes files that `wandb sync` uploads later, "online" uploads while the run goes on (or stays
+            offline if W&B cannot be reached), "disabled" does nothing.
         finish_timeout: seconds that the end of an online run waits for its upload; the rest stays on the disk.
     """
 
@@ -63,7 +65,7 @@ class WandbSettings:
         if self.mode not in MODES:
             raise UserError(
                 f"logger.wandb.mode is {self.mode!r}; choose offline, online or disabled"
-                " (it is taken from the environment variable WANDB_MODE where that is set)"
+                " (it is taken from the environment variable WANDB_MODE if that is set)"
             )
         self.mode = MODES[self.mode]
 
@@ -78,11 +80,14 @@ def open_wandb(
     group: str | None = None,
     job_type: str = "explain",
 ) -> "WandbRun | None":
-    """Start the W&B run `run_id`, or continue it; None where W&B is disabled or cannot be started at all.
+    """Starts the W&B run `run_id`, or continues it.
 
     Args:
         save_dir: W&B makes its folder `wandb` there.
-        group: names the runs that belong together, where `settings.group` is None.
+        group: names the runs that belong together, if `settings.group` is None.
+
+    Returns:
+        The open run; None if W&B is disabled or cannot be started at all.
     """
     if settings.mode == "disabled":
         return None
@@ -110,12 +115,12 @@ def open_wandb(
 class WandbRun:
     """An open W&B run. No method raises or waits because of W&B; only `finish` waits, and not for long.
 
-    The first failure is told in one warning and switches W&B off for the rest of the run. The x axis is `steps_done`
+    The first failure is logged in one warning and switches W&B off for the rest of the run. The x axis is `steps_done`
     for `loss/*` and `fit/*`, and `images_done` for everything else; W&B's own step only keeps the order.
 
     Args:
-        run: as W&B opened it, offline.
-        parts: the folders of its earlier parts, where it is continued.
+        run: the run as W&B opened it, offline.
+        parts: the folders of its earlier parts, if it is continued.
         finish_timeout: seconds that `finish` waits for the upload.
 
     Attributes:
@@ -137,25 +142,28 @@ class WandbRun:
         self._background.call(self._begin)
 
     def upload(self) -> None:
-        """Upload from now on, beginning with the parts that are not uploaded yet."""
+        """Starts to upload, beginning with the parts that are not uploaded yet."""
         try:
             self._upload = Upload(self._parts)
         except OSError as error:
             log.warning("W&B's upload cannot be started (%s); start it later with `%s`.", error, self.remedy)
 
     def log(self, metrics: Mapping[str, Any], *, images_done: int | None = None, steps_done: int | None = None) -> None:
-        """Log values at a point of either axis."""
+        """Logs values at a point of either axis."""
         payload = _payload(metrics, images_done, steps_done)
         self._background.call(lambda: self._send(payload))
 
     def log_images(
         self, key: str, images: Mapping[str, np.ndarray | str | Path], *, images_done: int | None = None
     ) -> None:
-        """Log pictures: caption -> an array h x w x 3 of 8 bits, or the path of a file."""
-        kept = {caption: image.copy() if isinstance(image, np.ndarray) else image for caption, image in images.items()}
+        """Logs pictures: caption -> an array h x w x 3 of 8 bits, or the path of a file."""
+        # Copies, because the caller may change its arrays before the background thread comes to this call.
+        copies = {
+            caption: image.copy() if isinstance(image, np.ndarray) else image for caption, image in images.items()
+        }
 
         def send() -> None:
-            pictures = [_picture(image, caption) for caption, image in kept.items()]
+            pictures = [_picture(image, caption) for caption, image in copies.items()]
             self._send(_payload({key: pictures}, images_done, None))
 
         self._background.call(send)
@@ -168,7 +176,7 @@ class WandbRun:
         *,
         images: Sequence[str | Path | None] | None = None,
     ) -> None:
-        """Log a table; `images`, a path or None for each row, becomes its last column, `image`."""
+        """Logs a table; `images`, a path or None for each row, becomes its last column, `image`."""
         names: list[str | int] = [*columns]
         data = [list(row) for row in rows]
         paths = None if images is None else list(images)
@@ -185,12 +193,12 @@ class WandbRun:
         self._background.call(send)
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        """Set final values of the run."""
-        kept = dict(values)
-        self._background.call(lambda: self._run.summary.update(kept))
+        """Sets the final values of the run."""
+        copy = dict(values)
+        self._background.call(lambda: self._run.summary.update(copy))
 
     def finish(self, *, failed: bool = False) -> None:
-        """End the run; what cannot be uploaded in time stays in `folder`."""
+        """Ends the run; what cannot be uploaded in time stays in `folder`."""
         closed = self._background.close(seconds=CLOSE_SECONDS, last=lambda: self._run.finish(exit_code=int(failed)))
         if not closed:
             log.warning("W&B did not close its files in %s; the CSV files are complete.", self.folder)
@@ -198,7 +206,10 @@ class WandbRun:
             log.warning("W&B did not take everything in time; upload the rest with `%s`.", self.remedy)
 
     def _send(self, payload: dict[str, Any]) -> None:
-        """Log, with an x axis for each new key (by name, because two globs that match one key have no rank)."""
+        """Logs values in the background thread, and gives each new key its x axis.
+
+        The axes are defined key by key, because W&B has no order for two patterns that match the same key.
+        """
         for key in payload:
             if key not in self._known:
                 self._known.add(key)
@@ -207,19 +218,20 @@ class WandbRun:
         self.logger.log_metrics(payload)
 
     def _begin(self) -> None:
-        """Define the axes; W&B's own step, which begins anew with each part, begins after all steps of earlier ones."""
+        """Defines the axes, and sets W&B's own step, which restarts with each part, beyond those of earlier parts."""
         for axis in AXES:
             self._run.define_metric(axis, hidden=True)
         if len(self._parts) > 1:
             self._run.log({}, step=(len(self._parts) - 1) * STEPS_OF_A_PART)
 
     def _fail(self, error: Exception) -> None:
+        """Logs the failure that switches W&B off."""
         log.warning("W&B failed (%s); the run goes on without it, the CSV files are complete.", _sentence(error))
 
 
 def _set_up() -> None:
-    """Load W&B, silenced; it reads its environment here, once per process."""
-    # W&B's analytics would be sent from offline runs too, and hold up the end of the process where nothing answers.
+    """Loads W&B, silenced; it reads its environment here, once per process."""
+    # W&B's analytics would be sent from offline runs too, and hold up the end of the process if no server answers.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     with _without_mode():
         import wandb
@@ -229,7 +241,7 @@ def _set_up() -> None:
 
 @contextmanager
 def _without_mode() -> Iterator[None]:
-    """Hide WANDB_MODE, which `WandbSettings` has read: W&B fails where it is empty."""
+    """Hides WANDB_MODE, which `WandbSettings` has read already: W&B fails if it is empty."""
     mode = os.environ.pop("WANDB_MODE", None)
     try:
         yield
@@ -239,52 +251,52 @@ def _without_mode() -> Iterator[None]:
 
 
 def _start(options: dict[str, Any], settings: WandbSettings) -> WandbRun:
-    """The run, written to the disk as W&B's offline runs are; online, it is uploaded from there."""
+    """Opens the run, which is written to the disk as W&B's offline runs are; if online, it is uploaded from there."""
     import wandb
 
-    written = Path(options["dir"], "wandb").resolve().glob(f"*run-*/run-{escape(options['id'])}.wandb")
-    parts = sorted(file.parent for file in written)
+    files = Path(options["dir"], "wandb").resolve().glob(f"*run-*/run-{escape(options['id'])}.wandb")
+    parts = sorted(file.parent for file in files)
     quiet = wandb.Settings(silent=True, console="off", save_code=False, x_transaction_log_flush_interval=FLUSH_SECONDS)
-    opened = WandbRun(
-        wandb.init(**options, mode="offline", settings=quiet), parts=parts, finish_timeout=settings.finish_timeout
-    )
+    wandb_run = wandb.init(**options, mode="offline", settings=quiet)
+    run = WandbRun(wandb_run, parts=parts, finish_timeout=settings.finish_timeout)
     if settings.mode == "offline":
-        log.info("W&B is offline; upload this run later with `%s`.", opened.remedy)
-        return opened
-    obstacle = _obstacle()
-    if obstacle is None:
-        opened.upload()
+        log.info("W&B is offline; upload this run later with `%s`.", run.remedy)
+        return run
+    reason = _offline_reason()
+    if reason is None:
+        run.upload()
     else:
-        log.warning("W&B %s; this run stays offline, upload it later with `%s`.", obstacle, opened.remedy)
-    return opened
+        log.warning("W&B %s; this run stays offline, upload it later with `%s`.", reason, run.remedy)
+    return run
 
 
-def _obstacle() -> str | None:
-    """Why a run cannot be uploaded now, None where it can."""
+def _offline_reason() -> str | None:
+    """Returns why a run cannot be uploaded now, as the end of a sentence; None if it can."""
     import wandb
 
-    known = wandb.setup().settings
+    settings = wandb.setup().settings
     key = None
-    if known.identity_token_file is None:
-        key = os.environ.get("WANDB_API_KEY") or known.api_key or stored_key(known.base_url)
+    if settings.identity_token_file is None:
+        key = os.environ.get("WANDB_API_KEY") or settings.api_key or stored_key(settings.base_url)
         if key is None:
             return "has no API key (run `wandb login` or set WANDB_API_KEY)"
-    cause = unreachable_reason(known.base_url, api_key=key, seconds=PROBE_SECONDS)
-    return None if cause is None else f"at {known.base_url} {cause}"
+    reason = unreachable_reason(settings.base_url, api_key=key, seconds=PROBE_SECONDS)
+    return None if reason is None else f"at {settings.base_url} {reason}"
 
 
 def _picture(image: np.ndarray | str | Path, caption: str | None = None) -> "wandb.Image":
+    """Returns a picture as W&B wants it."""
     import wandb
 
     return wandb.Image(image if isinstance(image, np.ndarray) else str(image), caption=caption)
 
 
 def _payload(metrics: Mapping[str, Any], images_done: int | None, steps_done: int | None) -> dict[str, Any]:
-    """The values together with their place on the x axes."""
+    """Returns the values together with their place on the x axes."""
     axes = {"images_done": images_done, "steps_done": steps_done}
     return {**metrics, **{axis: value for axis, value in axes.items() if value is not None}}
 
 
 def _sentence(error: Exception) -> str:
-    """What an exception says, on one line."""
+    """Returns what an exception says, on one line."""
     return " ".join(str(error).split()) or type(error).__name__

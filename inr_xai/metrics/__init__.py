@@ -1,9 +1,10 @@
-"""Metrics of masks and importance maps: pure functions, and beside each a thin torchmetrics class.
+"""Metrics of masks and importance maps: pure functions, each with a thin torchmetrics class.
 
-docs/metrics.md lists them with formula, source and bounds. All are computed on the inputs' device, image by image.
+docs/metrics.md lists them with formula, source and bounds. All are computed image by image, on the inputs' device.
 """
 
 from inr_xai.masks import area_error, grayness, hard_masks, nesting_violation, overlap, rank_violation, share_above_half
+from inr_xai.metrics.concentration import Complexity, Sparseness, complexity, sparseness
 from inr_xai.metrics.faithfulness.average_drop_gain import (
     AverageDrop,
     AverageGain,
@@ -47,7 +48,6 @@ from inr_xai.metrics.localisation.segmentation import (
     recall,
     size_bin,
 )
-from inr_xai.metrics.map_complexity import Complexity, Sparseness, complexity, sparseness
 from inr_xai.metrics.masks import AreaError, Grayness, NestingViolation, Overlap, RankViolation, ShareAboveHalf
 from inr_xai.metrics.robustness.randomisation import (
     EfficientMPRT,

@@ -1,6 +1,6 @@
-"""The state that metrics share: a mean of values, or a ratio of two sums, which processes add up.
+"""The state of the torchmetrics classes: a mean of values or a ratio of two sums, added up over processes.
 
-The formulas are pure functions beside each class; here is only the state.
+The formulas are pure functions beside each class.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class MeanMetric(torchmetrics.Metric):
-    """The mean of values, image by image; abstract: a metric adds `update`, which calls `accumulate`."""
+    """The mean of values; the base of metrics whose `update` calls `accumulate`."""
 
     full_state_update = False
     total: Tensor
@@ -33,17 +33,17 @@ class MeanMetric(torchmetrics.Metric):
 
 
 class MeanOfValues(MeanMetric):
-    """The mean of values that a function made by asking a model; abstract: a metric adds what they are."""
+    """The mean of the values that the function of a metric returned; the base of metrics that ask a model."""
 
     def update(self, values: Float[Tensor, " b"]) -> None:
-        """Adds what the function of the metric returned. Raises ValueError for NaN and infinity."""
+        """Adds the values that the metric's function returned. Raises ValueError for NaN and infinity."""
         self.accumulate(values)
 
 
 class RatioMetric(torchmetrics.Metric):
-    """The sum of one value over the sum of another; abstract: a metric adds what it stands for.
+    """The sum of one value divided by the sum of another; the base of metrics whose `update` calls `accumulate`.
 
-    A ratio of means, since a mean of ratios explodes where the denominator of an image is small.
+    It is a ratio of means, since a mean of ratios explodes if the denominator of one image is small.
     """
 
     full_state_update = False
@@ -70,6 +70,6 @@ def _require_finite(*columns: Float[Tensor, "..."]) -> None:
 
 
 def _add_states(metric: torchmetrics.Metric, *names: str) -> None:
-    """Scalars that processes add up."""
+    """Adds states that are scalars and are summed over processes."""
     for name in names:
         metric.add_state(name, default=torch.zeros(()), dist_reduce_fx="sum")

@@ -1,6 +1,7 @@
-"""What metrics are given: importance maps, the explainers that make them, and the score they ask of a model.
+"""The inputs of metrics: importance maps, functions that explain, and functions that return a model's score.
 
-Maps of few values tie everywhere; a sort would break ties from the upper left to the lower right, so chance does.
+A map of few values has ties everywhere. A sort would order them from the upper left to the lower right, so they are
+ordered at random.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,36 +14,32 @@ from inr_xai.masks import require_one_each
 from inr_xai.types import Classifier, Images, Targets
 
 Maps = Float[Tensor, "b h w"]
-"""Importance maps, any real values; larger is more important."""
+"""Importance maps of any real values; larger is more important."""
 
 Explain = Callable[[Images, Targets], Maps]
-"""Images and the class to explain in each, to their maps, as large as the images.
+"""A function of images and the class to explain in each, which returns maps in the size of the images.
 
-Gradients are on or off as the caller has them: a method that needs them turns them on. Random draws of its own should
-follow the image's place and not its pixels (`INRAttribution`: pass image_ids), or their noise is measured too.
+A method that needs gradients turns them on. Its random draws should depend on the image's place in the batch and not
+on its pixels (`INRAttribution`: pass image_ids), or their noise is measured too.
 """
 
 ExplainWith = Callable[[nn.Module, Images, Targets], Maps]
-"""The same for a model that comes with each call; nothing may be remembered of an earlier one."""
+"""A function like `Explain` whose first argument is the model to explain; it may keep nothing of an earlier model."""
 
 Score = Callable[[Images, Targets], Float[Tensor, " b"]]
-"""Images b x c x h x w and class indices to probabilities, without gradients; any number of images at once."""
+"""A function of images b x c x h x w and class indices, which returns probabilities without gradients.
+
+It takes any number of images at once.
+"""
 
 
 def explained(explain: Explain, images: Images, targets: Targets) -> Maps:
-    """The maps of the images, checked as in `finite_maps`. Raises ValueError where their shape is not b x h x w."""
-    maps = explain(images, targets)
-    wanted = (len(images), *images.shape[2:])
-    if maps.shape != wanted:
-        raise ValueError(
-            f"expected one map for each image, of shape {wanted}, got {tuple(maps.shape)}; "
-            "sum over channels, index the one there is, or enlarge the maps to the size of the images"
-        )
-    return finite_maps(maps)
+    """Returns the maps of the images as `finite_maps` does. Raises ValueError if their shape is not b x h x w."""
+    return maps_of(images, explain(images, targets))
 
 
 def finite_maps(maps: Maps) -> Maps:
-    """The maps without their graph, in single precision or better. Raises ValueError for NaN and infinity."""
+    """Returns maps without their graph, in single precision or better. Raises ValueError for NaN and infinity."""
     bad = ~maps.isfinite().flatten(1).all(1)
     if bad.any():
         raise ValueError(
@@ -53,12 +50,12 @@ def finite_maps(maps: Maps) -> Maps:
 
 
 def descending_ranks(maps: Maps, *, generators: Sequence[torch.Generator]) -> Int[Tensor, "b h w"]:
-    """Place of each pixel in the order of falling values, from 0 to hw - 1; ties in a random order.
+    """Returns the place of each pixel in the order of falling values, from 0 to hw - 1; ties are in a random order.
 
     Raises ValueError for NaN and infinity.
 
     Args:
-        generators: one CPU generator per image, of which each draws one permutation of the pixels.
+        generators: one CPU generator per image; each draws one permutation of the pixels.
 
     >>> descending_ranks(torch.tensor([[[0.1, 0.9], [0.4, 0.2]]]), generators=[torch.Generator()]).tolist()
     [[[3, 0], [1, 2]]]
@@ -71,29 +68,33 @@ def descending_ranks(maps: Maps, *, generators: Sequence[torch.Generator]) -> In
 
 
 def maps_of(images: Images, maps: Float[Tensor, "..."]) -> Maps:
-    """The maps as `finite_maps` has them. Raises ValueError where there is not one in the size of each image."""
-    wanted = (len(images), *images.shape[2:])
-    if maps.shape != wanted:
+    """Returns the maps as `finite_maps` does. Raises ValueError unless there is one in the size of each image."""
+    shape = (len(images), *images.shape[2:])
+    if maps.shape != shape:
         raise ValueError(
-            f"expected one map for each image, of shape {wanted}, got {tuple(maps.shape)}; "
-            "enlarge the maps to the size of the images"
+            f"expected one map for each image, of shape {shape}, got {tuple(maps.shape)}; "
+            "sum over channels, index the one there is, or enlarge the maps to the size of the images"
         )
     return finite_maps(maps)
 
 
 def probability_score(classifier: Classifier, *, batch_size: int = 32) -> Score:
-    """The classifier's probability of the target class, `batch_size` images at a time (memory).
+    """Returns a function that computes the classifier's probability of the target class.
 
-    The classifier is frozen for each call and left as it was. Raises ValueError where a logit is not finite.
+    The classifier is frozen for each call and then left as it was. The function raises ValueError if a logit is not
+    finite.
+
+    Args:
+        batch_size: images that go through the classifier at once (memory).
     """
 
     @torch.no_grad()
     def score(images: Images, targets: Targets) -> Float[Tensor, " b"]:
         parts = zip(images.split(batch_size), targets.to(images.device).split(batch_size), strict=True)
         with classifier.frozen(images.device, images.dtype):
-            logits = [(classifier(some).float(), wanted) for some, wanted in parts]
+            logits = [(classifier(part).float(), classes) for part, classes in parts]
         if not all(bool(values.isfinite().all()) for values, _ in logits):
             raise ValueError("expected finite logits, got NaN or infinity; leave out the images that failed")
-        return torch.cat([classifier.probability(values, wanted) for values, wanted in logits])
+        return torch.cat([classifier.probability(values, classes) for values, classes in logits])
 
     return score

@@ -1,7 +1,4 @@
-"""What a mask is by itself, as torchmetrics: its area, how binary it is, how the masks of one image lie to one another.
-
-The formulas are functions of `inr_xai.masks`.
-"""
+"""The geometry of masks as torchmetrics classes; the formulas are functions of `inr_xai.masks`."""
 
 import torch
 from jaxtyping import Bool
@@ -61,7 +58,7 @@ class ShareAboveHalf(MeanMetric):
 
 
 class NestingViolation(MeanMetric):
-    """Mean over images of what smaller areas keep and larger ones do not."""
+    """Mean over images of `nesting_violation`: what a smaller area keeps and a larger one does not."""
 
     higher_is_better = False
     is_differentiable = True
@@ -73,9 +70,9 @@ class NestingViolation(MeanMetric):
 
 
 class Overlap(MeanMetric):
-    """Mean over images, areas and pairs of different explanations of the intersection over union of hard masks.
+    """Mean intersection over union of hard masks, over images, areas and pairs of different explanations.
 
-    One explanation alone has no pair and adds nothing.
+    A single explanation has no pair and adds nothing.
     """
 
     higher_is_better = False

@@ -1,7 +1,6 @@
-"""How compact a hard mask is: the number of its connected parts, and the length of its contour.
+"""How compact a hard mask is: the number of its connected parts and the length of its contour.
 
-METHOD, "Metrics", in docs/method.md. Lower is more compact; compare masks of one area only, since a larger mask has
-more contour to have.
+Compare masks of one area only, since a larger mask can have a longer contour. See docs/method.md, "Metrics".
 """
 
 import numpy as np
@@ -12,13 +11,13 @@ from torch import Tensor
 
 from inr_xai.metrics.base import MeanMetric
 
-NEIGHBOURS = np.ones((3, 3))  # all eight: pixels that touch at a corner belong together
+NEIGHBOURS = np.ones((3, 3))  # all eight: pixels that touch at a corner are connected
 
 
 def components(hard: Bool[Tensor, "b a h w"]) -> Float[Tensor, "b a"]:
-    """Number of connected parts of what is kept, lower is more compact; 0 where nothing is kept.
+    """Returns the number of connected parts of the kept pixels; lower is more compact, 0 if nothing is kept.
 
-    8-connectivity, the default of OpenCV and scikit-image: pixels that share a side or a corner are connected.
+    Pixels that share a side or a corner are connected (8-connectivity, the default of OpenCV and scikit-image).
 
     >>> components(torch.tensor([[[[1, 0, 0], [0, 1, 0], [0, 0, 0], [1, 1, 0]]]]).bool()).item()
     2.0
@@ -29,12 +28,12 @@ def components(hard: Bool[Tensor, "b a h w"]) -> Float[Tensor, "b a"]:
 
 
 def perimeter(hard: Bool[Tensor, "b a h w"]) -> Float[Tensor, "b a"]:
-    """Length of the contour between kept and replaced pixels in image sides, lower is more compact.
+    """Returns the length of the contour between kept and replaced pixels, in image sides; lower is more compact.
 
-    The pixel edges between a kept and a replaced pixel: one between two pixels side by side is 1/h long, one between
-    two pixels above each other 1/w. The border of the image does not count. This is the anisotropic total variation
-    of the mask: equal to the `total_variation` that a fit is charged with, taken of the binary mask. Edges are steps,
-    so a slanted line counts up to sqrt(2) times its Euclidean length.
+    The contour is made of the pixel edges between a kept and a replaced pixel. An edge between two pixels side by side
+    is 1/h long, one between two pixels above each other 1/w. The border of the image does not count. This is the
+    anisotropic total variation of the binary mask, the `total_variation` of the objective. Edges are steps, so a
+    slanted line counts up to sqrt(2) times its Euclidean length.
 
     >>> half = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
     >>> half[..., 4:] = True

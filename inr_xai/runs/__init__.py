@@ -1,1 +1,1 @@
-"""The run folder: its files, how it is read back and rendered, and what one image that fails costs."""
+"""The run folder: its files, how they are read back and rendered, and what a failed image costs."""

@@ -1,22 +1,23 @@
-"""Small files: rows as CSV, facts as JSON, and writing that leaves a file whole or not at all."""
+"""Small files: rows as CSV or Markdown, facts as JSON, and writing that leaves a file whole or not at all."""
 
 import csv
 import io
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from inr_xai.errors import UserError
 from inr_xai.types import Row
 
-ASIDE = ".writing-"  # prefix of a file that is not whole yet
+ASIDE = ".writing-"
+"""How the name of a file begins that is not whole yet."""
 
 
 def format_csv(rows: Sequence[Row], columns: Sequence[str] | None = None, *, header: bool = True) -> str:
-    """Rows as CSV; the columns are those of the first row unless given."""
+    """Returns rows as CSV; the columns are those of the first row unless given."""
     names = list(columns) if columns is not None else list(rows[0]) if rows else []
     stream = io.StringIO()
     writer = csv.DictWriter(stream, names, lineterminator="\n")
@@ -26,12 +27,41 @@ def format_csv(rows: Sequence[Row], columns: Sequence[str] | None = None, *, hea
     return stream.getvalue()
 
 
+def markdown_table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    rules: Sequence[str] | None = None,
+    tight_rules: bool = False,
+    bar: str = "/",
+) -> str:
+    """Returns a Markdown table, which ends with a line break.
+
+    Args:
+        head: the headings of the columns.
+        rules: the cells below the headings, such as "---:" for numbers to the right; None for "---" in each.
+        tight_rules: leave out the spaces around the rules.
+        bar: what a vertical bar in a cell becomes, since it would end the cell; "|" if the cells are escaped already.
+
+    >>> print(markdown_table(["method", "kept"], [["a|b", "0.5"]]), end="")
+    | method | kept |
+    | --- | --- |
+    | a/b | 0.5 |
+    """
+    cells = rules if rules is not None else ["---"] * len(head)
+    first, *others = ["| " + " | ".join(cell.replace("|", bar) for cell in row) + " |\n" for row in (head, *rows)]
+    space = "" if tight_rules else " "
+    rule = f"|{space}" + f"{space}|{space}".join(cells) + f"{space}|\n"
+    return "".join([first, rule, *others])
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes a value as a JSON file of several lines."""
     write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file. Raises UserError where it is missing or damaged."""
+    """Returns the content of a JSON file. Raises UserError if it is missing or damaged."""
     try:
         content: dict[str, Any] = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -1,7 +1,7 @@
-"""Work on one image after another, where whatever one of them raises costs that image alone.
+"""Work on one image after another: whatever one of them raises costs that image alone.
 
-The one rule of what a failure costs, for explaining, evaluating, auditing and comparing: the image is noted with its
-reason, the log says it (with the traceback where it is no refusal), and the other images go on.
+This is the one rule of what a failure costs, for explaining, evaluating, auditing and comparing: the image is noted
+with the reason, the log says it (with the traceback if it is no refusal), and the other images go on.
 """
 
 import logging
@@ -11,20 +11,20 @@ from types import TracebackType
 log = logging.getLogger(__name__)
 
 Note = Callable[[str, str], object]
-"""Is told of an image that failed, and why."""
+"""A function that is called with the id of an image that failed, and the reason."""
 
 
 class Guard:
-    """A block of work on one image; after it, `failed` tells whether it raised.
+    """A context for the work on one image. Afterwards, `failed` says whether the work raised an Exception.
 
     Args:
-        name: of the image.
-        note: told where it fails.
+        name: the id of the image.
+        note: is called with the name and the reason if the work fails.
 
-    >>> noted = []
-    >>> with Guard("a", lambda *failure: noted.append(failure)) as guard:
+    >>> failures = []
+    >>> with Guard("a", lambda name, reason: failures.append((name, reason))) as guard:
     ...     raise ValueError("no such file")
-    >>> guard.failed, noted
+    >>> guard.failed, failures
     (True, [('a', 'no such file')])
     """
 
@@ -48,12 +48,12 @@ class Guard:
 
 
 def each_image(ids: Sequence[str], work: Callable[[str, str], int], *, note: Note, what: str = "image") -> int:
-    """Works on every image in turn, and returns how many failures there were.
+    """Works on every image in turn, and returns the number of failures.
 
     Args:
-        work: given an image's id and its place ("image 1 of 8, ID"), returns how often it failed in part.
-        note: told of an image whose work raised, which is one failure.
-        what: the ids name.
+        work: is called with an image's id and its place ("image 1 of 8, ID"), and returns how many parts of it failed.
+        note: is called with the id and the reason if the work on an image raises, which counts as one failure.
+        what: what the ids name, for the place.
     """
     failures = 0
     for position, image_id in enumerate(ids, start=1):
@@ -64,15 +64,17 @@ def each_image(ids: Sequence[str], work: Callable[[str, str], int], *, note: Not
 
 
 def reason_of(error: Exception) -> str:
-    """An error as one line; what is no refusal of ours tells its kind too.
+    """Returns what an error says, on one line; if it is unexpected, with the name of its class.
 
     >>> reason_of(ValueError("no object")), reason_of(RuntimeError("out of\\nmemory"))
     ('no object', 'RuntimeError: out of memory')
     """
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if is_unexpected(error) or not text else text
+    name, text = type(error).__name__, " ".join(str(error).split())
+    if not text:
+        return name
+    return f"{name}: {text}" if is_unexpected(error) else text
 
 
 def is_unexpected(error: Exception) -> bool:
-    """Whether it is no refusal, so that its traceback is wanted."""
+    """Returns whether an error is neither a refusal nor about a file, so that its traceback is wanted."""
     return not isinstance(error, ValueError | OSError)

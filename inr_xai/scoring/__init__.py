@@ -1,7 +1,7 @@
-"""The run's own score table: what masked copies score, beside chance and the masks' geometry, and its means."""
+"""The score table of a run: probabilities of masked copies, chance, the geometry of the masks, and means of all."""
 
 from inr_xai.scoring.baselines import scoring_baselines
-from inr_xai.scoring.scores import Scores, score_masks
+from inr_xai.scoring.scores import ExplanationScores, score_masks
 from inr_xai.scoring.summary import format_table, summarise
 
-__all__ = ["Scores", "format_table", "score_masks", "scoring_baselines", "summarise"]
+__all__ = ["ExplanationScores", "format_table", "score_masks", "scoring_baselines", "summarise"]

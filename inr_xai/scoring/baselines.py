@@ -1,6 +1,6 @@
-"""The four baselines against which masks are scored: blur, mean colour, noise, and other photos.
+"""The four baselines under which masks are scored: blur, mean colour, noise, and other photos.
 
-METHOD, "Metrics", in docs/method.md. No fit uses the last two, so no mask was fitted to exploit them.
+No fit uses the last two, so no mask can exploit them (docs/method.md, "Metrics").
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,8 @@ from inr_xai.columns import BASELINES
 from inr_xai.seeding import generator
 from inr_xai.types import Images
 
-BLUR_SIDE = 224  # the side, in pixels, to which the blur's sigma refers
+BLUR_SIDE = 224
+"""The side in pixels of the image to which the blur's sigma refers."""
 
 
 def scoring_baselines(
@@ -28,15 +29,19 @@ def scoring_baselines(
     noise_std: float = 0.25,
     noise_draws: int = 4,
 ) -> dict[str, Float[Tensor, "b _d c h w"]]:
-    """What replaces the pixels that a mask does not keep: one or more draws per image and baseline, on its device.
+    """Returns what replaces the pixels that a mask does not keep: name of the baseline -> draws for each image.
 
     Args:
-        images: values in [0, 1].
-        seed: with the sample id it names the image's noise, whatever the batch.
+        images: values in [0, 1]; the draws are on their device.
+        seed: the noise of an image depends on the seed and its sample id alone, not on the batch.
         photos: other photos for each image, at least one.
-        blur_sigma: in pixels of an image of side 224; scaled with the shorter side. Borders are mirrored.
+        blur_sigma: standard deviation in pixels of an image of side 224; it is scaled with the shorter side of the
+            images. Borders are mirrored.
         noise_std: standard deviation of the Gaussian around the mean colour, per pixel and channel, before clipping
             to [0, 1].
+
+    Raises:
+        ValueError: the number of sample ids is wrong, or an image has no photo.
     """
     if len(sample_ids) != len(images) or photos.shape[1] == 0:
         raise ValueError(
@@ -57,7 +62,10 @@ def scoring_baselines(
 def white_noise(
     images: Images, sample_ids: Sequence[str], *, seed: int, draws: int = 4
 ) -> Float[Tensor, "b {draws} c h w"]:
-    """Standard normal noise of each image, named by (seed, sample id); dtype and device are the images'."""
+    """Returns standard normal noise for each image, in its dtype and on its device.
+
+    The noise of an image depends on the seed and its sample id alone.
+    """
     shape = draws, *images.shape[1:]
     # Drawn in single precision on the CPU, so that device and precision do not change the noise.
     noise = [torch.randn(shape, generator=generator(seed, name, "noise")) for name in sample_ids]

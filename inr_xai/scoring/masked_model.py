@@ -1,40 +1,23 @@
-"""Asking the classifier about masked copies of images, a few at a time, whatever the images, masks and draws.
+"""The probability of a class on masked copies of an image, m x + (1 - m) b for every draw b of a baseline."""
 
-kept(x, m) = m x + (1 - m) b for every draw b of a baseline.
-"""
-
-import contextlib
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from inr_xai.types import Images, Logits, Targets
+from inr_xai.types import Classifier, Images, Targets
 
 AnyMasks = Float[Tensor, "b q h w"] | Bool[Tensor, "b q h w"]
 
 
-@runtime_checkable
-class Classifier(Protocol):
-    """What scoring needs of a classifier."""
-
-    colour_mean: tuple[float, ...]
-
-    def __call__(self, images: Images) -> Logits: ...
-
-    def probability(self, logits: Logits, targets: Targets) -> Float[Tensor, " b"]: ...
-
-    def frozen(self, device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]: ...
-
-
 class MaskedModel:
-    """A batch of images with the draws of their baselines, before a frozen classifier.
+    """A frozen classifier with a batch of images and their baselines, which is asked about masks of the images.
 
     Args:
-        baselines: name -> draws of each image.
-        masks_per_forward: masked copies that go through the classifier at once; nothing depends on it but memory.
+        targets: the class of each image whose probability p_t is returned.
+        baselines: name of the baseline -> draws for each image.
+        masks_per_forward: masked copies that go through the classifier at once; only memory depends on it.
     """
 
     def __init__(
@@ -51,40 +34,44 @@ class MaskedModel:
         self.draws = torch.cat(list(baselines.values()), dim=1)
         self.masks_per_forward = masks_per_forward
         self.passes = 0
-        """Images that went through the classifier so far."""
+        """The number of images that went through the classifier so far."""
 
     def whole(self) -> Float[Tensor, " b"]:
-        """p_t of the images as they are."""
+        """Returns p_t of the images as they are."""
         pairs = zip(self.images.split(self.masks_per_forward), self.targets.split(self.masks_per_forward), strict=True)
         return torch.cat([self._ask(images, targets) for images, targets in pairs])
 
     def means(self, masks: AnyMasks) -> dict[str, Float[Tensor, "b q"]]:
-        """p_t of every image kept by each of its masks: per baseline, the mean over its draws."""
+        """Returns p_t of each image and mask: baseline -> mean over its draws."""
         every = torch.arange(sum(self.counts)).expand(masks.shape[1], -1)
         parts = self.probability(masks, every).split(self.counts, dim=-1)
         return {name: part.mean(-1) for name, part in zip(self.names, parts, strict=True)}
 
     def alternating(self, masks: AnyMasks) -> dict[str, Float[Tensor, " b"]]:
-        """Mean of p_t over the masks: per baseline, the i-th mask under draw i mod the number of draws."""
+        """Returns p_t of each image: baseline -> mean over the masks, each under the one draw of `in_turn`."""
         return dict(zip(self.names, self.in_turn(masks).mean(1).unbind(-1), strict=True))
 
     def in_turn(self, masks: AnyMasks) -> Float[Tensor, "b q n"]:
-        """p_t of every mask under one draw of each baseline, the i-th under draw i mod the number of draws."""
+        """Returns p_t of each image, mask and baseline under one draw: mask i under draw i mod the number of draws."""
         counts = torch.tensor(self.counts)
         return self.probability(masks, torch.arange(masks.shape[1]).unsqueeze(1) % counts + counts.cumsum(0) - counts)
 
     def probability(self, masks: AnyMasks, draws: Int[Tensor, "q e"]) -> Float[Tensor, "b q e"]:
-        """p_t of image i kept by its mask j under its draw `draws[j, k]`; NaN where a logit is not finite."""
+        """Returns p_t of each image under each mask and each draw of that mask; NaN if a logit is not finite.
+
+        Args:
+            draws: for each mask, the places of its draws among those of all baselines.
+        """
         sizes = len(self.images), *draws.shape
         cases = torch.cartesian_prod(*(torch.arange(size) for size in sizes))
-        answers = []
-        for some in cases.split(self.masks_per_forward):
-            i, j, k = some.unbind(1)
-            draw, i, j = draws[j, k].to(masks.device), i.to(masks.device), j.to(masks.device)
-            weight = masks[i, j].unsqueeze(1).to(self.images.dtype)
-            copies = weight * self.images[i] + (1 - weight) * self.draws[i, draw]
-            answers.append(self._ask(copies, self.targets[i]))
-        return torch.cat(answers).reshape(sizes)
+        probabilities = []
+        for part in cases.split(self.masks_per_forward):
+            image, mask, place = part.unbind(1)
+            draw, image, mask = draws[mask, place].to(masks.device), image.to(masks.device), mask.to(masks.device)
+            weight = masks[image, mask].unsqueeze(1).to(self.images.dtype)
+            copies = weight * self.images[image] + (1 - weight) * self.draws[image, draw]
+            probabilities.append(self._ask(copies, self.targets[image]))
+        return torch.cat(probabilities).reshape(sizes)
 
     def _ask(self, images: Images, targets: Targets) -> Float[Tensor, " b"]:
         self.passes += len(images)
@@ -95,7 +82,7 @@ class MaskedModel:
 
 
 def mean_over_baselines(game: str, means: Mapping[str, Float[Tensor, "b q"]]) -> dict[str, Float[Tensor, "b q"]]:
-    """`<game>_<baseline>` of each baseline, and `<game>_mean`.
+    """Returns the columns of a game: `<game>_<baseline>` for each baseline, and `<game>_mean`.
 
     >>> list(mean_over_baselines("chance", {"grey": torch.zeros(1, 1)}))
     ['chance_grey', 'chance_mean']

@@ -1,16 +1,16 @@
-"""From rows of scores to the means of a run: per explanation and area, relative scores as ratios of means.
+"""The means of a run's scores over its images, for each explanation and area; relative scores are ratios of means.
 
-A ratio of means over images, since a mean of ratios explodes where p_full is small (METHOD, "Metrics", in
-docs/method.md).
+A mean of ratios would explode if p_full of one image is small (docs/method.md, "Metrics").
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import fsum, nan
 
-from inr_xai.columns import RELATIVE, WHOLE
+from inr_xai.columns import P_FULL, RELATIVE
+from inr_xai.types import Row
 
 KEYS = frozenset({"sample_id", "image_id", "explanation", "area", "target", "label", "predicted"})
-"""Columns that say which row it is and are no scores."""
+"""Columns that identify a row and are no scores."""
 TABLE = {
     "area error": "area_error",
     "grayness": "grayness",
@@ -19,19 +19,18 @@ TABLE = {
     "chance": "chance",
     "deletion": "deletion_hard_mean",
 }
+"""Heading of the printed table -> column of the summary."""
 TABLE_OF_SEVERAL = {"union": "union_hard_mean", "remaining": "remaining_hard_mean"}
-"""What the printed table adds where there are several explanations."""
-
-Row = Mapping[str, object]
+"""Headings that the printed table adds for several explanations."""
 
 
 def summarise(rows: Iterable[Row]) -> dict[str, int | float]:
-    """`<column>/k<k>/a<area>`, a mean over images; `<column>/k<k>`, its mean over areas; and `images`, how many.
+    """Returns the means of score rows: `<column>/k<k>/a<area>` over images, and `<column>/k<k>` over areas as well.
 
-    Images may have different numbers of explanations: means are over the `images/k<k>` images that have the k-th, and
-    `explanations/mean` is how many an image has. `<column>_rel` is the column's mean over images divided by that of
-    p_full (NaN where that is 0). Rows may come from a CSV: an empty cell does not enter a mean, and columns of text
-    are left out.
+    `images` is the number of images. Images may have different numbers of explanations: means are over the
+    `images/k<k>` images that have the k-th, and `explanations/mean` is the mean number of explanations.
+    `<column>_rel` is the column's mean over images divided by that of p_full (NaN if that is 0). Rows may come from a
+    CSV: an empty cell does not enter a mean, and columns of text are left out.
 
     >>> rows = [{"sample_id": p, "explanation": 1, "area": 0.1, "p_full": p, "chance": 0.2} for p in (0.2, 0.6)]
     >>> round(summarise(rows)["chance_rel/k1/a0.1"], 6)
@@ -54,43 +53,43 @@ def summarise(rows: Iterable[Row]) -> dict[str, int | float]:
 
 
 def format_table(summary: Mapping[str, int | float], areas: Sequence[float], explanations: int) -> str:
-    """The main means as aligned plain text: a row per explanation and area, then the mean over areas.
+    """Returns the main means as aligned text: a line for each explanation and area, and one for the mean over areas.
 
-    What the summary does not have (an explanation that no image has) is a dash. How many images have an explanation is
-    said where these numbers differ.
+    A value that the summary lacks, such as those of an explanation that no image has, is a dash. The numbers of images
+    are shown if they differ between explanations.
     """
     columns = TABLE | TABLE_OF_SEVERAL if explanations > 1 else TABLE
     images = [summary.get(f"images/k{k}", 0) for k in range(1, explanations + 1)]
-    ragged = len({count for count in images if count}) > 1
-    lines = [["explanation", *(["images"] if ragged else []), "area", *columns]]
+    counts_differ = len({count for count in images if count}) > 1
+    lines = [["explanation", *(["images"] if counts_differ else []), "area", *columns]]
     for explanation in range(1, explanations + 1):
         ends = {f"{area:g}": f"/k{explanation}/a{area:g}" for area in sorted(areas)} | {"mean": f"/k{explanation}"}
         for area, end in ends.items():
             values = [summary.get(column + end) for column in columns.values()]
-            first = [str(explanation), *([str(images[explanation - 1])] if ragged else []), area]
+            first = [str(explanation), *([str(images[explanation - 1])] if counts_differ else []), area]
             lines.append(first + ["-" if value is None else f"{value:.3f}" for value in values])
     widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
 
 
 def _counts(images: Mapping[int, set[object]]) -> dict[str, int | float]:
-    """How many images there are, how many have a k-th explanation, and how many explanations an image has."""
+    """Returns the number of images, of those that have a k-th explanation, and the mean number of explanations."""
     counts: dict[str, int | float] = {"images": len(set().union(*images.values()))}
-    counts |= {f"images/k{k}": len(have) for k, have in sorted(images.items())}
+    counts |= {f"images/k{k}": len(ids) for k, ids in sorted(images.items())}
     if images:
-        counts["explanations/mean"] = sum(len(have) for have in images.values()) / counts["images"]
+        counts["explanations/mean"] = sum(len(ids) for ids in images.values()) / counts["images"]
     return counts
 
 
 def _means(group: Sequence[Row], names: Sequence[str]) -> dict[str, float]:
-    """Means over the images of one explanation and area, and the relative columns."""
+    """Returns the means over the images of one explanation and area, with the relative columns."""
     means = {}
     for name in names:
         values = [value for row in group if (value := _number(row.get(name))) is not None]
         if values:
             means[name] = _mean(values)
         if name in RELATIVE:
-            pairs = [(_number(row.get(name)), _number(row.get(WHOLE))) for row in group]
+            pairs = [(_number(row.get(name)), _number(row.get(P_FULL))) for row in group]
             both = [(value, full) for value, full in pairs if value is not None and full is not None]
             full = fsum(full for _, full in both)
             if both:
@@ -99,7 +98,7 @@ def _means(group: Sequence[Row], names: Sequence[str]) -> dict[str, float]:
 
 
 def _score_columns(rows: Sequence[Row]) -> list[str]:
-    """Names of the columns of numbers, in the order in which they appear."""
+    """Returns the names of the columns of numbers, in the order in which they appear."""
     names = dict.fromkeys(name for row in rows for name in row if name not in KEYS)
     return [name for name in names if all(_is_number(row.get(name)) for row in rows)]
 
@@ -113,7 +112,7 @@ def _is_number(cell: object) -> bool:
 
 
 def _number(cell: object) -> float | None:
-    """The cell's value; None where it is empty. Raises ValueError where it is text."""
+    """Returns the number in a cell; None for an empty cell. Raises ValueError for text."""
     return None if cell is None or cell == "" else float(str(cell))
 
 

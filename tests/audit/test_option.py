@@ -1,4 +1,4 @@
-"""The option `audit` of a run: what is wrong with it is said before any work, by key and value."""
+"""The option `audit` of a run: a mistake in it is refused before any work, by key and value."""
 
 import copy
 from pathlib import Path
@@ -13,37 +13,37 @@ from inr_xai.errors import UserError
 from inr_xai.limits import MOST
 from inr_xai.runs.folder import RunFolder
 from tests.helpers.games import CHEAP
-from tests.helpers.runs import TINY, composed, explain
+from tests.helpers.runs import TINY, configured_once, explain
 
 RIGHT = {"area": 0.1, "control": 3}
 GRID = ["data=grid", "data.photos=photos.json", "data.source.root=photos"]
 
 
 class Fixed(Synthetic):
-    """Data of which another class cannot be asked for."""
+    """Data that do not let the target class be chosen."""
 
     def __init__(self, *, limit: int | None = None, every: int = 1) -> None:
         super().__init__(limit=limit, every=every)
 
 
 class Open(Synthetic):
-    """Data that hands on what it is given."""
+    """Data that pass on any options."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
 
 
-def asking(audit: Any, key: str = "seed", value: Any = 0) -> DictConfig:
-    """The project's own configuration with an audit, and another value."""
-    cfg = copy.deepcopy(composed())
+def with_audit(audit: Any, key: str = "seed", value: Any = 0) -> DictConfig:
+    """Returns the project's own configuration with an audit and one other value."""
+    cfg = copy.deepcopy(configured_once())
     cfg.audit = audit
     OmegaConf.update(cfg, key, value)
     return cfg
 
 
 @pytest.mark.parametrize(("audit", "explanations"), [(None, 1), (None, 2), (RIGHT, 2), (RIGHT, 5), (RIGHT, "auto")])
-def test_what_is_right_passes(audit: Any, explanations: Any) -> None:
-    check(asking(audit, "explanations", explanations))
+def test_valid_options_pass(audit: Any, explanations: Any) -> None:
+    check(with_audit(audit, "explanations", explanations))
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def test_what_is_right_passes(audit: Any, explanations: Any) -> None:
 )
 def test_refusals(audit: Any, words: list[str]) -> None:
     with pytest.raises(UserError) as caught:
-        check(asking(audit))
-    said = str(caught.value)
-    assert "\n" not in said
-    assert all(word in said for word in words)
+        check(with_audit(audit))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words)
 
 
 @pytest.mark.parametrize(
@@ -82,16 +82,17 @@ def test_refusals(audit: Any, words: list[str]) -> None:
 )
 def test_explanations_that_cannot_be_audited(key: str, value: Any, remedy: str) -> None:
     with pytest.raises(UserError) as caught:
-        check(asking(RIGHT, key, value))
+        check(with_audit(RIGHT, key, value))
     assert str(caught.value).startswith("audit asks for")
     assert remedy in str(caught.value)
     assert f"not {key}={value}" in str(caught.value)
     assert "audit=null" in str(caught.value)
-    check(asking(None, key, value))
+    check(with_audit(None, key, value))
 
 
 def many(explanations: Any, most: int = 5, areas: tuple[float, ...] = (0.01, 0.02)) -> DictConfig:
-    cfg = asking(RIGHT | {"area": areas[0]}, "explanations", explanations)
+    """Returns a configuration with many explanations of small areas."""
+    cfg = with_audit(RIGHT | {"area": areas[0]}, "explanations", explanations)
     cfg.areas, cfg.stop.most = list(areas), most
     return cfg
 
@@ -113,16 +114,16 @@ def test_as_many_explanations_as_an_audit_takes() -> None:
 def test_more_explanations_than_an_audit_takes(cfg: DictConfig, words: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         check(cfg)
-    said = str(caught.value)
-    assert said.startswith("audit takes at most 8 explanations of each image, ")
-    assert all(word in said for word in [*words, "2^(K+1)", "audit=null"])
+    message = str(caught.value)
+    assert message.startswith("audit takes at most 8 explanations of each image, ")
+    assert all(word in message for word in [*words, "2^(K+1)", "audit=null"])
     cfg = copy.deepcopy(cfg)
     cfg.audit = None
     check(cfg)
 
 
 def test_data_whose_classes_are_fixed_cannot_be_audited() -> None:
-    cfg = copy.deepcopy(composed(*GRID))
+    cfg = copy.deepcopy(configured_once(*GRID))
     check(cfg)
     cfg.audit = RIGHT
     with pytest.raises(UserError) as caught:
@@ -134,25 +135,25 @@ def test_data_whose_classes_are_fixed_cannot_be_audited() -> None:
 
 
 class Whole(Synthetic):
-    """Data that cannot be thinned out."""
+    """Data without the option `every`."""
 
     def __init__(self, *, targets: str = "label", limit: int | None = None) -> None:
         super().__init__(targets=targets, limit=limit)
 
 
 def test_the_control_is_spread_over_the_data() -> None:
-    cfg = asking(RIGHT)
+    cfg = with_audit(RIGHT)
     cfg.data = {"_target_": f"{__name__}.Whole"}
     with pytest.raises(UserError, match=r"audit asks for data\.every, which its wrong-target control sets"):
         check(cfg)
 
 
-def test_data_of_ones_own_are_asked_for_their_targets() -> None:
-    """What the configuration leaves to the signature counts as well."""
-    for name, taken in (("inr_xai.data.Synthetic", True), (f"{__name__}.Open", True), (f"{__name__}.Fixed", False)):
-        cfg = asking(RIGHT)
+def test_data_of_the_user_must_take_targets() -> None:
+    """Options that the configuration leaves to the signature count as well."""
+    for name, valid in (("inr_xai.data.Synthetic", True), (f"{__name__}.Open", True), (f"{__name__}.Fixed", False)):
+        cfg = with_audit(RIGHT)
         cfg.data = {"_target_": name}
-        if taken:
+        if valid:
             check(cfg)
         else:
             with pytest.raises(UserError, match=f"audit asks for data.targets.*{name} does not take it"):
@@ -162,16 +163,16 @@ def test_data_of_ones_own_are_asked_for_their_targets() -> None:
 ONE = [*TINY, *CHEAP, "data.limit=1", "audit={area:0.3,control:1}"]
 
 
-@pytest.mark.parametrize(("failed", "said"), [(0, []), (1, ["1 of 1 explained images could not be audited; "])])
+@pytest.mark.parametrize(("failed", "messages"), [(0, []), (1, ["1 of 1 explained images could not be audited; "])])
 def test_images_without_an_audit_are_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failed: int, said: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failed: int, messages: list[str]
 ) -> None:
-    monkeypatch.setattr("inr_xai.runner.audit_runs", lambda *_, **__: failed)
+    monkeypatch.setattr("inr_xai.audit.auditor.audit_runs", lambda *_, **__: failed)
     outcome = explain(tmp_path, base=ONE)
     assert (outcome.failures, outcome.unmeasured) == (0, failed)
     again = f"python -m inr_xai.audit {tmp_path} --area 0.3 --control 1 asks again"
     assert [record.getMessage() for record in caplog.records if "audit" in record.getMessage()] == [
-        one + again for one in said
+        message + again for message in messages
     ]
     folder = RunFolder(tmp_path)
     assert folder.read_unmeasured() == failed
@@ -180,15 +181,15 @@ def test_images_without_an_audit_are_counted(
 
 
 def test_images_that_cannot_be_evaluated_are_counted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two images one in the metrics, and both in an audit that is refused."""
+    """One of two images fails in the metrics, then an evaluation that is refused fails for both."""
 
     def refuse(*_: Any, **__: Any) -> int:
         raise UserError("no group is named")
 
-    monkeypatch.setattr("inr_xai.runner.evaluate_run", lambda *_, **__: 1)
+    monkeypatch.setattr("inr_xai.evaluate.evaluate_run.evaluate_run", lambda *_, **__: 1)
     outcome = explain(tmp_path, "evaluate=[sparseness]", "data.limit=2", "audit=null", base=ONE)
     assert outcome.unmeasured == RunFolder(tmp_path).read_unmeasured() == 1
-    monkeypatch.setattr("inr_xai.runner.evaluate_run", refuse)
+    monkeypatch.setattr("inr_xai.evaluate.evaluate_run.evaluate_run", refuse)
     assert explain(tmp_path, "evaluate=[sparseness]", "data.limit=2", "audit=null", base=ONE).unmeasured == 2
 
 
@@ -198,7 +199,7 @@ def test_an_audit_that_is_refused_leaves_all_images_unaudited(
     def refuse(*_: Any, **__: Any) -> int:
         raise UserError("no group is named")
 
-    monkeypatch.setattr("inr_xai.runner.audit_runs", refuse)
+    monkeypatch.setattr("inr_xai.audit.auditor.audit_runs", refuse)
     outcome = explain(tmp_path, "data.limit=2", base=ONE)
     assert (outcome.failures, outcome.unmeasured) == (0, 2)
     assert RunFolder(tmp_path).done() == {"00000-disc", "00001-square"}

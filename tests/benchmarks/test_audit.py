@@ -1,4 +1,4 @@
-"""The audit's benchmark on one image: truths and values by hand, what is kept, and what is refused."""
+"""The audit's benchmark on one image: truths and values by hand, what is stored, and what is refused."""
 
 import csv
 from pathlib import Path
@@ -13,21 +13,23 @@ from tests.helpers.scripts import script_module, script_status
 
 SETTING = "object_only"
 COUNT = 100
-"""Images of a setting of the part: each depends on its name alone, its photo baseline on all names."""
+"""Images of each setting in the part. An image depends on its name alone, its photo baseline on all names."""
 
 
 def run(patch: pytest.MonkeyPatch, folder: Path) -> int:
-    own = ("--settings", SETTING, "--methods", "inr", "--images", "1", "--steps", "1")
-    return script_status(patch, "benchmark_audit", *own, "--results", folder / "results", "--cache", folder / "cache")
+    """Runs the program with one step on one image, and returns its exit status."""
+    options = ("--settings", SETTING, "--methods", "inr", "--images", "1", "--steps", "1")
+    return script_status(patch, "audit", *options, "--results", folder / "results", "--cache", folder / "cache")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("benchmark")
+    """The results and our fits of one image, with a control of one image."""
+    path = tmp_path_factory.mktemp("benchmark")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(script_module("benchmark_audit"), "CONTROL", 1)
-        assert run(patch, made) == 0
-    return made
+        patch.setattr(script_module("audit"), "CONTROL_IMAGES", 1)
+        assert run(patch, path) == 0
+    return path
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -36,16 +38,16 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 @torch.no_grad()
 def test_the_truth_is_what_the_swaps_take(folder: Path) -> None:
-    """Of the probability of the class, the mean over the seven other shapes, and over the seven other textures."""
+    """It is a loss of the class's probability, as a mean over the seven other shapes, or the seven other textures."""
     data, classifier = ShapesInContext(SETTING, size=COUNT, seed=1), shapes_in_context(SETTING)
 
     def score(name: str, **kinds: int) -> Tensor:
         sample = data.swapped(name, classifier.preprocessing, **kinds)
         return classifier(sample.image[None]).softmax(1)[0, data.label(name)]
 
-    found = rows(folder)
-    assert [row["sample_id"] for row in found] == [data.ids[0]]
-    for row in found:
+    measured = rows(folder)
+    assert [row["sample_id"] for row in measured] == [data.ids[0]]
+    for row in measured:
         name = row["sample_id"]
         kinds, whole = data.kinds(name), score(name)
         for column, factor, swap in (
@@ -56,7 +58,7 @@ def test_the_truth_is_what_the_swaps_take(folder: Path) -> None:
             assert float(row[column]) == pytest.approx(float(whole - torch.stack(others).mean()), abs=1e-5)
 
 
-def test_values_are_of_four_baselines_and_all_sets_of_the_players(folder: Path) -> None:
+def test_values_are_those_of_four_baselines_and_all_sets_of_the_players(folder: Path) -> None:
     for row in rows(folder):
         for area in ("0.1", "0.2"):
             values = torch.tensor(
@@ -72,17 +74,32 @@ def test_values_are_of_four_baselines_and_all_sets_of_the_players(folder: Path) 
 
 
 def test_what_is_there_is_not_measured_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = script_module("benchmark_audit")
-    monkeypatch.setattr(script, "row_of", None)
-    monkeypatch.setattr(script, "measure", None)
+    script = script_module("audit")
+    monkeypatch.setattr(script, "measure_row", None)
+    monkeypatch.setattr(script, "measure_regions", None)
     before = rows(folder)
     assert run(monkeypatch, folder) == 0
     assert rows(folder) == before
+
+
+def test_the_table_is_made_of_what_is_measured(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The benchmark ends with the command that makes the table."""
+    caplog.set_level("INFO")
+    assert run(monkeypatch, folder) == 0
+    assert f"python benchmarks/audit_table.py --results {folder / 'results'} makes the table" in caplog.text
+    assert script_status(monkeypatch, "audit_table", "--results", folder / "results") == 0
     assert (folder / "results" / "table.csv").is_file()
 
 
+def test_both_programs_agree_on_names_and_areas() -> None:
+    benchmark, table = script_module("audit"), script_module("audit_table")
+    assert (benchmark.OURS, benchmark.AREAS) == (table.OURS, table.AREAS)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--steps", "2"), "--steps 2 would be mixed with the results of 60; give --results and --cache too"),
         (("--methods", "gradcan", "--images", "1"), "--methods names 'gradcan'; choose some of inr, "),
@@ -93,9 +110,9 @@ def test_refusals(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: tuple[str, ...],
-    said: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert script_status(monkeypatch, "benchmark_audit", "--settings", SETTING, *arguments) == 2
-    assert f"error: {said}" in capsys.readouterr().err
+    assert script_status(monkeypatch, "audit", "--settings", SETTING, *arguments) == 2
+    assert f"error: {message}" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.csv"))

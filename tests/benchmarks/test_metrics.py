@@ -1,4 +1,4 @@
-"""The times of metrics beside Quantus's: the script's table and CSV for two images, and what it refuses."""
+"""The speed of our metrics and Quantus's: the program's table and CSV for two images, and what it refuses."""
 
 import csv
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.runs import ROOT, process
 
-PROGRAM = f"import runpy; runpy.run_path({str(ROOT / 'scripts' / 'benchmark_metrics.py')!r}, run_name='__main__')"
+PROGRAM = f"import runpy; runpy.run_path({str(ROOT / 'benchmarks' / 'metrics.py')!r}, run_name='__main__')"
 HEAD = ["metric", "ours, s", "Quantus, s", "Quantus / ours", "largest difference", "note"]
 
 
@@ -38,7 +38,7 @@ def test_the_table_of_two_metrics(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_unknown_metric_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+def test_an_unknown_metric_is_refused_with_the_names_of_all(tmp_path: Path) -> None:
     pytest.importorskip("quantus")
     run = process("--metrics", "sparsness", folder=tmp_path, program=PROGRAM)
     assert run.returncode == 2

@@ -1,4 +1,4 @@
-"""Callbacks: what they draw, say and log, that they change no result, and what W&B holds of runs in the end."""
+"""Callbacks: what they draw, print and log, that they change no result, and what W&B holds of runs in the end."""
 
 import io
 import logging
@@ -19,7 +19,7 @@ from inr_xai.method import Method
 from inr_xai.runs.folder import RunFolder, SampleRecord
 from inr_xai.types import Frame
 from tests.helpers import wandb_read
-from tests.helpers.runs import TINY, explain, files_below, process, said, same_masks, table
+from tests.helpers.runs import TINY, explain, files_below, messages, process, same_masks, table
 from tests.helpers.wandb_fixtures import fresh_wandb  # noqa: F401
 
 FRAME = Frame((8, 8), (8, 8), 0, 0, (8, 8))
@@ -27,7 +27,8 @@ OFF = [f"callbacks.{name}=null" for name in ("figures", "curves", "scores", "pro
 WANDB = ["logger=wandb", "data.size=2", "explanations=1"]
 
 
-def record(name: str = "some", p_full: float = 0.5, preserved: float = 0.25) -> SampleRecord:
+def record(name: str = "image", p_full: float = 0.5, preserved: float = 0.25) -> SampleRecord:
+    """Returns a record of one explanation, whose masks keep the upper quarter and the upper half."""
     masks = torch.zeros(1, 2, 8, 8, dtype=torch.float16)
     masks[0, 0, :2], masks[0, 1, :4] = 1, 1
     scores = {"p_full": p_full, "preservation_hard_mean": preserved, "chance": 0.125, "area_error": 0.01}
@@ -39,23 +40,23 @@ def test_an_overlay_keeps_the_photo_where_the_mask_is_one() -> None:
     photo = np.random.default_rng(0).random((4, 4, 3))
     mask = np.zeros((4, 4))
     mask[0], mask[1] = 1, 0.25
-    shown = overlay(photo, mask)
-    assert np.array_equal(shown[0], photo[0])
+    drawn = overlay(photo, mask)
+    assert np.array_equal(drawn[0], photo[0])
     for y, x in np.ndindex(4, 4):
         grey = SHADE * sum(photo[y, x]) / 3
-        assert shown[y, x] == pytest.approx(mask[y, x] * photo[y, x] + (1 - mask[y, x]) * grey)
+        assert drawn[y, x] == pytest.approx(mask[y, x] * photo[y, x] + (1 - mask[y, x]) * grey)
 
 
 def test_a_strip_is_the_overlays_side_by_side() -> None:
     image = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0))
     masks = torch.stack([torch.ones(4, 5), torch.zeros(4, 5), torch.full((4, 5), torch.nan)])
-    shown = strip(image, masks)
-    assert shown.dtype == np.uint8
-    assert shown.shape == (4, 15, 3)
+    drawn = strip(image, masks)
+    assert drawn.dtype == np.uint8
+    assert drawn.shape == (4, 15, 3)
     photo = (image.permute(1, 2, 0).numpy() * 255).astype(np.uint8)
-    assert np.array_equal(shown[:, :5], photo)
-    assert np.array_equal(shown[:, 5:10], shown[:, 10:])  # of a fit that diverged nothing is kept
-    assert np.array_equal(shown[..., 5:10, 0], shown[..., 5:10, 2])
+    assert np.array_equal(drawn[:, :5], photo)
+    assert np.array_equal(drawn[:, 5:10], drawn[:, 10:])  # the mask of a fit that diverged keeps nothing
+    assert np.array_equal(drawn[..., 5:10, 0], drawn[..., 5:10, 2])
 
 
 def test_a_figure_shows_what_each_mask_keeps() -> None:
@@ -67,7 +68,7 @@ def test_a_figure_shows_what_each_mask_keeps() -> None:
     changed = (drawn[0] != drawn[1]).any(-1)
     columns = changed.any(0)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], columns.astype(int), [0]])))
-    assert len(edges) == 2 * 3  # the image and two areas, side by side
+    assert len(edges) == 2 * 3  # both sides of the image and of two areas
     assert changed.any(1).mean() > 0.5
 
 
@@ -76,7 +77,7 @@ def test_any_file_name_can_be_a_title(name: str) -> None:
     assert draw_figure(record(), torch.ones(3, 8, 8), title=name).startswith(b"\x89PNG")
 
 
-def test_evolution_draws_the_masks_on_their_way_and_changes_no_bit(tmp_path: Path) -> None:
+def test_evolution_draws_the_masks_during_the_fit_and_changes_no_bit(tmp_path: Path) -> None:
     options = ["data.size=1", "steps=5"]
     explain(tmp_path / "with", *options, "callbacks=evolution", "callbacks.evolution.every=2", "callbacks.figures=null")
     explain(tmp_path / "without", *options, *OFF)
@@ -86,11 +87,11 @@ def test_evolution_draws_the_masks_on_their_way_and_changes_no_bit(tmp_path: Pat
     assert pictures == names
     for name in names:
         frames = np.asarray(Image.open(tmp_path / "with" / name))
-        assert frames.shape == (2 * 24, 2 * 24, 3)  # after steps 2 and 4; two areas
+        assert frames.shape == (2 * 24, 2 * 24, 3)  # rows after steps 2 and 4, columns of two areas
         assert not np.array_equal(frames[:24], frames[24:])
 
 
-def test_evolution_needs_a_step_to_wait(tmp_path: Path) -> None:
+def test_evolution_every_0_steps_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"callbacks\.evolution\.every must be at least 1, in steps; got 0"):
         explain(tmp_path / "out", "callbacks=evolution", "callbacks.evolution.every=0")
     assert not (tmp_path / "out").exists()
@@ -99,13 +100,14 @@ def test_evolution_needs_a_step_to_wait(tmp_path: Path) -> None:
 def test_a_callback_is_switched_off_by_null(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     explain(tmp_path, "data.size=1", "callbacks.progress=null")
-    assert not said(caplog.records, of=progress_log.name)
+    assert not messages(caplog.records, of=progress_log.name)
     assert not any(name.startswith("figures") for name in files_below(tmp_path))
     assert len(table(tmp_path)) == 4
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return said(caplog.records, of=progress_log.name)
+    """Returns the lines of the progress callback."""
+    return messages(caplog.records, of=progress_log.name)
 
 
 def test_progress_without_a_terminal_is_lines_with_the_time_left(
@@ -115,17 +117,17 @@ def test_progress_without_a_terminal_is_lines_with_the_time_left(
     explain(tmp_path, "callbacks.progress.seconds=0", "data.limit=2")
     explain(tmp_path, "callbacks.progress.seconds=0")
     pattern = r"(\d) of (\d) images, kept (\d+\.\d\d) of p, area error 0\.0\d{3}, about \d+:\d\d left"
-    found = [re.fullmatch(pattern, line) for line in lines(caplog)]
-    assert [match and (match[1], match[2]) for match in found] == [("1", "2"), ("2", "2"), ("3", "3")]
+    matches = [re.fullmatch(pattern, line) for line in lines(caplog)]
+    assert [match and (match[1], match[2]) for match in matches] == [("1", "2"), ("2", "2"), ("3", "3")]
     rows = [row for row in table(tmp_path) if row["explanation"] == "1" and row["sample_id"] != "00002-triangle"]
-    kept = sum(float(r["preservation_hard_mean"]) for r in rows) / sum(float(r["p_full"]) for r in rows)
-    assert float(found[1][3]) == pytest.approx(kept, abs=0.0051)  # type: ignore[index]
+    share = sum(float(row["preservation_hard_mean"]) for row in rows) / sum(float(row["p_full"]) for row in rows)
+    assert float(matches[1][3]) == pytest.approx(share, abs=0.0051)  # type: ignore[index]
 
 
-def test_progress_waits_between_lines_and_tells_of_the_last(
+def test_progress_waits_between_lines_but_not_for_the_last(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Images end 4, 8, 12 and 16 seconds after the start; one of them fails."""
+    """Images end 4, 8, 14 and 16 seconds after the start; the third of them fails."""
     caplog.set_level(logging.INFO)
     now = iter([1000.0, 1004.0, 1008.0, 1014.0, 1016.0])
     monkeypatch.setattr("inr_xai.callbacks.progress.time.monotonic", lambda: next(now))
@@ -145,11 +147,12 @@ def test_progress_waits_between_lines_and_tells_of_the_last(
 
 
 def axis_and_values(folder: Path, key: str, axis: str) -> list[tuple[int, float]]:
+    """Returns where on its axis each value of a key was logged, and the value."""
     return [(line[axis], line[key]) for line in wandb_read.history(folder) if key in line]
 
 
 @pytest.mark.usefixtures("fresh_wandb")
-def test_a_run_and_its_continuation_at_wandb(tmp_path: Path) -> None:
+def test_a_run_and_its_continuation_are_one_run_at_wandb(tmp_path: Path) -> None:
     explain(tmp_path, *WANDB, "data.limit=1")
     explain(tmp_path, *WANDB)
     parts = wandb_read.parts(tmp_path)
@@ -177,14 +180,14 @@ def test_a_sweep_is_one_group_of_runs_at_wandb(tmp_path: Path) -> None:
     ids = set()
     for folder, config in zip(folders, settings, strict=True):
         (part,) = wandb_read.parts(folder)
-        (started,) = wandb_read.records(part, "run")[:1]
-        assert started["run_group"] == "sweep"
-        ids.add(started["run_id"])
-        final = wandb_read.summary(part)["summary"]
-        own = RunFolder(folder).read_summary()
+        (run,) = wandb_read.records(part, "run")[:1]
+        assert run["run_group"] == "sweep"
+        ids.add(run["run_id"])
+        logged = wandb_read.summary(part)["summary"]
+        summary = RunFolder(folder).read_summary()
         for key in ("preservation_hard_mean_rel/k1", "area_error/k1/a0.1", "images"):
-            assert final[key] == pytest.approx(own[key])
-        assert (final["per_image"]["nrows"], final["figures"]["count"]) == (4, 1)
+            assert logged[key] == pytest.approx(summary[key])
+        assert (logged["per_image"]["nrows"], logged["figures"]["count"]) == (4, 1)
         pictures = sorted((part / "files" / "media" / "images").rglob("figures*.png"))
         assert [file.read_bytes() for file in pictures] == [
             file.read_bytes() for file in sorted((folder / "figures").iterdir())

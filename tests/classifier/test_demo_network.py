@@ -1,4 +1,4 @@
-"""The demo classifier as shipped: what it reaches with each cue, and how it was trained."""
+"""The shipped demo classifier: its accuracy with each cue, and its training."""
 
 import math
 from importlib.resources import files
@@ -20,12 +20,12 @@ def script() -> ModuleType:
 
 
 def scenes(name: str, count: int, *, with_object: bool = True, with_texture: bool = True) -> torch.Tensor:
-    """As many images, of each class in turn."""
+    """Draws `count` images, of each class in turn."""
     random = generator(2024, name)
     chances = torch.rand(count, CHANCES, generator=random)
     noise = torch.randn(count, 3, SIZE, SIZE, generator=random)
-    shown = {"with_object": torch.full((count,), with_object), "with_texture": torch.full((count,), with_texture)}
-    return draw(torch.arange(count) % CLASSES, chances, noise, **shown).images
+    parts = {"with_object": torch.full((count,), with_object), "with_texture": torch.full((count,), with_texture)}
+    return draw(torch.arange(count) % CLASSES, chances, noise, **parts).images
 
 
 @torch.no_grad()
@@ -44,17 +44,17 @@ def test_accuracy_with_each_cue(with_object: bool, with_texture: bool, least: fl
     assert right.reshape(50, 8).float().mean(0).min() >= least - 0.15  # no class is left out
 
 
-def test_unsure_where_nothing_can_be_seen(script: ModuleType) -> None:
+def test_the_classifier_is_unsure_if_nothing_can_be_seen(script: ModuleType) -> None:
     images = scenes("nothing", 128)
     colour = images.mean((2, 3), True).expand_as(images)
     noise = (colour + 0.25 * torch.randn(images.shape, generator=generator(1, "noise"))).clamp(0, 1)
-    for shown in (colour, noise):
-        assert probabilities(shown).amax(1).mean() < 0.25
+    for empty in (colour, noise):
+        assert probabilities(empty).amax(1).mean() < 0.25
     assert probabilities(script.blurred(images, 20 * SIZE / 224)).amax(1).mean() < 0.4
     assert probabilities(images).amax(1).mean() > 0.85
 
 
-def test_a_batch_is_judged_as_one_at_a_time() -> None:
+def test_logits_do_not_depend_on_the_batch() -> None:
     network = demo_network().double()
     images = scenes("batch", 6).double()
     with torch.no_grad():
@@ -64,8 +64,8 @@ def test_a_batch_is_judged_as_one_at_a_time() -> None:
 
 
 @torch.no_grad()
-def test_the_object_and_the_ground_in_conflict_share_the_answer(script: ModuleType) -> None:
-    """An object on the texture of another class leaves both classes likely and all others not."""
+def test_object_and_ground_of_different_classes_share_the_probability(script: ModuleType) -> None:
+    """If an object is on the texture of another class, both classes are likely and all others are not."""
     of_object, of_ground = script.conflict(demo_network(), images=256, seed=77)
     assert of_object > 0.5
     assert of_ground > 0.2
@@ -89,8 +89,8 @@ def test_soft_targets(script: ModuleType) -> None:
     torch.testing.assert_close(targets[3, 4], torch.tensor(0.5 + 0.5 / CLASSES))
 
 
-def test_evidence_of_what_is_kept(script: ModuleType) -> None:
-    """All kept: both cues in full; the object alone kept: the ground is not seen; nothing kept: nothing is."""
+def test_evidence_is_that_of_the_pixels_that_are_kept(script: ModuleType) -> None:
+    """With all pixels both cues are seen in full, with the object alone no ground, without pixels neither."""
     coverage = torch.zeros(1, SIZE, SIZE)
     coverage[:, 30:60, 30:60] = 1
     keeps = [torch.ones_like(coverage), coverage, torch.zeros_like(coverage)]
@@ -100,7 +100,7 @@ def test_evidence_of_what_is_kept(script: ModuleType) -> None:
     assert [share.sum().item() for share in seen] == [2, 1, 0]
 
 
-def test_blur_against_a_loop(script: ModuleType) -> None:
+def test_blur_agrees_with_a_loop(script: ModuleType) -> None:
     """One pixel spreads as the product of two normalised Gaussians."""
     image = torch.zeros(1, 1, SIZE, SIZE)
     image[0, 0, 50, 40] = 1

@@ -1,4 +1,4 @@
-"""The wrapper asks the model as it is, and gives it back as it was."""
+"""The wrapper returns the model's logits, and restores the model as it was."""
 
 import contextlib
 from collections import OrderedDict
@@ -18,7 +18,7 @@ SMALL = Preprocessing(size=(8, 8), resize=10, interpolation="bilinear", mean=MEA
 
 
 def network(classes: int = 5) -> nn.Sequential:
-    """A small network with everything that can be changed: batch norm, dropout, convolutions."""
+    """Returns a small network with everything that freezing changes: batch norm, dropout, convolutions."""
     torch.manual_seed(3)
     return nn.Sequential(
         OrderedDict(
@@ -35,8 +35,8 @@ def images(count: int = 2) -> Tensor:
     return torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
-def picture(model: nn.Module) -> list[tuple[Any, ...]]:
-    """Everything that must be found again."""
+def snapshot(model: nn.Module) -> list[tuple[Any, ...]]:
+    """Returns everything that must be restored."""
     tensors = [*model.named_parameters(), *model.named_buffers()]
     return [(name, part.training, dict(part._forward_hooks)) for name, part in model.named_modules()] + [
         (name, id(t), t.requires_grad, t.device, t.dtype, t.stride(), t.data_ptr(), t.detach().flatten().tolist())
@@ -45,7 +45,7 @@ def picture(model: nn.Module) -> list[tuple[Any, ...]]:
 
 
 def mixed() -> nn.Sequential:
-    """Training here, evaluation there; frozen, trained and half-precision tensors side by side."""
+    """Returns a model in a mixed state: modes, gradient flags and precisions differ between its parts."""
     model = network()
     model.train()
     model.norm.eval()
@@ -57,7 +57,7 @@ def mixed() -> nn.Sequential:
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_logits_are_the_models_on_normalised_images(channels_last: bool) -> None:
+def test_logits_are_those_of_the_model_on_normalised_images(channels_last: bool) -> None:
     model = network().eval()
     classifier = FrozenClassifier(model, preprocessing=SMALL, channels_last=channels_last)
     assert classifier.num_classes is None
@@ -67,7 +67,7 @@ def test_logits_are_the_models_on_normalised_images(channels_last: bool) -> None
     assert classifier.num_classes == 5
 
 
-def test_unnormalised_inputs_reach_the_model_as_they_are() -> None:
+def test_without_normalisation_inputs_reach_the_model_unchanged() -> None:
     model = network().eval()
     classifier = FrozenClassifier(model, preprocessing=SMALL, normalise=False)
     assert torch.equal(classifier(images()), model(images()))
@@ -77,10 +77,10 @@ def test_unnormalised_inputs_reach_the_model_as_they_are() -> None:
 def test_colour_statistics_are_in_the_units_of_the_input() -> None:
     assert FrozenClassifier(network(), preprocessing=SMALL).colour_mean == MEAN
     assert FrozenClassifier(network(), preprocessing=SMALL).colour_std == STD
-    own = FrozenClassifier(
+    classifier = FrozenClassifier(
         network(), preprocessing=SMALL, normalise=False, input_mean=(0.1, 0.2, 0.3), input_std=(2.0, 3.0, 4.0)
     )
-    assert (own.colour_mean, own.colour_std) == ((0.1, 0.2, 0.3), (2.0, 3.0, 4.0))
+    assert (classifier.colour_mean, classifier.colour_std) == ((0.1, 0.2, 0.3), (2.0, 3.0, 4.0))
 
 
 def test_probability_is_a_softmax_or_a_sigmoid() -> None:
@@ -94,7 +94,7 @@ def test_probability_is_a_softmax_or_a_sigmoid() -> None:
         FrozenClassifier(network(), preprocessing=SMALL, head="tanh")
 
 
-def test_it_is_no_part_of_a_module_that_holds_it() -> None:
+def test_a_classifier_is_no_part_of_a_module_that_holds_it() -> None:
     holder = nn.Module()
     holder.classifier = FrozenClassifier(network(), preprocessing=SMALL)  # type: ignore[assignment]
     assert list(holder.state_dict()) == []
@@ -104,7 +104,7 @@ def test_it_is_no_part_of_a_module_that_holds_it() -> None:
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_frozen_freezes_moves_and_restores_mixed_states(channels_last: bool) -> None:
     model = mixed()
-    before = picture(model)
+    before = snapshot(model)
     classifier = FrozenClassifier(model, preprocessing=SMALL, channels_last=channels_last)
     with classifier.frozen("cpu", torch.float64):
         assert not any(part.training for part in model.modules())
@@ -116,34 +116,34 @@ def test_frozen_freezes_moves_and_restores_mixed_states(channels_last: bool) -> 
         classifier(inputs)[:, 0].sum().backward()
         assert inputs.grad is not None
         assert inputs.grad.abs().sum() > 0
-    assert picture(model) == before
+    assert snapshot(model) == before
     assert model.fc.bias.grad is not None
     assert model.fc.bias.grad.dtype == torch.float16
 
 
-def test_an_error_inside_restores_too() -> None:
+def test_an_error_restores_the_model_too() -> None:
     model = mixed()
-    before = picture(model)
+    before = snapshot(model)
     classifier = FrozenClassifier(model, preprocessing=SMALL, channels_last=True)
     with pytest.raises(RuntimeError, match=r"inside"), classifier.frozen("cpu", torch.float64):
         raise RuntimeError("inside")
-    assert picture(model) == before
+    assert snapshot(model) == before
     with pytest.raises(RuntimeError), classifier.frozen("no-such-device", torch.float64):
         pass
-    assert picture(model) == before
+    assert snapshot(model) == before
 
 
 def test_frozen_may_be_nested() -> None:
     model = mixed()
-    before = picture(model)
+    before = snapshot(model)
     classifier = FrozenClassifier(model, preprocessing=SMALL, channels_last=True)
     with classifier.frozen("cpu", torch.float64):
-        outer = picture(model)
+        outer = snapshot(model)
         with contextlib.suppress(ZeroDivisionError), classifier.frozen("cpu", torch.float32):
             assert model.fc.weight.dtype == torch.float32
             raise ZeroDivisionError
-        assert picture(model) == outer
-    assert picture(model) == before
+        assert snapshot(model) == outer
+    assert snapshot(model) == before
 
 
 class Counting(nn.Module):
@@ -160,7 +160,7 @@ class Counting(nn.Module):
         return self.again(x.flatten(1))
 
 
-def test_values_are_restored_where_the_model_writes_into_buffers() -> None:
+def test_buffers_that_the_model_writes_are_restored() -> None:
     model = Counting()
     classifier = FrozenClassifier(model, preprocessing=SMALL)
     with classifier.frozen():
@@ -170,7 +170,7 @@ def test_values_are_restored_where_the_model_writes_into_buffers() -> None:
     assert model.again is model.tied
 
 
-def test_any_callable_is_asked_and_a_method_freezes_its_module() -> None:
+def test_any_callable_is_a_model_and_a_method_freezes_its_module() -> None:
     model = network().train()
     classifier = FrozenClassifier(model.forward, preprocessing=SMALL)
     with classifier.frozen("cpu", torch.float32):
@@ -181,7 +181,7 @@ def test_any_callable_is_asked_and_a_method_freezes_its_module() -> None:
         assert torch.equal(plain(images()), images().mean(dim=(2, 3)))
 
 
-def test_statistics_made_in_inference_mode_serve_gradients_later() -> None:
+def test_statistics_from_inference_mode_allow_gradients_later() -> None:
     classifier = FrozenClassifier(network().eval(), preprocessing=SMALL)
     with torch.inference_mode():
         classifier(images())
@@ -208,20 +208,20 @@ def test_gradient_of_one_image_equals_its_gradient_in_a_batch_and_finite_differe
     torch.manual_seed(0)
     classifier = FrozenClassifier(Tokens(), preprocessing=SMALL, channels_last=channels_last)
     with classifier.frozen("cpu", torch.float64):
-        both = images().double().requires_grad_()
-        (in_batch,) = torch.autograd.grad(classifier(both)[:, 1].sum(), both)
+        batch = images().double().requires_grad_()
+        (in_batch,) = torch.autograd.grad(classifier(batch)[:, 1].sum(), batch)
         for index in (0, 1):
-            one = both.detach()[index : index + 1].requires_grad_()
-            (alone,) = torch.autograd.grad(classifier(one)[:, 1].sum(), one)
+            image = batch.detach()[index : index + 1].requires_grad_()
+            (alone,) = torch.autograd.grad(classifier(image)[:, 1].sum(), image)
             assert torch.allclose(alone[0], in_batch[index], atol=1e-12)
-            step = torch.zeros_like(one)
+            step = torch.zeros_like(image)
             step[0, 2, 3, 4] = 1e-5
             with torch.no_grad():
-                difference = classifier(one + step)[0, 1] - classifier(one - step)[0, 1]
+                difference = classifier(image + step)[0, 1] - classifier(image - step)[0, 1]
             assert float(difference) / 2e-5 == pytest.approx(float(alone[0, 2, 3, 4]), rel=1e-5)
 
 
-def test_logits_of_hugging_face_outputs_are_taken() -> None:
+def test_outputs_of_hugging_face_models_are_accepted() -> None:
     model = network().eval()
     wrapped = FrozenClassifier(lambda x: SimpleNamespace(logits=model(x)), preprocessing=SMALL, normalise=False)
     assert torch.equal(wrapped(images()), model(images()))
@@ -242,7 +242,7 @@ def test_other_outputs_are_refused(output: Any, message: str) -> None:
         FrozenClassifier(output, preprocessing=SMALL)(images())
 
 
-def test_classes_outside_are_named() -> None:
+def test_a_class_outside_the_classifiers_is_named() -> None:
     require_class(9, 10)
     for target in (10, -1):
         with pytest.raises(UserError, match=rf"class {target} does not exist: the classifier has 10 classes"):

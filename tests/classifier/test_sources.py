@@ -1,4 +1,4 @@
-"""Sources find weights, fit them to the network, and say what is wrong with them."""
+"""Sources of classifiers: they find weights, load them into the network, and say what is wrong with them."""
 
 import os
 import time
@@ -26,7 +26,7 @@ def test_demo_is_the_trained_network_at_its_size() -> None:
         assert classifier(torch.rand(2, 3, 96, 96)).shape == (2, 8)
 
 
-def test_custom_takes_checkpoints_in_their_usual_wrappings(tmp_path: Path) -> None:
+def test_custom_reads_checkpoints_in_their_usual_wrappings(tmp_path: Path) -> None:
     trained = network()
     nn.init.normal_(trained.fc.weight, generator=torch.Generator().manual_seed(9))
     state = trained.state_dict()
@@ -56,7 +56,7 @@ def test_checkpoint_of_another_architecture_is_described(tmp_path: Path) -> None
 
 
 class Malicious:
-    """Would make a folder when unpickled."""
+    """Makes a folder when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -72,7 +72,7 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
+def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is no file; give a local .safetensors or .pth file"):
         read_state(tmp_path / "absent.pth")
     (tmp_path / "a.pth").write_text("text")
@@ -99,7 +99,7 @@ def test_custom_checks_its_options() -> None:
 # timm and torchvision
 
 
-def test_timm_preprocessing_is_timms() -> None:
+def test_preprocessing_of_timm_models_is_that_of_timm() -> None:
     centre = from_timm("resnet18.a1_in1k", pretrained=False).preprocessing
     assert (centre.size, centre.resize, centre.interpolation) == ((224, 224), 235, "bicubic")
     vit = from_timm("vit_tiny_patch16_224.augreg_in21k_ft_in1k", pretrained=False)
@@ -110,9 +110,9 @@ def test_timm_preprocessing_is_timms() -> None:
 
 def test_untrained_weights_are_the_same_each_time_and_leave_the_generator_alone() -> None:
     state = torch.random.get_rng_state()
-    one, two = (from_torchvision("squeezenet1_1").model for _ in range(2))
+    first, second = (from_torchvision("squeezenet1_1").model for _ in range(2))
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("source", [from_timm, from_torchvision])
@@ -143,10 +143,10 @@ def test_a_convolutional_head_follows_the_checkpoint_too(tmp_path: Path) -> None
         assert classifier(torch.rand(1, 3, 64, 64)).shape == (1, 6)
 
 
-def test_authors_own_names_are_translated_where_timm_can(tmp_path: Path) -> None:
+def test_the_authors_names_of_weights_are_translated_by_timm(tmp_path: Path) -> None:
     import timm
 
-    # Facebook's DeiT keeps the state under "model"; timm's ViTs also take a patch embedding of flat weights.
+    # Facebook's DeiT stores its state under "model"; timm's ViTs also load a patch embedding with flat weights.
     trained = timm.create_model("vit_tiny_patch16_224", num_classes=7)
     state = dict(trained.state_dict())
     state["patch_embed.proj.weight"] = state["patch_embed.proj.weight"].flatten(1)
@@ -191,7 +191,7 @@ CONFIG = b"""{"architecture": "test_vit", "num_classes": 1000, "pretrained_cfg":
 "classifier": "head", "first_conv": "patch_embed.proj"}}"""
 
 
-def test_an_unreachable_hub_is_said_within_seconds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_reported_within_seconds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for variable in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -206,9 +206,9 @@ def test_an_unreachable_hub_is_said_within_seconds(monkeypatch: pytest.MonkeyPat
         from_timm("test_vit.r160_in1k")
 
 
-def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_never_answers_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "PATIENCE", 0.1)
-    monkeypatch.setattr(hub_module, "knock", lambda _: time.sleep(1) or "")
+    monkeypatch.setattr(hub_module, "probe", lambda _: time.sleep(1) or "")
     with pytest.raises(UserError, match=r"no answer within 0.1 seconds"):
         require_reachable("https://example.invalid/weights.pth", "x")
 
@@ -217,7 +217,7 @@ def test_downloaded_weights_need_no_hub(monkeypatch: pytest.MonkeyPatch, tmp_pat
     import timm
 
     trained = timm.create_model("test_vit")
-    cache = tmp_path / "models--timm--test_vit.r160_in1k"  # as the hub's client lays it out
+    cache = tmp_path / "models--timm--test_vit.r160_in1k"  # the layout of the hub's client
     for folder, files in (
         ("refs", {"main": b"abc"}),
         ("snapshots/abc", {"config.json": CONFIG, "model.safetensors": b""}),
@@ -236,7 +236,7 @@ def test_downloaded_weights_need_no_hub(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 @pytest.mark.skipif("INR_XAI_DATA" not in os.environ, reason="INR_XAI_DATA names no folder with weights and photos")
-def test_the_real_classifier_knows_real_photos() -> None:
+def test_a_real_classifier_recognises_real_photos() -> None:
     from inr_xai.data import ImageFolder
 
     folder = Path(os.environ["INR_XAI_DATA"])

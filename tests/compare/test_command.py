@@ -1,15 +1,16 @@
-"""scripts/compare.py on the demo: every setting of ours, a second sitting, and refusals."""
+"""`inr-xai compare` on the demo: every setting of ours, a second session, and refusals."""
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from inr_xai.compare.__main__ import main
 from inr_xai.compare.methods.registry import METHODS
 from inr_xai.loggers import WandbSettings
 from inr_xai.loggers.tables import log_tables
-from tests.helpers.scripts import Script, script_program
 from tests.helpers.wandb_read import parts, summary
 
 pytest_plugins = ["tests.helpers.wandb_fixtures"]
@@ -17,19 +18,24 @@ LONG = ("inr_passes_200", "inr_passes_400", "inr_passes_800")
 OURS = [name for name in METHODS if name.startswith("inr") and name not in LONG]
 
 
+Compare = Callable[..., int]
+
+
 @pytest.fixture
-def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
-    return script_program("compare", tmp_path, monkeypatch)
+def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compare:
+    """Runs the command with arguments in a folder of its own, and returns the exit status."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: main(arguments)
 
 
-def lines(folder: Path, name: str, of: str = "demo") -> list[dict[str, str]]:
-    with (folder / "benchmarks" / "results" / of / f"{name}.csv").open(newline="") as stream:
+def lines(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / "benchmarks" / "results" / "demo" / f"{name}.csv").open(newline="") as stream:
         return list(csv.DictReader(stream))
 
 
 @pytest.mark.slow
-def test_every_setting_of_ours_is_compared_and_a_second_sitting_only_adds(
-    tmp_path: Path, compare: Script, caplog: pytest.LogCaptureFixture
+def test_every_setting_of_ours_is_compared_and_a_second_session_only_adds(
+    tmp_path: Path, compare: Compare, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     short = ["data.limit=1", "steps=2", "trainer.accelerator=cpu", "--threads", "1"]
@@ -44,8 +50,8 @@ def test_every_setting_of_ours_is_compared_and_a_second_sitting_only_adds(
     assert lines(tmp_path, "tables/methods")[0].keys() >= {"preservation", "preservation_low", "seed_iou"}
     assert len(lines(tmp_path, "tables/curve")) == 2
     assert [line["method"] for line in lines(tmp_path, "tables/second")].count("inr_second") == 1
-    drawn = tmp_path / "outputs" / "compare" / "demo" / "sheet.png"
-    assert drawn.read_bytes().startswith(b"\x89PNG")
+    sheet = tmp_path / "outputs" / "compare" / "demo" / "sheet.png"
+    assert sheet.read_bytes().startswith(b"\x89PNG")
 
     before = (tmp_path / "benchmarks" / "results" / "demo" / "inr.csv").read_text()
     caplog.clear()
@@ -70,13 +76,13 @@ def test_every_setting_of_ours_is_compared_and_a_second_sitting_only_adds(
     ],
 )
 def test_a_refusal_is_one_sentence(
-    tmp_path: Path, compare: Script, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+    tmp_path: Path, compare: Compare, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
 ) -> None:
     assert compare(*arguments) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: ")
-    assert sentence in told
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert sentence in message
+    assert message.count("\n") == 1
     assert not (tmp_path / "benchmarks").exists()
 
 
@@ -91,8 +97,8 @@ def test_the_tables_at_wandb(tmp_path: Path) -> None:
     }
     log_tables(tables, WandbSettings(), folder=tmp_path, name="photos")
     (folder,) = parts(tmp_path)
-    told = summary(folder)["summary"]["methods"]
-    assert (told["_type"], told["nrows"], told["ncols"]) == ("table-file", 2, 3)
-    table = json.loads((folder / "files" / told["path"]).read_text())
+    logged = summary(folder)["summary"]["methods"]
+    assert (logged["_type"], logged["nrows"], logged["ncols"]) == ("table-file", 2, 3)
+    table = json.loads((folder / "files" / logged["path"]).read_text())
     assert table["columns"] == ["method", "kept", "seed_iou"]
     assert table["data"] == [["inr", 0.5, 0.25], ["torchray", None, None]]

@@ -1,4 +1,4 @@
-"""Heatmaps of other methods for a run's images, and from there to their metrics."""
+"""`inr-xai maps`: heatmaps of other methods for a run's images, and from there to their metrics."""
 
 import json
 from pathlib import Path
@@ -7,73 +7,64 @@ import numpy as np
 import pytest
 import torch
 
+from inr_xai.compare.maps import main as make_maps
 from inr_xai.compare.methods.controls import CentredDisc
 from inr_xai.evaluate.__main__ import main as evaluate
 from inr_xai.evaluate.results import Results
-from tests.helpers.runs import FOLDER, ROOT, SHORT, TINY, explain, photos, process
-from tests.helpers.scripts import script_status
-
-PROGRAM = "import sys, runpy; sys.path.insert(0, 'scripts'); runpy.run_path('scripts/maps.py', run_name='__main__')"
+from tests.helpers.runs import FOLDER, SHORT, TINY, explain, photos, process
 
 
 @pytest.mark.slow
 def test_maps_of_a_run(tmp_path: Path) -> None:
     explain(tmp_path, "data.limit=2", "callbacks.figures=null", base=SHORT)
-    ended = process(str(tmp_path), "--methods", "disc,random", "--limit", "1", folder=ROOT, program=PROGRAM)
-    assert ended.returncode == 0, ended.stderr
+    first_call = process("maps", str(tmp_path), "--methods", "disc,random", "--limit", "1", folder=tmp_path)
+    assert first_call.returncode == 0, first_call.stderr
     file = tmp_path / "maps" / "disc" / "00000-disc.npy"
     assert not (tmp_path / "maps" / "disc" / "00001-square.npy").exists()
-    wanted = CentredDisc().explain(torch.zeros(3, 96, 96), 0, "").maps[0]
-    np.testing.assert_allclose(np.load(file), wanted.numpy())
+    expected = CentredDisc().explain(torch.zeros(3, 96, 96), 0, "").maps[0]
+    np.testing.assert_allclose(np.load(file), expected.numpy())
     before = file.stat().st_mtime_ns
-    again = process(str(tmp_path), "--methods", "disc", folder=ROOT, program=PROGRAM)
-    assert again.returncode == 0, again.stderr
+    second_call = process("maps", str(tmp_path), "--methods", "disc", folder=tmp_path)
+    assert second_call.returncode == 0, second_call.stderr
     assert file.stat().st_mtime_ns == before
     assert evaluate([str(tmp_path), "--maps", str(tmp_path / "maps" / "disc"), "--metrics", "sparseness"]) == 0
     assert len(Results(tmp_path / "evaluation" / "disc.csv").values("sparseness")) == 2
-    refused = process(str(tmp_path), "--methods", "inr", folder=ROOT, program=PROGRAM)
+    refused = process("maps", str(tmp_path), "--methods", "inr", folder=tmp_path)
     assert refused.returncode == 2
     assert "'inr', which is no method" in refused.stderr
 
 
-def make_maps(patch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    """The script in this process."""
-    return script_status(patch, "maps", *arguments)
-
-
-def test_maps_of_other_settings_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_maps_of_other_settings_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     explain(tmp_path, "data.limit=2", "explanations=1", base=TINY)
     command = [str(tmp_path), "--methods", "random", "--limit"]
-    assert make_maps(monkeypatch, *command, "1") == 0
+    assert make_maps([*command, "1"]) == 0
     folder = tmp_path / "maps" / "random"
     (first,) = folder.glob("*.npy")
     before, settings = first.read_bytes(), json.loads((folder / "settings.json").read_text())
     assert settings["method"] == {"random": 8, "seed": 0}
-    assert make_maps(monkeypatch, *command, "2", "seed=1") == 2
+    assert make_maps([*command, "2", "seed=1"]) == 2
     assert "differ in method.seed (was 0, now 1); give the old ones, or move the folder away" in capsys.readouterr().err
-    assert make_maps(monkeypatch, *command, "2", "classifier.resize=26") == 2
+    assert make_maps([*command, "2", "classifier.resize=26"]) == 2
     assert "classifier.resize (was 24, now 26)" in capsys.readouterr().err
     assert [file.name for file in folder.glob("*.npy")] == [first.name]
-    assert make_maps(monkeypatch, *command, "2", "image_batch_size=3", "data.limit=1") == 0
+    assert make_maps([*command, "2", "image_batch_size=3", "data.limit=1"]) == 0
     assert len(list(folder.glob("*.npy"))) == 2
     assert first.read_bytes() == before
     (folder / "settings.json").unlink()  # as of maps that are older than such files
-    assert make_maps(monkeypatch, *command, "2") == 0
+    assert make_maps([*command, "2"]) == 0
     assert json.loads((folder / "settings.json").read_text()) == settings
     for file in folder.glob("*.npy"):
         file.unlink()
-    assert make_maps(monkeypatch, *command, "2", "seed=1") == 0
+    assert make_maps([*command, "2", "seed=1"]) == 0
     assert json.loads((folder / "settings.json").read_text())["method"]["seed"] == 1
     assert first.read_bytes() != before
 
 
-def test_an_image_that_cannot_be_read_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_cannot_be_read_costs_itself_alone(tmp_path: Path) -> None:
     root, out = photos(tmp_path / "photos", "a.png", "b.png"), tmp_path / "run"
     explain(out, f"data.root={root}", "data.targets=predicted", "explanations=1", base=FOLDER)
     (root / "a.png").write_bytes(b"")
-    assert make_maps(monkeypatch, out, "--methods", "disc,random") == 3
+    assert make_maps([str(out), "--methods", "disc,random"]) == 3
     assert {file.relative_to(out / "maps").as_posix() for file in (out / "maps").rglob("*.npy")} == {
         "disc/b.npy",
         "random/b.npy",

@@ -1,8 +1,7 @@
-"""Every refusal of a configuration names the key, what was found and what would be right; what is right passes."""
+"""Every refusal of a configuration names the key, its value and what would be right; a right configuration passes."""
 
 import copy
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -10,29 +9,17 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from inr_xai.config import check, register, sentence
-from tests.helpers.runs import configured_fast
+from inr_xai.config import check, sentence
+from tests.helpers.runs import ROOT, configured, configured_fast
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
-Composer = Callable[..., DictConfig]
-
-
-@pytest.fixture
-def composed() -> Iterator[Composer]:
-    """Composes the project's own configuration with overrides."""
-    register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield partial(compose, "config")
-    GlobalHydra.instance().clear()
+CONF = ROOT / "conf"
 
 
 def refusal(act: Callable[[], Any]) -> str:
-    """The one sentence that the program would print, whichever layer refuses."""
+    """Returns the one sentence that the program would print, whichever layer refuses."""
     with pytest.raises((ValueError, HydraException, yaml.YAMLError)) as caught:
         act()
     text = sentence(caught.value)
@@ -41,26 +28,25 @@ def refusal(act: Callable[[], Any]) -> str:
     return text
 
 
-def refused(composed: Composer, *overrides: str) -> str:
-    return refusal(lambda: check(composed(overrides=list(overrides))))
+def refusal_of(*overrides: str) -> str:
+    """Returns the sentence that refuses these overrides."""
+    return refusal(lambda: check(configured(*overrides)))
 
 
 @pytest.fixture(scope="module")
 def base() -> DictConfig:
-    register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config")
+    return configured()
 
 
 def changed(base: DictConfig, override: str) -> DictConfig:
-    """What composing with the override gives, in a hundredth of the time."""
+    """Returns what composing with the override gives, in a hundredth of the time."""
     key, _, value = override.lstrip("+").partition("=")
     cfg = copy.deepcopy(base)
     OmegaConf.update(cfg, key, yaml.safe_load(value), force_add=override.startswith("+"))
     return cfg
 
 
-# Overrides -> what the sentence must hold: the key and the value found, and what would be right.
+# Override -> what the sentence must hold: the key and its value, and what would be right.
 AT_COMPOSE = {
     "stepz=3": ["stepz=3", "did you mean steps?"],
     "zzz=3": ["zzz=3", "the options are", "total_variation"],
@@ -162,8 +148,8 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("override", AT_COMPOSE)
-def test_refused_at_compose(composed: Composer, override: str) -> None:
-    text = refusal(lambda: composed(overrides=[override]))
+def test_refused_at_compose(override: str) -> None:
+    text = refusal(lambda: configured(override))
     for part in AT_COMPOSE[override]:
         assert part in text
 
@@ -175,7 +161,7 @@ def test_refused_value(base: DictConfig, override: str) -> None:
         assert part in text
 
 
-def test_only_the_first_explanation_is_sure_to_be_there(base: DictConfig) -> None:
+def test_with_auto_a_metric_of_another_explanation_than_the_first_is_refused(base: DictConfig) -> None:
     cfg = changed(base, "explanations=auto")
     check(cfg)
     text = refusal(lambda: check(changed(cfg, "sweep_metric=area_error/k2")))
@@ -217,15 +203,15 @@ def test_accepted(overrides: list[str]) -> None:
 
 
 @pytest.mark.parametrize("file", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
-def test_every_experiment_passes(composed: Composer, file: Path) -> None:
-    cfg = composed(overrides=[f"+experiment={file.stem}"])
+def test_every_experiment_passes(file: Path) -> None:
+    cfg = configured(f"+experiment={file.stem}")
     for key in OmegaConf.missing_keys(cfg):
         OmegaConf.update(cfg, key, "given")
     check(cfg)
 
 
 def _rounds() -> list[list[str]]:
-    """Every choice of every group, as few compositions: the first choice of each, then the second, and so on."""
+    """Returns every choice of every group in few compositions: the first choice of each, then the second, and so on."""
     added = ("experiment", "ablation", "sweep")
     groups = [sorted(folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.name not in added]
     rounds = zip_longest(*(group for group in groups if group and group[0].parent.parent == CONF))
@@ -233,8 +219,8 @@ def _rounds() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("choices", _rounds(), ids=" ".join)
-def test_every_choice_passes(composed: Composer, choices: list[str]) -> None:
-    cfg = composed(overrides=choices)
+def test_every_choice_passes(choices: list[str]) -> None:
+    cfg = configured(*choices)
     for key in OmegaConf.missing_keys(cfg):
         given = "torchvision.models.resnet18" if key.endswith("_target_") else "given"
         OmegaConf.update(cfg, key, given)
@@ -256,12 +242,12 @@ def test_every_choice_passes(composed: Composer, choices: list[str]) -> None:
         ("steps: [", ["not valid YAML", "mine.yaml"]),
     ],
 )
-def test_refused_in_a_file(composed: Composer, tmp_path: Path, text: str, parts: list[str]) -> None:
+def test_refused_in_a_file(tmp_path: Path, text: str, parts: list[str]) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
-    said = refused(composed, "+experiment=mine", f"hydra.searchpath=[file://{tmp_path}]")
+    message = refusal_of("+experiment=mine", f"hydra.searchpath=[file://{tmp_path}]")
     for part in parts:
-        assert part in said
+        assert part in message
 
 
 @pytest.mark.parametrize(
@@ -272,25 +258,25 @@ def test_refused_in_a_file(composed: Composer, tmp_path: Path, text: str, parts:
         ("~steps", ["steps was deleted", "steps=VALUE"]),
     ],
 )
-def test_refused_where_something_is_missing(composed: Composer, override: str, parts: list[str]) -> None:
-    text = refused(composed, override)
+def test_refused_if_something_is_missing(override: str, parts: list[str]) -> None:
+    text = refusal_of(override)
     for part in parts:
         assert part in text
 
 
-def test_a_misspelt_required_key_is_pointed_at(composed: Composer) -> None:
-    text = refused(composed, "data=image_folder", "data.rot=/photos")
+def test_a_misspelt_required_key_is_pointed_at() -> None:
+    text = refusal_of("data=image_folder", "data.rot=/photos")
     assert text == "data.root is required: data.root=PATH; is it misspelt as data.rot?"
 
 
-def test_check_does_not_change_the_configuration_or_draw_numbers(composed: Composer) -> None:
-    cfg = composed()
+def test_check_does_not_change_the_configuration_or_draw_numbers() -> None:
+    cfg = configured()
     before, state = OmegaConf.to_yaml(cfg), torch.get_rng_state()
     check(cfg)
     assert OmegaConf.to_yaml(cfg) == before
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_two_compositions_do_not_share_a_folder(composed: Composer) -> None:
-    first, second = composed(), composed()
+def test_two_compositions_do_not_share_a_folder() -> None:
+    first, second = configured(), configured()
     assert first.out[-6:] != second.out[-6:]

@@ -1,4 +1,4 @@
-"""The choices of inr=: what each file builds, what is refused of it, and that a stored sample is drawn again."""
+"""The choices of inr=: what each file builds, which options are refused, and that stored masks are drawn again."""
 
 import copy
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from inr_xai.types import Frame
 from tests.conftest import pictures
 from tests.helpers.runs import ROOT, configured
 
-# The families that end in a network; the pyramid has none, and its tests are in test_pyramid.py.
+# The families that end in a network; the pyramid has none, and its tests are in tests/inr/test_grids.py.
 CHOICES: dict[str, type[INR]] = {
     "fourier": FourierINR,
     "siren": SirenINR,
@@ -40,7 +40,7 @@ def choice(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def changed(choice: str) -> Changed:
-    """The configuration of a choice with options of `inr` set."""
+    """A function that returns the configuration of a choice with options of `inr` set."""
     base = configured(f"inr={choice}")
 
     def change(nested: bool = False, **options: Any) -> DictConfig:
@@ -63,8 +63,8 @@ def test_a_choice_builds_its_family_as_the_file_says(choice: str, changed: Chang
     family = instantiate(cfg.inr)
     assert family.func is CHOICES[choice]
     assert isinstance(family([torch.Generator()]), CHOICES[choice])
-    given = {name: value for name, value in cfg.inr.items() if not str(name).startswith("_")}
-    assert family.keywords == given
+    arguments = {name: value for name, value in cfg.inr.items() if not str(name).startswith("_")}
+    assert family.keywords == arguments
 
 
 @pytest.mark.parametrize("conditioning", ["concat", "film", "none"])
@@ -74,12 +74,12 @@ def test_nested_masks_need_one_field(changed: Changed, conditioning: str) -> Non
     if conditioning == "none":
         check(cfg)
         return
-    with pytest.raises(UserError, match=f"nested=true .* inr.conditioning={conditioning}; add inr.conditioning=none"):
+    with pytest.raises(UserError, match=f"nested=true .* inr.conditioning={conditioning}; use inr.conditioning=none"):
         check(cfg)
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "message"),
     [
         ({"width": 0}, "inr.width=0 is out of range"),
         ({"depth": 0}, "inr.depth=0 is out of range"),
@@ -88,20 +88,20 @@ def test_nested_masks_need_one_field(changed: Changed, conditioning: str) -> Non
         ({"omega_zero": 1.0}, "inr.omega_zero=1.0 is not an argument"),
     ],
 )
-def test_bad_arguments_are_refused_before_any_work(changed: Changed, options: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(UserError, match=sentence):
+def test_bad_arguments_are_refused_before_any_work(changed: Changed, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         check(changed(**options))
 
 
-def test_own_arguments_of_a_family_are_refused_too() -> None:
+def test_bad_arguments_that_one_family_has_are_refused_too() -> None:
     wrong = {"siren": "first_omega=0", "wire": "scale=-1", "hash_grid": "table_size=100", "dense_grid": "growth=0.5"}
     for name, option in wrong.items():
         with pytest.raises(UserError, match=f"inr.{option} is "):
             check(configured(f"inr={name}", f"inr.{option}"))
 
 
-def test_a_stored_sample_is_drawn_again(choice: str, changed: Changed, tiny: FrozenClassifier, tmp_path: Path) -> None:
-    """Two explanations: the second needs the first one's network for what it may not use."""
+def test_stored_masks_are_drawn_again(choice: str, changed: Changed, tiny: FrozenClassifier, tmp_path: Path) -> None:
+    """The second of two explanations needs the network of the first, for the pixels that it may not use."""
     cfg = changed(conditioning="film" if choice in ("fourier", "wire", "hash_grid") else "concat")
     cfg.areas, cfg.steps, cfg.explanations = [0.1, 0.3], 3, 2
     method = build_method(cfg)

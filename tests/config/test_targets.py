@@ -1,4 +1,4 @@
-"""The walk over the targets, on small functions of every kind of signature; and what constructors say, as sentences."""
+"""The walk over the targets, on small functions of every kind of signature, and what constructors say of arguments."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +17,7 @@ NO_FUNCTION = "a value, not a function"
 
 
 def refusal(act: Callable[[], Any]) -> str:
+    """Returns the sentence that the program would print."""
     with pytest.raises((UserError, InstantiationException)) as caught:
         act()
     text = sentence(caught.value)
@@ -44,6 +45,7 @@ def needs_much(*, area: float) -> None:
 
 
 def node(function: str, **arguments: Any) -> dict[str, Any]:
+    """Returns the node of a function of this file."""
     return {"_target_": f"{__name__}.{function}", **arguments}
 
 

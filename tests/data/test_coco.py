@@ -1,4 +1,4 @@
-"""COCO: the union of a category's instances, labels by the order of category ids, and what is refused."""
+"""COCO: the union of a category's instances, labels in the order of category ids, and what is refused."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ from inr_xai.errors import UserError
 from inr_xai.types import ImageData, Preprocessing
 
 coco = pytest.importorskip("pycocotools.coco", reason="pycocotools (of the extra coco) decodes the masks")
-# pycocotools 2.0.11 asks NumPy 2 for arrays in the old way.
+# pycocotools 2.0.11 uses an old interface of NumPy.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 
 SIDE = (8, 10)
@@ -26,12 +26,12 @@ CATEGORIES = [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}, {"i
 
 
 def rectangle(left: int, top: int, right: int, bottom: int) -> list[list[int]]:
-    """The polygon of the pixels left..right-1 and top..bottom-1."""
+    """Returns the polygon of the pixels left..right-1 and top..bottom-1."""
     return [[left, top, right, top, right, bottom, left, bottom]]
 
 
 def runs(mask: np.ndarray) -> dict[str, Any]:
-    """Uncompressed run lengths down the columns, zeros first."""
+    """Returns uncompressed run lengths along the columns, zeros first."""
     counts, value = [0], 0
     for pixel in mask.T.flatten():
         if pixel != value:
@@ -47,7 +47,7 @@ def crowd() -> np.ndarray:
 
 
 def write(root: Path, instances: list[tuple[int, int, Any]], *, categories: list[dict[str, Any]] = CATEGORIES) -> Path:
-    """A file of instances, each of (photo, category, segmentation), and three photos."""
+    """Writes three photos and a file of instances, each given as (photo, category, segmentation)."""
     folder = root / "val2014"
     folder.mkdir(parents=True, exist_ok=True)
     names = {photo: f"COCO_val2014_{photo:012}.jpg" for photo in (7, 8, 9)}
@@ -67,7 +67,7 @@ def write(root: Path, instances: list[tuple[int, int, Any]], *, categories: list
 
 
 def small(root: Path) -> Path:
-    """Two persons and a crowd of them beside a light; a toothbrush alone; a photo of nothing."""
+    """Writes photos of two persons, a crowd and a light; of a toothbrush; and of nothing."""
     return write(
         root,
         [
@@ -84,7 +84,9 @@ NAMES = ["COCO_val2014_000000000007@toothbrush", "COCO_val2014_000000000008@pers
 LIGHT = "COCO_val2014_000000000008@traffic_light"
 
 
-def test_the_union_of_the_instances_of_a_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_segmentation_is_the_union_of_the_instances_of_a_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = COCO(small(tmp_path))
     assert capsys.readouterr().out == ""
     assert isinstance(data, ImageData)
@@ -92,18 +94,18 @@ def test_the_union_of_the_instances_of_a_class(tmp_path: Path, capsys: pytest.Ca
     assert data.class_names == ["person", "traffic light", "toothbrush"]
     samples = [data.load(name, SAME) for name in data.ids]
     assert [sample.target for sample in samples] == [2, 0, 1]
-    wanted = crowd().astype(bool)
-    wanted[1:3, 1:4] = wanted[2:4, 2:6] = True
+    expected = crowd().astype(bool)
+    expected[1:3, 1:4] = expected[2:4, 2:6] = True
     person = samples[1].segmentation
     assert person is not None
-    assert person.tolist() == wanted.tolist()
+    assert person.tolist() == expected.tolist()
     assert samples[0].segmentation is not None
     assert samples[0].segmentation.nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
     assert [(sample.ignore, sample.boxes) for sample in samples] == [(None, None)] * 3
 
 
-def test_difficult_is_less_than_a_quarter_beside_another_class(tmp_path: Path) -> None:
-    """Of 80 pixels, a quarter is no less than a quarter; a small object alone is not difficult."""
+def test_a_class_of_less_than_a_quarter_is_difficult_if_there_is_another_class(tmp_path: Path) -> None:
+    """A class of exactly a quarter of 80 pixels is not difficult, and a small object alone is not either."""
     data = COCO(small(tmp_path))
     assert [data.load(name, SAME).difficult for name in data.ids] == [False, False, False]
     write(tmp_path, [(8, 10, rectangle(0, 0, 10, 1)), (8, 1, rectangle(0, 0, 10, 2)), (7, 1, rectangle(0, 0, 1, 1))])
@@ -112,7 +114,7 @@ def test_difficult_is_less_than_a_quarter_beside_another_class(tmp_path: Path) -
     assert [data.load(name, SAME).difficult for name in data.ids] == [False, False, True]
 
 
-def test_photos_and_annotations_may_lie_apart(tmp_path: Path) -> None:
+def test_photos_and_annotations_may_be_in_different_folders(tmp_path: Path) -> None:
     small(tmp_path)
     file = tmp_path / "annotations/instances_val2014.json"
     assert COCO(tmp_path / "val2014", file).ids == COCO(tmp_path).ids
@@ -121,7 +123,7 @@ def test_photos_and_annotations_may_lie_apart(tmp_path: Path) -> None:
     assert COCO(tmp_path, split="val2017").load(LIGHT, SAME).target == 1
 
 
-def test_a_photo_of_several_classes_stands_in_the_pools_once(tmp_path: Path) -> None:
+def test_a_photo_of_several_classes_is_in_the_pools_once(tmp_path: Path) -> None:
     data = COCO(small(tmp_path), targets=1, limit=2, every=2)
     assert (data.targets, data.limit, data.every) == (1, 2, 2)
     assert data.scoring_ids[0] == NAMES[0]
@@ -129,7 +131,7 @@ def test_a_photo_of_several_classes_stands_in_the_pools_once(tmp_path: Path) -> 
     assert LIGHT not in data.scoring_ids + data.donor_ids
 
 
-def test_a_broken_mask_or_photo_costs_only_itself(tmp_path: Path) -> None:
+def test_a_broken_mask_or_photo_fails_alone(tmp_path: Path) -> None:
     write(
         tmp_path, [(7, 1, []), (8, 1, rectangle(0, 0, 2, 2)), (8, 10, rectangle(20, 20, 30, 30)), (9, 1, runs(crowd()))]
     )
@@ -179,7 +181,7 @@ def test_the_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_masks_and_labels_equal_those_of_the_pointing_game(tmp_path: Path) -> None:
-    """All 80 category ids, in a mixed order, and ten random polygons and masks."""
+    """Compares ten random polygons and masks, with all 80 category ids in random order."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = pytest.importorskip("torchray.benchmark.datasets")
@@ -188,14 +190,16 @@ def test_masks_and_labels_equal_those_of_the_pointing_game(tmp_path: Path) -> No
     categories = [{"id": int(category), "name": f"c{category:02}"} for category in ids]
     polygons = [[[float(value) for value in random.uniform(0, 8, 8)]] for _ in range(5)]
     masks = [runs(random.integers(0, 2, SIDE)) for _ in range(5)]
-    shown = [int(category) for category in random.choice(ids[:4], 10)]
-    write(tmp_path, [(8, *pair) for pair in zip(shown, polygons + masks, strict=True)], categories=categories)
+    categories_shown = [int(category) for category in random.choice(ids[:4], 10)]
+    write(
+        tmp_path, [(8, *pair) for pair in zip(categories_shown, polygons + masks, strict=True)], categories=categories
+    )
     data = COCO(tmp_path)
     index = coco.COCO(tmp_path / "annotations/instances_val2014.json")
     samples = [data.load(name, SAME) for name in data.ids]
     assert {sample.target for sample in samples} == set(theirs.coco_as_class_ids(index.imgToAnns[8]))
-    assert len(samples) == len(set(shown)) > 1
+    assert len(samples) == len(set(categories_shown)) > 1
     for sample in samples:
         assert sample.segmentation is not None
-        wanted = theirs.coco_as_mask(SimpleNamespace(coco=index), index.imgToAnns[8], sample.target)
-        assert torch.equal(sample.segmentation, wanted)
+        expected = theirs.coco_as_mask(SimpleNamespace(coco=index), index.imgToAnns[8], sample.target)
+        assert torch.equal(sample.segmentation, expected)

@@ -1,8 +1,7 @@
-"""Folders of photos: which files, which ids, which labels, and what is said where something lacks."""
+"""Folders of photos: their files, ids, labels and masks, and what is said if something is missing."""
 
 import json
 import os
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +10,6 @@ import torch
 from PIL import ExifTags, Image
 
 from inr_xai.data import ImageFolder, imagenet
-from inr_xai.data.labels import (
-    check_selection,
-    imagenet_index,
-    imagenet_names,
-    names_by_index,
-    parse_targets,
-    read_classes,
-)
-from inr_xai.data.pools import is_synthetic, split_pools
 from inr_xai.data.transform import read_image, to_input
 from inr_xai.errors import UserError
 from inr_xai.types import Preprocessing
@@ -28,7 +18,7 @@ SMALL = Preprocessing(size=(16, 16), resize=20, interpolation="bilinear", mean=(
 
 
 def put(root: Path, *names: str) -> Path:
-    """A folder of photos of different colours; returns it."""
+    """Writes photos of different colours; returns their folder."""
     for number, name in enumerate(names):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,12 +35,6 @@ def test_wnid_folders_give_the_index_among_all_thousand(tmp_path: Path) -> None:
     assert data.class_names is not None
     assert data.class_names[281].startswith("tabby")
     assert len(data.class_names) == 1000
-
-
-def test_an_index_is_the_rank_among_all_wnids() -> None:
-    index = imagenet_index()
-    assert [index[wnid] for wnid in sorted(index)] == list(range(1000))
-    assert imagenet_names()[index["n02123045"]].startswith("tabby")
 
 
 def test_flat_folder_with_wnids_in_the_names(tmp_path: Path) -> None:
@@ -74,7 +58,7 @@ def test_load_gives_the_input_of_the_file(tmp_path: Path) -> None:
     assert sample.image[:, 8, 8].mul(255).round().tolist() == [10, 50, 90]
 
 
-def test_only_visible_images_count_whatever_the_case_of_the_suffix(tmp_path: Path) -> None:
+def test_all_visible_images_are_used_with_suffixes_in_any_case(tmp_path: Path) -> None:
     put(tmp_path, "a.JPG", "b.Png", "c.tiff", "d.webp", "e.pgm", ".hidden.png", ".folder/f.png", "._a.JPG")
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / "folder.png").mkdir()
@@ -106,7 +90,7 @@ def test_nothing_is_decoded_before_load(tmp_path: Path) -> None:
         data.load("n01440764/broken", SMALL)
 
 
-def test_own_folders_by_a_text_index(tmp_path: Path) -> None:
+def test_a_text_index_gives_the_classes_of_folders(tmp_path: Path) -> None:
     put(tmp_path / "data", "cat/a.png", "dog/train/b.png", "cow/c.png")
     (tmp_path / "classes.txt").write_text("dog\r\ncat\r\n\r\n", encoding="utf-8-sig")
     data = ImageFolder(tmp_path / "data", classes=tmp_path / "classes.txt")
@@ -120,40 +104,12 @@ def test_own_folders_by_a_text_index(tmp_path: Path) -> None:
     )
 
 
-def test_own_folders_by_a_json_index(tmp_path: Path) -> None:
+def test_a_json_index_gives_the_classes_of_folders(tmp_path: Path) -> None:
     put(tmp_path / "data", "n01440764/a.png")
     (tmp_path / "classes.json").write_text(json.dumps({"n01440764": 2, "dog": 0}))
     data = ImageFolder(tmp_path / "data", classes=str(tmp_path / "classes.json"))
     assert data.load("n01440764/a", SMALL).target == 2
     assert data.class_names == ["dog", "1", "n01440764"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("c.txt", "", "names no folder; write one folder name a line"),
-        ("c.txt", "a\n\nb\n", "line 2 of .* is empty"),
-        ("c.txt", "a\nb\na\n", "line 3 of .* repeats 'a' of line 1"),
-        ("c.json", "{", "is not JSON"),
-        ("c.json", '["a"]', r'holds a list; write \{"folder": index'),
-        ("c.json", '{"0": ["n01440764", "tench"]}', "gives folder '0' the index"),
-        ("c.json", '{"a": -1}', "gives folder 'a' the index -1"),
-        ("c.json", '{"a": true}', "gives folder 'a' the index True"),
-    ],
-)
-def test_bad_index_files_are_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
-    (tmp_path / name).write_text(content)
-    with pytest.raises(UserError, match=message):
-        read_classes(tmp_path / name)
-
-
-def test_missing_index_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data.classes='/no/such' cannot be read"):
-        read_classes("/no/such")
-
-
-def test_names_of_folders_that_share_an_index_are_the_first() -> None:
-    assert names_by_index({"a": 1, "b": 1}) == ["0", "a"]
 
 
 def test_bad_roots_are_refused(tmp_path: Path) -> None:
@@ -166,7 +122,7 @@ def test_bad_roots_are_refused(tmp_path: Path) -> None:
         ImageFolder(tmp_path)
 
 
-def test_labels_wanted_where_there_are_none(tmp_path: Path) -> None:
+def test_labels_are_required_if_targets_is_label(tmp_path: Path) -> None:
     put(tmp_path / "own", "cat/a.png", "dog/b.png")
     with pytest.raises(UserError, match=r"its folders \(cat, dog\) are not wnids .*data.classes=FILE.*data.targets"):
         ImageFolder(tmp_path / "own")
@@ -181,7 +137,7 @@ def test_labels_wanted_where_there_are_none(tmp_path: Path) -> None:
     assert data.class_names is None
 
 
-def test_one_file_without_label_fails_alone(tmp_path: Path) -> None:
+def test_a_file_without_label_fails_alone(tmp_path: Path) -> None:
     put(tmp_path, "n01440764/a.png", "stray.png")
     data = ImageFolder(tmp_path)
     assert data.load("n01440764/a", SMALL).target == 0
@@ -198,14 +154,14 @@ WHOLE = Preprocessing((24, 30), (24, 30), "bilinear", (0.5,) * 3, (0.25,) * 3)
 
 
 def put_mask(file: Path, mask: np.ndarray = OBJECT) -> Path:
-    """Any grey value but 0 is the object."""
+    """Writes a mask whose object has grey value 7."""
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(mask.astype(np.uint8) * 7).save(file)
     return file
 
 
 def mask_of_mode(mode: str) -> Image.Image:
-    """The object as it may be painted; what is not of it is black, transparent, or index 0."""
+    """Returns the object in a mode of Pillow; all other pixels are black, transparent, or have index 0."""
     values = OBJECT.astype(np.uint8)
     if mode == "P":
         picture = Image.fromarray(values, mode="P")
@@ -222,7 +178,7 @@ def mask_of_mode(mode: str) -> Image.Image:
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "transparent", "opaque", "I;16"])
 @pytest.mark.parametrize("suffix", ["png", "TIF"])
-def test_a_mask_tells_the_object_whatever_it_is_painted_with(tmp_path: Path, mode: str, suffix: str) -> None:
+def test_a_mask_may_have_any_mode(tmp_path: Path, mode: str, suffix: str) -> None:
     put(tmp_path / "photos", "a.png")
     (tmp_path / "masks").mkdir()
     mask_of_mode(mode).save(tmp_path / f"masks/a.{suffix}")
@@ -234,7 +190,7 @@ def test_a_mask_tells_the_object_whatever_it_is_painted_with(tmp_path: Path, mod
     assert segmentation.tolist() == OBJECT.tolist()
 
 
-def test_what_compression_leaves_about_an_object_is_none_of_it(tmp_path: Path) -> None:
+def test_traces_of_jpeg_compression_are_not_part_of_the_object(tmp_path: Path) -> None:
     put(tmp_path / "photos", "a.png")
     (tmp_path / "masks").mkdir()
     Image.fromarray(np.array(OBJECT, np.uint8) * 255).save(tmp_path / "masks/a.jpg", quality=60)
@@ -249,14 +205,14 @@ def test_what_compression_leaves_about_an_object_is_none_of_it(tmp_path: Path) -
 def test_masks_follow_their_photos_by_resize_and_crop(tmp_path: Path) -> None:
     root = put(tmp_path / "photos", "cat/a.jpg", "cat/b.jpg", "a.png", "a.jpg")
     put_mask(tmp_path / "masks/cat/a.png")
-    put_mask(tmp_path / "masks/a.png.png", ~OBJECT)  # of the one of two photos of this name
+    put_mask(tmp_path / "masks/a.png.png", ~OBJECT)  # for one of the two photos with this name
     put_mask(tmp_path / "masks/other.png")
     data = ImageFolder(root, targets="predicted", segmentations=str(tmp_path / "masks"))
-    # 24 x 30 pixels become 12 x 15, of which 10 x 11 are cut.
+    # 24 x 30 pixels are resized to 12 x 15, and the crop has 10 x 11.
     half = Preprocessing((10, 11), 12, "bilinear", (0.5,) * 3, (0.25,) * 3)
-    found = {name: data.load(name, half).segmentation for name in data.ids}
+    masks = {name: data.load(name, half).segmentation for name in data.ids}
     cut = OBJECT[1::2, 1::2][1:11, 2:13]
-    assert {name: None if mask is None else mask.tolist() for name, mask in found.items()} == {
+    assert {name: None if mask is None else mask.tolist() for name, mask in masks.items()} == {
         "a.jpg": None,
         "a.png": (~cut).tolist(),
         "cat/a": cut.tolist(),
@@ -265,7 +221,7 @@ def test_masks_follow_their_photos_by_resize_and_crop(tmp_path: Path) -> None:
     assert all(ImageFolder(root, targets=0).load(name, SMALL).segmentation is None for name in data.ids)
 
 
-def test_a_mask_is_of_the_size_of_the_upright_photo(tmp_path: Path) -> None:
+def test_a_mask_has_the_size_of_the_upright_photo(tmp_path: Path) -> None:
     put(tmp_path / "photos", "a.jpg")
     with Image.open(tmp_path / "photos/a.jpg") as photo:
         photo.getexif()[ExifTags.Base.Orientation] = 6
@@ -320,21 +276,14 @@ def test_unknown_ids_are_refused(tmp_path: Path) -> None:
         ImageFolder(put(tmp_path, "a.png"), targets=0).load("b", SMALL)
 
 
-def test_targets_are_checked(tmp_path: Path) -> None:
-    assert [parse_targets(value) for value in ("label", "predicted", 0, "12")] == ["label", "predicted", 0, 12]
-    for value in ("labels", -1, "-1", 1.5, True, None, ""):
-        with pytest.raises(UserError, match=r"choose label, predicted, wrong or a class index"):
-            parse_targets(value)
+def test_targets_are_parsed_and_checked(tmp_path: Path) -> None:
     assert ImageFolder(put(tmp_path, "a.png"), targets="7").targets == 7
+    with pytest.raises(UserError, match=r"choose label, predicted, wrong or a class index"):
+        ImageFolder(tmp_path, targets="labels")
 
 
-def test_limit_and_every_are_checked(tmp_path: Path) -> None:
+def test_limit_and_every_do_not_change_the_ids(tmp_path: Path) -> None:
     put(tmp_path, "a.png", "b.png")
-    for limit, every, name in [(0, 1, "limit"), (-1, 1, "limit"), (True, 1, "limit"), ("3", 1, "limit")] + [
-        (None, every, "every") for every in (0, None, 1.5)
-    ]:
-        with pytest.raises(UserError, match=rf"data.{name}=.* is not allowed; give a whole number from 1"):
-            check_selection(limit=limit, every=every)
     with pytest.raises(UserError, match=r"data.every=0"):
         ImageFolder(tmp_path, targets=0, every=0)
     data = ImageFolder(tmp_path, targets=0, limit=1, every=2)
@@ -350,7 +299,7 @@ def test_imagenet_finds_its_validation_photos(tmp_path: Path, inside: str) -> No
     assert data.limit == 3
 
 
-def test_imagenet_says_how_the_folder_must_look(tmp_path: Path) -> None:
+def test_imagenet_names_the_layout_that_it_needs(tmp_path: Path) -> None:
     put(tmp_path, "val/ILSVRC2012_val_00000001.JPEG")
     with pytest.raises(UserError, match=r"has no wnid folders; expected val/<wnid>/"):
         imagenet(tmp_path)
@@ -358,29 +307,16 @@ def test_imagenet_says_how_the_folder_must_look(tmp_path: Path) -> None:
         imagenet(tmp_path / "absent")
 
 
-def test_pools_are_evenly_spaced_disjoint_and_independent_of_order() -> None:
-    ids = [f"{number:04}" for number in range(1000)]
-    scoring, donors = split_pools(list(reversed(ids)), size=64)
-    assert (len(scoring), len(donors)) == (64, 64)
-    assert not set(scoring) & set(donors)
-    gaps = [int(b) - int(a) for a, b in pairwise(scoring)]
-    assert set(gaps) <= {15, 16}
-    assert split_pools(ids, size=64) == (scoring, donors)
-    small = split_pools(ids[:9])
-    assert [pool[:-4] for pool in small] == [["0000", "0002", "0004", "0006", "0008"], ["0001", "0003", "0005", "0007"]]
-    assert all(is_synthetic(name) for pool in small for name in pool[-4:])
-
-
-def test_synthetic_images_stand_by_in_small_folders(tmp_path: Path) -> None:
+def test_synthetic_images_complete_the_pools_of_small_folders(tmp_path: Path) -> None:
     put(tmp_path, "n01440764/a.png", "n01440764/b.png", "n01440764/c.png")
     data = ImageFolder(tmp_path)
     assert data.scoring_ids[:2] == ["n01440764/a", "n01440764/c"]
     assert data.donor_ids[:1] == ["n01440764/b"]
-    made = data.scoring_ids[2:] + data.donor_ids[1:]
-    assert len(made) == len(set(made)) == 8
-    assert all(name.startswith("synthetic:") for name in made)
-    samples = [data.load(name, SMALL) for name in made]
-    assert [sample.sample_id for sample in samples] == made
+    added = data.scoring_ids[2:] + data.donor_ids[1:]
+    assert len(added) == len(set(added)) == 8
+    assert all(name.startswith("synthetic:") for name in added)
+    samples = [data.load(name, SMALL) for name in added]
+    assert [sample.sample_id for sample in samples] == added
     assert all(sample.target is None and sample.image.shape == (3, 16, 16) for sample in samples)
     assert not torch.equal(samples[0].image, samples[1].image)
     assert ImageFolder(tmp_path, limit=1).scoring_ids == data.scoring_ids

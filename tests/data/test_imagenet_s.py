@@ -1,16 +1,14 @@
-"""ImageNet-S: ids of masks that no missing folder shifts, marks that follow their photo, and what is refused."""
+"""ImageNet-S: ids in masks that missing folders do not shift, masks that follow their photo, and what is refused."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import ExifTags, Image
 
-from inr_xai.data import ImageNetS, read_image
+from inr_xai.data import ImageNetS
 from inr_xai.data.imagenet_s import CLASSES_50
 from inr_xai.data.labels import imagenet_index
-from inr_xai.data.marks import fill_boxes, stored_size, upright
 from inr_xai.errors import UserError
 from inr_xai.types import ImageData, Preprocessing
 
@@ -21,15 +19,15 @@ SAME = Preprocessing(size=SIDE, resize=SIDE, interpolation="bilinear", mean=MEAN
 WNIDS_300 = sorted(imagenet_index())[::3][:300]
 
 
-def mask_of(own: int, other: int = 0, *, shape: tuple[int, int] = SIDE) -> np.ndarray:
-    """Rows of the class, of another class, of what is to be ignored, and of nothing."""
+def mask_of(class_id: int, other: int = 0, *, shape: tuple[int, int] = SIDE) -> np.ndarray:
+    """Returns a mask with rows of the class, of another class, of pixels to ignore, and of background."""
     ids = np.zeros(shape, dtype=int)
-    ids[:2, 1:], ids[2, :4], ids[3] = own, other, 1000
+    ids[:2, 1:], ids[2, :4], ids[3] = class_id, other, 1000
     return ids
 
 
 def put(folder: Path, name: str, ids: np.ndarray, *, split: str = "validation", orientation: int = 1) -> None:
-    """A photo and its mask as published."""
+    """Writes a photo and its mask in the published format."""
     photo, mask = folder / split / f"{name}.JPEG", folder / f"{split}-segmentation" / f"{name}.png"
     for file in (photo, mask):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +39,7 @@ def put(folder: Path, name: str, ids: np.ndarray, *, split: str = "validation", 
 
 
 def small(root: Path) -> Path:
-    """Two photos of two of the 50 classes."""
+    """Writes two photos of two of the 50 classes."""
     put(root / "ImageNetS50", f"{AGARIC}/b", mask_of(50, 1))
     put(root / "ImageNetS50", f"{GOLDFISH}/a", mask_of(1, 50))
     return root
@@ -50,12 +48,12 @@ def small(root: Path) -> Path:
 def test_missing_folders_shift_neither_ids_nor_labels(tmp_path: Path) -> None:
     data = ImageNetS(small(tmp_path))
     assert data.ids == [f"{GOLDFISH}/a", f"{AGARIC}/b"]
-    for name, own, other, target in [(data.ids[0], 1, 50, 1), (data.ids[1], 50, 1, 992)]:
-        sample, ids = data.load(name, SAME), mask_of(own, other)
+    for name, class_id, other, target in [(data.ids[0], 1, 50, 1), (data.ids[1], 50, 1, 992)]:
+        sample, ids = data.load(name, SAME), mask_of(class_id, other)
         assert (sample.target, sample.sample_id, sample.boxes, sample.difficult) == (target, name, None, False)
         assert sample.segmentation is not None
         assert sample.ignore is not None
-        assert sample.segmentation.tolist() == (ids == own).tolist()
+        assert sample.segmentation.tolist() == (ids == class_id).tolist()
         assert sample.ignore.tolist() == (ids == 1000).tolist()
     assert data.class_names is not None
     assert data.class_names[992].startswith("agaric")
@@ -82,7 +80,7 @@ def test_other_splits_with_masks(tmp_path: Path) -> None:
 
 
 def test_an_id_above_255_uses_the_second_channel(tmp_path: Path) -> None:
-    """The last of 300 wnids, by a list in another order than the ids."""
+    """The mask is of the last of 300 wnids, which a list names in another order."""
     (tmp_path / "categories.txt").write_text("\n".join(reversed(WNIDS_300)) + "\n")
     put(tmp_path, f"{WNIDS_300[-1]}/a", mask_of(300, 44))
     with Image.open(tmp_path / f"validation-segmentation/{WNIDS_300[-1]}/a.png") as opened:
@@ -94,7 +92,7 @@ def test_an_id_above_255_uses_the_second_channel(tmp_path: Path) -> None:
     assert sample.segmentation.tolist() == (mask_of(300, 44) == 300).tolist()
 
 
-def test_larger_subsets_take_the_folders_where_all_are_there(tmp_path: Path) -> None:
+def test_larger_subsets_need_a_list_or_all_folders(tmp_path: Path) -> None:
     put(tmp_path, f"{WNIDS_300[6]}/a", mask_of(7))
     with pytest.raises(
         UserError, match=r"names 1 wnids.*count all 300.*data.categories=ImageNetS_categories_im300.txt"
@@ -110,47 +108,20 @@ def test_larger_subsets_take_the_folders_where_all_are_there(tmp_path: Path) -> 
         ImageNetS(tmp_path, subset=919)
 
 
-def test_marks_follow_the_resize_and_the_crop(tmp_path: Path) -> None:
-    """Against loops over the pixels of the input, of a crop that cuts one axis and pads the other."""
+def test_masks_follow_the_resize_and_the_crop(tmp_path: Path) -> None:
+    """Compares with loops over the pixels of the input, for a crop that cuts one axis and pads the other."""
     ids = np.kron(mask_of(1), np.ones((5, 5), dtype=int))
     put(tmp_path, f"{GOLDFISH}/a", ids)
     preprocessing = Preprocessing(size=(14, 32), resize=20, interpolation="bilinear", mean=MEAN, std=STD)
     sample = ImageNetS(tmp_path).load(f"{GOLDFISH}/a", preprocessing)
     assert (sample.frame.resized, sample.frame.top, sample.frame.left) == ((20, 26), 3, -3)
-    for found, own in [(sample.segmentation, 1), (sample.ignore, 1000)]:
-        assert found is not None
-        assert found.any()
+    for mask, class_id in [(sample.segmentation, 1), (sample.ignore, 1000)]:
+        assert mask is not None
+        assert mask.any()
         for y in range(14):
             for x in range(32):
                 row, column = int((y + 3 + 0.5) * 30 / 20), int((x - 3 + 0.5) * 40 / 26)
-                assert bool(found[y, x]) == (3 <= x < 29 and ids[row, column] == own)
-
-
-TURNS = {
-    1: lambda a: a,
-    2: np.fliplr,
-    3: lambda a: np.rot90(a, 2),
-    4: np.flipud,
-    5: np.transpose,
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: np.rot90(a, 2).T,
-    8: np.rot90,
-}
-
-
-@pytest.mark.parametrize("orientation", TURNS)
-def test_marks_are_turned_with_their_photo(tmp_path: Path, orientation: int) -> None:
-    """A white corner of the photo and its mask meet again in the input."""
-    file = tmp_path / "photo.png"
-    corner = np.zeros((16, 24), dtype=np.uint8)
-    corner[:5, :3], corner[10:, 9] = 255, 255
-    picture = Image.fromarray(corner)
-    picture.getexif()[ExifTags.Base.Orientation] = orientation
-    picture.save(file, exif=picture.getexif())
-    turned = upright(torch.from_numpy(corner > 0), file)
-    assert stored_size(file) == (16, 24)
-    assert turned.tolist() == TURNS[orientation](corner > 0).tolist()
-    assert turned.tolist() == (np.array(read_image(file))[..., 0] > 0).tolist()
+                assert bool(mask[y, x]) == (3 <= x < 29 and ids[row, column] == class_id)
 
 
 def test_a_turned_photo_is_loaded_with_its_mask(tmp_path: Path) -> None:
@@ -161,7 +132,7 @@ def test_a_turned_photo_is_loaded_with_its_mask(tmp_path: Path) -> None:
     assert sample.segmentation.tolist() == np.rot90(mask_of(1) == 1, -1).tolist()
 
 
-def test_a_broken_file_costs_only_its_photo(tmp_path: Path) -> None:
+def test_a_broken_file_fails_its_photo_alone(tmp_path: Path) -> None:
     small(tmp_path)
     folder = tmp_path / "ImageNetS50"
     for name in ("photo", "gone", "palette", "size", "other"):
@@ -220,16 +191,9 @@ def test_targets_selection_and_pools(tmp_path: Path) -> None:
     data = ImageNetS(small(tmp_path), targets="7", limit=1, every=2, pool_size=1)
     assert (data.targets, data.limit, data.every, len(data.ids)) == (7, 1, 2, 2)
     assert (data.scoring_ids, data.donor_ids) == ([data.ids[0]], [data.ids[1]])
-    standby = ImageNetS(tmp_path).scoring_ids[-1]
-    assert data.load(standby, SAME).target is None
+    synthetic = ImageNetS(tmp_path).scoring_ids[-1]
+    assert data.load(synthetic, SAME).target is None
     with pytest.raises(UserError, match=r"there is no sample 'b'"):
         data.load("b", SAME)
     with pytest.raises(UserError, match=r"data.every=0"):
         ImageNetS(tmp_path, every=0)
-
-
-def test_boxes_beyond_the_photo_are_refused() -> None:
-    assert fill_boxes([(0, 0, 1, 0), (1, 1, 1, 1)], (2, 2)).tolist() == [[True, True], [False, True]]
-    for box in [(-1, 0, 1, 1), (0, 0, 2, 1), (0, 0, 1, 2), (1, 0, 0, 0), (0, 1, 0, 0)]:
-        with pytest.raises(UserError, match=r"does not lie within the photo of 2 x 2 pixels"):
-            fill_boxes([box], (2, 2))

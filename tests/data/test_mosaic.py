@@ -1,4 +1,4 @@
-"""Mosaics: what they are made of, what is asked of them, which photos qualify, and a whole run on them."""
+"""Mosaics: their photos, the cells that are explained, which photos are confident, and a whole run on them."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from inr_xai.classifier import FrozenClassifier
-from inr_xai.compare.confident import confident
+from inr_xai.compare.confident_photos import find_confident_photos
 from inr_xai.data import Synthetic
 from inr_xai.data.mosaic import Grid, mosaic_preprocessing, read_photos, tiled
 from inr_xai.errors import UserError
@@ -26,7 +26,7 @@ REFUSAL = r"cannot take mosaics of 48 x 48 pixels \(.*mat1 and mat2 .*; choose o
 
 
 class Grey:
-    """Grey images of one value each, with or without a label; those without a value cannot be read."""
+    """Grey images with one value each, with or without a label; images without a value cannot be read."""
 
     targets: str | int = "predicted"
 
@@ -47,7 +47,7 @@ class Grey:
 
 
 def by_value(images: torch.Tensor) -> torch.Tensor:
-    """Two classes, class 1 with a probability of the image's value."""
+    """Returns log-probabilities of two classes; the probability of class 1 is the image's value."""
     value = images.mean((1, 2, 3))
     return torch.stack([1 - value, value], dim=1).log()
 
@@ -57,12 +57,12 @@ def of_values(**values: tuple[float | None, int | None]) -> tuple[FrozenClassifi
 
 
 def rigid() -> nn.Module:
-    """A network of one input size."""
+    """Returns a network that takes one input size only."""
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 8))
 
 
 @pytest.mark.parametrize("preprocessing", [SMALL, WIDE])
-def test_each_cell_is_the_photo_as_the_classifier_sees_it(preprocessing: Preprocessing) -> None:
+def test_a_cell_shows_its_photo_as_the_classifier_sees_it_alone(preprocessing: Preprocessing) -> None:
     side, (height, width) = 2, preprocessing.size
     grid = Grid(SOURCE, PHOTOS, side=side, count=2, targets_per_mosaic=2)
     for sample_id in grid.ids:
@@ -79,14 +79,14 @@ def test_each_cell_is_the_photo_as_the_classifier_sees_it(preprocessing: Preproc
         assert sample.target == PHOTOS[cell.photos[cell.place]]
 
 
-def test_tiles_of_three_rows() -> None:
+def test_nine_images_are_tiled_row_by_row() -> None:
     images, side = pictures(9, side=8), 3
     mosaic = tiled(images, side)
     for y, x in [(0, 0), (3, 20), (9, 7), (17, 23), (23, 0)]:
         assert torch.equal(mosaic[:, y, x], images[y // 8 * side + x // 8][:, y % 8, x % 8])
 
 
-def test_a_mosaic_shows_different_classes_and_every_cell_is_asked() -> None:
+def test_a_mosaic_shows_different_classes_and_every_position_is_explained() -> None:
     grid = Grid(SOURCE, PHOTOS, count=40)
     assert all(len({PHOTOS[name] for name in cell.photos}) == 4 for cell in grid.cells.values())
     assert {cell.place for cell in grid.cells.values()} == {0, 1, 2, 3}
@@ -95,7 +95,7 @@ def test_a_mosaic_shows_different_classes_and_every_cell_is_asked() -> None:
     assert len(grid.ids) == 40
 
 
-def test_more_mosaics_and_more_cells_add_to_what_there_is() -> None:
+def test_more_mosaics_and_more_cells_do_not_change_the_others() -> None:
     few = Grid(SOURCE, PHOTOS, count=3, seed=5)
     shuffled = dict(sorted(PHOTOS.items(), reverse=True))
     assert few.cells.items() <= Grid(SOURCE, shuffled, count=6, seed=5).cells.items()
@@ -129,7 +129,7 @@ def test_pools_hold_no_photo_of_a_mosaic_and_are_as_large_as_one() -> None:
         ({"photos": PHOTOS | {"elsewhere": 1}}, "data.photos names 'elsewhere', which data.source does not have"),
     ],
 )
-def test_what_makes_no_mosaics_is_refused(options: dict, sentence: str) -> None:
+def test_options_that_make_no_mosaics_are_refused(options: dict, sentence: str) -> None:
     with pytest.raises(UserError, match=re.escape(sentence)):
         Grid(SOURCE, **({"photos": PHOTOS} | options))
 
@@ -139,29 +139,29 @@ def test_a_file_that_lists_no_photos_is_refused(tmp_path: Path, text: str | None
     file = tmp_path / "photos.json"
     if text is not None:
         file.write_text(text)
-    with pytest.raises(UserError, match=r"is no list of photos .*; scripts/gridpg.py --choose writes such a file"):
+    with pytest.raises(UserError, match=r"is no list of photos .*; benchmarks/gridpg.py --choose writes such a file"):
         read_photos(file)
 
 
-def test_the_highest_threshold_that_leaves_enough() -> None:
+def test_the_highest_threshold_with_enough_photos_is_used() -> None:
     values = {f"{index:02}": (0.5 + 0.0049 * index, None) for index in range(100)}
     classifier, data = of_values(**values)
     for least in (1, 2, 5, 15, 30, 38):
-        found = confident(classifier, data, least=least)
-        kept = {t: {n: 1 for n, (value, _) in values.items() if value >= t} for t in (0.99, 0.95, 0.9, 0.8)}
-        best = max(t for t in kept if len(kept[t]) >= least)
-        assert (found.threshold, found.photos) == (best, kept[best])
+        result = find_confident_photos(classifier, data, least=least)
+        confident = {t: {n: 1 for n, (value, _) in values.items() if value >= t} for t in (0.99, 0.95, 0.9, 0.8)}
+        highest = max(t for t in confident if len(confident[t]) >= least)
+        assert (result.threshold, result.photos) == (highest, confident[highest])
     with pytest.raises(UserError, match=r"photos are recognised with a probability of 0\.8, and 90 are wanted"):
-        confident(classifier, data, least=90)
+        find_confident_photos(classifier, data, least=90)
 
 
 def test_a_label_must_be_the_prediction_and_broken_photos_are_left_out() -> None:
     classifier, data = of_values(
         right=(0.999, 1), wrong=(0.999, 0), unlabelled=(0.001, None), unsure=(0.6, 1), broken=(None, 1)
     )
-    assert confident(classifier, data, least=2).photos == {"right": 1, "unlabelled": 0}
+    assert find_confident_photos(classifier, data, least=2).photos == {"right": 1, "unlabelled": 0}
     few = Grey(data.values, every=2, limit=2)  # of broken, right, unlabelled, unsure, wrong: broken and unlabelled
-    assert confident(classifier, few, least=1).photos == {"unlabelled": 0}
+    assert find_confident_photos(classifier, few, least=1).photos == {"unlabelled": 0}
 
 
 def test_a_classifier_of_one_size_is_refused(tiny: FrozenClassifier) -> None:
@@ -171,7 +171,7 @@ def test_a_classifier_of_one_size_is_refused(tiny: FrozenClassifier) -> None:
 
 
 def run_of(folder: Path) -> list[str]:
-    """Options of a run on two mosaics."""
+    """Returns the options of a run on two mosaics."""
     file = folder / "photos.json"
     file.write_text(json.dumps({"photos": PHOTOS}))
     return ["data=grid", "data@data.source=synthetic", "data.source.size=24", f"data.photos={file}", "data.count=2"]

@@ -1,4 +1,4 @@
-"""Pools of photos: whose turn it is, what is passed over, and what is refused."""
+"""Pools of photos: which photos follow a sample, which are left out, and what is refused."""
 
 import pytest
 import torch
@@ -6,14 +6,14 @@ import torch
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.errors import UserError
 from inr_xai.types import Frame, Preprocessing, Sample
-from tests.helpers.runs import said
+from tests.helpers.runs import messages
 
 PREPROCESSING = Preprocessing((2, 2), 2, "bilinear", (0.5,), (0.5,))
 FRAME = Frame(original=(2, 2), resized=(2, 2), top=0, left=0, size=(2, 2))
 
 
 class Numbered:
-    """Photo "7" is 7 everywhere; notes what is read."""
+    """Every pixel of photo "7" is 7; records which photos are read."""
 
     targets: str | int = "label"
     every = 1
@@ -46,29 +46,29 @@ def numbers(photos: torch.Tensor) -> list[int]:
 @pytest.mark.parametrize(
     ("ids", "sample_id", "expected"),
     [
-        ("13579", "0", [1, 3, 5]),  # none of the pool
+        ("13579", "0", [1, 3, 5]),  # not in the pool
         ("13579", "1", [3, 5, 7]),
         ("13579", "4", [5, 7, 9]),
         ("13579", "6", [7, 9, 1]),
         ("13579", "9", [1, 3, 5]),
         ("95173", "5", [7, 9, 1]),  # the order given does not matter
-        ("1357", "3", [5, 7, 1]),  # just enough: three others
+        ("1357", "3", [5, 7, 1]),  # exactly three other photos
         ("135", "2", [3, 5, 1]),
     ],
 )
-def test_the_next_three_others_in_a_circle(ids: str, sample_id: str, expected: list[int]) -> None:
+def test_the_next_three_other_photos_follow_in_a_circle(ids: str, sample_id: str, expected: list[int]) -> None:
     assert numbers(pool(ids).following(sample_id)) == expected
 
 
-def test_broken_photos_are_passed_over_and_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_broken_photos_are_left_out_and_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     photos = pool("13579", broken="37")
     assert numbers(photos.following("2")) == [5, 9, 1]
     assert numbers(photos.following("0")) == [1, 5, 9]
     assert numbers(photos.all()) == [1, 5, 9]
-    assert said(caplog.records) == [f"left out of the pool of baselines: photo {n} cannot be read" for n in (3, 7)]
+    assert messages(caplog.records) == [f"left out of the pool of baselines: photo {n} cannot be read" for n in (3, 7)]
 
 
-def test_each_photo_is_read_once_and_only_when_asked_for() -> None:
+def test_a_photo_is_read_once_and_only_if_it_is_needed() -> None:
     data = Numbered()
     photos = PhotoPool(list("13579"), data, PREPROCESSING)
     assert data.read == []
@@ -77,7 +77,7 @@ def test_each_photo_is_read_once_and_only_when_asked_for() -> None:
     assert data.read == ["1", "3", "5", "7"]
 
 
-def test_all_photos_are_put_together_once() -> None:
+def test_all_photos_are_stacked_once() -> None:
     photos = pool("13579")
     assert photos.all() is photos.all()
 
@@ -95,7 +95,7 @@ def test_a_pool_without_any_readable_photo_is_refused() -> None:
         pool("12", broken="12").all()
 
 
-def test_the_reserve_is_turned_to_only_where_photos_lack() -> None:
+def test_the_reserve_is_used_only_if_photos_are_missing() -> None:
     data = Numbered(broken="12")
     few = PhotoPool(list("1234"), data, PREPROCESSING, reserve=list("789"))
     assert numbers(few.following("0")) == [3, 4, 7]

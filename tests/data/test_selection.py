@@ -1,4 +1,4 @@
-"""Which images a run explains, and of which class: shards, limits, batches and targets change no other image."""
+"""Which images a run explains, and for which class: shards, limits, batches and targets change no other image."""
 
 from pathlib import Path
 
@@ -16,15 +16,16 @@ FIVE = ["data.size=5", "explanations=1"]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All of five images."""
+    """The folder of a run that explains all of five images."""
     folder = tmp_path_factory.mktemp("whole")
     explain(folder, *FIVE)
     return folder
 
 
-def same_as(whole: Path, found: dict[str, torch.Tensor]) -> bool:
-    wanted = masks_of(whole)
-    return all(torch.equal(found[name], wanted[name]) for name in found)
+def same_as(whole: Path, masks: dict[str, torch.Tensor]) -> bool:
+    """Returns whether these masks are those of the whole run, to the bit."""
+    expected = masks_of(whole)
+    return all(torch.equal(masks[name], expected[name]) for name in masks)
 
 
 def test_shards_share_out_the_images_and_give_the_same_bits(whole: Path, tmp_path: Path) -> None:
@@ -64,11 +65,11 @@ def test_every_limit_and_shard_in_this_order(
     assert sample_plan(data, *shard) == [data.ids[place] for place in expected]
 
 
-def test_a_run_explains_what_is_selected(whole: Path, tmp_path: Path) -> None:
+def test_a_run_explains_the_selected_images(whole: Path, tmp_path: Path) -> None:
     explain(tmp_path, *FIVE, "data.every=2", "data.limit=2", "shard.count=2", "shard.index=1")
-    found = masks_of(tmp_path)
-    assert list(found) == ["00002-triangle"]
-    assert same_as(whole, found)
+    masks = masks_of(tmp_path)
+    assert list(masks) == ["00002-triangle"]
+    assert same_as(whole, masks)
 
 
 def test_more_shards_than_images_leave_one_empty(tmp_path: Path) -> None:
@@ -86,19 +87,19 @@ def test_shards_may_take_turns_in_one_folder(whole: Path, tmp_path: Path) -> Non
 
 
 def test_targets_by_label_by_prediction_and_by_number(tmp_path: Path) -> None:
-    found = {}
-    for policy in ("label", "predicted", "6"):
-        explain(tmp_path / policy, *FIVE, "steps=1", f"data.targets={policy}")
-        found[policy] = [int(row["target"]) for row in table(tmp_path / policy)][::2]
+    targets = {}
+    for rule in ("label", "predicted", "6"):
+        explain(tmp_path / rule, *FIVE, "steps=1", f"data.targets={rule}")
+        targets[rule] = [int(row["target"]) for row in table(tmp_path / rule)][::2]
     preprocessing = Preprocessing((24, 24), 24, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
     images = torch.stack([Synthetic(5).load(name, preprocessing).image for name in Synthetic(5).ids])
     mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     with torch.no_grad():
         predicted = network().eval()((images - mean) / std).argmax(1).tolist()
-    assert found == {"label": [0, 1, 2, 3, 4], "predicted": predicted, "6": [6] * 5}
-    assert predicted != found["label"]
+    assert targets == {"label": [0, 1, 2, 3, 4], "predicted": predicted, "6": [6] * 5}
+    assert predicted != targets["label"]
 
 
-def test_batches_leave_out_what_is_done_and_keep_their_places() -> None:
+def test_batches_leave_out_ids_that_are_done_and_keep_their_places() -> None:
     assert list(batches(list("abcdefg"), 3, set())) == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
     assert list(batches(list("abcdefg"), 3, {"b", "d", "e", "f"})) == [["a", "c"], ["g"]]

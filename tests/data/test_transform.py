@@ -1,4 +1,4 @@
-"""The input equals timm's and torchvision's own evaluation transforms; masks find their way back to the photo."""
+"""The input equals that of timm's and torchvision's evaluation transforms; masks are mapped back to the photo."""
 
 import math
 from fractions import Fraction
@@ -21,7 +21,7 @@ SIZES = [(301, 452), (452, 301), (64, 49), (97, 1003), (225, 224), (224, 224), (
 
 
 def photo(size: tuple[int, int], seed: int = 0) -> Image.Image:
-    """Noise over a ramp, so that any shift by a pixel shows."""
+    """Returns noise over a ramp, so that any shift by a pixel changes values."""
     height, width = size
     noise = np.random.default_rng(seed).integers(0, 128, (height, width, 3))
     ramp = np.linspace(0, 127, width)[None, :, None] + np.zeros((height, 1, 3))
@@ -54,7 +54,7 @@ def test_input_equals_timm(size: tuple[int, int], mode: str) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_input_equals_torchvision_also_where_the_crop_pads(size: tuple[int, int]) -> None:
+def test_input_equals_torchvision_with_and_without_padding(size: tuple[int, int]) -> None:
     for crop, resize in [((224, 224), 256), ((225, 160), 232), ((224, 224), 99), ((250, 100), 201)]:
         theirs = tv.Compose([tv.Resize(resize), tv.CenterCrop(crop), tv.ToTensor()])
         ours, _ = to_input(photo(size), preprocessing(crop, resize, "bilinear"))
@@ -62,9 +62,9 @@ def test_input_equals_torchvision_also_where_the_crop_pads(size: tuple[int, int]
 
 
 def test_one_channel_is_the_grey_photo() -> None:
-    wanted = Preprocessing(size=(32, 32), resize=40, interpolation="bilinear", mean=(0.5,), std=(0.5,))
+    one_channel = Preprocessing(size=(32, 32), resize=40, interpolation="bilinear", mean=(0.5,), std=(0.5,))
     grey = tv.Compose([tv.Grayscale(), tv.Resize(40), tv.CenterCrop(32), tv.ToTensor()])
-    assert torch.equal(to_input(photo((70, 51)), wanted)[0], grey(photo((70, 51))))
+    assert torch.equal(to_input(photo((70, 51)), one_channel)[0], grey(photo((70, 51))))
 
 
 def test_unknown_interpolation_and_endless_strips_are_refused() -> None:
@@ -75,7 +75,7 @@ def test_unknown_interpolation_and_endless_strips_are_refused() -> None:
 
 
 def slow_mask_to_image(mask: np.ndarray, frame: Frame) -> np.ndarray:
-    """Every pixel of the photo by itself: its centre in the input, the four cells around it."""
+    """Computes each pixel of the photo from its centre in the input and the four cells around it."""
     result = np.zeros(frame.original)
     cells = mask.shape
     for y, x in product(*map(range, frame.original)):
@@ -93,7 +93,7 @@ def slow_mask_to_image(mask: np.ndarray, frame: Frame) -> np.ndarray:
 
 @pytest.mark.parametrize("original", [(23, 41), (41, 23), (6, 9)])
 @pytest.mark.parametrize("cells", [(16, 16), (7, 5), (40, 33), (1, 1)])
-def test_mask_to_image_equals_the_slow_way(original: tuple[int, int], cells: tuple[int, int]) -> None:
+def test_mask_to_image_agrees_with_a_loop_over_pixels(original: tuple[int, int], cells: tuple[int, int]) -> None:
     for resize in (20, 12, (18, 20)):
         frame = frame_of(original, preprocessing((16, 16), resize, "bilinear"))
         masks = torch.rand(2, 3, *cells, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -105,7 +105,7 @@ def test_mask_to_image_equals_the_slow_way(original: tuple[int, int], cells: tup
 def test_mask_of_ones_is_one_on_the_crop_and_zero_outside() -> None:
     frame = frame_of((30, 60), preprocessing((20, 20), 24, "bilinear"))
     back = mask_to_image(torch.ones(5, 5), frame)
-    # 60 wide became 48, of which 14 to 34 were cut: 17.5 to 42.5 of the photo; 30 high became 24, cut: 2.5 to 27.5.
+    # The crop has columns 14 to 34 of 48, which are 17.5 to 42.5 of the photo's 60; and its rows 2.5 to 27.5 of 30.
     expected = torch.zeros(30, 60)
     expected[2:27, 17:42] = 1
     assert torch.allclose(back, expected)
@@ -120,7 +120,7 @@ def test_round_trip_without_resizing_is_exact(original: tuple[int, int]) -> None
     assert back.sum() == pytest.approx(float(mask.sum()))
 
 
-def test_round_trip_of_a_smooth_map_returns_it() -> None:
+def test_round_trip_of_a_smooth_map_returns_the_map() -> None:
     frame = frame_of((333, 250), preprocessing((224, 224), 256, "bilinear"))
     y, x = torch.meshgrid(torch.linspace(0, 3, 224), torch.linspace(0, 2, 224), indexing="ij")
     smooth = 0.5 + 0.5 * torch.sin(y + x)
@@ -175,7 +175,7 @@ def test_grey_palette_and_bilevel_photos_become_rgb(tmp_path: Path) -> None:
     assert (saved(bilevel, tmp_path / "c.png") == np.asarray(bilevel)[..., None] * 255).all()
 
 
-def test_transparency_lies_over_white(tmp_path: Path) -> None:
+def test_transparent_pixels_become_white(tmp_path: Path) -> None:
     image = Image.new("RGBA", (3, 1), (200, 0, 0, 255))
     image.putpixel((1, 0), (200, 0, 0, 0))
     image.putpixel((2, 0), (0, 0, 0, 102))
@@ -211,7 +211,7 @@ def test_wide_grey_values_are_scaled_not_clipped(tmp_path: Path) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     image = photo((5, 8))
-    turns = {  # what a viewer does with the stored pixels, by the EXIF standard
+    turns = {  # how a viewer turns the stored pixels by the EXIF standard
         1: lambda a: a,
         2: np.fliplr,
         3: lambda a: np.rot90(a, 2),

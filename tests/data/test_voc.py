@@ -1,4 +1,4 @@
-"""PASCAL VOC: a sample for each photo and class, palette masks with void, boxes counted from 1, what is refused."""
+"""PASCAL VOC: samples for each photo and class, palette masks with void, boxes that count from 1, what is refused."""
 
 import logging
 import warnings
@@ -21,12 +21,12 @@ from inr_xai.types import ImageData, Preprocessing, Sample
 
 SIDE = (10, 12)
 SAME = Preprocessing(size=SIDE, resize=SIDE, interpolation="bilinear", mean=(0.5,) * 3, std=(0.25,) * 3)
-CAT, DOG, PERSON = 8, 12, 15  # as the palette counts them
+CAT, DOG, PERSON = 8, 12, 15  # palette indices
 Thing = tuple[str, tuple[float, float, float, float], int]  # name; xmin, ymin, xmax, ymax from 1; difficult
 
 
 def annotation(things: Sequence[Thing], size: tuple[int, int] = SIDE) -> str:
-    """As published; an object also has a part with a name and a box of its own."""
+    """Returns an annotation in the published format; each object also has a part with a name and a box."""
     objects = "".join(
         f"<object><name>{name}</name><difficult>{difficult}</difficult><part><name>head</name><bndbox><xmin>1</xmin>"
         "<ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part><bndbox>"
@@ -45,7 +45,7 @@ def put(
     task: str = "Segmentation",
     split: str = "val",
 ) -> None:
-    """A photo with its annotation and, where given, its palette mask; its name joins the split."""
+    """Writes a photo, its annotation and, if given, its palette mask; adds its name to the split."""
     parts = ("JPEGImages", "Annotations", "SegmentationClass", f"ImageSets/{task}")
     for part in parts:
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -61,14 +61,14 @@ def put(
 
 
 def two_classes() -> np.ndarray:
-    """A cat above a dog, void between them."""
+    """Returns a mask of a cat above a dog, with void between them."""
     ids = np.zeros(SIDE, dtype=int)
     ids[1:4, 2:6], ids[4, 2:9], ids[5:9, 3:10] = CAT, 255, DOG
     return ids
 
 
 def small(root: Path) -> Path:
-    """Two photos of VOC2012: one of two classes, one of a single object."""
+    """Writes two photos of VOC2012: one of two classes, one of a single object."""
     folder = root / "VOCdevkit" / "VOC2012"
     put(folder, "2007_000002", ("cat", (3, 2, 6, 4), 0), ("dog", (4, 6, 10, 9), 0), ids=two_classes())
     put(folder, "2007_000001", ("cat", (3, 2, 6, 4), 0), ids=np.where(two_classes() == CAT, CAT, 0))
@@ -89,15 +89,15 @@ def test_a_sample_for_each_photo_and_class(tmp_path: Path) -> None:
     assert data.class_names is not None
     assert (data.class_names[0], data.class_names[19], len(data.class_names)) == ("aeroplane", "tvmonitor", 20)
     ids = two_classes()
-    for name, own, (left, top, right, bottom) in [("cat", CAT, (2, 1, 5, 3)), ("dog", DOG, (3, 5, 9, 8))]:
+    for name, index, (left, top, right, bottom) in [("cat", CAT, (2, 1, 5, 3)), ("dog", DOG, (3, 5, 9, 8))]:
         sample = data.load(f"2007_000002@{name}", SAME)
         segmentation, ignore, boxes = marks(sample)
         inside = np.zeros(SIDE, dtype=bool)
         for y in range(top, bottom + 1):
             for x in range(left, right + 1):
                 inside[y, x] = True
-        assert sample.target == own - 1 == data.class_names.index(name)
-        assert segmentation.tolist() == (ids == own).tolist()
+        assert sample.target == index - 1 == data.class_names.index(name)
+        assert segmentation.tolist() == (ids == index).tolist()
         assert ignore.tolist() == (ids == 255).tolist()
         assert boxes.tolist() == inside.tolist()
     single = data.load("2007_000001@cat", SAME)
@@ -110,8 +110,8 @@ def test_the_root_may_be_any_of_three_folders(tmp_path: Path, inside: str) -> No
     assert len(VOC(small(tmp_path) / inside, year="2012").ids) == 3
 
 
-def test_boxes_alone_of_the_main_split(tmp_path: Path) -> None:
-    """A class whose boxes are all difficult makes no sample; a difficult box beside another counts as extent."""
+def test_boxes_without_segmentations_of_the_main_split(tmp_path: Path) -> None:
+    """A class with difficult boxes only has no sample; otherwise its difficult boxes are marked too."""
     folder = tmp_path / "VOC2007"
     cat, hidden, dog = ("cat", (1, 1, 3, 2), 0), ("cat", (11, 9, 12, 10), 1), ("dog", (5, 5, 6, 6), 1)
     put(folder, "000001", cat, hidden, dog, task="Main", split="test")
@@ -121,16 +121,16 @@ def test_boxes_alone_of_the_main_split(tmp_path: Path) -> None:
     sample = data.load("000001@cat", SAME)
     assert (sample.segmentation, sample.ignore) == (None, None)
     assert sample.boxes is not None
-    wanted = [[y, x] for y, x in np.ndindex(SIDE) if (y < 2 and x < 3) or (y >= 8 and x >= 10)]
-    assert sample.boxes.nonzero().tolist() == wanted
+    expected = [[y, x] for y, x in np.ndindex(SIDE) if (y < 2 and x < 3) or (y >= 8 and x >= 10)]
+    assert sample.boxes.nonzero().tolist() == expected
     assert sample.difficult
 
 
 @pytest.mark.parametrize(("right", "others", "difficult"), [(6, 1, False), (5, 1, True), (5, 0, False)])
-def test_difficult_is_less_than_a_quarter_beside_another_class(
+def test_a_class_of_less_than_a_quarter_is_difficult_if_there_is_another_class(
     tmp_path: Path, right: int, others: int, difficult: bool
 ) -> None:
-    """Six columns of five rows are a quarter of 10 x 12; boxes that overlap count once."""
+    """Six columns of five rows are a quarter of 10 x 12 pixels; overlapping boxes count once."""
     cats: list[Thing] = [("cat", (1, 1, right, 5), 0), ("cat", (1, 1, 2, 5), 0)]
     put(tmp_path, "a", *cats, *[("person", (9, 9, 10, 10), 1)] * others, task="Main")
     assert VOC(tmp_path, task="boxes").load("a@cat", SAME).difficult == difficult
@@ -158,7 +158,7 @@ def test_classes_of_imagenet(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
         VOC(tmp_path, task="boxes", classes="imagenet", split="b")
 
 
-def test_the_table_of_imagenet_names_what_its_comments_say() -> None:
+def test_the_wnids_of_imagenet_have_the_names_of_the_comments() -> None:
     words = (
         "airliner, mountain bike, robin, speedboat, water bottle, school bus, sports car, tabby, folding chair, ox, "
     )
@@ -166,13 +166,13 @@ def test_the_table_of_imagenet_names_what_its_comments_say() -> None:
         "dining table, Labrador retriever, sorrel, motor scooter, pot, ram, studio couch, passenger car, television"
     )
     names, index = imagenet_names(), imagenet_index()
-    found = [names[index[wnid]] for wnid in IMAGENET.values() if wnid is not None]
-    assert [name.split(",")[0] for name in found] == words.split(", ")
+    class_names = [names[index[wnid]] for wnid in IMAGENET.values() if wnid is not None]
+    assert [name.split(",")[0] for name in class_names] == words.split(", ")
     assert list(IMAGENET) == sorted(IMAGENET)
     assert [name for name, wnid in IMAGENET.items() if wnid is None] == ["person"]
 
 
-def test_a_photo_of_several_classes_stands_in_the_pools_once(tmp_path: Path) -> None:
+def test_a_photo_of_several_classes_is_in_the_pools_once(tmp_path: Path) -> None:
     for number in range(8):
         things: list[Thing] = [("dog", (1, 1, 2, 2), 0), ("cat", (3, 3, 4, 4), 0), ("sheep", (5, 5, 6, 6), 0)]
         put(tmp_path, f"{number}", *things, task="Main")
@@ -182,11 +182,11 @@ def test_a_photo_of_several_classes_stands_in_the_pools_once(tmp_path: Path) -> 
     assert [name for name in data.donor_ids if not is_synthetic(name)] == ["1@cat", "3@cat", "5@cat", "7@cat"]
     pool = PhotoPool(photos, data, SAME)
     for name in ("0@cat", "0@dog", "4@sheep", "6@dog"):
-        own = data.load(name, SAME).image
-        assert all(not torch.equal(photo, own) for photo in pool.following(name))
+        image = data.load(name, SAME).image
+        assert all(not torch.equal(photo, image) for photo in pool.following(name))
 
 
-def test_a_broken_file_costs_only_its_photo(tmp_path: Path) -> None:
+def test_a_broken_file_fails_its_photo_alone(tmp_path: Path) -> None:
     folder = small(tmp_path) / "VOCdevkit" / "VOC2012"
     for name, thing in [("void", ("dog", (1, 1, 2, 2), 0)), ("wide", ("cat", (1, 1, 13, 2), 0))]:
         put(folder, name, thing, ids=np.where(two_classes() == CAT, CAT, 255))
@@ -228,7 +228,7 @@ def test_bad_annotations_are_refused(tmp_path: Path) -> None:
         VOC(tmp_path, task="boxes")
 
 
-def test_an_annotation_that_cannot_be_read_costs_only_its_photo(tmp_path: Path) -> None:
+def test_an_annotation_that_cannot_be_read_fails_its_photo_alone(tmp_path: Path) -> None:
     for name in ("a", "b", "c", "d"):
         put(tmp_path, name, ("cat", (1, 1, 2, 2), 0), ("dog", (3, 3, 4, 4), 0), task="Main")
     (tmp_path / "Annotations/b.xml").write_text(annotation([("cat", (1, 1, 2, 2), 0)])[:-20])
@@ -245,8 +245,8 @@ def test_an_annotation_that_cannot_be_read_costs_only_its_photo(tmp_path: Path) 
 CROPPED = Preprocessing(size=(10, 10), resize=10, interpolation="bilinear", mean=(0.5,) * 3, std=(0.25,) * 3)
 
 
-def test_what_the_crop_cuts_off_stays_marked_on_the_photo(tmp_path: Path) -> None:
-    """Of twelve columns the crop leaves out the first and the last."""
+def test_marks_outside_the_crop_are_on_the_photo(tmp_path: Path) -> None:
+    """The crop has all of the twelve columns except the first and the last."""
     put(tmp_path, "a", ("cat", (1, 1, 1, 4), 0), ("dog", (1, 5, 3, 10), 0), task="Main")
     data = VOC(tmp_path, task="boxes")
     cat, dog = (data.load(name, CROPPED) for name in data.ids)
@@ -300,9 +300,9 @@ def test_a_run_over_two_classes_of_a_photo(tmp_path: Path) -> None:
     ]
     base += ["classifier.resize=24", "callbacks.figures=null", "logger=none", "trainer.accelerator=cpu", "data.limit=3"]
     assert explain(tmp_path / "run", base=base).failures == 0
-    wanted = ["2007_000001@cat", "2007_000002@cat", "2007_000002@dog"]
-    assert list(masks_of(tmp_path / "run")) == wanted
-    assert [row["sample_id"] for row in table(tmp_path / "run")] == wanted
+    expected = ["2007_000001@cat", "2007_000002@cat", "2007_000002@dog"]
+    assert list(masks_of(tmp_path / "run")) == expected
+    assert [row["sample_id"] for row in table(tmp_path / "run")] == expected
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from inr_xai.evaluate.paper_table import make_table
 from inr_xai.evaluate.results import Results
 from inr_xai.evaluate.table_text import latex, markdown
 from inr_xai.metrics.statistics.bootstrap import AT_ONCE, mean_interval, resamples, sign_flip_p_value
+from inr_xai.runs.files import format_csv
 from tests.helpers.runs import ROOT, process
 
 DIRECTIONS = {"road": True, "deletion_auc": False, "pointing_game": True, "iou": True, "sparseness": None}
@@ -21,15 +22,16 @@ VALUES = [0.1, 0.7, 0.4, 0.9, 0.3, 0.5, 0.8, 0.6]
 
 
 def results(folder: Path, name: str, rows: dict[str, dict[str, object]]) -> Results:
-    made = Results(folder / f"{name}.csv")
+    """Returns the results of one method, written and read again."""
+    method = Results(folder / f"{name}.csv")
     for sample_id, row in rows.items():
-        made.add(sample_id, {"target": 0, "difficult": 0, **row, "failed": ""})
-    return Results(made.file)
+        method.add(sample_id, {"target": 0, "difficult": 0, **row, "failed": ""})
+    return Results(method.file)
 
 
 @pytest.fixture
 def methods(tmp_path: Path) -> dict[str, Results]:
-    """Two methods on eight images; the second lacks the last."""
+    """Two methods on eight images, of which the second method lacks the last."""
     ours = {f"i{place}": {"road": value, "deletion_auc": 1 - value} for place, value in enumerate(VALUES)}
     other = {f"i{place}": {"road": value / 2} for place, value in enumerate(VALUES[:-1])}
     return {"ours": results(tmp_path, "ours", ours), "other": results(tmp_path, "other", other)}
@@ -50,11 +52,11 @@ def test_means_over_the_images_that_all_have(methods: dict[str, Results]) -> Non
 
 
 def test_lower_may_be_better(tmp_path: Path) -> None:
-    made = {
+    methods = {
         name: results(tmp_path, name, {"a": {"deletion_auc": value}, "b": {"deletion_auc": value}})
         for name, value in {"high": 0.5, "low": 0.25}.items()
     }
-    best = {name: cells[0].best for name, cells in make_table(made, DIRECTIONS).rows.items() if cells[0] is not None}
+    best = {name: cells[0].best for name, cells in make_table(methods, DIRECTIONS).rows.items() if cells[0] is not None}
     assert best == {"high": False, "low": True}
 
 
@@ -77,23 +79,23 @@ def test_the_pointing_game_is_a_mean_over_classes_and_difficult_images_stand_apa
 
 
 def seeded(images: int, classes: int) -> tuple[dict[str, dict[str, object]], dict[str, dict[str, object]]]:
-    """Rows of two methods that hit or miss; class 0 has most of the images."""
+    """Returns rows of two methods that hit or miss; class 0 has most of the images."""
     random = np.random.default_rng(0)
-    kinds = np.maximum(random.integers(-classes, classes, images), 0)
+    targets = np.maximum(random.integers(-classes, classes, images), 0)
     both = random.random((2, images)) < np.array([[0.6], [0.5]])
     ours, other = (
-        {f"i{place:03d}": {"target": kinds[place], "pointing_game": float(hit)} for place, hit in enumerate(hits)}
+        {f"i{place:03d}": {"target": targets[place], "pointing_game": float(hit)} for place, hit in enumerate(hits)}
         for hits in both
     )
     return ours, other
 
 
-def class_mean(values: Sequence[float], kinds: Sequence[int]) -> float:
-    """By loops."""
+def class_mean(values: Sequence[float], targets: Sequence[int]) -> float:
+    """Returns the mean over classes of each class's mean, by loops."""
     means = []
-    for kind in sorted(set(kinds)):
-        own = [value for value, other in zip(values, kinds, strict=True) if other == kind]
-        means.append(sum(own) / len(own))
+    for target in sorted(set(targets)):
+        of_class = [value for value, other in zip(values, targets, strict=True) if other == target]
+        means.append(sum(of_class) / len(of_class))
     return sum(means) / len(means)
 
 
@@ -103,97 +105,98 @@ def test_the_interval_of_a_mean_over_classes_against_loops(tmp_path: Path) -> No
     (cell,) = table.rows["ours"]
     assert cell is not None
     values = [float(str(row["pointing_game"])) for row in ours.values()]
-    kinds = [int(str(row["target"])) for row in ours.values()]
-    found = [
-        class_mean([values[place] for place in photos], [kinds[place] for place in photos])
+    targets = [int(str(row["target"])) for row in ours.values()]
+    means = [
+        class_mean([values[place] for place in photos], [targets[place] for place in photos])
         for rows in resamples(40, draws=2000, seed=0)
         for photos in rows.tolist()
     ]
-    low, high = np.quantile(found, [0.025, 0.975])
-    assert cell.value == pytest.approx((class_mean(values, kinds), low, high), abs=1e-12)
+    low, high = np.quantile(means, [0.025, 0.975])
+    assert cell.value == pytest.approx((class_mean(values, targets), low, high), abs=1e-12)
 
 
 def test_the_memory_of_a_mean_over_classes_does_not_grow_with_them(tmp_path: Path) -> None:
     """Photos times classes times resamples would be 4 GB."""
-    rows: dict[str, dict[str, object]] = {
-        f"{place:03d}": {"target": place % 500, "pointing_game": place % 2} for place in range(500)
-    }
-    made = results(tmp_path, "ours", {})
-    made.rows = {key: {name: str(value) for name, value in row.items()} for key, row in rows.items()}
+    rows = [
+        {"sample_id": f"{place:03d}", "target": place % 500, "pointing_game": place % 2, "failed": ""}
+        for place in range(500)
+    ]
+    (tmp_path / "ours.csv").write_text(format_csv(rows))
+    method = Results(tmp_path / "ours.csv")
     tracked: list[int] = []
 
     class Watching(TorchDispatchMode):
         def __torch_dispatch__(self, function, types, arguments=(), options=None):  # type: ignore[no-untyped-def]
-            found = function(*arguments, **(options or {}))
-            if isinstance(found, torch.Tensor):
-                tracked.append(found.numel())
-            return found
+            result = function(*arguments, **(options or {}))
+            if isinstance(result, torch.Tensor):
+                tracked.append(result.numel())
+            return result
 
     with Watching():
-        (cell,) = make_table({"ours": made}, DIRECTIONS).rows["ours"]
+        (cell,) = make_table({"ours": method}, DIRECTIONS).rows["ours"]
     assert cell is not None
     assert cell.value.value == 0.5
     assert 0 < max(tracked) <= AT_ONCE
 
 
 def test_the_test_of_a_mean_over_classes_is_of_that_mean(tmp_path: Path) -> None:
-    """All sign patterns by loops. Over images the second method is ahead, over classes it is not."""
-    kinds = [0] * 7 + [1, 1, 2]
+    """All sign patterns by loops. The second method is ahead in the mean over images, but not in that over classes."""
+    targets = [0] * 7 + [1, 1, 2]
     mine, other = [0, 0, 0, 0, 1, 1, 0, 1, 1, 1], [1, 1, 1, 1, 1, 1, 0, 0, 1, 0]
     rows = [
-        {f"i{place}": {"target": kinds[place], "pointing_game": hit} for place, hit in enumerate(hits)}
+        {f"i{place}": {"target": targets[place], "pointing_game": hit} for place, hit in enumerate(hits)}
         for hits in (mine, other)
     ]
-    made = {name: results(tmp_path, name, own) for name, own in zip(("mine", "other"), rows, strict=True)}
-    first, second = (cells[0] for cells in make_table(made, DIRECTIONS).rows.values())
+    methods = {name: results(tmp_path, name, of_one) for name, of_one in zip(("mine", "other"), rows, strict=True)}
+    first, second = (cells[0] for cells in make_table(methods, DIRECTIONS).rows.values())
     assert first is not None
     assert second is not None
     assert (first.best, second.best) == (True, False)
     difference = [b - a for a, b in zip(mine, other, strict=True)]
-    bound = abs(class_mean(difference, kinds))
+    bound = abs(class_mean(difference, targets))
     patterns = list(itertools.product((1, -1), repeat=10))
-    flipped = [class_mean([s * d for s, d in zip(signs, difference, strict=True)], kinds) for signs in patterns]
-    wanted = sum(abs(one) >= bound - 1e-9 for one in flipped) / len(patterns)
-    assert second.p == pytest.approx(wanted)
+    flipped = [class_mean([s * d for s, d in zip(signs, difference, strict=True)], targets) for signs in patterns]
+    expected = sum(abs(mean) >= bound - 1e-9 for mean in flipped) / len(patterns)
+    assert second.p == pytest.approx(expected)
     over_images = sign_flip_p_value(torch.tensor(other).double(), torch.tensor(mine).double())
-    assert wanted != pytest.approx(over_images)
+    assert expected != pytest.approx(over_images)
 
 
 def test_classes_are_those_of_the_methods_that_have_the_metric(tmp_path: Path) -> None:
     ours, other = seeded(20, 3)
     without = {key: {"target": "", "road": 0.5} for key in ours}
     both = {"ours": results(tmp_path, "ours", ours), "other": results(tmp_path, "other", other)}
-    alone = make_table(both, DIRECTIONS).rows
-    behind = make_table({"none": results(tmp_path, "none", without), **both}, DIRECTIONS, ["pointing_game"]).rows
-    assert behind["none"] == [None]
+    of_two = make_table(both, DIRECTIONS).rows
+    of_three = make_table({"none": results(tmp_path, "none", without), **both}, DIRECTIONS, ["pointing_game"]).rows
+    assert of_three["none"] == [None]
     for name in both:
-        one, same = alone[name][0], behind[name][0]
-        assert one is not None
-        assert same is not None
-        assert (one.value, one.best) == (same.value, same.best)
+        first, second = of_two[name][0], of_three[name][0]
+        assert first is not None
+        assert second is not None
+        assert (first.value, first.best) == (second.value, second.best)
 
 
 def test_a_mean_over_different_classes_is_refused(tmp_path: Path) -> None:
     ours, other = seeded(20, 3)
     other["i005"]["target"] = 7
-    made = {"ours": results(tmp_path, "ours", ours), "theirs": results(tmp_path, "theirs", other)}
+    methods = {"ours": results(tmp_path, "ours", ours), "theirs": results(tmp_path, "theirs", other)}
     with pytest.raises(UserError, match=r"^'ours' explains class \d of 'i005' and 'theirs' class 7, .*the same class"):
-        make_table(made, DIRECTIONS)
-    other["i005"]["pointing_game"] = ""  # which leaves the comparison
-    made["theirs"] = results(tmp_path, "again", other)
-    assert make_table(made, DIRECTIONS).rows["theirs"][0] is not None
+        make_table(methods, DIRECTIONS)
+    other["i005"]["pointing_game"] = ""  # takes the image out of the comparison
+    methods["theirs"] = results(tmp_path, "again", other)
+    assert make_table(methods, DIRECTIONS).rows["theirs"][0] is not None
 
 
 def test_a_mean_over_areas_is_of_those_that_all_have(tmp_path: Path) -> None:
-    """The third method has no areas, and the fourth but one: without the fourth the mean is of 0.2 and 0.4."""
+    """The third method has no area and the fourth only one: without the fourth the mean is over 0.2 and 0.4."""
     areas = {
         "ours": {"iou/a0.1": 0.9, "iou/a0.2": 0.2, "iou/a0.4": 0.4},
         "other": {"iou/a0.2": 0.3, "iou/a0.4": 0.4, "iou/a0.8": 0.0},
         "none": {"road": 0.5},
         "one": {"iou/a0.2": 0.3},
     }
-    made = {name: results(tmp_path, name, {"a": dict(row), "b": dict(row)}) for name, row in areas.items()}
-    few = {name: made[name] for name in ("ours", "other", "none")}
+    methods = {name: results(tmp_path, name, {"a": dict(row), "b": dict(row)}) for name, row in areas.items()}
+    few = {name: methods[name] for name in ("ours", "other", "none")}
     table = make_table(few, DIRECTIONS, ["iou"])
     assert table.columns == ["iou/a0.1", "iou/a0.2", "iou/a0.4", "iou/a0.8", "iou/mean"]
     ours, other, none = (table.rows[name][-1] for name in few)
@@ -201,7 +204,7 @@ def test_a_mean_over_areas_is_of_those_that_all_have(tmp_path: Path) -> None:
     assert other is not None
     assert (ours.value.value, other.value.value, none) == (pytest.approx(0.3), pytest.approx(0.35), None)
     assert (ours.best, other.best) == (False, True)
-    assert "iou/mean" not in make_table(made, DIRECTIONS, ["iou"]).columns
+    assert "iou/mean" not in make_table(methods, DIRECTIONS, ["iou"]).columns
 
 
 def test_areas_have_their_mean(tmp_path: Path) -> None:
@@ -235,8 +238,8 @@ def test_texts(methods: dict[str, Results]) -> None:
 
 
 @pytest.mark.slow
-def test_the_script(methods: dict[str, Results], tmp_path: Path) -> None:
-    program = "import runpy; runpy.run_path('scripts/table.py', run_name='__main__')"
+def test_the_command_prints_and_writes_the_table(methods: dict[str, Results], tmp_path: Path) -> None:
+    program = "import runpy; runpy.run_module('inr_xai.evaluate.table', run_name='__main__')"
     arguments = [
         f"mine={tmp_path / 'ours.csv'}",
         str(tmp_path / "other.csv"),

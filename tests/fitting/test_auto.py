@@ -1,4 +1,4 @@
-"""Runs of `explanations=auto`: rows, files and counters where images differ in how many explanations they have."""
+"""Runs with `explanations=auto`: rows, files and counters when images have different numbers of explanations."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from inr_xai.errors import UserError
 from inr_xai.runs.folder import RunFolder
 from tests.helpers import wandb_read
 from tests.helpers.planted import CORNERS, folder
-from tests.helpers.runs import FOLDER, explain, masks_of, said, same_masks, table
+from tests.helpers.runs import FOLDER, explain, masks_of, messages, same_masks, table
 from tests.helpers.wandb_fixtures import fresh_wandb  # noqa: F401
 from tests.test_runner import content
 
@@ -24,11 +24,11 @@ AUTO = ["explanations=auto", "stop.share=0.3", "stop.most=3"]
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Images with one, two and three cues."""
-    changed = ["steps=12", "areas=[0.07,0.1]", "classifier.model._target_=tests.helpers.planted.Normalised"]
+    options = ["steps=12", "areas=[0.07,0.1]", "classifier.model._target_=tests.helpers.planted.Normalised"]
     root = folder(tmp_path_factory.mktemp("planted"))
-    keys = [option.partition("=")[0] for option in changed] + ["callbacks.figures"]
+    keys = [option.partition("=")[0] for option in options] + ["callbacks.figures"]
     rest = [option for option in FOLDER if option.partition("=")[0] not in keys]
-    return [*rest, *changed, f"data.root={root}", "data.targets=1"]
+    return [*rest, *options, f"data.root={root}", "data.targets=1"]
 
 
 @pytest.fixture(scope="module")
@@ -46,27 +46,28 @@ def fixed(tmp_path_factory: pytest.TempPathFactory, base: list[str]) -> Path:
     return out
 
 
-def carried(rows: list[dict[str, str]], game: str) -> float:
+def mean_unseen(rows: list[dict[str, str]], game: str) -> float:
+    """Returns the mean score over the rows and the two baselines that no fit uses."""
     values = [float(row[f"{game}_{name}"]) for row in rows for name in ("noise", "photo")]
     return sum(values) / len(values)
 
 
-def wanted_counts(fixed: Path) -> dict[str, int]:
-    """The rule, applied to the scores of a run that knows none."""
+def expected_counts(fixed: Path) -> dict[str, int]:
+    """Applies the rule to the scores of a run without it."""
     counts = {}
     for name in IDS:
         counts[name] = 1
         for k in ("2", "3"):
             rows = [row for row in table(fixed) if (row["sample_id"], row["explanation"]) == (name, k)]
-            own = carried(rows, "preservation_hard")
-            if own < 0.3 * float(rows[0]["p_full"]) or own <= carried(rows, "chance"):
+            preservation = mean_unseen(rows, "preservation_hard")
+            if preservation < 0.3 * float(rows[0]["p_full"]) or preservation <= mean_unseen(rows, "chance"):
                 break
             counts[name] += 1
     return counts
 
 
 def test_each_image_ends_where_the_rule_says(auto: Path, fixed: Path) -> None:
-    counts = wanted_counts(fixed)
+    counts = expected_counts(fixed)
     assert counts == {"a-one": 1, "b-two": 2, "c-three": 3}
     assert {name: len(masks) for name, masks in masks_of(auto).items()} == counts
     for name, masks in masks_of(auto).items():
@@ -75,30 +76,32 @@ def test_each_image_ends_where_the_rule_says(auto: Path, fixed: Path) -> None:
     assert table(auto) == expected
 
 
-def test_the_summary_is_over_the_images_that_have_the_explanation(auto: Path) -> None:
+def test_the_summary_averages_the_images_that_have_an_explanation(auto: Path) -> None:
     summary, rows = RunFolder(auto).read_summary(), table(auto)
     assert (summary["images"], summary["explanations/mean"]) == (3, 2.0)
     for k in (1, 2, 3):
-        own = [row for row in rows if row["explanation"] == str(k)]
-        assert summary[f"images/k{k}"] == len(own) / 2 == 4 - k
+        k_rows = [row for row in rows if row["explanation"] == str(k)]
+        assert summary[f"images/k{k}"] == len(k_rows) / 2 == 4 - k
         for column in ("preservation_hard_mean", "union_hard_mean", "remaining_hard_mean", "union_share"):
-            assert summary[f"{column}/k{k}"] == pytest.approx(np.mean([float(row[column]) for row in own]), abs=1e-12)
-        a = [row for row in own if row["area"] == "0.1"]
-        ratio = sum(float(row["union_hard_mean"]) for row in a) / sum(float(row["p_full"]) for row in a)
+            assert summary[f"{column}/k{k}"] == pytest.approx(
+                np.mean([float(row[column]) for row in k_rows]), abs=1e-12
+            )
+        area_rows = [row for row in k_rows if row["area"] == "0.1"]
+        ratio = sum(float(row["union_hard_mean"]) for row in area_rows) / sum(float(row["p_full"]) for row in area_rows)
         assert summary[f"union_hard_mean_rel/k{k}/a0.1"] == pytest.approx(ratio)
     fits = 2 + 3 + 3
     assert summary["passes_per_image"] == pytest.approx(12 * 2 * fits / 3)
 
 
-def test_steps_and_curves_count_what_was_tried(auto: Path) -> None:
-    written, counts = RunFolder(auto), {name: len(masks) for name, masks in masks_of(auto).items()}
+def test_steps_and_curves_count_dropped_explanations_too(auto: Path) -> None:
+    run_folder, counts = RunFolder(auto), {name: len(masks) for name, masks in masks_of(auto).items()}
     before = 0
     for name in IDS:
-        record = written.read(name)
-        tried = min(3, counts[name] + 1)
-        assert record.losses.shape == (tried, 12)
-        assert (record.steps_before, record.steps_after) == (before, before + 12 * tried)
-        assert record.extra.get("dropped", {}).get("explanation") == (None if counts[name] == 3 else tried)
+        record = run_folder.read(name)
+        fits = min(3, counts[name] + 1)
+        assert record.losses.shape == (fits, 12)
+        assert (record.steps_before, record.steps_after) == (before, before + 12 * fits)
+        assert record.extra.get("dropped", {}).get("explanation") == (None if counts[name] == 3 else fits)
         before = record.steps_after
     assert [int(line["steps_done"]) for line in table(auto, "curves.csv")] == list(range(before))
 
@@ -122,7 +125,7 @@ def test_a_ragged_run_is_read_back_rendered_and_drawn(auto: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_broken_ragged_run_is_continued_as_if_it_had_not_been(
+def test_a_ragged_run_that_broke_is_continued_to_the_same_results(
     auto: Path,
     base: list[str],
     tmp_path: Path,
@@ -131,10 +134,10 @@ def test_a_broken_ragged_run_is_continued_as_if_it_had_not_been(
 ) -> None:
     commit = RunFolder.commit
 
-    def breaks(written: RunFolder, record: object) -> None:
-        if written.done():
+    def breaks(run_folder: RunFolder, record: object) -> None:
+        if run_folder.done():
             raise RuntimeError("broken on purpose")
-        commit(written, record)  # type: ignore[arg-type]
+        commit(run_folder, record)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "commit", breaks)
@@ -145,8 +148,8 @@ def test_a_broken_ragged_run_is_continued_as_if_it_had_not_been(
     explain(tmp_path, *AUTO, base=base)
     assert same_masks(tmp_path, auto)
     assert content(tmp_path) == content(auto)
-    (printed,) = (text for text in said(caplog.records) if "explanation  images  area" in text)
-    assert [line.split()[:3] for line in printed.strip().splitlines()[1::3]] == [
+    (summary,) = (text for text in messages(caplog.records) if "explanation  images  area" in text)
+    assert [line.split()[:3] for line in summary.strip().splitlines()[1::3]] == [
         [str(k), str(4 - k), "0.07"] for k in (1, 2, 3)
     ]
 
@@ -157,13 +160,13 @@ def test_each_masks_file_is_opened_once_at_the_end(
     opened: list[str] = []
     read = RunFolder._open
 
-    def counting(written: RunFolder, sample_id: str, **options: object) -> object:
+    def counting(run_folder: RunFolder, sample_id: str, **options: object) -> object:
         opened.append(sample_id)
-        return read(written, sample_id, **options)  # type: ignore[arg-type]
+        return read(run_folder, sample_id, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(RunFolder, "_open", counting)
     explain(auto, *AUTO, base=base)
-    assert opened == IDS * 2  # once at the start of the sitting, once at its end
+    assert opened == IDS * 2  # once at the start of the session, once at its end
 
 
 @pytest.mark.slow
@@ -171,9 +174,9 @@ def test_each_masks_file_is_opened_once_at_the_end(
 def test_a_ragged_run_at_wandb(tmp_path: Path, auto: Path, base: list[str]) -> None:
     explain(tmp_path, *AUTO, "logger=wandb", base=base)
     (part,) = wandb_read.parts(tmp_path)
-    final, own = wandb_read.summary(part)["summary"], json.loads((auto / "summary.json").read_text())
+    final, expected = wandb_read.summary(part)["summary"], json.loads((auto / "summary.json").read_text())
     for key in ("explanations/mean", "images/k3", "union_hard_mean_rel/k2", "remaining_hard_photo/k3/a0.1"):
-        assert final[key] == pytest.approx(own[key])
+        assert final[key] == pytest.approx(expected[key])
     assert final["per_image"]["nrows"] == 2 * (1 + 2 + 3)
     lines, curves = wandb_read.history(part), table(auto, "curves.csv")
     for k in ("1", "2", "3"):

@@ -1,4 +1,4 @@
-"""What later explanations may use, the ties of stored masks, and rendering stored runs."""
+"""The free pixels of later explanations, ties of stored masks, and the rendering of stored runs."""
 
 import functools
 
@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from inr_xai.area import AreaProjection, RankPenalty
-from inr_xai.classifier import FrozenClassifier
 from inr_xai.errors import UserError
 from inr_xai.fitting.drawing import Drawing, separate
 from inr_xai.fitting.fit import fit_masks
@@ -32,7 +31,7 @@ def networks(seed: int) -> FourierINR:
     return FourierINR([torch.Generator().manual_seed(seed + i) for i in range(2)])
 
 
-def drawing(areas: list[float], exclusion_area: float, exclude: bool = True) -> Drawing:
+def new_drawing(areas: list[float], exclusion_area: float, exclude: bool = True) -> Drawing:
     return Drawing(
         areas,
         (20, 20),
@@ -48,40 +47,40 @@ def chosen(masks: torch.Tensor, areas: list[float]) -> torch.Tensor:
     return hard_masks(masks, torch.tensor(areas), generators=[torch.Generator()] * len(masks))
 
 
-def test_free_pixels_are_those_outside_the_larger_and_the_own_area() -> None:
-    round_ = drawing([0.1, 0.2, 0.4], 0.2)
-    assert round_.free is None
-    hard = chosen(round_.next(networks(0)), [0.1, 0.2, 0.4])
-    at = [hard[:, 1] | hard[:, 0], hard[:, 1], hard[:, 2]]
-    assert round_.free is not None
-    assert torch.equal(round_.free, ~torch.stack(at, dim=1))
+def test_earlier_masks_block_their_area_and_the_exclusion_area() -> None:
+    drawing = new_drawing([0.1, 0.2, 0.4], 0.2)
+    assert drawing.free is None
+    hard = chosen(drawing.next(networks(0)), [0.1, 0.2, 0.4])
+    blocked = [hard[:, 1] | hard[:, 0], hard[:, 1], hard[:, 2]]
+    assert drawing.free is not None
+    assert torch.equal(drawing.free, ~torch.stack(blocked, dim=1))
 
 
 def test_exclusion_area_need_not_be_fitted() -> None:
-    round_ = drawing([0.1], 0.35)
-    masks = round_.next(networks(0))
+    drawing = new_drawing([0.1], 0.35)
+    masks = drawing.next(networks(0))
     assert masks.shape == (2, 1, 20, 20)
-    assert round_.free is not None
-    taken = (~round_.free).sum((-2, -1))
-    assert (taken >= 140).all()  # 0.35 * 400 pixels
-    assert (taken < 180).all()
+    assert drawing.free is not None
+    blocked = (~drawing.free).sum((-2, -1))
+    assert (blocked >= 140).all()  # 0.35 * 400 pixels
+    assert (blocked < 180).all()
 
 
-def test_three_rounds_are_disjoint_and_exact_up_to_the_last_pixel() -> None:
-    round_ = drawing([0.25], 0.25)
-    masks = [round_.next(networks(10 * k)) for k in range(4)]
+def test_explanations_are_disjoint_and_exact_up_to_the_last_pixel() -> None:
+    drawing = new_drawing([0.25], 0.25)
+    masks = [drawing.next(networks(10 * k)) for k in range(4)]
     hard = torch.stack([chosen(mask, [0.25]) for mask in masks])
     assert (hard.sum(0) == 1).all()
     assert all((mask.double().mean((-2, -1)) - 0.25).abs().max() < 1e-3 for mask in masks)
 
 
 def test_penalty_mode_leaves_all_pixels_free() -> None:
-    round_ = drawing([0.3, 0.1], 0.3, exclude=False)
-    round_.next(networks(0))
-    assert round_.free is None
+    drawing = new_drawing([0.3, 0.1], 0.3, exclude=False)
+    drawing.next(networks(0))
+    assert drawing.free is None
 
 
-def test_separated_masks_have_one_hard_mask_whatever_the_order_of_ties() -> None:
+def test_separated_masks_have_the_same_hard_mask_for_every_order_of_ties() -> None:
     generator = torch.Generator().manual_seed(0)
     masks = (torch.rand(2, 2, 30, 30, generator=generator) * 8).round().div(8).half()
     areas = torch.tensor([0.2, 0.5])
@@ -93,7 +92,7 @@ def test_separated_masks_have_one_hard_mask_whatever_the_order_of_ties() -> None
     assert (apart.float() - masks.float()).abs().max() < 1e-3
 
 
-def test_separation_at_zero_raises_the_winners() -> None:
+def test_separation_raises_the_hard_mask_if_the_tie_is_at_zero() -> None:
     masks = torch.zeros(1, 1, 4, 4, dtype=torch.float16)
     hard = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
     hard[0, 0, 0, :2] = True
@@ -103,7 +102,7 @@ def test_separation_at_zero_raises_the_winners() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A run's folder with one sample of a batch."""
+    """Writes the folder of a run with one sample of a batch."""
     fitted = fit_masks(pictures(2), torch.tensor([0, 1]), ["x/a", "x/b"], tiny_classifier(), METHOD)
     record = SampleRecord(
         sample_id="x/b",
@@ -124,12 +123,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 @pytest.fixture
 def stored(folder: RunFolder) -> SampleRecord:
-    """The sample, read back."""
+    """Reads the sample of the folder."""
     return folder.read("x/b")
 
 
 @pytest.mark.parametrize("explanation", [1, 2])
-def test_fitted_areas_are_rendered_again_as_stored(stored: SampleRecord, explanation: int) -> None:
+def test_fitted_areas_are_rendered_as_stored(stored: SampleRecord, explanation: int) -> None:
     for position, area in enumerate(METHOD.areas):
         again = draw_record(stored, [area], (24, 24), explanation)[0]
         assert (again - stored.masks[explanation - 1, position].float()).abs().max() < 1e-3
@@ -144,7 +143,7 @@ def test_any_area_and_size_is_exact_and_disjoint(stored: SampleRecord, area: flo
     assert not (hard[0] & hard[1]).any()
 
 
-def test_run_is_a_mapping_and_renders_in_the_photos_frame(folder: RunFolder) -> None:
+def test_a_run_is_a_mapping_and_renders_in_the_photos_frame(folder: RunFolder) -> None:
     run = load(folder.path)
     assert list(run) == ["x/b"]
     photo = run["x/b"].mask(0.2, frame="image")
@@ -176,13 +175,16 @@ def test_impossible_renderings_are_refused(folder: RunFolder) -> None:
         load(folder.path / "nowhere")
 
 
-def test_a_class_named_in_a_file_must_be_what_it_stands_for(stored: SampleRecord) -> None:
+def test_a_file_can_only_name_classes_of_the_right_kind(stored: SampleRecord) -> None:
     stored.drawing["inr"]["class"] = "os:system"
     with pytest.raises(UserError, match=r"os:system, which is no INR"):
         draw_record(stored, [0.1], (24, 24), 1)
 
 
-def test_rank_penalty_is_described_and_rendered(tiny: FrozenClassifier) -> None:
+def test_the_rank_penalty_is_described_with_its_arguments() -> None:
     method = Method(areas=(0.2,), steps=2, area_rule=RankPenalty(10.0))
-    told = describe_drawing(method)
-    assert told["area_rule"] == {"class": "inr_xai.area:RankPenalty", "arguments": {"start": 10.0, "growth": 16.0}}
+    description = describe_drawing(method)
+    assert description["area_rule"] == {
+        "class": "inr_xai.area:RankPenalty",
+        "arguments": {"start": 10.0, "growth": 16.0},
+    }

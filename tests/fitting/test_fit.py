@@ -1,4 +1,4 @@
-"""Fits: independence of images, areas, exclusion, the chunks' gradient, and that the classifier stays as it was."""
+"""Fits: independence of images, areas, exclusion, the gradient through chunks, and that the classifier is unchanged."""
 
 import contextlib
 import functools
@@ -13,6 +13,7 @@ from inr_xai.area import AreaProjection, RankPenalty
 from inr_xai.classifier import FrozenClassifier, demo, from_torchvision
 from inr_xai.data import ImageFolder, Synthetic
 from inr_xai.errors import UserError
+from inr_xai.fitting.drawing import load_networks
 from inr_xai.fitting.fit import NOT_FINITE, fit_masks
 from inr_xai.fitting.mask_module import MaskModule, total_variation
 from inr_xai.inr import FourierINR
@@ -20,6 +21,8 @@ from inr_xai.limits import Exclusion
 from inr_xai.masks import hard_masks, nesting_violation
 from inr_xai.method import Method
 from inr_xai.objective import Hybrid
+from inr_xai.perturbation import Jitter
+from inr_xai.types import Batch
 from tests.conftest import pictures
 
 SHORT = Method(areas=(0.1, 0.3), explanations=2, steps=4)
@@ -30,8 +33,8 @@ def hard(masks: torch.Tensor, areas: tuple[float, ...]) -> torch.Tensor:
     return hard_masks(masks, torch.tensor(areas), generators=[torch.Generator()] * len(masks))
 
 
-def iou(one: torch.Tensor, other: torch.Tensor) -> float:
-    return float((one & other).sum() / (one | other).sum())
+def iou(first: torch.Tensor, second: torch.Tensor) -> float:
+    return float((first & second).sum() / (first | second).sum())
 
 
 @pytest.mark.slow
@@ -43,29 +46,18 @@ def test_default_fit_alone_and_in_a_batch_of_eight_agrees_in_float64() -> None:
     method = Method(areas=(0.2,), images_per_fit=8)
     trainer = CPU | {"precision": "64-true"}
     together = fit_masks(images, targets, data.ids, classifier, method, trainer=trainer)
-    one = slice(5, 6)
-    alone = fit_masks(images[one], targets[one], data.ids[one], classifier, method, trainer=trainer)
-    assert (together.losses[one] - alone.losses).abs().max() < 1e-6
-    fits = [
-        MaskModule(images.double(), targets, sample_ids=data.ids, explanation=1, classifier=classifier, method=method)
-    ]
-    fits.append(
-        MaskModule(
-            images[one].double(),
-            targets[one],
-            sample_ids=data.ids[one],
-            explanation=1,
-            classifier=classifier,
-            method=method,
-        )
-    )
+    fifth = slice(5, 6)
+    alone = fit_masks(images[fifth], targets[fifth], data.ids[fifth], classifier, method, trainer=trainer)
+    assert (together.losses[fifth] - alone.losses).abs().max() < 1e-6
     masks = []
-    for fit, fitted in zip(fits, (together, alone), strict=True):
-        fit.inr.load([networks[0] for networks in fitted.networks])
-        fit.on_fit_start()
-        masks.append(fit.current_masks(1.0).detach())
+    for places, fitted in ((slice(None), together), (fifth, alone)):
+        batch = Batch(images[places].double(), targets[places], data.ids[places])
+        module = MaskModule(batch, explanation=1, classifier=classifier, method=method)
+        load_networks(module.inr, [networks[0] for networks in fitted.networks])
+        module.on_fit_start()
+        masks.append(module.current_masks(1.0).detach())
     assert masks[0].dtype == torch.float64
-    assert (masks[0][one] - masks[1]).abs().max() < 1e-6
+    assert (masks[0][fifth] - masks[1]).abs().max() < 1e-6
 
 
 @pytest.mark.slow
@@ -96,7 +88,7 @@ def test_masks_have_their_areas_and_share_no_pixel(tiny: FrozenClassifier) -> No
     assert not (fitted.masks[:, 1].bool() & first[:, 1:]).any()
 
 
-def test_penalty_mode_blocks_nothing_and_lowers_the_overlap(tiny: FrozenClassifier) -> None:
+def test_the_penalty_blocks_no_pixel_and_lowers_the_overlap(tiny: FrozenClassifier) -> None:
     def overlap(weight: float) -> float:
         method = replace(SHORT, exclusion=Exclusion("penalty", weight=weight), steps=40, images_per_fit=2)
         fitted = fit_masks(pictures(2), torch.tensor([0, 1]), list("ab"), tiny, method)
@@ -113,7 +105,7 @@ def test_fitting_raises_the_class(tiny: FrozenClassifier, rule: AreaProjection |
     assert (fitted.losses[:, 0, -10:].mean(1) < fitted.losses[:, 0, :10].mean(1)).all()
 
 
-def test_masks_per_forward_changes_nothing_but_memory(tiny: FrozenClassifier) -> None:
+def test_masks_per_forward_changes_no_result(tiny: FrozenClassifier) -> None:
     method = replace(SHORT, objective=Hybrid(), steps=10, images_per_fit=3)
     images, targets = pictures(3), torch.tensor([0, 1, 2])
     whole, parts = (
@@ -130,18 +122,21 @@ def test_masks_per_forward_changes_nothing_but_memory(tiny: FrozenClassifier) ->
     torch.testing.assert_close(whole.losses, parts.losses, atol=1e-6, rtol=1e-6)
 
 
-def test_gradient_through_chunks_is_autograds(tiny: FrozenClassifier) -> None:
+def test_gradient_through_chunks_agrees_with_autograd(tiny: FrozenClassifier) -> None:
     images, targets = pictures(3).double(), torch.tensor([0, 1, 2])
     with tiny.frozen("cpu", torch.float64):
-        method = replace(SHORT, masks_per_forward=2)
-        fit = MaskModule(images, targets, sample_ids=list("abc"), explanation=1, classifier=tiny, method=method)
+        method = replace(SHORT, masks_per_forward=2, jitter=Jitter(0.0))
+        batch = Batch(images, targets, list("abc"))
+        module = MaskModule(batch, explanation=1, classifier=tiny, method=method)
         kept = (pictures(6).double().reshape(3, 2, 3, 24, 24)).requires_grad_()
         weights = torch.rand(3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         score = method.score.evidence
-        (mine,) = torch.autograd.grad((fit._score(kept, score) * weights).sum(), kept)
+        chunked = module._score_masks(lambda _: kept, score, 1.0, torch.ones(3, 2, 24, 24))
+        (gradient,) = torch.autograd.grad((chunked * weights).sum(), kept)
         direct = score(tiny(kept.flatten(0, 1)), targets.repeat_interleave(2), sigmoid=False).reshape(3, 2)
-        (wanted,) = torch.autograd.grad((direct * weights).sum(), kept)
-    torch.testing.assert_close(mine, wanted)
+        (expected,) = torch.autograd.grad((direct * weights).sum(), kept)
+    torch.testing.assert_close(chunked, direct)
+    torch.testing.assert_close(gradient, expected)
 
 
 class Breaks(lightning.Callback):
@@ -151,14 +146,14 @@ class Breaks(lightning.Callback):
         raise RuntimeError("broken on purpose")
 
 
-@pytest.mark.parametrize("callbacks", [(), (Breaks(),)], ids=["well", "error"])
-def test_the_model_is_left_as_it_was(tiny: FrozenClassifier, callbacks: tuple[lightning.Callback, ...]) -> None:
+@pytest.mark.parametrize("callbacks", [(), (Breaks(),)], ids=["success", "error"])
+def test_the_model_is_not_changed(tiny: FrozenClassifier, callbacks: tuple[lightning.Callback, ...]) -> None:
     tiny.model.train()
     tiny.model[0].weight.requires_grad_(False)
     before = {name: value.clone() for name, value in tiny.model.state_dict().items()}
     flags = [(p.requires_grad, p.grad) for p in tiny.model.parameters()]
-    expected = pytest.raises(RuntimeError, match="on purpose") if callbacks else contextlib.nullcontext()
-    with expected:
+    context = pytest.raises(RuntimeError, match="on purpose") if callbacks else contextlib.nullcontext()
+    with context:
         fit_masks(pictures(2), torch.tensor([0, 1]), list("ab"), tiny, SHORT, callbacks=callbacks)
     assert all(torch.equal(value, before[name]) for name, value in tiny.model.state_dict().items())
     assert [(p.requires_grad, p.grad) for p in tiny.model.parameters()] == flags
@@ -166,9 +161,10 @@ def test_the_model_is_left_as_it_was(tiny: FrozenClassifier, callbacks: tuple[li
 
 
 def test_the_classifier_is_no_part_of_the_module(tiny: FrozenClassifier) -> None:
-    fit = MaskModule(pictures(1), torch.tensor([0]), sample_ids=["a"], explanation=1, classifier=tiny, method=SHORT)
-    assert all(name.startswith("inr.") for name in fit.state_dict())
-    assert tiny.model not in list(fit.modules())
+    batch = Batch(pictures(1), torch.tensor([0]), ["a"])
+    module = MaskModule(batch, explanation=1, classifier=tiny, method=SHORT)
+    assert all(name.startswith("inr.") for name in module.state_dict())
+    assert tiny.model not in list(module.modules())
 
 
 def test_an_image_without_finite_logits_fails_alone(tiny: FrozenClassifier) -> None:
@@ -185,25 +181,25 @@ def test_target_outside_the_classes_is_refused(tiny: FrozenClassifier) -> None:
         fit_masks(pictures(1), torch.tensor([5]), ["a"], tiny, SHORT)
 
 
-def test_gradients_switched_off_by_the_caller_do_not_matter(tiny: FrozenClassifier) -> None:
+def test_the_caller_may_have_switched_off_gradients(tiny: FrozenClassifier) -> None:
     images, targets = pictures(1), torch.tensor([0])
-    wanted = fit_masks(images, targets, ["a"], tiny, SHORT).masks
+    expected = fit_masks(images, targets, ["a"], tiny, SHORT).masks
     with torch.no_grad():
-        assert torch.equal(fit_masks(images, targets, ["a"], tiny, SHORT).masks, wanted)
+        assert torch.equal(fit_masks(images, targets, ["a"], tiny, SHORT).masks, expected)
     with torch.inference_mode():
-        assert torch.equal(fit_masks(pictures(1), torch.tensor([0]), ["a"], tiny, SHORT).masks, wanted)
+        assert torch.equal(fit_masks(pictures(1), torch.tensor([0]), ["a"], tiny, SHORT).masks, expected)
 
 
-def test_seed_and_name_alone_decide_the_draws(tiny: FrozenClassifier) -> None:
+def test_draws_depend_on_seed_and_id_alone(tiny: FrozenClassifier) -> None:
     images, targets = pictures(2), torch.tensor([0, 1])
-    wanted = fit_masks(images, targets, ["a", "b"], tiny, SHORT).masks
-    turned = fit_masks(images.flip(0), targets.flip(0), ["b", "a"], tiny, SHORT).masks
-    torch.testing.assert_close(turned.flip(0), wanted, atol=1e-3, rtol=0)
+    expected = fit_masks(images, targets, ["a", "b"], tiny, SHORT).masks
+    reversed_masks = fit_masks(images.flip(0), targets.flip(0), ["b", "a"], tiny, SHORT).masks
+    torch.testing.assert_close(reversed_masks.flip(0), expected, atol=1e-3, rtol=0)
     other = fit_masks(images, targets, ["a", "b"], tiny, replace(SHORT, seed=1)).masks
-    assert (other.float() - wanted.float()).abs().max() > 0.1
+    assert (other.float() - expected.float()).abs().max() > 0.1
 
 
-def test_sigmoid_heads_are_fitted_too(tiny: FrozenClassifier) -> None:
+def test_a_sigmoid_head_changes_the_fit(tiny: FrozenClassifier) -> None:
     multi = FrozenClassifier(tiny.model, preprocessing=tiny.preprocessing, head="sigmoid")
     fitted = fit_masks(pictures(1), torch.tensor([0]), ["a"], multi, replace(SHORT, steps=2, total_variation=0.0))
     soft = fit_masks(pictures(1), torch.tensor([0]), ["a"], tiny, replace(SHORT, steps=2, total_variation=0.0))
@@ -211,7 +207,7 @@ def test_sigmoid_heads_are_fitted_too(tiny: FrozenClassifier) -> None:
     assert fitted.losses.isfinite().all()
 
 
-def test_total_variation_is_a_contours_length() -> None:
+def test_total_variation_is_the_length_of_a_contour() -> None:
     square = torch.zeros(1, 1, 20, 20)
     square[..., 5:15, 5:15] = 1
     assert float(total_variation(square)) == pytest.approx(4 * 10 / 20)
@@ -227,7 +223,7 @@ def test_total_variation_is_a_contours_length() -> None:
             {"areas": (0.4,), "explanations": 3},
             "3 explanations of area 0.4 do not fit.*explanations=2 or areas up to 0.333",
         ),
-        ({"explanations": 0}, "explanations must be at least 1; got 0"),
+        ({"explanations": 0}, "explanations=0 is out of range; it must be at least 1"),
         ({"exclusion": Exclusion("block")}, "exclusion.mode must be exclude or penalty; got 'block'"),
         ({"exclusion": Exclusion(area=1.0)}, "exclusion.area must lie in .*got 1.0"),
     ],
@@ -237,7 +233,7 @@ def test_impossible_methods_are_refused(options: dict[str, object], sentence: st
         Method(**options)  # type: ignore[arg-type]
 
 
-def test_on_a_cpu_the_batch_changes_no_bit(tiny: FrozenClassifier) -> None:
+def test_on_a_cpu_no_bit_depends_on_the_batch(tiny: FrozenClassifier) -> None:
     images, targets = pictures(3), torch.tensor([0, 1, 2])
     together = fit_masks(images, targets, list("abc"), tiny, SHORT)
     alone = [fit_masks(images[i : i + 1], targets[i : i + 1], ["abc"[i]], tiny, SHORT) for i in range(3)]
@@ -245,7 +241,7 @@ def test_on_a_cpu_the_batch_changes_no_bit(tiny: FrozenClassifier) -> None:
     assert together.spans == [(0, 8), (8, 16), (16, 24)]
 
 
-def test_nested_masks_grow_with_the_area(tiny: FrozenClassifier) -> None:
+def test_nested_masks_contain_each_other(tiny: FrozenClassifier) -> None:
     inr = functools.partial(FourierINR, conditioning="none")
     method = replace(SHORT, areas=(0.1, 0.2, 0.3), inr=inr, nested=True)
     masks = fit_masks(pictures(2), torch.tensor([0, 1]), list("ab"), tiny, method).masks
@@ -256,7 +252,7 @@ def test_nested_masks_grow_with_the_area(tiny: FrozenClassifier) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"inr": FourierINR}, "nested=true needs one field .* conditioning='concat'; use conditioning='none'"),
+        ({"inr": FourierINR}, "nested=true needs one field .*inr.conditioning=concat; use inr.conditioning=none"),
         (
             {"inr": functools.partial(FourierINR, conditioning="none"), "area_rule": RankPenalty()},
             "area_rule=projection",
@@ -271,6 +267,6 @@ def test_nested_masks_grow_with_the_area(tiny: FrozenClassifier) -> None:
         ),
     ],
 )
-def test_nested_is_refused_where_it_cannot_be_kept(options: dict[str, object], sentence: str) -> None:
+def test_nested_is_refused_if_masks_might_not_be(options: dict[str, object], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         Method(nested=True, **options)  # type: ignore[arg-type]

@@ -1,16 +1,16 @@
-"""The heatmap of a fit: its weights, its order, and the share of it that lies on the pixels ranked first."""
+"""The heatmap of a fit: its weights, its order of pixels, and the share of its mass on the first pixels."""
 
 import numpy as np
 import pytest
 import torch
 
 from inr_xai import INRAttribution
-from inr_xai.fitting.importance import importance_areas, laid_over
+from inr_xai.fitting.importance import importance_areas, overlay
 from tests.conftest import pictures, tiny_network
 
 
 def mean_of_weights(size: tuple[int, int]) -> float:
-    """The mean of a heatmap of masks of exact area: sum of a / a^2 over sum of 1 / a^2."""
+    """Returns the mean of a heatmap from masks of exact area: sum of a / a^2 over sum of 1 / a^2."""
     areas = np.array(importance_areas(size))
     return float((1 / areas).sum() / (1 / areas**2).sum())
 
@@ -22,22 +22,22 @@ def test_areas_grow_by_equal_ratios_from_one_pixel_or_one_percent() -> None:
     assert min(importance_areas((5, 5))) * 25 >= 1
 
 
-def test_a_pixel_counts_by_the_masks_that_keep_it() -> None:
+def test_a_pixels_value_is_the_weight_of_the_masks_that_keep_it() -> None:
     masks = torch.tensor([[[1.0, 0.0, 0.0]], [[1.0, 1.0, 0.0]]], dtype=torch.float64)
-    found = laid_over(masks, [0.1, 0.2])
-    torch.testing.assert_close(found, torch.tensor([[1.0, 25 / 125, 0.0]], dtype=torch.float64))
+    result = overlay(masks, [0.1, 0.2])
+    torch.testing.assert_close(result, torch.tensor([[1.0, 25 / 125, 0.0]], dtype=torch.float64))
 
 
-def test_nested_masks_keep_their_order_and_most_of_the_mass_lies_in_the_first_quarter() -> None:
+def test_nested_masks_keep_the_order_of_pixels_with_most_of_the_mass_in_the_first_quarter() -> None:
     areas, ranks = importance_areas((64, 64)), torch.arange(64 * 64).reshape(64, 64)
-    heat = laid_over(torch.stack([(ranks < area * 4096).double() for area in areas]), areas)
+    heat = overlay(torch.stack([(ranks < area * 4096).double() for area in areas]), areas)
     assert (heat.flatten().diff() <= 0).all()
     assert float(heat.flatten()[:1024].sum() / heat.sum()) > 0.95
 
 
-def test_the_heatmap_of_the_api() -> None:
+def test_the_heatmap_of_the_python_api() -> None:
     heat = INRAttribution(tiny_network(), steps=2).importance(pictures(2), target=0)
     assert heat.shape == (2, 1, 24, 24)
-    wanted = torch.full((2, 1), mean_of_weights((24, 24)))
-    torch.testing.assert_close(heat.mean((-2, -1)), wanted, atol=1e-3, rtol=0)
+    expected = torch.full((2, 1), mean_of_weights((24, 24)))
+    torch.testing.assert_close(heat.mean((-2, -1)), expected, atol=1e-3, rtol=0)
     assert heat.amax() == pytest.approx(1, abs=0.05)

@@ -15,19 +15,19 @@ CHEAP = [
     "images_per_fit=4",
     "perturbation.parts=[{_target_:inr_xai.perturbation.Constant,colour:mean}]",  # reads no photos
 ]
-Game = Callable[[set[int]], float]
+ValueFunction = Callable[[set[int]], float]
+"""Gives the value of a set of players."""
 
 
-def played(regions: int, *games: Game) -> CoalitionGame:
-    """A row for each game, which says the value of a set of players."""
+def make_game(regions: int, *functions: ValueFunction) -> CoalitionGame:
+    """Returns a game with a row for each value function."""
     players = [*range(1, regions + 1), REST]
     sets = [{player for i, player in enumerate(players) if number >> i & 1} for number in range(1 << len(players))]
-    return CoalitionGame(
-        torch.tensor([[game(there) for there in sets] for game in games], dtype=torch.float64), regions
-    )
+    values = [[function(members) for members in sets] for function in functions]
+    return CoalitionGame(torch.tensor(values, dtype=torch.float64), regions)
 
 
-def named(
+def two_regions(
     nothing: float = 0.0,
     first: float = 0.0,
     second: float = 0.0,
@@ -36,35 +36,35 @@ def named(
     without_2: float = 1.0,
     without_1: float = 1.0,
     whole: float = 1.0,
-) -> Game:
-    """A game of two regions by its eight values."""
+) -> ValueFunction:
+    """Returns the value function of two regions that has these eight values."""
     values = [nothing, first, second, union, rest, without_2, without_1, whole]
-    return lambda there: values[sum(4 if player == REST else player for player in there)]
+    return lambda members: values[sum(4 if player == REST else player for player in members)]
 
 
-def additive(*worth: float, nothing: float = 0.0) -> Game:
-    """Each player adds its own: region 1, region 2, ..., the rest."""
-    return lambda there: nothing + sum(worth[player - 1] for player in there)  # the rest, 0, comes last
+def additive(*worth: float, nothing: float = 0.0) -> ValueFunction:
+    """Returns the value function to which region 1, region 2, ..., and last the rest, add their worth."""
+    return lambda members: nothing + sum(worth[player - 1] for player in members)  # REST is 0: the last worth
 
 
-def random_plays(*regions: int, baselines: int = 4, seed: int = 0) -> list[CoalitionGame]:
-    """A play of each fit."""
+def random_games(*regions: int, baselines: int = 4, seed: int = 0) -> list[CoalitionGame]:
+    """Returns a game for each fit, which has so many regions."""
     draw = torch.Generator().manual_seed(seed)
     return [CoalitionGame(torch.rand(baselines, 2 ** (k + 1), dtype=torch.float64, generator=draw), k) for k in regions]
 
 
-def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
-    """Both are of double precision and differ by its rounding alone."""
-    assert found.dtype == torch.float64
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+def assert_close(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    """Asserts that both differ by the rounding of double precision alone."""
+    assert actual.dtype == torch.float64
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
 
 
-def read(
-    *games: Game,
+def estimates_of(
+    *functions: ValueFunction,
     regions: int = 2,
     on_object: Sequence[float] | None = None,
     object_share: float | None = None,
 ) -> Estimates:
-    """The reading of one fit, a baseline for each game."""
+    """Returns the estimates of one fit, with a baseline for each value function."""
     shares = None if on_object is None else [torch.tensor(on_object, dtype=torch.float64)]
-    return Estimates(AuditedImage([played(regions, *games)], shares, object_share))
+    return Estimates(AuditedImage([make_game(regions, *functions)], shares, object_share))

@@ -1,4 +1,4 @@
-"""What the tests of INR families share: a small network of each family beside its slow oracle."""
+"""What the tests of INR families share: a small network of each family, and its slow oracle."""
 
 import math
 from collections.abc import Callable
@@ -16,11 +16,12 @@ AREAS = torch.tensor([0.1, 0.4])
 
 @dataclass(frozen=True)
 class Family:
-    """A family's constructor at a small size, and how the oracle makes its input, gains and activations.
+    """A family's constructor at a small size, and the inputs, gains and activations of its oracle.
 
     Args:
-        inputs: of the network, from one image's stored weights and a point.
-        gain: the factor of sum i of hidden layer l, at (l, i).
+        inputs: computes the inputs of the network from one image's stored weights and a point.
+        gain: returns the factor of sum i of hidden layer l, given (l, i).
+        activation: maps the sums of a layer to its units.
     """
 
     make: Callable[..., INR]
@@ -71,7 +72,7 @@ def draws(*seeds: int) -> list[torch.Generator]:
 
 
 def small(family: str, *seeds: int, conditioning: str = "concat") -> INR:
-    """A small stack in double precision, its weights moved off any special start (FiLM begins at zero)."""
+    """Returns a small stack in double precision, with weights changed from special initial ones (FiLM starts at 0)."""
     inr = FAMILIES[family].make(draws(*seeds), conditioning=conditioning).double()
     with torch.no_grad():
         for parameter in inr.parameters():

@@ -1,4 +1,4 @@
-"""Images with one, two or three cues, each a red square, and a classifier that one of them suffices."""
+"""Images with one, two or three cues, each a red square, and a classifier that needs only one of them."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ CORNERS = {"a-one": [(4, 4)], "b-two": [(2, 2), (14, 14)], "c-three": [(1, 13), 
 
 
 class Red(nn.Module):
-    """Sure of class 1 where some window of 6 x 6 pixels is mostly red; no other pixels can stand in for it."""
+    """Sure of class 1 if some window of 6 x 6 pixels is mostly red; no other pixels can take its place."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         red = images[:, :1] - images[:, 1:].sum(1, keepdim=True)
@@ -22,7 +22,7 @@ class Red(nn.Module):
 
 
 class Normalised(nn.Module):
-    """The same for images that are normalised as ImageNet's."""
+    """The classifier `Red` for images that are normalised as those of ImageNet."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         mean, std = (images.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
@@ -30,7 +30,7 @@ class Normalised(nn.Module):
 
 
 def planted(*corners: tuple[int, int]) -> torch.Tensor:
-    """A grey image with red squares."""
+    """Returns a grey image with red squares at these corners."""
     image = torch.full((3, 24, 24), 0.2)
     for y, x in corners:
         image[:, y : y + SQUARE, x : x + SQUARE] = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
@@ -38,14 +38,14 @@ def planted(*corners: tuple[int, int]) -> torch.Tensor:
 
 
 def square(y: int, x: int) -> torch.Tensor:
-    """The mask of one square."""
+    """Returns the mask that keeps the square at this corner."""
     mask = torch.zeros(1, 24, 24, dtype=torch.float16)
     mask[:, y : y + SQUARE, x : x + SQUARE] = 1
     return mask
 
 
 def folder(root: Path) -> Path:
-    """The three images as files."""
+    """Writes the three images as files into a folder, and returns the folder."""
     for name, corners in CORNERS.items():
         pixels = (planted(*corners) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
         Image.fromarray(pixels).save(root / f"{name}.png")

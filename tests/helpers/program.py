@@ -1,4 +1,4 @@
-"""The program from its command line, in this process: as it is, or with a runner that only notes what it was given."""
+"""The program from its command line, in this process: as it is, or with a stand-in for the work of a run."""
 
 import logging
 import sys
@@ -13,11 +13,18 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from inr_xai import cli
+from inr_xai.config import check
 
 
 @dataclass
 class Program:
-    """The command line with a runner that only notes what it was given and then does `act`."""
+    """The command line with a stand-in for `inr_xai.pipeline.run`.
+
+    Args:
+        started: the configurations that it was given.
+        act: what it does with each of them.
+        failures, unmeasured: what its outcome says.
+    """
 
     started: list[DictConfig] = field(default_factory=list)
     act: Callable[[DictConfig], Any] = lambda cfg: None
@@ -25,6 +32,8 @@ class Program:
     unmeasured: int = 0
 
     def run(self, cfg: DictConfig) -> SimpleNamespace:
+        """Checks the configuration, as the real one does, and does `act`."""
+        check(cfg)
         self.started.append(cfg)
         self.act(cfg)
         return SimpleNamespace(metric=0.25, failures=self.failures, folder=Path(cfg.out), unmeasured=self.unmeasured)
@@ -34,17 +43,17 @@ class Program:
 
 
 def status(*arguments: str) -> int:
-    """How the program ends with these arguments."""
+    """Returns the exit status of the program with these arguments."""
     sys.argv = ["inr-xai", *arguments]
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as caught:
         cli.main()
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
 
 
 @pytest.fixture
 def command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """The program may run here as often as wanted, and leaves nothing behind in this process."""
+    """Lets the program run any number of times in this process, and leaves nothing behind in it."""
     monkeypatch.setattr(sys, "argv", ["inr-xai"])
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -60,8 +69,8 @@ def command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
 
 @pytest.fixture
 def program(command_line: None, monkeypatch: pytest.MonkeyPatch) -> Program:
-    made = Program()
+    program = Program()
     pipeline = ModuleType("inr_xai.pipeline")
-    pipeline.run = made.run  # type: ignore[attr-defined]
+    pipeline.run = program.run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "inr_xai.pipeline", pipeline)
-    return made
+    return program

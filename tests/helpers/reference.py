@@ -9,7 +9,7 @@ Array = np.ndarray
 
 
 def hard_mask_bounds(mask: Array, area: float, free: Array | None = None) -> tuple[set[int], set[int], int]:
-    """Pixels that every hard mask of `area` has, pixels that one may have, and how many it has."""
+    """Returns the pixels that every hard mask of `area` keeps, those that one may keep, and their number."""
     values = [float(value) for value in mask.ravel()]
     allowed = [index for index in range(len(values)) if free is None or bool(free.ravel()[index])]
     count = min(math.floor(area * len(values) + 1e-6), len(allowed))
@@ -21,15 +21,15 @@ def hard_mask_bounds(mask: Array, area: float, free: Array | None = None) -> tup
 
 
 def rank_violation(mask: Array, area: float) -> float:
-    """mean((vecsort(m) - r_a)^2), pixel by pixel."""
+    """Returns mean((vecsort(m) - r_a)^2), pixel by pixel."""
     ordered = sorted(float(value) for value in mask.ravel())
     ones = math.floor(area * len(ordered) + 1e-6)
-    wanted = [0.0] * (len(ordered) - ones) + [1.0] * ones
-    return sum((value - want) ** 2 for value, want in zip(ordered, wanted, strict=True)) / len(ordered)
+    expected = [0.0] * (len(ordered) - ones) + [1.0] * ones
+    return sum((value - rank) ** 2 for value, rank in zip(ordered, expected, strict=True)) / len(ordered)
 
 
 def nesting_violation(masks: Sequence[Array], areas: Sequence[float]) -> float:
-    """Mean over pixels and pairs a1 < a2 of max(0, m_a1 - m_a2)."""
+    """Returns the mean over pixels and pairs a1 < a2 of max(0, m_a1 - m_a2)."""
     terms = []
     for small, small_area in zip(masks, areas, strict=True):
         for large, large_area in zip(masks, areas, strict=True):
@@ -39,12 +39,13 @@ def nesting_violation(masks: Sequence[Array], areas: Sequence[float]) -> float:
 
 
 def intersection_over_union(first: Array, second: Array) -> float:
-    one, other = set(np.flatnonzero(first)), set(np.flatnonzero(second))
-    return len(one & other) / len(one | other) if one | other else 0.0
+    """Returns the intersection over union of two hard masks, as sets of pixels; 0 if both are empty."""
+    a, b = set(np.flatnonzero(first)), set(np.flatnonzero(second))
+    return len(a & b) / len(a | b) if a | b else 0.0
 
 
 def components(hard: Array) -> int:
-    """Connected parts by flood fill over the eight neighbours."""
+    """Returns the number of connected parts by flood fill over the eight neighbours."""
     left = {(int(i), int(j)) for i, j in np.argwhere(hard)}
     parts = 0
     while left:
@@ -60,7 +61,7 @@ def components(hard: Array) -> int:
 
 
 def perimeter(hard: Array) -> float:
-    """Pixel edges between kept and replaced pixels, each as long as a pixel in image sides."""
+    """Returns the length of the pixel edges between kept and replaced pixels, in image sides."""
     height, width = hard.shape
     length = 0.0
     for (i, j), kept in np.ndenumerate(hard):
@@ -72,7 +73,7 @@ def perimeter(hard: Array) -> float:
 
 
 def gaussian_blur(channel: Array, sigma: float, truncate: float = 4.0) -> Array:
-    """Direct convolution of an h x w array with a two-dimensional Gaussian, borders mirrored (edge repeated)."""
+    """Convolves an h x w array with a two-dimensional Gaussian; borders are mirrored (the edge is repeated)."""
     radius = max(1, round(truncate * sigma))
     line = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     kernel = np.outer(line, line) / np.outer(line, line).sum()
@@ -87,11 +88,11 @@ def gaussian_blur(channel: Array, sigma: float, truncate: float = 4.0) -> Array:
 def games(
     probability: Callable[[Array], float], image: Array, soft: Array, hard: Array, draws: dict[str, Sequence[Array]]
 ) -> dict[str, float]:
-    """Preservation and deletion of one image and one mask, one copy at a time.
+    """Returns preservation and deletion of one image and one mask, one copy at a time.
 
     Args:
-        probability: of the target, for one c x h x w image.
-        draws: of each baseline.
+        probability: returns that of the target for one c x h x w image.
+        draws: name of the baseline -> its draws.
     """
     columns: dict[str, float] = {}
     for kind, mask in {"hard": hard.astype(np.float64), "soft": soft.astype(np.float64)}.items():
@@ -119,7 +120,7 @@ def chance(
     free: Array,
     draws: dict[str, Sequence[Array]],
 ) -> dict[str, float]:
-    """Hard preservation of random masks, the i-th field under draw i modulo the number of draws."""
+    """Returns hard preservation of random masks, the i-th field under draw i modulo the number of draws."""
     columns = {}
     for name, baselines in draws.items():
         total = 0.0
@@ -133,13 +134,13 @@ def chance(
 
 
 def area_code(area: float) -> list[float]:
-    """(z, sin pi z, cos pi z) of z = logit(a)/3."""
+    """Returns (z, sin pi z, cos pi z) with z = logit(a)/3."""
     z = math.log(area / (1 - area)) / 3
     return [z, math.sin(math.pi * z), math.cos(math.pi * z)]
 
 
 def fourier_inputs(frequencies: Array, point: Sequence[float]) -> list[float]:
-    """(sin 2 pi B u, cos 2 pi B u), frequency by frequency."""
+    """Returns (sin 2 pi B u, cos 2 pi B u), frequency by frequency."""
     angles = [
         2 * math.pi * sum(float(row[f]) * u for row, u in zip(frequencies, point, strict=True))
         for f in range(frequencies.shape[1])
@@ -148,8 +149,8 @@ def fourier_inputs(frequencies: Array, point: Sequence[float]) -> list[float]:
 
 
 def grid_inputs(table: Array, point: Sequence[float], sides: Sequence[int], table_size: int | None) -> list[float]:
-    """The features of a point, level by level and corner by corner; the hash in 32-bit arithmetic."""
-    found: list[float] = []
+    """Returns the features of a point, level by level and corner by corner; the hash is in 32-bit arithmetic."""
+    result: list[float] = []
     begin = 0
     for side in sides:
         rows = (side + 1) ** 2 if table_size is None else min((side + 1) ** 2, table_size)
@@ -162,9 +163,9 @@ def grid_inputs(table: Array, point: Sequence[float], sides: Sequence[int], tabl
                     hashed = ((i * 1) & 0xFFFFFFFF) ^ ((j * 2654435761) & 0xFFFFFFFF)
                     row = begin + (hashed % rows if (side + 1) ** 2 > rows else j * (side + 1) + i)
                     features = [value + share * float(table[row, f]) for f, value in enumerate(features)]
-        found += features
+        result += features
         begin += rows
-    return found
+    return result
 
 
 def network_logit(
@@ -176,11 +177,11 @@ def network_logit(
     gain: Callable[[int, int], float],
     activation: Callable[[list[float]], list[float]],
 ) -> float:
-    """One network at one point, sum by sum, from its stored weights.
+    """Returns the output of one network at one point, sum by sum, from its stored weights.
 
     Args:
-        gain: the factor of sum i of hidden layer l, at (l, i).
-        activation: from a layer's sums to its outputs.
+        gain: returns the factor of sum i of hidden layer l, for (l, i).
+        activation: returns a layer's outputs for its sums.
     """
     values, code = list(inputs), area_code(area)
     hidden = sum(name.startswith("network.hidden") for name in weights) // 2
@@ -197,7 +198,7 @@ def network_logit(
 
 
 def linear(weights: dict[str, Array], name: str, inputs: Sequence[float]) -> list[float]:
-    """x W + c, number by number."""
+    """Returns x W + c, number by number."""
     matrix, constants = weights[f"{name}.weight"], weights[f"{name}.bias"][0]
     return [
         float(constants[j]) + sum(value * float(matrix[i, j]) for i, value in enumerate(inputs))
@@ -208,7 +209,7 @@ def linear(weights: dict[str, Array], name: str, inputs: Sequence[float]) -> lis
 def together(
     probability: Callable[[Array], float], image: Array, hards: Sequence[Array], draws: dict[str, Sequence[Array]]
 ) -> dict[str, float]:
-    """What several hard masks of one image restore together and what is left without all of them, pixel by pixel."""
+    """Returns what several hard masks restore together and what is left without all of them, pixel by pixel."""
     inside = {(i, j) for hard in hards for i, j in np.ndindex(*hard.shape) if hard[i, j]}
     columns = {"union_share": len(inside) / hards[0].size}
     for game, keeps_union in (("union_hard", True), ("remaining_hard", False)):
@@ -227,7 +228,7 @@ def together(
 
 
 def pyramid_logit(table: Array, point: tuple[float, float], sides: Sequence[int], gain: float) -> float:
-    """The sum over grids of the bilinear interpolation at a point: every corner's hat function, looked at in turn."""
+    """Returns the sum over grids of the bilinear interpolation at a point, from every corner's hat function."""
     total, row = 0.0, 0
     for side in sides:
         place = [(coordinate + 1) / 2 * side for coordinate in point]

@@ -1,4 +1,4 @@
-"""What the tests of whole runs share: tiny configurations, run in process or as a process, and their folders read."""
+"""Helpers of tests of whole runs: tiny configurations, runs in this process or in another one, and their folders."""
 
 import copy
 import csv
@@ -46,7 +46,7 @@ FOLDER = ["data=image_folder", *TINY[:-1]]
 
 
 def network() -> nn.Sequential:
-    """A small random classifier of the synthetic set's classes, for inputs of 24 x 24."""
+    """Returns a small random classifier of the synthetic set's classes, for inputs of 24 x 24."""
     module = tiny_network(CLASSES)
     assert isinstance(module, nn.Sequential)
     return module
@@ -63,12 +63,12 @@ class Picky(nn.Module):
         self.image = (Synthetic().load(image, preprocessing).image - mean) / std
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        found = (images - self.image).abs().amax((1, 2, 3)) < 1e-4
-        return self.network(images).masked_fill(found[:, None], torch.nan)
+        is_image = (images - self.image).abs().amax((1, 2, 3)) < 1e-4
+        return self.network(images).masked_fill(is_image[:, None], torch.nan)
 
 
 def certain() -> nn.Module:
-    """The same classifier, sure of class 0 beyond what single precision can hold of the others."""
+    """Returns the same classifier, so sure of class 0 that all others have probability 0 in single precision."""
     module = network()
     with torch.no_grad():
         list(module.parameters())[-1][0] = 1000.0  # the bias of the last layer
@@ -76,7 +76,7 @@ def certain() -> nn.Module:
 
 
 class Slow(RunCallback):
-    """Gives a test the time to kill the run between two images."""
+    """A callback that gives a test the time to kill the run between two images."""
 
     def on_sample(self, record: SampleRecord, image: torch.Tensor) -> None:
         if self.state.images_done:
@@ -84,57 +84,58 @@ class Slow(RunCallback):
 
 
 def configured(*overrides: str) -> DictConfig:
-    """The project's own configuration with overrides."""
+    """Composes the project's own configuration with overrides, and does not check it."""
     register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose("config", overrides=list(overrides))
 
 
-@functools.cache
-def composed(*choices: str) -> DictConfig:
-    return configured(*choices)
+configured_once = functools.cache(configured)
+"""The same, composed once for all tests: not to be changed."""
 
 
 @functools.cache
-def parsed(override: str) -> Override:
+def _parsed(override: str) -> Override:
     return OverridesParser.create().parse_override(override)
 
 
-def is_value(override: Override) -> bool:
-    """Whether it sets a value of the configuration, and chooses no file of a group."""
+def _sets_value(override: Override) -> bool:
+    """Returns whether an override sets a value of the configuration, and does not choose a file of a group."""
     choice = override.package is not None or (ROOT / "conf" / override.key_or_group).is_dir()
     return override.type is OverrideType.CHANGE and not choice
 
 
 def configured_fast(*overrides: str) -> DictConfig:
-    """The same: files are composed once for all tests, values are set as Hydra sets them."""
-    asked = [parsed(override) for override in overrides]
-    cfg = copy.deepcopy(composed(*(str(each.input_line) for each in asked if not is_value(each))))
-    for each in filter(is_value, asked):
-        OmegaConf.update(cfg, each.key_or_group, each.value())
+    """Does the same as `configured`: files are composed once for all tests, values are set as Hydra sets them."""
+    parsed = [_parsed(override) for override in overrides]
+    choices = [str(override.input_line) for override in parsed if not _sets_value(override)]
+    cfg = copy.deepcopy(configured_once(*choices))
+    for override in filter(_sets_value, parsed):
+        OmegaConf.update(cfg, override.key_or_group, override.value())
     return cfg
 
 
 def explain(out: Path, *overrides: str, base: list[str] = TINY) -> RunOutcome:
-    """A run in this process."""
+    """Does a run in this process."""
     cfg = configured_fast(*base, *overrides)
     cfg.out = str(out)
     return run(cfg)
 
 
 def command(*arguments: str, program: str = PROGRAM) -> list[str]:
+    """Returns the command that starts the program in a process of its own."""
     return [sys.executable, "-c", program, *arguments]
 
 
 def environment() -> dict[str, str]:
-    """Of a process: one thread, no terminal's full errors, and these tests importable."""
+    """Returns the environment of a process: one thread, errors as for a user, and these tests importable."""
     inherited = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
     return inherited | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 def process(*arguments: str, folder: Path, program: str = PROGRAM) -> subprocess.CompletedProcess[str]:
-    """A run in a process of its own."""
+    """Does a run in a process of its own."""
     return subprocess.run(
         command(*arguments, program=program),
         cwd=folder,
@@ -147,25 +148,25 @@ def process(*arguments: str, folder: Path, program: str = PROGRAM) -> subprocess
 
 
 def table(out: Path, name: str = "per_image.csv") -> list[dict[str, str]]:
-    """A CSV of the run folder."""
+    """Reads a CSV of the run folder."""
     with (out / name).open(newline="") as stream:
         return list(csv.DictReader(stream))
 
 
 def masks_of(out: Path) -> dict[str, torch.Tensor]:
-    """Every sample's stored masks."""
+    """Returns image id -> stored masks."""
     folder = RunFolder(out)
     return {sample_id: folder.read(sample_id).masks for sample_id in sorted(folder.done())}
 
 
-def same_masks(one: Path, other: Path) -> bool:
-    """Whether two folders hold the same samples with equal bits of masks."""
-    first, second = masks_of(one), masks_of(other)
+def same_masks(first_run: Path, second_run: Path) -> bool:
+    """Returns whether two folders hold masks of the same images that are equal to the bit."""
+    first, second = masks_of(first_run), masks_of(second_run)
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def photos(root: Path, *names: str, side: int = 40) -> Path:
-    """Different smooth photos below `root`."""
+    """Writes different smooth photos below `root`, and returns it."""
     for index, name in enumerate(names):
         small = np.random.default_rng(index).integers(0, 255, (4, 4, 3), dtype=np.uint8)
         file = root / name
@@ -175,9 +176,10 @@ def photos(root: Path, *names: str, side: int = 40) -> Path:
 
 
 def files_below(out: Path) -> Iterator[str]:
-    """Names of the files of a folder."""
+    """Yields the names of the files of a folder."""
     return (file.relative_to(out).as_posix() for file in sorted(out.rglob("*")) if file.is_file())
 
 
-def said(records: list[logging.LogRecord], of: str = "inr_xai") -> list[str]:
+def messages(records: list[logging.LogRecord], of: str = "inr_xai") -> list[str]:
+    """Returns what a logger, and those below it, have logged."""
     return [record.getMessage() for record in records if record.name.startswith(of)]

@@ -1,4 +1,4 @@
-"""The programs beside the package: as modules, and with arguments."""
+"""The programs beside the package, imported as modules or run with arguments."""
 
 import importlib
 import sys
@@ -12,7 +12,7 @@ FOLDERS = (ROOT / "scripts", ROOT / "benchmarks")
 
 
 def script_module(name: str) -> ModuleType:
-    """A program of scripts/ or benchmarks/ as a module."""
+    """Imports a program of scripts/ or benchmarks/ as a module."""
     with pytest.MonkeyPatch.context() as patch:
         for folder in FOLDERS:
             patch.syspath_prepend(folder)
@@ -20,7 +20,7 @@ def script_module(name: str) -> ModuleType:
 
 
 def script_status(patch: pytest.MonkeyPatch, name: str, *arguments: str | Path) -> int:
-    """What a program's main returns for these arguments, in this process and folder."""
+    """Runs a program's main with these arguments, in this process and folder, and returns its status."""
     patch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
     status = script_module(name).main()
     assert isinstance(status, int)

@@ -1,6 +1,6 @@
-"""A small stand-in for the W&B backend on a loopback port: enough protocol to init, log, finish, resume and sync.
+"""A small stand-in for the W&B server on a loopback port: enough protocol to init, log, finish, resume and sync.
 
-It proves nothing about the real server. `serve` starts a good one, which `status` and `hangs` make misbehave.
+It proves nothing about the real server. `serve` starts one that works; `status` and `hangs` make it misbehave.
 """
 
 import gzip
@@ -35,10 +35,11 @@ class StoredRun:
 
 
 class Double(ThreadingHTTPServer):
-    """The server and what it was told.
+    """The server and what it received.
 
     Attributes:
-        operations: the GraphQL operations asked for, in order.
+        runs: run id -> what was received of the run.
+        operations: the names of the GraphQL operations that clients called, in order.
         status: the HTTP status of every answer.
         hangs: the GraphQL operations that get no answer; EVERYTHING for every request.
     """
@@ -59,13 +60,13 @@ class Double(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def vanish(self) -> None:
-        """From now on connections are refused; open ones get errors."""
+        """Refuses new connections from now on, and answers open ones with errors."""
         self.status = 503
         self.shutdown()
         self.socket.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
+        """Prints nothing if a client went away."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -113,12 +114,12 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing is printed."""
+        """Prints nothing."""
 
 
 @contextmanager
 def serve() -> Iterator[Double]:
-    """A running stand-in, stopped at the end."""
+    """Runs a stand-in, and stops it at the end."""
     server = Double()
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
@@ -163,7 +164,7 @@ def _artifact_type(server: Double, variables: dict[str, Any]) -> dict[str, Any]:
 
 
 def _artifact(server: Double, variables: dict[str, Any]) -> dict[str, Any]:
-    """As if the server had it already: the files of artifacts are not asked for."""
+    """Answers as if the server had the artifact already, so that its files are not uploaded."""
     return {"createArtifact": {"artifact": {"id": "artifact", "state": "COMMITTED", "artifactSequence": {"id": "s"}}}}
 
 
@@ -171,7 +172,7 @@ _ENTITY = {"id": "entity", "name": ACCOUNT["entity"]}
 
 
 def _bucket(run: StoredRun) -> dict[str, Any]:
-    """A run as the server describes it."""
+    """Describes a run as the server does."""
     first = run.upserts[0] if run.upserts else {}
     last = {key: value for upsert in run.upserts for key, value in upsert.items() if value is not None}
     return {
@@ -195,7 +196,7 @@ def _bucket(run: StoredRun) -> dict[str, Any]:
 
 
 def _stream(server: Double, name: str, request: dict[str, Any]) -> None:
-    """Keep the history lines of one piece of a run's file stream."""
+    """Stores the history lines of one piece of a run's file stream."""
     run = server.runs.setdefault(name, StoredRun())
     history = request.get("files", {}).get("wandb-history.jsonl")
     if history is not None:

@@ -14,7 +14,7 @@ from tests.helpers.wandb_runs import KEY
 
 @pytest.fixture
 def fresh_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """W&B reads its environment once per process: make it read that of each test. Nobody is logged in."""
+    """Makes W&B, which reads its environment once per process, read that of each test. Nobody is logged in."""
     wandb.teardown()
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")

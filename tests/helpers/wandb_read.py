@@ -11,24 +11,24 @@ WANDB = [sys.executable, "-m", "wandb"]
 
 
 def parts(save_dir: Path) -> list[Path]:
-    """The folders of the runs below `save_dir`, in the order they were begun."""
+    """Returns the folders of the runs below `save_dir`, in the order in which they were begun."""
     return sorted((save_dir / "wandb").glob("offline-run-*"))
 
 
 def records(folder: Path, kind: str) -> list[dict[str, Any]]:
-    """What was written under the record type `kind`, such as "history", "metric" or "run"."""
+    """Returns the records of a type, such as "history", "metric" or "run"."""
     lines = [json.loads(line) for line in _inspect(folder).splitlines()]
     return [line[kind] for line in lines if line["type"] == kind]
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
-    """The logged lines without W&B's own keys; nested keys joined by dots."""
+    """Returns the logged lines without W&B's own keys; nested keys are joined by dots."""
     items = [record["item"] for record in records(folder, "history")]
     return [{key: value for key, value in item.items() if not key.startswith("_")} for item in items]
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """Name, project, configuration, final values and state."""
+    """Returns a run's name, project, configuration, final values and state."""
     return json.loads(_inspect(folder, "--summary"))
 
 

@@ -1,4 +1,4 @@
-"""What the tests of W&B share: a run with everything in it."""
+"""A W&B run with something of everything in it, for the tests of W&B."""
 
 import json
 from pathlib import Path
@@ -14,6 +14,7 @@ KEY = "0" * 40
 
 
 def begin(folder: Path, mode: str = "offline", run_id: str = "one", **options: Any) -> WandbRun:
+    """Opens a run with a tag and a configuration."""
     settings = WandbSettings(mode=mode, tags=["tag"], finish_timeout=options.pop("finish_timeout", 12.0))
     run = open_wandb(settings, save_dir=folder, run_id=run_id, name="name", config={"inr": {"width": 8}}, **options)
     assert run is not None
@@ -21,7 +22,7 @@ def begin(folder: Path, mode: str = "offline", run_id: str = "one", **options: A
 
 
 def fill(run: WandbRun, figure: Path, first: int = 0) -> None:
-    """Two images' worth of everything."""
+    """Logs values of two images on both axes, pictures, a table and a summary."""
     for done in (first, first + 1):
         run.log({"area_error/k1": 0.1 * done}, images_done=done)
         run.log({"loss/total": 2.0 * done}, steps_done=10 * done)
@@ -31,9 +32,11 @@ def fill(run: WandbRun, figure: Path, first: int = 0) -> None:
 
 
 def table(folder: Path) -> dict[str, Any]:
+    """Returns the table that `fill` logged."""
     path = summary(folder)["summary"]["scores"]["path"]
     return json.loads((folder / "files" / path).read_text())
 
 
-def said_by_us(caplog: pytest.LogCaptureFixture) -> list[str]:
+def our_messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Returns what loggers of inr_xai have logged."""
     return [record.getMessage() for record in caplog.records if record.name.startswith("inr_xai")]

@@ -1,4 +1,4 @@
-"""The caller does not wait, the order is kept, and one failure ends it."""
+"""Calls in the background: the caller does not wait, the order is kept, and one failure drops the rest."""
 
 import threading
 
@@ -6,12 +6,12 @@ from inr_xai.loggers.background import Background
 
 
 def test_calls_are_made_in_order_and_last_comes_last() -> None:
-    said: list[int] = []
+    results: list[int] = []
     background = Background(lambda error: None)
     for number in range(20):
-        background.call(lambda number=number: said.append(number))
-    assert background.close(seconds=10, last=lambda: said.append(-1))
-    assert said == [*range(20), -1]
+        background.call(lambda number=number: results.append(number))
+    assert background.close(seconds=10, last=lambda: results.append(-1))
+    assert results == [*range(20), -1]
 
 
 def test_a_call_that_never_ends_holds_up_nobody() -> None:
@@ -25,9 +25,9 @@ def test_a_call_that_never_ends_holds_up_nobody() -> None:
 
 
 def test_after_a_failure_only_last_is_called() -> None:
-    said: list[str] = []
-    background = Background(lambda error: said.append(str(error)))
+    results: list[str] = []
+    background = Background(lambda error: results.append(str(error)))
     background.call(lambda: [][0])
-    background.call(lambda: said.append("dropped"))
-    assert background.close(seconds=10, last=lambda: said.append("last"))
-    assert said == ["list index out of range", "last"]
+    background.call(lambda: results.append("dropped"))
+    assert background.close(seconds=10, last=lambda: results.append("last"))
+    assert results == ["list index out of range", "last"]

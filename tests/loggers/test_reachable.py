@@ -1,4 +1,4 @@
-"""What each kind of unreachable server is called."""
+"""The reason that is given for each kind of unreachable server, and the API key that `wandb login` stored."""
 
 import socket
 from collections.abc import Iterator
@@ -17,19 +17,19 @@ def silent_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def test_a_server_that_answers_is_no_trouble() -> None:
+def test_a_server_that_answers_can_be_used() -> None:
     with serve() as double:
         assert unreachable_reason(double.url, api_key="0" * 40, seconds=10) is None
         assert double.operations == ["Viewer"]
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(500, "answers with error 500"), (401, "refuses the API key"), (404, None)]
+    ("status", "reason"), [(500, "answers with error 500"), (401, "refuses the API key"), (404, None)]
 )
-def test_error_codes(status: int, said: str | None) -> None:
+def test_error_codes(status: int, reason: str | None) -> None:
     with serve() as double:
         double.status = status
-        assert unreachable_reason(double.url, api_key="0" * 40, seconds=10) == said
+        assert unreachable_reason(double.url, api_key="0" * 40, seconds=10) == reason
 
 
 def test_a_server_without_key_is_not_said_to_refuse_it() -> None:
@@ -39,23 +39,23 @@ def test_a_server_without_key_is_not_said_to_refuse_it() -> None:
 
 
 def test_a_server_that_never_answers(silent_port: int) -> None:
-    said = unreachable_reason(f"http://127.0.0.1:{silent_port}", api_key=None, seconds=0.2)
-    assert said is not None
-    assert "did not answer within 0.2 s" in said or "timed out" in said
+    reason = unreachable_reason(f"http://127.0.0.1:{silent_port}", api_key=None, seconds=0.2)
+    assert reason is not None
+    assert "did not answer within 0.2 s" in reason or "timed out" in reason
 
 
-def test_nobody_there() -> None:
+def test_a_port_where_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    said = unreachable_reason(f"http://127.0.0.1:{port}", api_key=None, seconds=10)
-    assert said is not None
-    assert "Connection refused" in said
+    reason = unreachable_reason(f"http://127.0.0.1:{port}", api_key=None, seconds=10)
+    assert reason is not None
+    assert "Connection refused" in reason
 
 
-def test_an_address_that_is_none() -> None:
-    said = unreachable_reason("no address", api_key=None, seconds=10)
-    assert said is not None
-    assert said.startswith("cannot be reached")
+def test_a_text_that_is_no_address() -> None:
+    reason = unreachable_reason("no address", api_key=None, seconds=10)
+    assert reason is not None
+    assert reason.startswith("cannot be reached")
 
 
 def test_the_key_that_wandb_login_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

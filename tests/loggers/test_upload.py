@@ -1,4 +1,4 @@
-"""An online run reaches the server; an unreachable one costs a bounded time and no data (on real sockets)."""
+"""An online run reaches the server; an unreachable server costs a bounded time and no data (on real sockets)."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import pytest
 
 from tests.helpers.wandb_double import EVERYTHING, Double, serve
 from tests.helpers.wandb_read import WANDB, history, parts, summary
-from tests.helpers.wandb_runs import KEY, begin, fill, said_by_us, table
+from tests.helpers.wandb_runs import KEY, begin, fill, our_messages, table
 
 pytest_plugins = ["tests.helpers.wandb_fixtures"]
 pytestmark = pytest.mark.usefixtures("fresh_wandb")
@@ -54,7 +54,7 @@ def test_a_part_written_offline_is_uploaded_with_the_next_online_one(
 
 
 def check_upload(double: Double, images_done: list[int]) -> None:
-    """One run on the server with all that `fill` logs."""
+    """Checks that the server has one run with everything that `fill` logs."""
     (run,) = double.runs.values()
     assert [line["images_done"] for line in run.history if "area_error/k1" in line] == images_done
     steps = [line["_step"] for line in run.history]
@@ -72,7 +72,7 @@ def test_online_without_a_key_stays_offline_at_once(tmp_path: Path, caplog: pyte
     run = begin(tmp_path, "online")
     run.log({"a": 1.0}, images_done=1)
     run.finish()
-    assert said_by_us(caplog) == [
+    assert our_messages(caplog) == [
         "W&B has no API key (run `wandb login` or set WANDB_API_KEY); this run stays offline,"
         f" upload it later with `wandb sync {run.folder}`."
     ]
@@ -102,16 +102,16 @@ def test_an_unreachable_server_leaves_the_run_offline(
     fill(run, figure)
     run.finish()
     assert time.monotonic() - began < 20
-    (warning,) = said_by_us(caplog)
+    (warning,) = our_messages(caplog)
     assert warning.startswith(f"W&B at {unreachable} ")
     assert warning.endswith(f"this run stays offline, upload it later with `wandb sync {run.folder}`.")
     assert summary(run.folder)["summary"]["area_error"] == 0.25
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trouble", ["gone", "never answers", "error 500"])
+@pytest.mark.parametrize("failure", ["gone", "never answers", "error 500"])
 def test_a_network_lost_in_mid_run_costs_a_bounded_time_and_no_data(
-    tmp_path: Path, figure: Path, double: Double, trouble: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, figure: Path, double: Double, failure: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = begin(tmp_path, "online", finish_timeout=4.0)
     run.log({"before": 1.0}, images_done=0)
@@ -121,7 +121,7 @@ def test_a_network_lost_in_mid_run_costs_a_bounded_time_and_no_data(
         "gone": double.vanish,
         "never answers": lambda: double.hangs.add(EVERYTHING),
         "error 500": lambda: setattr(double, "status", 500),
-    }[trouble]()
+    }[failure]()
     began = time.monotonic()
     fill(run, figure, 1)
     run.finish()
@@ -135,15 +135,15 @@ def test_a_network_lost_in_mid_run_costs_a_bounded_time_and_no_data(
 PROGRAM = """
 import sys
 from pathlib import Path
-from inr_xai.callbacks import WandbSettings, open_wandb
+from inr_xai.loggers import WandbSettings, open_wandb
 run = open_wandb(WandbSettings(mode="online"), save_dir=Path(sys.argv[1]), run_id="one", name="n", config={})
 run.log({"a": 1.0}, images_done=1)
 """
 
 
 @pytest.mark.slow
-def test_a_terminal_is_never_asked(tmp_path: Path) -> None:
-    """At a terminal W&B would ask for a login and wait."""
+def test_the_user_at_a_terminal_is_never_asked(tmp_path: Path) -> None:
+    """At a terminal, W&B would ask for a login and wait."""
     ours, theirs = pty.openpty()
     program = [sys.executable, "-c", PROGRAM + "run.finish()", str(tmp_path)]
     with closing(os.fdopen(ours, "rb")):
@@ -158,24 +158,25 @@ def test_a_killed_run_leaves_no_upload_behind(tmp_path: Path, double: Double) ->
     program = subprocess.Popen([sys.executable, "-c", PROGRAM + "import time; time.sleep(600)", str(tmp_path)])
     while "UpsertBucket" not in double.operations:
         time.sleep(0.1)
-    uploads = sessions_below(program.pid)
+    uploads = groups_below(program.pid)
     assert uploads
     program.send_signal(signal.SIGKILL)
     program.wait()
     deadline = time.monotonic() + 60
-    while any(alive(session) for session in uploads) and time.monotonic() < deadline:
+    while any(alive(group) for group in uploads) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert not any(alive(session) for session in uploads)
+    assert not any(alive(group) for group in uploads)
 
 
-def sessions_below(pid: int) -> list[int]:
-    """The process groups that children of `pid` lead."""
-    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,pgid="], check=True, capture_output=True, text=True).stdout
-    rows = [tuple(map(int, line.split())) for line in listed.splitlines()]
+def groups_below(pid: int) -> list[int]:
+    """Returns the process groups that children of `pid` lead."""
+    processes = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,pgid="], check=True, capture_output=True, text=True)
+    rows = [tuple(map(int, line.split())) for line in processes.stdout.splitlines()]
     return [child for child, parent, group in rows if parent == pid and child == group]
 
 
 def alive(group: int) -> bool:
+    """Returns whether a process group still has a process."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""W&B's offline files, read back."""
+"""A W&B run as its offline files hold it."""
 
 import logging
 import os
@@ -12,18 +12,18 @@ from PIL import Image
 from inr_xai.errors import UserError
 from inr_xai.loggers import WandbSettings, open_wandb
 from tests.helpers.wandb_read import history, parts, records, summary
-from tests.helpers.wandb_runs import begin, fill, said_by_us, table
+from tests.helpers.wandb_runs import begin, fill, our_messages, table
 
 pytest_plugins = ["tests.helpers.wandb_fixtures"]
 pytestmark = pytest.mark.usefixtures("fresh_wandb")
 
 
 @pytest.mark.parametrize(
-    ("given", "used"),
+    ("mode", "expected"),
     [("offline", "offline"), ("dryrun", "offline"), ("", "offline"), ("online", "online"), ("run", "online")],
 )
-def test_modes(given: str, used: str) -> None:
-    assert WandbSettings(mode=given).mode == used
+def test_modes(mode: str, expected: str) -> None:
+    assert WandbSettings(mode=mode).mode == expected
 
 
 def test_an_unknown_mode_names_the_key_and_the_choices() -> None:
@@ -44,17 +44,17 @@ def test_two_runs_in_one_process_are_two_runs_of_one_group(tmp_path: Path, figur
     folders = parts(tmp_path / "runs")
     assert len(folders) == 2
     for number, folder in enumerate(folders):
-        (said,) = records(folder, "run")
-        assert (said["run_id"], said["run_group"], said["tags"]) == (f"run{number}", "sweep", ["tag"])
-        told = summary(folder)
-        assert told["config"] == {"inr": {"width": 8}}
-        assert told["summary"]["area_error"] == 0.25
-        assert told["summary"]["image/masks"]["captions"] == ["a", "b"]
-        assert told["state"] == ("failed" if number == 1 else "finished")
+        (record,) = records(folder, "run")
+        assert (record["run_id"], record["run_group"], record["tags"]) == (f"run{number}", "sweep", ["tag"])
+        final = summary(folder)
+        assert final["config"] == {"inr": {"width": 8}}
+        assert final["summary"]["area_error"] == 0.25
+        assert final["summary"]["image/masks"]["captions"] == ["a", "b"]
+        assert final["state"] == ("failed" if number == 1 else "finished")
         assert table(folder)["data"][1][:2] == ["y", 2.5]
 
 
-def test_what_is_logged_lies_on_its_axis(tmp_path: Path, figure: Path) -> None:
+def test_each_key_lies_on_its_axis(tmp_path: Path, figure: Path) -> None:
     run = begin(tmp_path)
     fill(run, figure)
     run.finish()
@@ -75,7 +75,7 @@ def test_what_is_logged_lies_on_its_axis(tmp_path: Path, figure: Path) -> None:
     }
 
 
-def test_pictures_and_the_table_are_kept(tmp_path: Path, figure: Path) -> None:
+def test_pictures_and_the_table_are_stored(tmp_path: Path, figure: Path) -> None:
     run = begin(tmp_path)
     fill(run, figure)
     run.finish()
@@ -83,12 +83,12 @@ def test_pictures_and_the_table_are_kept(tmp_path: Path, figure: Path) -> None:
     first, second = (np.asarray(Image.open(run.folder / "files" / name)) for name in line["image/masks.filenames"])
     assert np.array_equal(first, np.zeros((5, 7, 3)))
     assert np.array_equal(second, np.full((5, 7, 3), 200))
-    kept = table(run.folder)
-    assert kept["columns"] == ["sample", "value", "image"]
-    assert kept["data"] == [["x", 1.5, "Image"], ["y", 2.5, None]]
+    logged = table(run.folder)
+    assert logged["columns"] == ["sample", "value", "image"]
+    assert logged["data"] == [["x", 1.5, "Image"], ["y", 2.5, None]]
     (artifact,) = records(run.folder, "artifact")
-    staged = {Path(entry["path"]).name: Path(entry["local_path"]) for entry in artifact["manifest"]["contents"]}
-    assert np.array_equal(np.asarray(Image.open(staged["figure.png"])), np.full((5, 7, 3), 200))
+    files = {Path(entry["path"]).name: Path(entry["local_path"]) for entry in artifact["manifest"]["contents"]}
+    assert np.array_equal(np.asarray(Image.open(files["figure.png"])), np.full((5, 7, 3), 200))
 
 
 def test_an_array_may_change_after_it_is_logged(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_an_array_may_change_after_it_is_logged(tmp_path: Path) -> None:
     assert np.asarray(Image.open(run.folder / "files" / name)).mean() == 7
 
 
-def test_nothing_but_our_own_line_is_said(
+def test_nothing_but_our_own_line_is_printed(
     tmp_path: Path, figure: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="inr_xai")
@@ -109,10 +109,10 @@ def test_nothing_but_our_own_line_is_said(
     fill(run, figure)
     run.finish()
     assert capfd.readouterr() == ("", "")
-    assert said_by_us(caplog) == [f"W&B is offline; upload this run later with `wandb sync {run.folder}`."]
+    assert our_messages(caplog) == [f"W&B is offline; upload this run later with `wandb sync {run.folder}`."]
 
 
-def test_an_empty_or_wrong_mode_in_the_environment_is_not_wandbs_affair(
+def test_an_empty_or_wrong_mode_in_the_environment_does_not_reach_wandb(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for mode in ("", "nonsense"):
@@ -123,14 +123,14 @@ def test_an_empty_or_wrong_mode_in_the_environment_is_not_wandbs_affair(
     assert len(parts(tmp_path)) == 2
 
 
-def test_a_failure_is_told_once_and_the_rest_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_logged_once_and_the_rest_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = begin(tmp_path)
     run.log({"a/k1": 1.0}, images_done=1)
     run.log_images("image/none", {"": tmp_path / "missing.png"})
     run.log_images("image/none", {"": tmp_path / "missing.png"})
     run.log({"a/k1": 2.0}, images_done=2)
     run.finish()
-    (warning,) = said_by_us(caplog)
+    (warning,) = our_messages(caplog)
     assert "W&B failed" in warning
     assert "missing.png" in warning
     assert [line["a/k1"] for line in history(run.folder)] == [1.0]

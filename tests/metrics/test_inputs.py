@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from inr_xai.metrics.inputs import descending_ranks, maps_of
-from tests.helpers.faithfulness import distinct_maps, draws, order, tied_maps
+from tests.helpers.metric_inputs import distinct_maps, draws, order, tied_maps
 
 
 @pytest.mark.parametrize("maps", [distinct_maps(), tied_maps(), tied_maps().half()])
 def test_ranks_against_sorted_lists(maps: torch.Tensor) -> None:
     ranks = descending_ranks(maps, generators=draws(3))
     for image, draw in enumerate(draws(3)):
-        wanted = order(maps[image], draw)
-        assert ranks[image].flatten().argsort().tolist() == wanted
+        expected = order(maps[image], draw)
+        assert ranks[image].flatten().argsort().tolist() == expected
 
 
 def test_ties_are_uniform() -> None:

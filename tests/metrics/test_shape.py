@@ -8,8 +8,8 @@ from inr_xai.fitting.mask_module import total_variation
 from tests.helpers import reference
 
 
-def drawn(*rows: str) -> torch.Tensor:
-    """A mask of one image and area; # keeps."""
+def mask_of(*rows: str) -> torch.Tensor:
+    """Returns a mask of one image and area, in which # is a kept pixel."""
     return torch.tensor([[[[letter == "#" for letter in row] for row in rows]]])
 
 
@@ -27,8 +27,8 @@ def drawn(*rows: str) -> torch.Tensor:
     ],
 )
 def test_shapes_by_hand(rows: tuple[str, ...], parts: int, contour: float) -> None:
-    assert metrics.components(drawn(*rows)).tolist() == [[parts]]
-    assert float(metrics.perimeter(drawn(*rows))) == pytest.approx(contour, abs=1e-6)
+    assert metrics.components(mask_of(*rows)).tolist() == [[parts]]
+    assert float(metrics.perimeter(mask_of(*rows))) == pytest.approx(contour, abs=1e-6)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.35, 0.6])
@@ -44,7 +44,7 @@ def test_shapes_against_flood_fill_and_loops(share: float) -> None:
 
 def test_a_spiral_is_one_part() -> None:
     rows = ("#######", "......#", "#####.#", "#...#.#", "#.###.#", "#.....#", "#######")
-    assert float(metrics.components(drawn(*rows))) == 1
+    assert float(metrics.components(mask_of(*rows))) == 1
 
 
 def test_perimeter_is_the_total_variation_of_the_mask_and_of_its_complement() -> None:

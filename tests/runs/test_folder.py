@@ -1,4 +1,4 @@
-"""The run folder: what is written is read back, damage is told of, and changed configurations are named."""
+"""The run folder: what is written is read back, and damage and changed options are named."""
 
 import csv
 import json
@@ -39,8 +39,8 @@ def test_a_sample_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert torch.equal(back.masks, written.masks)
     assert all(torch.equal(back.inrs[k]["first.weight"], written.inrs[k]["first.weight"]) for k in range(2))
     assert torch.equal(back.losses, written.losses)
-    same = ("sample_id", "target", "frame", "areas", "rows", "drawing", "steps_before", "steps_after", "seconds")
-    assert all(getattr(back, name) == getattr(written, name) for name in same)
+    names = ("sample_id", "target", "frame", "areas", "rows", "drawing", "steps_before", "steps_after", "seconds")
+    assert all(getattr(back, name) == getattr(written, name) for name in names)
 
 
 def test_rebuild_repeats_rows_and_means_of_losses(tmp_path: Path) -> None:
@@ -48,18 +48,18 @@ def test_rebuild_repeats_rows_and_means_of_losses(tmp_path: Path) -> None:
     for sample_id, before, loss in [("a", 0, 1.0), ("b", 0, 3.0), ("c", 4, 5.0)]:
         folder.commit(record(sample_id, before, loss))
     (tmp_path / "per_image.csv").write_text("sample_id,expl")  # torn by a kill
-    told = folder.rebuild(["a", "b", "c"])
-    assert [(sample.seconds, sample.steps_after, sample.fits) for sample in told] == [
-        (1.5, before, 2) for before in (4, 4, 8)
+    facts = folder.rebuild(["a", "b", "c"])
+    assert [(image.seconds, image.steps_after, image.fits) for image in facts] == [
+        (1.5, after, 2) for after in (4, 4, 8)
     ]
-    rows = [row for sample in told for row in sample.rows]
+    rows = [row for image in facts for row in image.rows]
     with (tmp_path / "per_image.csv").open() as stream:
-        read = list(csv.DictReader(stream))
-    assert [row["sample_id"] for row in read] == ["a", "a", "b", "b", "c", "c"] == [row["sample_id"] for row in rows]
+        written = list(csv.DictReader(stream))
+    assert [row["sample_id"] for row in written] == ["a", "a", "b", "b", "c", "c"] == [row["sample_id"] for row in rows]
     with (tmp_path / "curves.csv").open() as stream:
         curves = [(int(r["steps_done"]), int(r["explanation"]), float(r["loss"])) for r in csv.DictReader(stream)]
     assert curves[:4] == [(0, 1, 2.0), (1, 1, 1.0), (2, 2, 2.0), (3, 2, 0.5)]
-    assert [at for at, _, _ in curves] == list(range(8))
+    assert [steps_done for steps_done, _, _ in curves] == list(range(8))
 
 
 def test_appended_rows_are_those_of_a_rebuild(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_differing_keys_are_named_and_free_ones_ignored(tmp_path: Path) -> None:
 
 
 def test_a_folder_may_move_but_not_appear(tmp_path: Path) -> None:
-    """Without data.root, some data sets are drawn."""
+    """Some data sets are drawn if there is no data.root, so that a folder would be another data set."""
     folder = RunFolder(tmp_path)
     drawn = {"data": {"root": None, "segmentations": None}, "classifier": {"root": None}}
     photos = {"data": {"root": "here", "segmentations": None}, "classifier": {"root": "here"}}
@@ -97,7 +97,7 @@ def test_a_folder_may_move_but_not_appear(tmp_path: Path) -> None:
     folder.require_same({"data": {"root": "there", "segmentations": "masks"}, "classifier": {"root": "there"}})
 
 
-def test_nothing_is_left_of_a_write_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_bytes(tmp_path / "file", b"old")
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
@@ -106,7 +106,7 @@ def test_nothing_is_left_of_a_write_that_failed(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
-def test_what_a_killed_process_was_writing_is_tidied_up(tmp_path: Path) -> None:
+def test_files_that_a_killed_process_left_half_written_are_removed(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.commit(record("a/b"))
     torn = folder.masks_file("a/b").parent / ".writing-x"

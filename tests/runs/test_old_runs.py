@@ -1,5 +1,6 @@
 """A run folder that version 0.1.0 wrote, before modules moved: it loads, renders, is measured and is continued."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -17,11 +18,12 @@ OPTIONS = ["steps=6", "areas=[0.1]", "explanations=2", "logger.wandb.mode=disabl
 
 @pytest.fixture
 def old_run(tmp_path: Path) -> Path:
-    """A copy of the stored folder, to be written to."""
+    """A copy of the stored folder, which the test may change."""
     return Path(shutil.copytree(STORED, tmp_path / "run"))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
+    """Returns the content of every file below a folder."""
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
@@ -50,9 +52,12 @@ def test_it_is_continued_with_the_images_that_it_lacks(old_run: Path) -> None:
     rows = {row["sample_id"]: row for row in table(old_run)}
     stored = {row["sample_id"]: row for row in table(STORED)}
     assert {sample_id: rows[sample_id] for sample_id in stored} == stored
+    facts = json.loads((old_run / "run.json").read_text())
+    assert facts["sessions"] == json.loads((STORED / "run.json").read_text())["sittings"] + 1 == 2
+    assert "sittings" not in facts
 
 
-def test_what_was_measured_of_it_is_not_measured_again(old_run: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_metrics_that_are_there_are_not_computed_again(old_run: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = contents(old_run / "evaluation")
     with caplog.at_level("INFO"):
         assert evaluate([str(old_run), "--metrics", "insertion_auc,area_error,iou"]) == 0
@@ -60,7 +65,7 @@ def test_what_was_measured_of_it_is_not_measured_again(old_run: Path, caplog: py
     assert not [record for record in caplog.records if record.getMessage().startswith("image ")]
 
 
-def test_another_metric_is_added_to_what_was_measured(old_run: Path) -> None:
+def test_another_metric_is_added_to_those_that_are_there(old_run: Path) -> None:
     before = {row["sample_id"]: row for row in table(old_run / "evaluation", "masks.csv")}
     assert evaluate([str(old_run), "--metrics", "sparseness"]) == 0
     after = {row["sample_id"]: row for row in table(old_run / "evaluation", "masks.csv")}

@@ -10,7 +10,7 @@ from inr_xai.scoring import format_table, summarise
 
 
 def rows() -> list[dict[str, object]]:
-    """Two images, two explanations, two areas; the second image's p_full is small."""
+    """Returns rows of two images, two explanations and two areas; p_full of the second image is small."""
     table = []
     for sample_id, full in (("a", 0.8), ("b", 0.01)):
         for explanation in (1, 2):
@@ -51,8 +51,8 @@ def test_means_over_areas_and_what_is_no_score() -> None:
     summary = summarise(rows())
     for name in ("area_error", "deletion_hard_mean", "deletion_hard_mean_rel", "preservation_hard_mean_rel"):
         for k in (1, 2):
-            wanted = (summary[f"{name}/k{k}/a0.05"] + summary[f"{name}/k{k}/a0.2"]) / 2
-            assert summary[f"{name}/k{k}"] == pytest.approx(wanted, abs=1e-15)
+            expected = (summary[f"{name}/k{k}/a0.05"] + summary[f"{name}/k{k}/a0.2"]) / 2
+            assert summary[f"{name}/k{k}"] == pytest.approx(expected, abs=1e-15)
     assert summary["images"] == 2
     names = {key.split("/")[0] for key in summary} - {"images", "explanations"}
     games = {f"{game}_hard_mean" for game in ("preservation", "deletion", "union", "remaining")}
@@ -90,7 +90,7 @@ def test_no_rows_and_a_probability_of_zero() -> None:
 
 
 def test_table() -> None:
-    wanted = """
+    expected = """
 explanation  area  area error  grayness  preservation  of p_full  chance  deletion  union  remaining
           1  0.05       0.005     0.125         0.051      0.125   0.081     0.354  0.051      0.101
           1   0.2       0.020     0.125         0.172      0.425   0.081     0.233  0.172      0.101
@@ -102,30 +102,30 @@ explanation  area  area error  grayness  preservation  of p_full  chance  deleti
           3   0.2           -         -             -          -       -         -      -          -
           3  mean           -         -             -          -       -         -      -          -
 """
-    assert format_table(summarise(rows()), [0.2, 0.05], 3) == wanted.strip("\n")
+    assert format_table(summarise(rows()), [0.2, 0.05], 3) == expected.strip("\n")
 
 
 def test_a_table_of_one_explanation_has_no_union() -> None:
-    wanted = """
+    expected = """
 explanation  area  area error  grayness  preservation  of p_full  chance  deletion
           1   0.2       0.020     0.125         0.172      0.425   0.081     0.233
           1  mean       0.013     0.125         0.111      0.275   0.081     0.294
 """
-    assert format_table(summarise(rows()), [0.2], 1) == wanted.strip("\n")
+    assert format_table(summarise(rows()), [0.2], 1) == expected.strip("\n")
 
 
 def test_images_with_different_numbers_of_explanations() -> None:
-    ragged = [row for row in rows() if (row["sample_id"], row["explanation"]) != ("b", 2)]
-    summary = summarise(ragged)
+    unequal = [row for row in rows() if (row["sample_id"], row["explanation"]) != ("b", 2)]
+    summary = summarise(unequal)
     assert (summary["images"], summary["images/k1"], summary["images/k2"]) == (2, 2, 1)
     assert summary["explanations/mean"] == 1.5
     assert summary["p_full/k2"] == 0.8
     assert summary["chance_rel/k2/a0.2"] == pytest.approx(0.2)
-    wanted = """
+    expected = """
 explanation  images  area  area error  grayness  preservation  of p_full  chance  deletion  union  remaining
           1       2   0.2       0.020     0.125         0.172      0.425   0.081     0.233  0.172      0.101
           1       2  mean       0.013     0.125         0.111      0.275   0.081     0.294  0.111      0.101
           2       1   0.2       0.020     0.125         0.160      0.200   0.160     0.640  0.320      0.100
           2       1  mean       0.013     0.125         0.100      0.125   0.160     0.700  0.200      0.100
 """
-    assert format_table(summary, [0.2], 2) == wanted.strip("\n")
+    assert format_table(summary, [0.2], 2) == expected.strip("\n")

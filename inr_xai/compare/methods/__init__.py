@@ -1,1 +1,1 @@
-"""The compared methods, one file a family; `registry` names them."""
+"""The methods that are compared, a file for each family; `registry` lists their names."""

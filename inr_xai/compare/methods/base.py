@@ -1,4 +1,4 @@
-"""What the comparison asks of a method: one image in, its maps out, with what they cost."""
+"""What the comparison asks of a method: maps of one image for one class, with what they cost."""
 
 import importlib
 import time
@@ -20,17 +20,17 @@ INSTALL = "pip install 'inr-xai[peers]'"
 
 
 @dataclass(frozen=True)
-class Maps:
-    """What a method says of one image.
+class MethodMaps:
+    """The maps that a method makes of one image for one class.
 
     Args:
-        maps: a mask per area (`a`), one heatmap whose largest pixels are kept (`1`), or several draws of a heatmap.
-        passes: forward and backward of one image at the classifier's input size; a forward alone counts half.
-        seconds: what they took.
-        draws: each map is a heatmap of its own, and scores are means over them.
-        free: the pixels that each area may keep; None where all.
-        first: the hard masks of the explanation before this one; None where this is the first.
-        other: the hard masks of the same method under another seed; None where it was not asked.
+        maps: a mask per area (q = a), one heatmap whose largest pixels are kept (q = 1), or several draws of a heatmap.
+        passes: a forward and a backward of one image at the classifier's input size count 1, a forward alone 0.5.
+        seconds: how long the method took.
+        draws: whether each map is a heatmap by itself; scores are then means over the maps.
+        free: the pixels that the hard mask of each area may keep; None for all pixels.
+        first_masks: the hard masks of the explanation before this one; None if this one is the first.
+        other_seed_masks: the hard masks of the same method under another seed; None if it was not run under one.
         layer: name of the layer that the method read.
     """
 
@@ -39,8 +39,8 @@ class Maps:
     seconds: float
     draws: bool = False
     free: Bool[Tensor, "a h w"] | None = None
-    first: Bool[Tensor, "a h w"] | None = None
-    other: Bool[Tensor, "a h w"] | None = None
+    first_masks: Bool[Tensor, "a h w"] | None = None
+    other_seed_masks: Bool[Tensor, "a h w"] | None = None
     layer: str = ""
 
     @property
@@ -53,20 +53,20 @@ class Explainer(ABC):
     """A method of the comparison."""
 
     fitted = False
-    """Whether it optimises masks for a class, so that the wrong-target control says something."""
+    """Whether the method optimises masks for a class; only then does the wrong-target control say something of it."""
 
     @property
     @abstractmethod
     def settings(self) -> Mapping[str, Any]:
-        """Everything that its maps depend on, as plain values; changed settings make stored maps stale."""
+        """Everything that the method's maps depend on, as plain values; stored maps of other settings are stale."""
 
     @abstractmethod
-    def explain(self, image: Image, target: int, image_id: str) -> Maps:
-        """The maps of one image in [0, 1], on the CPU. The classifier is left as it was."""
+    def explain(self, image: Image, target: int, image_id: str) -> MethodMaps:
+        """Returns the maps of one image, with values in [0, 1] and on the CPU. The classifier is left as it was."""
 
 
 class Stopwatch:
-    """Seconds of the block, with what a GPU still had to do.
+    """Measures the seconds of a block, including the work that a GPU has not finished yet.
 
     >>> with Stopwatch(torch.device("cpu")) as watch:
     ...     pass
@@ -79,11 +79,11 @@ class Stopwatch:
         self.seconds = 0.0
 
     def __enter__(self) -> "Stopwatch":
-        self._began = self._now()
+        self._start = self._now()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.seconds = self._now() - self._began
+        self.seconds = self._now() - self._start
 
     def _now(self) -> float:
         if self._device.type == "cuda":
@@ -91,8 +91,8 @@ class Stopwatch:
         return time.perf_counter()
 
 
-def require(module: str, *, package: str) -> ModuleType:
-    """The module of another method's package. Raises UserError with the command that installs it."""
+def require_module(module: str, *, package: str) -> ModuleType:
+    """Imports a module of another method's package. Raises UserError with the command that installs the package."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # some of these packages are years old

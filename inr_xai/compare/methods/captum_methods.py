@@ -1,4 +1,4 @@
-"""Integrated gradients and occlusion, by the package captum, with the arguments that its tutorials use.
+"""Integrated gradients and occlusion of the package captum, with the arguments that its tutorials use.
 
 Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", ICML 2017; Zeiler, Fergus, "Visualizing and
 Understanding Convolutional Networks", ECCV 2014.
@@ -13,81 +13,83 @@ from torch import Tensor
 
 from inr_xai.blur import gaussian_blur
 from inr_xai.classifier import FrozenClassifier
-from inr_xai.compare.methods.base import Explainer, Maps, Stopwatch, require
-from inr_xai.compare.methods.counted import Counted
+from inr_xai.compare.methods.base import Explainer, MethodMaps, Stopwatch, require_module
+from inr_xai.compare.methods.counted_logits import CountedLogits
 from inr_xai.scoring.baselines import BLUR_SIDE
 from inr_xai.types import Image
 
-AT_ONCE = 32  # images that go through the classifier together; nothing depends on it but memory
+BATCH_SIZE = 32  # images that go through the classifier together; only memory depends on it
 
 
 class IntegratedGradients(Explainer):
     """Integrated gradients of the logit from the mean colour to the image.
 
-    The map is what captum's `visualize_image_attr` shows by sign="positive": attributions summed over channels, and
-    what is left above 0. It is smoothed, because the largest pixels of the raw map are dust, which no mask keeps well.
+    The map is what captum's `visualize_image_attr` shows with sign="positive": the attributions summed over channels,
+    of which values below 0 become 0. The map is smoothed, because the largest pixels of the raw map lie scattered, and
+    scattered pixels make a poor mask.
 
     Args:
-        steps: points of the Gauss-Legendre rule, each a forward and a backward.
-        sigma: of the smoothing, in pixels of an image of side 224; scaled with the shorter side.
+        steps: points of the Gauss-Legendre rule; each costs a forward and a backward.
+        sigma: of the Gaussian that smooths, in pixels of an image of side 224; scaled with the shorter side.
     """
 
     def __init__(self, classifier: FrozenClassifier, *, device: torch.device, steps: int = 50, sigma: float = 8.0):
-        self._captum = require("captum.attr", package="captum")
+        self._captum = require_module("captum.attr", package="captum")
         self._classifier, self._device, self._steps, self._sigma = classifier, device, steps, sigma
 
     @property
     def settings(self) -> Mapping[str, Any]:
         return {"integrated_gradients": self._steps, "sigma": self._sigma}
 
-    def explain(self, image: Image, target: int, image_id: str) -> Maps:
+    def explain(self, image: Image, target: int, image_id: str) -> MethodMaps:
         inputs = image[None].to(self._device, torch.float32)
-        model = Counted(self._classifier)
+        model = CountedLogits(self._classifier)
         with (
             self._classifier.frozen(self._device, torch.float32),
             torch.enable_grad(),
             Stopwatch(self._device) as watch,
         ):
-            found = self._captum.IntegratedGradients(model).attribute(
+            attributions = self._captum.IntegratedGradients(model).attribute(
                 inputs,
                 baselines=_mean_colour(self._classifier, inputs),
                 target=target,
                 n_steps=self._steps,
-                internal_batch_size=AT_ONCE,
+                internal_batch_size=BATCH_SIZE,
             )
-        positive = found.detach().sum(1, keepdim=True).clamp(min=0)
+        positive = attributions.detach().sum(1, keepdim=True).clamp(min=0)
         heatmap = gaussian_blur(positive, self._sigma * min(image.shape[-2:]) / BLUR_SIDE)
-        return Maps(heatmap[0].float().cpu(), passes=float(self._steps), seconds=watch.seconds)
+        return MethodMaps(heatmap[0].float().cpu(), passes=float(self._steps), seconds=watch.seconds)
 
 
 class Occlusion(Explainer):
-    """By how much the logit falls while a square of the image has the mean colour.
+    """The fall of the logit while a square of the image is filled with the mean colour.
 
     Args:
-        window, stride: of the square, in pixels of an image of side 224; scaled with the image's sides.
+        window: side of the square in pixels of an image of side 224; scaled with the image's sides.
+        stride: between two squares, in the same unit.
     """
 
     def __init__(self, classifier: FrozenClassifier, *, device: torch.device, window: int = 32, stride: int = 16):
-        self._captum = require("captum.attr", package="captum")
+        self._captum = require_module("captum.attr", package="captum")
         self._classifier, self._device, self._window, self._stride = classifier, device, window, stride
 
     @property
     def settings(self) -> Mapping[str, Any]:
         return {"occlusion": self._window, "stride": self._stride}
 
-    def explain(self, image: Image, target: int, image_id: str) -> Maps:
+    def explain(self, image: Image, target: int, image_id: str) -> MethodMaps:
         inputs = image[None].to(self._device, torch.float32)
-        model = Counted(self._classifier)
+        model = CountedLogits(self._classifier)
         with self._classifier.frozen(self._device, torch.float32), torch.no_grad(), Stopwatch(self._device) as watch:
-            found = self._captum.Occlusion(model).attribute(
+            attributions = self._captum.Occlusion(model).attribute(
                 inputs,
                 sliding_window_shapes=(len(image), *self._scaled(self._window, image)),
                 strides=(len(image), *self._scaled(self._stride, image)),
                 baselines=_mean_colour(self._classifier, inputs),
                 target=target,
-                perturbations_per_eval=AT_ONCE,
+                perturbations_per_eval=BATCH_SIZE,
             )
-        return Maps(found.mean(1).float().cpu(), passes=model.images / 2, seconds=watch.seconds)
+        return MethodMaps(attributions.mean(1).float().cpu(), passes=model.images / 2, seconds=watch.seconds)
 
     def _scaled(self, pixels: int, image: Image) -> tuple[int, int]:
         height, width = (max(1, round(pixels * side / BLUR_SIDE)) for side in image.shape[-2:])

@@ -1,4 +1,4 @@
-"""Class activation maps of one layer, by the package grad-cam: Grad-CAM, Grad-CAM++, LayerCAM.
+"""Class activation maps of one layer with the package grad-cam: Grad-CAM, Grad-CAM++, LayerCAM.
 
 Selvaraju et al., ICCV 2017; Chattopadhay et al., WACV 2018; Jiang et al., IEEE TIP 2021.
 """
@@ -10,24 +10,24 @@ import torch
 from torch import nn
 
 from inr_xai.classifier import FrozenClassifier
-from inr_xai.compare.methods.base import Explainer, Maps, Stopwatch, require
-from inr_xai.compare.methods.counted import Counted
+from inr_xai.compare.methods.base import Explainer, MethodMaps, Stopwatch, require_module
+from inr_xai.compare.methods.counted_logits import CountedLogits
 from inr_xai.compare.methods.feature_layer import find_layer, last_feature_layer
 from inr_xai.types import Image
 
 
 class CAM(Explainer):
-    """One of the package's methods on one layer, its map upsampled to the image.
+    """One of the package's methods on one layer; its map is enlarged to the image.
 
     Args:
         kind: name of the method's class in `pytorch_grad_cam`.
-        layer: name of a module of the classifier with a feature map as output; None takes the last one, see
+        layer: name of a module of the classifier whose output is a feature map; None takes the last such module, see
             `last_feature_layer`.
     """
 
     def __init__(self, classifier: FrozenClassifier, *, device: torch.device, kind: str, layer: str | None = None):
-        self._package = require("pytorch_grad_cam", package="grad-cam")
-        self._targets = require("pytorch_grad_cam.utils.model_targets", package="grad-cam")
+        self._package = require_module("pytorch_grad_cam", package="grad-cam")
+        self._targets = require_module("pytorch_grad_cam.utils.model_targets", package="grad-cam")
         self._classifier, self._device, self._kind = classifier, device, kind
         self.layer = last_feature_layer(classifier, device) if layer is None else layer
         self._module: nn.Module = find_layer(classifier, self.layer)
@@ -36,7 +36,7 @@ class CAM(Explainer):
     def settings(self) -> Mapping[str, Any]:
         return {"cam": self._kind, "layer": self.layer}
 
-    def explain(self, image: Image, target: int, image_id: str) -> Maps:
+    def explain(self, image: Image, target: int, image_id: str) -> MethodMaps:
         inputs = image[None].to(self._device, torch.float32).requires_grad_()
         with (
             self._classifier.frozen(self._device, torch.float32),
@@ -44,7 +44,7 @@ class CAM(Explainer):
             Stopwatch(self._device) as watch,
         ):
             method = getattr(self._package, self._kind)
-            with method(model=Counted(self._classifier), target_layers=[self._module]) as cam:
-                found = cam(input_tensor=inputs, targets=[self._targets.ClassifierOutputTarget(target)])
-        heatmap = torch.from_numpy(found).to(torch.float32)
-        return Maps(heatmap, passes=1.0, seconds=watch.seconds, layer=self.layer)
+            with method(model=CountedLogits(self._classifier), target_layers=[self._module]) as cam:
+                activation_map = cam(input_tensor=inputs, targets=[self._targets.ClassifierOutputTarget(target)])
+        heatmap = torch.from_numpy(activation_map).to(torch.float32)
+        return MethodMaps(heatmap, passes=1.0, seconds=watch.seconds, layer=self.layer)

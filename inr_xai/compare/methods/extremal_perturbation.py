@@ -1,4 +1,4 @@
-"""Extremal perturbations as users of TorchRay run them: its own function, its own defaults, one mask per area.
+"""Extremal perturbations as users of TorchRay run them: TorchRay's function with its defaults, one mask per area.
 
 Fong, Patrick, Vedaldi, "Understanding Deep Networks via Extremal Perturbations and Smooth Masks", ICCV 2019.
 """
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from inr_xai.classifier import FrozenClassifier
-from inr_xai.compare.methods.base import Explainer, Maps, Stopwatch, require
+from inr_xai.compare.methods.base import Explainer, MethodMaps, Stopwatch, require_module
 from inr_xai.types import Image
 
 MODULE = "torchray.attribution.extremal_perturbation"
@@ -24,7 +24,7 @@ class TorchRay(Explainer):
     Args:
         reward: name of TorchRay's reward function: "simple_reward" (the logit) or "contrastive_reward" (the logit less
             the best other one).
-        iterations: TorchRay's own number of steps; each is a pass for every area.
+        iterations: steps, by default as many as TorchRay's own default; each is a pass for every area.
     """
 
     fitted = True
@@ -38,7 +38,7 @@ class TorchRay(Explainer):
         reward: str = "simple_reward",
         iterations: int = 800,
     ):
-        self._torchray = require(MODULE, package="torchray")
+        self._torchray = require_module(MODULE, package="torchray")
         self._classifier, self._areas, self._device = classifier, list(areas), device
         self._reward, self._iterations = reward, iterations
 
@@ -46,11 +46,11 @@ class TorchRay(Explainer):
     def settings(self) -> Mapping[str, Any]:
         return {"torchray": self._reward, "iterations": self._iterations, "areas": self._areas}
 
-    def explain(self, image: Image, target: int, image_id: str) -> Maps:
+    def explain(self, image: Image, target: int, image_id: str) -> MethodMaps:
         preprocessing = self._classifier.preprocessing
         mean, std = (image.new_tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
         normalised = ((image - mean) / std if self._classifier.normalise else image)[None].to(self._device)
-        # TorchRay switches the gradients of the parameters off for good; `frozen` puts them back.
+        # TorchRay switches the gradients of the parameters off and leaves them off; `frozen` restores them.
         with (
             self._classifier.frozen(self._device, torch.float32),
             torch.enable_grad(),
@@ -58,10 +58,10 @@ class TorchRay(Explainer):
             warnings.catch_warnings(),
             Stopwatch(self._device) as watch,
         ):
-            torch.manual_seed(0)  # it draws no number; and if it ever does, the same ones
-            warnings.simplefilter("ignore")  # its calls of torch are of 2019
+            torch.manual_seed(0)  # TorchRay draws no random number; if a later version does, it draws the same ones
+            warnings.simplefilter("ignore")  # TorchRay calls torch as in 2019
             masks, _ = self._torchray.extremal_perturbation(
-                Inputs(self._classifier),
+                LogitsOfNormalised(self._classifier),
                 normalised,
                 target,
                 areas=self._areas,
@@ -69,12 +69,12 @@ class TorchRay(Explainer):
                 resize=True,
                 reward_func=getattr(self._torchray, self._reward),
             )
-        found = masks[:, 0].detach().cpu().to(torch.float16)
-        return Maps(found, passes=float(self._iterations * len(self._areas)), seconds=watch.seconds)
+        per_area = masks[:, 0].detach().cpu().to(torch.float16)
+        return MethodMaps(per_area, passes=float(self._iterations * len(self._areas)), seconds=watch.seconds)
 
 
-class Inputs(nn.Module):
-    """The classifier's own model, of normalised inputs, as a module of logits."""
+class LogitsOfNormalised(nn.Module):
+    """The classifier's model as a plain module that takes normalised images and returns logits."""
 
     def __init__(self, classifier: FrozenClassifier):
         super().__init__()

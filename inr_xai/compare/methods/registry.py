@@ -10,28 +10,28 @@ import torch
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.compare.comparison import MapMaker
 from inr_xai.compare.methods.base import Explainer
-from inr_xai.compare.methods.beside import InFreeRegion, Reseeded
 from inr_xai.compare.methods.captum_methods import IntegratedGradients, Occlusion
 from inr_xai.compare.methods.class_activation import CAM
 from inr_xai.compare.methods.controls import CentredDisc, RandomMasks
 from inr_xai.compare.methods.extremal_perturbation import TorchRay
-from inr_xai.compare.methods.ours import FirstExplanation, Fit, SecondExplanation
+from inr_xai.compare.methods.ours import FirstExplanation, MaskFitter, SecondExplanation
+from inr_xai.compare.methods.with_reference import InFreeRegion, Reseeded
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.errors import UserError, did_you_mean
 from inr_xai.method import Method
 
-PASSES = {50: 12, 100: 25, 200: 50, 400: 100, 800: 200}
-"""About so many passes over four areas -> optimisation steps."""
+STEPS = {50: 12, 100: 25, 200: 50, 400: 100, 800: 200}
+"""Passes over four areas, in round numbers -> optimisation steps."""
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """What methods that are not ours are built from.
+class MethodSetup:
+    """What every method is built from.
 
     Args:
-        areas: of methods with a mask per area.
-        layer: that class activation maps read; None takes the last feature map.
-        seed: of random masks.
+        areas: the areas of methods that make a mask for each area.
+        layer: name of the module that class activation maps read; None takes the last feature map.
+        seed: of our fits and of random masks.
     """
 
     classifier: FrozenClassifier
@@ -40,109 +40,113 @@ class Conditions:
     layer: str | None = None
     seed: int = 0
 
-    def cam(self, kind: str) -> CAM:
-        return CAM(self.classifier, device=self.device, kind=kind, layer=self.layer)
 
-    def torchray(self, reward: str) -> TorchRay:
-        return TorchRay(self.classifier, areas=self.areas, device=self.device, reward=reward)
+def _torchray(setup: MethodSetup, *, reward: str) -> TorchRay:
+    return TorchRay(setup.classifier, areas=setup.areas, device=setup.device, reward=reward)
 
 
-OTHERS: dict[str, Callable[[Conditions], Explainer]] = {
-    "torchray": lambda own: own.torchray("simple_reward"),
-    "torchray_contrastive": lambda own: own.torchray("contrastive_reward"),
-    "gradcam": lambda own: own.cam("GradCAM"),
-    "gradcam_plus_plus": lambda own: own.cam("GradCAMPlusPlus"),
-    "layercam": lambda own: own.cam("LayerCAM"),
-    "integrated_gradients": lambda own: IntegratedGradients(own.classifier, device=own.device),
-    "occlusion": lambda own: Occlusion(own.classifier, device=own.device),
-    "random": lambda own: RandomMasks(seed=own.seed),
-    "disc": lambda own: CentredDisc(),
+def _cam(setup: MethodSetup, *, kind: str) -> CAM:
+    return CAM(setup.classifier, device=setup.device, kind=kind, layer=setup.layer)
+
+
+OTHER_METHODS: dict[str, Callable[[MethodSetup], Explainer]] = {
+    "torchray": partial(_torchray, reward="simple_reward"),
+    "torchray_contrastive": partial(_torchray, reward="contrastive_reward"),
+    "gradcam": partial(_cam, kind="GradCAM"),
+    "gradcam_plus_plus": partial(_cam, kind="GradCAMPlusPlus"),
+    "layercam": partial(_cam, kind="LayerCAM"),
+    "integrated_gradients": lambda setup: IntegratedGradients(setup.classifier, device=setup.device),
+    "occlusion": lambda setup: Occlusion(setup.classifier, device=setup.device),
+    "random": lambda setup: RandomMasks(seed=setup.seed),
+    "disc": lambda setup: CentredDisc(),
 }
+"""The methods that are not ours."""
 
 
 @dataclass(frozen=True)
-class Kit:
-    """What all methods are built from.
+class MethodFactory:
+    """Builds all methods, ours included.
 
     Args:
-        compose: options as on the command line (`objective=hybrid`) -> our method with them.
-        seed: of our fits and of random masks.
-        layer: that class activation maps read; None takes the last feature map.
+        compose: returns our method with options as on the command line (`objective=hybrid`).
+        maker: makes or finds the maps that a method is compared with.
         donors: photos that a fit may use.
         trainer: accelerator and precision of our fits.
     """
 
-    classifier: FrozenClassifier
-    device: torch.device
-    areas: Sequence[float]
+    setup: MethodSetup
     compose: Callable[[Sequence[str]], Method]
     maker: MapMaker
-    seed: int = 0
-    layer: str | None = None
     donors: PhotoPool | None = None
     trainer: Mapping[str, Any] | None = None
 
-    def fit(self, *options: str) -> Fit:
-        """Our fit with some options changed."""
-        method = self.compose(options)
-        return Fit(method, self.classifier, device=self.device, donors=self.donors, trainer=self.trainer)
+    def fitter(self, *options: str) -> MaskFitter:
+        """Returns our fit with some options changed."""
+        setup, method = self.setup, self.compose(options)
+        return MaskFitter(method, setup.classifier, device=setup.device, donors=self.donors, trainer=self.trainer)
 
     def shortened(self, steps: int) -> FirstExplanation:
-        """Our fit of so many steps."""
-        return FirstExplanation(self.fit(f"steps={steps}"), controlled=False)
+        """Returns our fit of so many steps."""
+        return FirstExplanation(self.fitter(f"steps={steps}"), controlled=False)
 
     def hybrid(self) -> FirstExplanation:
-        """Both games on one mask, in fewer steps: as many as the passes of `inr` allow."""
-        passes, each = self.compose(()).passes, self.compose(("objective=hybrid", "steps=1")).passes
-        return FirstExplanation(self.fit("objective=hybrid", f"steps={max(1, passes // each)}"))
+        """Returns our fit of one mask for both games, in fewer steps: as many as the passes of `inr` allow."""
+        passes, passes_a_step = self.compose(()).passes, self.compose(("objective=hybrid", "steps=1")).passes
+        return FirstExplanation(self.fitter("objective=hybrid", f"steps={max(1, passes // passes_a_step)}"))
 
-    def other(self, name: str) -> Explainer:
-        """A method that is not ours."""
-        return OTHERS[name](Conditions(self.classifier, self.device, self.areas, layer=self.layer, seed=self.seed))
+    def other_method(self, name: str) -> Explainer:
+        """Returns a method that is not ours."""
+        return OTHER_METHODS[name](self.setup)
 
     def reseeded(self, name: str, option: str) -> Reseeded:
-        """A setting of ours under the next seed, compared with itself under this one."""
-        first = build(name, self)
-        inside = FirstExplanation(self.fit(option), controlled=False)
-        maps = partial(self.maker.maps, name, first)
-        return Reseeded(inside, maps, of=first.settings, areas=self.areas, seed=self.seed)
+        """Returns our method with an option that changes its seed, compared with the method `name`."""
+        first = build_explainer(name, self)
+        return Reseeded(
+            FirstExplanation(self.fitter(option), controlled=False),
+            partial(self.maker.maps, name, first),
+            first_settings=first.settings,
+            areas=self.setup.areas,
+            seed=self.setup.seed,
+        )
 
     def in_free_region(self, name: str) -> InFreeRegion:
-        """A method in the region of our second explanation."""
-        second = build("inr_second", self)
-        return InFreeRegion(build(name, self), partial(self.maker.maps, "inr_second", second), of=second.settings)
+        """Returns another method, which may keep only what was free for our second explanation."""
+        second = build_explainer("inr_second", self)
+        maps = partial(self.maker.maps, "inr_second", second)
+        return InFreeRegion(self.other_method(name), maps, second_settings=second.settings)
 
 
-METHODS: dict[str, Callable[[Kit], Explainer]] = {
-    "inr": lambda kit: FirstExplanation(kit.fit()),
-    "inr_hybrid": Kit.hybrid,
-    "inr_nested": lambda kit: FirstExplanation(kit.fit("nested=true", "inr.conditioning=none")),
-    "inr_seed1": lambda kit: kit.reseeded("inr", f"seed={kit.seed + 1}"),
-    **{f"inr_passes_{passes}": partial(Kit.shortened, steps=steps) for passes, steps in PASSES.items()},
-    "inr_second": lambda kit: SecondExplanation(kit.fit("explanations=2")),
-    **{name: partial(Kit.other, name=name) for name in OTHERS},
-    "gradcam_second": lambda kit: kit.in_free_region("gradcam"),
-    "chance_second": lambda kit: kit.in_free_region("random"),
+METHODS: dict[str, Callable[[MethodFactory], Explainer]] = {
+    "inr": lambda factory: FirstExplanation(factory.fitter()),
+    "inr_hybrid": MethodFactory.hybrid,
+    "inr_nested": lambda factory: FirstExplanation(factory.fitter("nested=true", "inr.conditioning=none")),
+    "inr_seed1": lambda factory: factory.reseeded("inr", f"seed={factory.setup.seed + 1}"),
+    **{f"inr_passes_{passes}": partial(MethodFactory.shortened, steps=steps) for passes, steps in STEPS.items()},
+    "inr_second": lambda factory: SecondExplanation(factory.fitter("explanations=2")),
+    **{name: partial(MethodFactory.other_method, name=name) for name in OTHER_METHODS},
+    "gradcam_second": lambda factory: factory.in_free_region("gradcam"),
+    "chance_second": lambda factory: factory.in_free_region("random"),
 }
+"""All methods of the comparison."""
 
 
-def build(name: str, kit: Kit) -> Explainer:
-    """The method of this name.
+def build_explainer(name: str, factory: MethodFactory) -> Explainer:
+    """Returns the method of this name.
 
     Raises:
-        UserError: there is none, it lacks its package, or it cannot explain this classifier.
+        UserError: there is no such method, it lacks its package, or it cannot explain this classifier.
     """
-    require_known(name, METHODS)
-    return METHODS[name](kit)
+    _require_known(name, METHODS)
+    return METHODS[name](factory)
 
 
-def build_other(name: str, conditions: Conditions) -> Explainer:
-    """The method of this name, which is not ours. Raises UserError as `build` does."""
-    require_known(name, OTHERS)
-    return OTHERS[name](conditions)
+def build_other_method(name: str, setup: MethodSetup) -> Explainer:
+    """Returns the method of this name, which is not ours. Raises UserError as `build_explainer` does."""
+    _require_known(name, OTHER_METHODS)
+    return OTHER_METHODS[name](setup)
 
 
-def require_known(name: str, methods: Mapping[str, object]) -> None:
+def _require_known(name: str, methods: Mapping[str, object]) -> None:
     if name not in methods:
         hint = did_you_mean(name, methods) or f"; choose some of {', '.join(methods)}"
         raise UserError(f"--methods names {name!r}, which is no method{hint}")

@@ -1,1 +1,1 @@
-"""Drawn scenes: the shapes, textures and colours, and the two data sets made of them."""
+"""Drawn scenes: shapes, textures and colours, and the two data sets that are made of them."""

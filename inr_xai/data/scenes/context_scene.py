@@ -1,7 +1,8 @@
-"""Draws scenes in which everything is chosen on its own: shape and texture of an object, the ground, and a distractor.
+"""Draws scenes whose parts are independent: shape and texture of an object, the ground, and a distractor.
 
-The object is textured in two tones, the ground in two others; the distractor is a small plain shape that never
-touches the object. Edges are anti-aliased by distance, colours chosen in OKLab, as in inr_xai.data.scenes.scene.
+The object has a texture of two tones, the ground one of two other tones; the distractor is a small plain shape that
+never touches the object. Edges are anti-aliased by distance and colours chosen in OKLab, as in
+inr_xai.data.scenes.scene.
 """
 
 import math
@@ -30,7 +31,7 @@ from inr_xai.data.scenes.textures import texture_distance
 from inr_xai.types import Images
 
 CHANCES: Final = 34
-"""How many uniform random numbers a scene is made of."""
+"""The number of uniform random numbers that determine a scene."""
 OBJECT_AREA: Final = (0.08, 0.22)
 DISTRACTOR_AREA: Final = (0.006, 0.012)
 """Smallest and largest share of the image."""
@@ -41,7 +42,7 @@ OBJECT_PERIOD: Final = (0.05, 0.075)
 
 @dataclass(frozen=True)
 class Kinds:
-    """What each scene shows: indices into SHAPES, TEXTURES (of the object, of the ground) and DISTRACTORS."""
+    """What each scene shows, as indices into SHAPES, TEXTURES (of the object and of the ground) and DISTRACTORS."""
 
     object_shape: Int[Tensor, " b"]
     object_texture: Int[Tensor, " b"]
@@ -50,7 +51,7 @@ class Kinds:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ContextScenes:
     """Scenes, and the share of each pixel that the object and the distractor cover."""
 
     images: Images
@@ -65,10 +66,10 @@ def draw(
     *,
     with_object: Bool[Tensor, " b"] | None = None,
     with_texture: Bool[Tensor, " b"] | None = None,
-) -> Drawn:
-    """One scene for each row of `chances` (uniform in [0, 1)) and of `noise` (standard normal, image-sized).
+) -> ContextScenes:
+    """Draws one scene for each row of `chances` (uniform in [0, 1)) and of `noise` (standard normal, image-sized).
 
-    A kind decides its own pattern or outline and nothing else. `with_object` False leaves the object out,
+    A kind determines its own pattern or outline and nothing else. `with_object` False leaves the object out,
     `with_texture` False makes the ground plain; by default both are there.
     """
     chance = chances.unbind(1)
@@ -90,11 +91,11 @@ def draw(
     images = images * lit(x, y, chance[30], chance[31])[:, None]
     images = 0.5 + between(chance[32], 0.7, 1.0)[:, None, None, None] * (images - 0.5)
     grain = between(chance[33], 0.005, 0.035)[:, None, None, None]
-    return Drawn((images + grain * noise).clamp(0, 1), object_coverage, distractor)
+    return ContextScenes((images + grain * noise).clamp(0, 1), object_coverage, distractor)
 
 
 def _place(chance: Sequence[Column]) -> tuple[Column, Column, Column]:
-    """Centre and side (of the square of equal area) of an object that lies wholly inside the image."""
+    """Returns the centre of an object that lies wholly inside the image, and the side of the square of its area."""
     across, down, area = chance
     side = between(area, *OBJECT_AREA).sqrt()
     room = 0.5 - REACH * side
@@ -118,9 +119,9 @@ def _distractor(
     placed: tuple[Column, Column, Column],
     chance: Sequence[Column],
 ) -> Field:
-    """Starts in the corner opposite to the object, and moves inwards at most as far as the two discs around them allow.
+    """Draws the distractor, whose place does not depend on the object's shape.
 
-    So its place does not depend on the object's shape.
+    It starts in the corner opposite to the object, and moves inwards at most until the discs around both would meet.
     """
     area, turn, direction, travel = chance
     here_x, here_y, object_side = placed
@@ -160,7 +161,7 @@ def _angle(x: Field, y: Field) -> Field:
 
 
 def _almond(x: Field, y: Field) -> Field:
-    """Common to two discs, each with its centre on the other's edge."""
+    """The intersection of two discs, each with its centre on the other's edge."""
     radius = 1 / math.sqrt(2 * math.pi / 3 - math.sqrt(3) / 2)
     return torch.hypot(x.abs() + 0.5 * radius, y) - radius
 
@@ -181,9 +182,9 @@ def _mixed(ink: Colours, paper: Colours, share: Field) -> Images:
 
 
 def _palette(chance: Sequence[Column]) -> tuple[tuple[Colours, Colours], tuple[Colours, Colours], Colours]:
-    """Two tones of the ground, two of the object, and the distractor's one.
+    """Returns two tones of the ground, two of the object, and the distractor's colour.
 
-    The ground is dark and the rest light, or the other way round; the hues of the rest are apart from the ground's.
+    The ground is dark and the rest light, or the reverse; the hues of the rest differ from the ground's.
     """
     dark_ground, hue = chance[0] < 0.5, 2 * math.pi * chance[1]
     ground = torch.where(dark_ground, between(chance[2], 0.34, 0.46), between(chance[2], 0.76, 0.88))
@@ -200,7 +201,7 @@ def _palette(chance: Sequence[Column]) -> tuple[tuple[Colours, Colours], tuple[C
 
 
 def _tones(lightness: Column, hue: Column, chroma: Column, step: Column, drift: Column) -> tuple[Colours, Colours]:
-    """Ink and paper: `step` lighter and darker, and somewhat apart in hue."""
+    """Returns ink and paper, `step` lighter and darker than `lightness`, which differ somewhat in hue."""
     return (
         oklch(lightness + step, chroma, hue),
         oklch(lightness - step, chroma, hue + between(drift, -0.9, 0.9)),
@@ -208,10 +209,10 @@ def _tones(lightness: Column, hue: Column, chroma: Column, step: Column, drift: 
 
 
 def _signed(chance: Column, low: float, high: float) -> Column:
-    """Of either sign, so that the ink is as often the lighter tone: a texture's share of ink tells no mean colour."""
+    """Returns a number of random sign, so that the ink is as often the lighter tone: mean colours tell no texture."""
     balanced = 2 * chance - 1
     return torch.where(balanced < 0, -1.0, 1.0) * between(balanced.abs(), low, high)
 
 
 DISTRACTORS: Final[dict[str, Distance]] = {"bar": _bar, "half disc": _half_disc, "angle": _angle, "almond": _almond}
-"""Shapes of unit area that reach no further than REACH; none is one of the object's."""
+"""Shapes of unit area that reach no further than REACH; no object has one of them."""

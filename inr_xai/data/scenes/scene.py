@@ -1,4 +1,4 @@
-"""Draws synthetic scenes in batches: an object of plain colour on a textured ground, edges anti-aliased by distance.
+"""Draws synthetic scenes in batches: an object of one colour on a textured ground, edges anti-aliased by distance.
 
 Colours are chosen in OKLab (Ottosson, "A perceptual color space for image processing", 2020).
 """
@@ -20,12 +20,12 @@ Column = Float[Tensor, " b"]
 Colours = Float[Tensor, "b 3"]
 
 CHANCES: Final = 20
-"""How many uniform random numbers a scene is made of."""
+"""The number of uniform random numbers that determine a scene."""
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Scenes, and the share of each pixel that the object covers (zero where it is missing)."""
+class Scenes:
+    """Scenes, and the share of each pixel that the object covers (0 everywhere if there is no object)."""
 
     images: Images
     coverage: Field
@@ -39,11 +39,11 @@ def draw(
     with_object: Bool[Tensor, " b"],
     with_texture: Bool[Tensor, " b"],
     grounds: Int[Tensor, " b"] | None = None,
-) -> Drawn:
-    """One scene for each row of `chances` (uniform in [0, 1)) and of `noise` (standard normal, image-sized).
+) -> Scenes:
+    """Draws one scene for each row of `chances` (uniform in [0, 1)) and of `noise` (standard normal, image-sized).
 
-    Class i has the i-th shape and the i-th texture; nothing else depends on the class. `grounds` gives the texture
-    another class than the object has.
+    Class i has the i-th shape and the i-th texture; nothing else depends on the class. `grounds` gives the classes of
+    the textures, if they differ from those of the objects.
     """
     size = noise.shape[-1]
     textures = kinds if grounds is None else grounds
@@ -55,17 +55,17 @@ def draw(
     images = over(paint, over(figure, ground[:, :, None, None], ink), coverage)
     images = images * lit(x, y, chance[17], chance[18])[:, None]
     grain = between(chance[19], 0.003, 0.02)
-    return Drawn((images + grain[:, None, None, None] * noise).clamp(0, 1), coverage)
+    return Scenes((images + grain[:, None, None, None] * noise).clamp(0, 1), coverage)
 
 
 def pixel_centres(size: int, *, like: Tensor) -> tuple[Float[Tensor, "1 1 n"], Float[Tensor, "1 n 1"]]:
-    """In image sides from the centre, -0.5 to 0.5."""
+    """Returns x and y of pixel centres in image sides from the image's centre, -0.5 to 0.5."""
     axis = (torch.arange(size, dtype=like.dtype, device=like.device) + 0.5) / size - 0.5
     return axis[None, None, :], axis[None, :, None]
 
 
 def _object_coverage(kinds: Int[Tensor, " b"], x: Tensor, y: Tensor, chance: tuple[Column, ...]) -> Field:
-    """The object lies wholly inside the image and covers 8 to 20 % of it."""
+    """Returns the coverage of an object that lies wholly inside the image and covers 8 to 20 % of it."""
     across, down, area, turn = chance
     side = between(area, 0.08, 0.20).sqrt()
     room = 0.5 - REACH * side
@@ -89,7 +89,7 @@ def _ink(kinds: Int[Tensor, " b"], x: Tensor, y: Tensor, chance: tuple[Column, .
 
 
 def _palette(chance: tuple[Column, ...]) -> tuple[Colours, Colours, Colours]:
-    """Two neighbouring tones for the ground, and for the object a tone well apart in lightness and in hue."""
+    """Returns two similar tones for the ground, and one for the object that differs much in lightness and hue."""
     hue, lightness, step, chroma, drift, opposite, object_lightness, object_chroma, dark = chance
     angle = 2 * math.pi * hue
     dark_ground = dark < 0.4
@@ -109,13 +109,13 @@ def _palette(chance: tuple[Column, ...]) -> tuple[Colours, Colours, Colours]:
 
 
 def lit(x: Tensor, y: Tensor, direction: Column, strength: Column) -> Field:
-    """A gentle fall of light across the image."""
+    """Returns factors of brightness that change linearly across the image."""
     angle = (2 * math.pi * direction)[:, None, None]
     return 1 + between(strength, 0.0, 0.25)[:, None, None] * (x * torch.cos(angle) + y * torch.sin(angle))
 
 
 def oklch(lightness: Column, chroma: Column, angle: Column) -> Colours:
-    """sRGB of a colour given by OKLab lightness, chroma and hue angle, clipped to the gamut."""
+    """Returns the sRGB values of a colour with OKLab lightness, chroma and hue angle, clipped to the gamut."""
     lab = torch.stack([lightness, chroma * torch.cos(angle), chroma * torch.sin(angle)], dim=1)
     linear = (lab @ _LAB_TO_CONES.to(lab).T).pow(3) @ _CONES_TO_RGB.to(lab).T
     linear = linear.clamp(0, 1)
@@ -145,7 +145,7 @@ def turned(x: Tensor, y: Tensor, angle: Column) -> tuple[Field, Field]:
 
 
 def antialiased(pixels: Field) -> Field:
-    """Share of a pixel covered, from the signed distance of its centre to the edge in pixels."""
+    """Returns the share of a pixel that is covered, given the signed distance of its centre to the edge in pixels."""
     return (0.5 - pixels).clamp(0, 1)
 
 

@@ -1,4 +1,4 @@
-"""The object's silhouette: eight shapes of unit area, each a signed distance to its edge, negative inside.
+"""The eight shapes of objects, of unit area, each as signed distance to its edge, which is negative inside.
 
 Distances of discs, boxes and half planes, and their unions and cuts (min, max): Hart, "Sphere tracing", 1996.
 """
@@ -19,7 +19,7 @@ REACH: Final = 0.9
 
 
 def shape_distance(kinds: Int[Tensor, " b"], x: Field, y: Field) -> Field:
-    """Signed distance of (x, y) to the edge of the shape `kinds` (index into SHAPES), in sides of its unit area."""
+    """Returns the signed distance of (x, y) to the edge of shape `kinds` (index into SHAPES), for shapes of area 1."""
     distance = torch.empty_like(x)
     for kind, of_shape in enumerate(SHAPES.values()):
         rows = (kinds == kind).nonzero().squeeze(1)
@@ -50,7 +50,7 @@ def _triangle(x: Field, y: Field) -> Field:
 
 
 def _star(x: Field, y: Field) -> Field:
-    """Five points: one fold of the plane brings every edge to the same line."""
+    """A star of five points; folding the plane maps every edge to the same line."""
     dent, turn = 0.45, math.pi / 5
     tip = 1 / math.sqrt(5 * dent * math.sin(turn))
     angle = torch.atan2(x, -y)
@@ -89,7 +89,7 @@ def _box(x: Field, y: Field, half_width: float, half_height: float) -> Field:
 
 
 def _lens(first: float, second: float, apart: float) -> float:
-    """Area common to two discs of these radii."""
+    """Returns the area of the intersection of two discs, given their radii and the distance of their centres."""
     near = (apart**2 + first**2 - second**2) / (2 * apart)
     far = apart - near
     chord = math.sqrt(first**2 - near**2)

@@ -1,7 +1,7 @@
 """ShapesInContext: a benchmark in which it is known what determines the label, the object's shape or the ground.
 
-Shape and texture of the object, texture of the ground, and a distractor are drawn on their own for each image; the
-setting says which of them follow the label, and how often. One of them can be swapped and all else kept.
+Shape and texture of the object, texture of the ground, and a distractor are drawn independently for each image; the
+setting says which of them follow the label, and how often. Each of them can be swapped while all else stays the same.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inr_xai.data.labels import check_selection, parse_targets
 from inr_xai.data.photo_pool import DRAWS
-from inr_xai.data.scenes.context_scene import CHANCES, DISTRACTORS, Drawn, Kinds, draw
+from inr_xai.data.scenes.context_scene import CHANCES, DISTRACTORS, ContextScenes, Kinds, draw
 from inr_xai.data.scenes.shapes import SHAPES
 from inr_xai.data.scenes.synthetic import check_size, drawn_frame, drawn_to_input
 from inr_xai.data.scenes.textures import TEXTURES
@@ -24,7 +24,7 @@ from inr_xai.types import Preprocessing, Sample
 
 CLASSES: Final = 8
 SIDE: Final = 128
-"""Height and width in pixels."""
+"""Height and width of an image in pixels."""
 POOL: Final = 64
 """Images in each of the two pools."""
 SETTINGS: Final[dict[str, dict[str, float]]] = {
@@ -36,27 +36,28 @@ SETTINGS: Final[dict[str, dict[str, float]]] = {
     "context_object_25": {"background_texture": 1.0, "object_shape": 0.25},
     "context_object_95": {"background_texture": 1.0, "object_shape": 0.95},
 }
-"""How strongly each factor is correlated with the label; the factors that are not named are independent of it."""
+"""The correlation of each factor with the label; factors that are not named are independent of it."""
 COUNTS: Final = {
     "object_shape": len(SHAPES),
     "object_texture": len(TEXTURES),
     "background_texture": len(TEXTURES),
     "distractor": len(DISTRACTORS),
 }
-"""The factors, and how many kinds each has."""
+"""The factors and their numbers of kinds."""
 CUES: Final = ("object_shape", "object_texture", "background_texture")
 """The factors that may follow the label; the distractor never does."""
 
 
 class ShapesInContext:
-    """Eight classes; image i is of class i mod 8, and class c goes with the c-th shape and the c-th texture.
+    """Eight classes; image i is of class i mod 8, and the kinds of class c are the c-th shape and the c-th texture.
 
     Args:
         cues: a name of SETTINGS, or the correlation of each cue with the label: with this probability the factor is of
             the label's kind, otherwise of any kind, drawn uniformly.
-        size: number of images, 1 to 100000; image i is the same in every size, and in every setting but for its kinds.
-        seed: changes every image, also those of the pools.
-        targets, limit, every: read by the runner (which class to explain; the first so many; each so many-th).
+        size: number of images, 1 to 100000. Image i is the same for every size; for every setting, except its kinds.
+        seed: seed of every image, also of those in the pools.
+        targets: which class to explain: "label", "predicted", "wrong" or a class index.
+        limit, every: explain every n-th image, and at most `limit` of them.
 
     >>> data = ShapesInContext("both", size=10)
     >>> data.ids[9], data.class_names[1], data.kinds("00009")["object_shape"]
@@ -82,7 +83,7 @@ class ShapesInContext:
         self._labels = {
             name: index % CLASSES for names in (self._ids, self._donors) for index, name in enumerate(names)
         }
-        # In sorted order an image is followed by three of the pool, which are of the three classes after its own.
+        # In sorted order three images of the pool follow each image; they are of the three classes after its class.
         self._scoring = _named(size + DRAWS - 1, after="-score")
         self._labels |= {name: (index + 1) % CLASSES for index, name in enumerate(self._scoring)}
 
@@ -103,7 +104,7 @@ class ShapesInContext:
         return list(self._donors)
 
     def label(self, sample_id: str) -> int:
-        """The class index. Raises UserError where there is no such image."""
+        """Returns the class index of an image. Raises UserError if there is no such image."""
         label = self._labels.get(sample_id)
         if label is None:
             raise UserError(
@@ -113,7 +114,7 @@ class ShapesInContext:
         return label
 
     def kinds(self, sample_id: str) -> dict[str, int]:
-        """The kind of each factor, drawn without drawing the image."""
+        """Returns the kind of each factor in an image, without drawing the image."""
         label = self.label(sample_id)
         random = generator(self._seed, "shapes in context", "kinds", sample_id)
         follows, other = torch.rand(2, len(COUNTS), dtype=torch.float64, generator=random).tolist()
@@ -123,15 +124,18 @@ class ShapesInContext:
         }
 
     def load(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
-        """The image; it is resampled only where the input is not of 128 x 128 pixels."""
+        """Returns an image, which is resampled only if the input does not have 128 x 128 pixels."""
         return self.swapped(sample_id, preprocessing)
 
     def swapped(
         self, sample_id: str, preprocessing: Preprocessing, *, object: int | None = None, background: int | None = None
     ) -> Sample:
-        """The same image, but with this shape of the object, or this texture of the ground, or both.
+        """Returns the image with another shape of the object, another texture of the ground, or both.
 
-        All else is kept: colours, places, light and grain, the object's texture, and the target.
+        All else stays the same: colours, places, light and grain, the object's texture, and the target.
+
+        Raises:
+            UserError: there is no such image or kind.
         """
         drawn = self._draw(sample_id, object=object, background=background)
         frame = drawn_frame(SIDE, preprocessing)
@@ -139,15 +143,18 @@ class ShapesInContext:
         return Sample(drawn_to_input(drawn.images[0], frame), self.label(sample_id), sample_id, frame, segmentation)
 
     def distractor(self, sample_id: str, preprocessing: Preprocessing) -> Bool[Tensor, "h w"]:
-        """True on the distractor, in the input frame."""
+        """Returns True on the distractor, in the input frame."""
         return segmentation_to_input(self._draw(sample_id).distractor[0] >= 0.5, drawn_frame(SIDE, preprocessing))
 
-    def _draw(self, sample_id: str, *, object: int | None = None, background: int | None = None) -> Drawn:
-        """A batch of one."""
+    def _draw(self, sample_id: str, *, object: int | None = None, background: int | None = None) -> ContextScenes:
+        """Draws a batch of one image."""
         kinds = self.kinds(sample_id)
         for factor, kind in (("object_shape", object), ("background_texture", background)):
-            if kind is not None:
-                kinds[factor] = _require_kind(factor, kind)
+            if kind is None:
+                continue
+            if not 0 <= kind < COUNTS[factor]:
+                raise UserError(f"there is no {factor.replace('_', ' ')} {kind}; give 0 to {COUNTS[factor] - 1}")
+            kinds[factor] = kind
         random = generator(self._seed, "shapes in context", "scene", sample_id)
         chances = torch.rand(1, CHANCES, generator=random)
         noise = torch.randn(1, 3, SIDE, SIDE, generator=random)
@@ -155,7 +162,7 @@ class ShapesInContext:
 
 
 def parse_cues(cues: object) -> dict[str, float]:
-    """The correlation of each cue with the label, of a setting's name or as they are given.
+    """Returns the correlation of each cue with the label, from the name of a setting or from correlations.
 
     >>> parse_cues("both"), parse_cues({"object_shape": 0.3})
     ({'object_shape': 1.0, 'background_texture': 1.0}, {'object_shape': 0.3})
@@ -175,12 +182,6 @@ def parse_cues(cues: object) -> dict[str, float]:
         if isinstance(correlation, bool) or not isinstance(correlation, int | float) or not 0 <= correlation <= 1:
             raise UserError(f"data.cues.{factor} is {correlation!r}; give a correlation from 0 to 1")
     return dict(cues)
-
-
-def _require_kind(factor: str, kind: int) -> int:
-    if not 0 <= kind < COUNTS[factor]:
-        raise UserError(f"there is no {factor.replace('_', ' ')} {kind}; give 0 to {COUNTS[factor] - 1}")
-    return kind
 
 
 def _named(count: int, *, before: str = "", after: str = "") -> list[str]:

@@ -1,4 +1,4 @@
-"""Images with two known cues: an object whose shape, and a ground whose texture, tells the class.
+"""Images with two known cues: the shape of an object and the texture of the ground both tell the class.
 
 Everything else (colours, place, size, turn, contrast, light, grain) is drawn from (seed, sample id) alone.
 """
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inr_xai.data.labels import check_selection, parse_targets
-from inr_xai.data.scenes.scene import CHANCES, Drawn, draw
+from inr_xai.data.scenes.scene import CHANCES, Scenes, draw
 from inr_xai.data.scenes.shapes import SHAPES
 from inr_xai.data.scenes.textures import TEXTURES
 from inr_xai.data.transform import cut, frame_of, segmentation_to_input
@@ -29,11 +29,12 @@ class Synthetic:
     """Eight classes; image i shows class i mod 8.
 
     Args:
-        size: number of images, 1 to 100000; image i is the same in every size.
+        size: number of images, 1 to 100000; image i is the same for every size.
         image_size: height and width in pixels, at least 96.
         cues: "both"; "object" (on a plain ground); "background" (without the object).
-        seed: changes every image, also those of the pools.
-        targets, limit, every: read by the runner (which class to explain; the first so many; each so many-th).
+        seed: seed of every image, also of those in the pools.
+        targets: which class to explain: "label", "predicted", "wrong" or a class index.
+        limit, every: explain every n-th image, and at most `limit` of them.
 
     >>> Synthetic(size=3).ids
     ['00000-disc', '00001-square', '00002-triangle']
@@ -50,7 +51,12 @@ class Synthetic:
         limit: int | None = None,
         every: int = 1,
     ):
-        _check(size=size, image_size=image_size, cues=cues, limit=limit, every=every)
+        check_size(size)
+        if image_size < 96:
+            raise UserError(f"data.image_size is {image_size}; give at least 96 pixels")
+        if cues not in CUES:
+            raise UserError(f"data.cues is {cues!r}; choose one of {', '.join(CUES)}")
+        check_selection(limit=limit, every=every)
         self.targets, self.limit, self.every = parse_targets(targets), limit, every
         self._image_size, self._seed = image_size, seed
         self._with_object, self._with_texture = CUES[cues]
@@ -80,7 +86,7 @@ class Synthetic:
         return list(self._donors)
 
     def load(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
-        """Draws the image; it is resampled only where the input is not of `image_size`."""
+        """Draws an image, which is resampled only if the input does not have `image_size`."""
         kind = self._kinds.get(sample_id)
         if kind is None:
             raise UserError(
@@ -92,8 +98,8 @@ class Synthetic:
         segmentation = segmentation_to_input(drawn.coverage[0] >= 0.5, frame)
         return Sample(drawn_to_input(drawn.images[0], frame), kind, sample_id, frame, segmentation)
 
-    def _draw(self, sample_id: str, kind: int) -> Drawn:
-        """A batch of one."""
+    def _draw(self, sample_id: str, kind: int) -> Scenes:
+        """Draws a batch of one image."""
         random = generator(self._seed, "synthetic", sample_id)
         chances = torch.rand(1, CHANCES, generator=random)
         noise = torch.randn(1, 3, self._image_size, self._image_size, generator=random)
@@ -106,17 +112,8 @@ class Synthetic:
         )
 
 
-def _check(*, size: int, image_size: int, cues: str, limit: int | None, every: int) -> None:
-    check_size(size)
-    if image_size < 96:
-        raise UserError(f"data.image_size is {image_size}; give at least 96 pixels")
-    if cues not in CUES:
-        raise UserError(f"data.cues is {cues!r}; choose one of {', '.join(CUES)}")
-    check_selection(limit=limit, every=every)
-
-
 def check_size(size: int) -> None:
-    """Raises UserError for a number of images that no drawn data set has."""
+    """Raises UserError unless the number of images is 1 to 100000."""
     if not 1 <= size <= 100_000:
         raise UserError(f"data.size is {size}; give a number of images from 1 to 100000")
 
@@ -127,9 +124,9 @@ def _named(prefix: str, count: int) -> list[str]:
 
 
 def drawn_frame(image_size: int, preprocessing: Preprocessing) -> Frame:
-    """An image of the input's size is taken as it is, whatever the classifier would resize photos to.
+    """Returns the frame of a drawn image, which is not resized if it has the input's size.
 
-    Raises UserError where the input is not in colour.
+    Raises UserError if the input is not in colour.
     """
     if len(preprocessing.mean) != 3:
         raise UserError(
@@ -143,7 +140,7 @@ def drawn_frame(image_size: int, preprocessing: Preprocessing) -> Frame:
 
 
 def drawn_to_input(image: Image, frame: Frame) -> Float[Tensor, "c i j"]:
-    """A drawn image in the input frame; resampled only where the frame says so."""
+    """Returns a drawn image in the input frame, resampled only if the frame's sizes differ."""
     if frame.resized == frame.original:
         return cut(image, frame)
     resized = F.interpolate(image[None], size=frame.resized, mode="bilinear", antialias=True)

@@ -1,6 +1,6 @@
-"""The background's pattern: eight textures, each a signed distance to the edge of its ink, negative on the ink.
+"""The eight textures, each as signed distance to the edge of its ink, which is negative on the ink.
 
-Coordinates and distances are in periods; a texture has no parameters, so that a shift far enough gives a new piece.
+Coordinates and distances are in periods. A texture has no parameters; a large shift gives a different piece of it.
 """
 
 import math
@@ -16,7 +16,7 @@ Distance = Callable[[Field, Field], Field]
 
 
 def texture_distance(kinds: Int[Tensor, " b"], x: Field, y: Field) -> Field:
-    """Signed distance of (x, y) to the edge of the ink of the texture `kinds` (index into TEXTURES)."""
+    """Returns the signed distance of (x, y) to the edge of the ink of texture `kinds` (index into TEXTURES)."""
     distance = torch.empty_like(x)
     for kind, of_texture in enumerate(TEXTURES.values()):
         rows = (kinds == kind).nonzero().squeeze(1)
@@ -52,7 +52,7 @@ def _bricks(x: Field, y: Field) -> Field:
 
 
 def _scales(x: Field, y: Field) -> Field:
-    """Rows of discs; each row lies over the one above it, and the ink is the rims."""
+    """Rows of discs, each over the row above it; the ink is their rims."""
     row = torch.floor(2 * y)
     over = 0.5 - torch.hypot(_from_middle(x + 0.5 * (row + 1)), y - 0.5 * (row + 1))
     under = 0.5 - torch.hypot(_from_middle(x + 0.5 * row), y - 0.5 * row)
@@ -60,7 +60,7 @@ def _scales(x: Field, y: Field) -> Field:
 
 
 def _honeycomb(x: Field, y: Field) -> Field:
-    """Cells one period across: the nearer centre of two rectangular lattices owns the point."""
+    """Hexagonal cells, one period wide: a point belongs to the nearer centre of two rectangular lattices."""
     tall, wall = math.sqrt(3), 0.08
     cells = []
     for shift in (0.0, 0.5):
@@ -72,7 +72,7 @@ def _honeycomb(x: Field, y: Field) -> Field:
 
 
 def _clouds(x: Field, y: Field) -> Field:
-    """Level set of a sum of plane waves whose directions never align; the factor makes its mean slope about one."""
+    """A level set of a sum of plane waves in different directions; the factor makes its mean slope about 1."""
     waves = torch.zeros_like(x)
     for index in range(7):
         angle, frequency = 2.399963 * index, 0.45 + 0.055 * index
@@ -82,12 +82,12 @@ def _clouds(x: Field, y: Field) -> Field:
 
 
 def _from_middle(t: Field) -> Field:
-    """Distance of t to the nearest half-integer, 0 to 0.5."""
+    """Returns the distance of t to the nearest half-integer, 0 to 0.5."""
     return (t - torch.floor(t) - 0.5).abs()
 
 
 def _either(first: Field, second: Field) -> Field:
-    """The ink of exactly one of two patterns."""
+    """Returns the pattern whose ink is where exactly one of two patterns has ink."""
     return torch.maximum(torch.minimum(first, second), -torch.maximum(first, second))
 
 

@@ -1,1 +1,1 @@
-"""Whether a map or mask shows what the classifier uses: the class is asked of perturbed images."""
+"""Whether a map or mask shows what the classifier uses: metrics of its probability on changed images."""

@@ -1,8 +1,8 @@
-"""What scaling an image by its map costs its class: average drop, and what it brings: average increase and gain.
+"""Average drop, increase and gain: how the probability of a class changes if an image is scaled by its map.
 
 Chattopadhay et al., "Grad-CAM++", WACV 2018, section 4.1 (drop, increase); Zhang et al., "Opti-CAM", CVIU 2024 (gain).
 All three are shares in [0, 1]; papers print them times 100. A map near its maximum almost everywhere hardly changes
-the image, so all three reward it: read them beside the mean of the map.
+the image, so all three reward it. Read them beside the mean of the map.
 """
 
 import torch
@@ -15,32 +15,32 @@ from inr_xai.types import Images
 
 
 def masked_images(images: Images, maps: Maps, *, baseline: Images | None = None) -> Images:
-    """m x + (1 - m) b, where m is the map less its minimum, divided by its new maximum.
+    """Returns m x + (1 - m) b, where m is the map scaled to [0, 1].
 
     A constant map counts as 0 everywhere. Raises ValueError for maps that are not finite or not in the size of the
     images.
 
     Args:
-        baseline: b, by default 0 everywhere, as Grad-CAM++ has it: the mean colour for images that are normalised,
-            black for images in [0, 1].
+        baseline: b, by default 0 everywhere as in Grad-CAM++: the mean colour for normalised images, black for images
+            in [0, 1].
 
     >>> masked_images(torch.ones(1, 1, 1, 3), torch.tensor([[[2.0, 3.0, 4.0]]])).flatten().tolist()
     [0.0, 0.5, 1.0]
     """
     values = maps_of(images, maps)
-    least, most = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
-    scale = ((values - least) / (most - least).where(most > least, 1)).unsqueeze(1).to(images)
+    low, high = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
+    scale = ((values - low) / (high - low).where(high > low, 1)).unsqueeze(1).to(images)
     return scale * images if baseline is None else scale * images + (1 - scale) * baseline.to(images)
 
 
 def average_drop(kept: Float[Tensor, " b"], whole: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """max(0, p - o) / p for each image, in [0, 1], lower is better; 0 where p is 0.
+    """Returns max(0, p - o) / p for each image, in [0, 1]; lower is better, and 0 if p is 0.
 
-    Raises ValueError where something is no probability.
+    Raises ValueError for values that are no probabilities.
 
     Args:
-        kept: o = p_t of the image scaled by its map, `masked_images`.
-        whole: p = p_t of the image.
+        kept: o, the probability of the class on the image scaled by its map (`masked_images`).
+        whole: p, the probability of the class on the image.
 
     >>> average_drop(torch.tensor([0.25, 0.75]), torch.tensor([0.5, 0.5])).tolist()
     [0.5, 0.0]
@@ -50,7 +50,7 @@ def average_drop(kept: Float[Tensor, " b"], whole: Float[Tensor, " b"]) -> Float
 
 
 def average_increase(kept: Float[Tensor, " b"], whole: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """1 for each image where o > p, else 0; higher is better. Arguments and errors are those of `average_drop`.
+    """Returns 1 for each image with o > p, else 0; higher is better. Arguments and errors as in `average_drop`.
 
     >>> average_increase(torch.tensor([0.25, 0.75]), torch.tensor([0.5, 0.5])).tolist()
     [0.0, 1.0]
@@ -60,7 +60,7 @@ def average_increase(kept: Float[Tensor, " b"], whole: Float[Tensor, " b"]) -> F
 
 
 def average_gain(kept: Float[Tensor, " b"], whole: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """max(0, o - p) / (1 - p) for each image, in [0, 1], higher is better; 0 where p is 1.
+    """Returns max(0, o - p) / (1 - p) for each image, in [0, 1]; higher is better, and 0 if p is 1.
 
     Arguments and errors are those of `average_drop`.
 

@@ -1,7 +1,7 @@
 """The preservation and the deletion game: how much of a class a mask keeps, and how much it takes away.
 
-Fong and Vedaldi, "Interpretable Explanations of Black Boxes by Meaningful Perturbation", ICCV 2017. METHOD, "Metrics",
-in docs/method.md.
+Fong, Vedaldi, "Interpretable Explanations of Black Boxes by Meaningful Perturbation", ICCV 2017; docs/method.md,
+"Metrics".
 """
 
 import torch
@@ -18,12 +18,12 @@ SoftOrHard = Masks | Bool[Tensor, "b a h w"]
 def preservation(
     score: Score, images: Images, targets: Targets, masks: SoftOrHard, *, baseline: Float[Tensor, "b d c h w"]
 ) -> Float[Tensor, "b a"]:
-    """p_t(m x + (1 - m) b), in [0, 1], higher is better; mean over the draws of the baseline b.
+    """Returns p_t(m x + (1 - m) b), the mean over the draws of the baseline b, in [0, 1]; higher is better.
 
-    Larger areas keep more: compare values of one area. Raises ValueError for masks that leave [0, 1] or hold NaN.
+    Larger areas keep more: compare values of one area only. Raises ValueError for masks that leave [0, 1] or hold NaN.
 
     Args:
-        baseline: d draws for each image; one of them for a blur or a colour.
+        baseline: d draws for each image; a blur or a colour has one.
 
     >>> brightness = lambda images, targets: images.mean((1, 2, 3))
     >>> white, black = torch.ones(1, 3, 2, 2), torch.zeros(1, 1, 3, 2, 2)
@@ -31,14 +31,14 @@ def preservation(
     >>> preservation(brightness, white, torch.tensor([0]), half, baseline=black).item()
     0.5
     """
-    return _asked(score, images, targets, _weights(masks, images), baseline)
+    return _mean_scores(score, images, targets, _weights(masks, images), baseline)
 
 
 def deletion(
     score: Score, images: Images, targets: Targets, masks: SoftOrHard, *, baseline: Float[Tensor, "b d c h w"]
 ) -> Float[Tensor, "b a"]:
-    """p_t((1 - m) x + m b), in [0, 1], lower is better: `preservation` by the complement of each mask."""
-    return _asked(score, images, targets, 1 - _weights(masks, images), baseline)
+    """Returns p_t((1 - m) x + m b), in [0, 1]; lower is better. It is `preservation` by the complement of each mask."""
+    return _mean_scores(score, images, targets, 1 - _weights(masks, images), baseline)
 
 
 class PreservationRatio(RatioMetric):
@@ -70,13 +70,13 @@ def _weights(masks: SoftOrHard, images: Images) -> Masks:
     return weights
 
 
-def _asked(
+def _mean_scores(
     score: Score, images: Images, targets: Targets, weights: Masks, baseline: Float[Tensor, "b d c h w"]
 ) -> Float[Tensor, "b a"]:
-    """Mean over draws of the score of every kept image, a batch for each mask and draw (memory)."""
+    """Returns the mean over draws of the score of each masked image; one mask and draw at a time (memory)."""
     draws = baseline.to(images).unbind(1)
     columns = []
     for weight in weights.unsqueeze(2).unbind(1):
-        answers = [score(weight * images + (1 - weight) * draw, targets) for draw in draws]
-        columns.append(torch.stack(answers).mean(0))
+        scores = [score(weight * images + (1 - weight) * draw, targets) for draw in draws]
+        columns.append(torch.stack(scores).mean(0))
     return torch.stack(columns, dim=1)

@@ -1,8 +1,8 @@
-"""Insertion and deletion: how fast a class comes or goes when pixels do, the most important ones first.
+"""Insertion and deletion: how the probability of a class changes as pixels come or go, the most important first.
 
-Petsiuk, Das, Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018, section 4.1, and
-the published evaluation, whose constants these are: github.com/eclique/RISE at fac5d54, evaluation.py. RISE asks for
-the class that the model predicts; here the caller says which.
+Petsiuk, Das, Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018, section 4.1. The
+constants are those of its code, github.com/eclique/RISE at fac5d54, evaluation.py. RISE measures the class that the
+model predicts; here the caller gives the class.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from inr_xai.metrics.base import MeanOfValues
 from inr_xai.metrics.inputs import Maps, Score, descending_ranks, maps_of
 from inr_xai.types import Image, Images, Targets
 
-COPIES = 64  # images made at once: memory, and nothing else, depends on it
+COPIES = 64  # images that are made at once; only memory depends on it
 
 
 def insertion_curve(
@@ -32,15 +32,15 @@ def insertion_curve(
     step: int | None = None,
     tie_draws: int = 3,
 ) -> Float[Tensor, "b t"]:
-    """p_t after the tk most important pixels came back into the baseline, t = 0 to T = ceil(hw / k).
+    """Returns p_t after the tk most important pixels came back into the baseline, t = 0 to T = ceil(hw / k).
 
     Raises ValueError for maps that are not finite or not in the size of the images.
 
     Args:
-        baseline: RISE's is `rise_blur`.
+        baseline: the images without any pixel; RISE uses `rise_blur`.
         generators: one CPU generator per image, for the order of tied pixels.
-        step: k, in pixels; by default the width: 224 steps for images of 224 x 224, as RISE has it.
-        tie_draws: orders to take the mean over; a map without ties needs but one, and gets one.
+        step: k, in pixels; by default the width of the image: 224 steps for 224 x 224 pixels, as in RISE.
+        tie_draws: the number of random orders of tied pixels to average over; a map without ties takes one.
     """
     return _curves(score, baseline.to(images), images, targets, maps, generators, step=step, tie_draws=tie_draws)
 
@@ -56,12 +56,12 @@ def deletion_curve(
     step: int | None = None,
     tie_draws: int = 3,
 ) -> Float[Tensor, "b t"]:
-    """p_t after the tk most important pixels went over to the baseline, t = 0 to T = ceil(hw / k).
+    """Returns p_t after the tk most important pixels changed to the baseline, t = 0 to T = ceil(hw / k).
 
     Arguments and errors are those of `insertion_curve`.
 
     Args:
-        baseline: RISE's is 0 after the model's normalisation, which is the mean colour before it.
+        baseline: RISE uses 0 after the model's normalisation, which is the mean colour before it.
     """
     return _curves(score, images, baseline.to(images), targets, maps, generators, step=step, tie_draws=tie_draws)
 
@@ -77,10 +77,10 @@ def insertion_auc(
     step: int | None = None,
     tie_draws: int = 3,
 ) -> Float[Tensor, " b"]:
-    """Area under `insertion_curve`, whose arguments and errors these are; in [0, 1], higher is better.
+    """Returns the area under `insertion_curve`, in [0, 1]; higher is better. Arguments and errors are the curve's.
 
-    The trapezoidal rule over the share of steps, (sum_t p_t - p_0 / 2 - p_T / 2) / T. Of a binary mask, it tells what
-    noise of kept pixels reveals, and then what noise of the others adds: masks are for `preservation`.
+    The area is that of the trapezoidal rule over the share of steps, (sum_t p_t - p_0 / 2 - p_T / 2) / T. A binary
+    mask orders no pixels but at random; use `preservation` for masks.
     """
     curve = insertion_curve(
         score, images, targets, maps, baseline=baseline, generators=generators, step=step, tie_draws=tie_draws
@@ -99,7 +99,7 @@ def deletion_auc(
     step: int | None = None,
     tie_draws: int = 3,
 ) -> Float[Tensor, " b"]:
-    """Area under `deletion_curve`, whose arguments and errors these are; in [0, 1], lower is better.
+    """Returns the area under `deletion_curve`, in [0, 1]; lower is better. Arguments and errors are the curve's.
 
     The rule and the remark on binary masks are those of `insertion_auc`.
     """
@@ -112,11 +112,13 @@ def deletion_auc(
 def rise_blur(
     images: Images, *, outside: Float[Tensor, " c"] | None = None, kernel: int = 11, sigma: float = 5.0
 ) -> Images:
-    """RISE's baseline of insertion: a Gaussian on 11 x 11 pixels, what it has beyond them mirrored into them.
+    """Returns the images blurred as RISE does for insertion: by a Gaussian on 11 x 11 pixels.
+
+    The part of the Gaussian that lies outside the kernel is mirrored into it.
 
     Args:
-        outside: the colour that surrounds the image. RISE pads with 0 after the model's normalisation: 0, the
-            default, for normalised images; the model's mean colour for images before it.
+        outside: the colour around the image. RISE pads with 0 after the model's normalisation: this is 0 (the
+            default) for normalised images, and the model's mean colour for images before normalisation.
         kernel: side of the kernel in pixels, an odd number.
         sigma: standard deviation in pixels.
 
@@ -165,7 +167,7 @@ def _curves(
     step: int | None,
     tie_draws: int,
 ) -> Float[Tensor, "b t"]:
-    """The curves from `start` to `finish`, image by image: each has T + 1 copies to make in turn."""
+    """Returns the curve of each image from `start` to `finish`, the mean over orders of its tied pixels."""
     require_one_each(generators, len(start))
     step = start.shape[-1] if step is None else step
     if step < 1 or tie_draws < 1:
@@ -182,15 +184,15 @@ def _curves(
 def _curve(
     score: Score, ends: tuple[Image, Image], target: Targets, ranks: Int[Tensor, "h w"], *, step: int
 ) -> Float[Tensor, " t"]:
-    """p_t of one image on its way from the first of `ends` to the second."""
+    """Returns p_t of one image as its pixels change from the first of `ends` to the second, in the order of `ranks`."""
     start, finish = ends
     steps = -(-ranks.numel() // step)
     changed = step * torch.arange(steps + 1, device=ranks.device)
-    answers = []
-    for some in changed.split(COPIES):
-        copies = torch.where(ranks < some.reshape(-1, 1, 1, 1), finish, start)
-        answers.append(score(copies, target.expand(len(some))))
-    return torch.cat(answers)
+    scores = []
+    for counts in changed.split(COPIES):
+        copies = torch.where(ranks < counts.reshape(-1, 1, 1, 1), finish, start)
+        scores.append(score(copies, target.expand(len(counts))))
+    return torch.cat(scores)
 
 
 def _area_under(curve: Float[Tensor, "b t"]) -> Float[Tensor, " b"]:

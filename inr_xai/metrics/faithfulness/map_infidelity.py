@@ -1,7 +1,7 @@
-"""Infidelity: how far a map is from foretelling what perturbing its image does to the class.
+"""Infidelity: the error of a map as a prediction of how perturbations of its image change the class.
 
-Yeh et al., "On the (In)fidelity and Sensitivity of Explanations", NeurIPS 2019, definition 2.1, and its published code:
-github.com/chihkuanyeh/saliency_evaluation at 5edce6e (scaling, squares).
+Yeh et al., "On the (In)fidelity and Sensitivity of Explanations", NeurIPS 2019, definition 2.1; scaling and squares are
+those of its code, github.com/chihkuanyeh/saliency_evaluation at 5edce6e.
 """
 
 from collections.abc import Sequence
@@ -27,15 +27,15 @@ def infidelity(
     perturbations: Perturbations,
     normalise: bool = True,
 ) -> Float[Tensor, " b"]:
-    """Mean over perturbations I of (beta sum(I E) - (p_t(x) - p_t(x - I)))^2, at least 0, lower is better.
+    """Returns the mean over perturbations I of (beta sum(I E) - (p_t(x) - p_t(x - I)))^2; lower is better, at least 0.
 
-    The map E holds for every channel: sum(I E) is over pixels and channels. Values compare for perturbations of one
-    kind alone. Raises ValueError for maps that are not finite or not in the size of the images.
+    The map E is the same for every channel: sum(I E) is over pixels and channels. Compare values of one kind of
+    perturbation only. Raises ValueError for maps that are not finite or not in the size of the images.
 
     Args:
-        perturbations: what is subtracted from each image, n draws: `gaussian_noise`, `square_removal`.
-        normalise: take the beta of each image for which the mean is least, as the authors' code does: maps whose
-            scale means nothing need it. A map and its negative are then alike. Without it, beta = 1.
+        perturbations: n draws of what is subtracted from each image: `gaussian_noise`, `square_removal`.
+        normalise: take the beta of each image that makes the mean least, as the authors' code does. Maps whose scale
+            means nothing need it; a map and its negative are then alike. Without it, beta = 1.
 
     >>> brightness = lambda images, targets: images.sum((1, 2, 3))
     >>> x, exact = torch.rand(1, 3, 4, 4), torch.ones(1, 4, 4)
@@ -44,21 +44,21 @@ def infidelity(
     True
     """
     values = maps_of(images, maps)
-    foretold = torch.einsum("bnchw,bhw->bn", perturbations.to(values), values)
+    predicted = torch.einsum("bnchw,bhw->bn", perturbations.to(values), values)
     whole = score(images, targets)
     # One draw of every image at a time: memory.
     after = torch.stack([score(images - draw, targets) for draw in perturbations.to(images).unbind(1)], dim=1)
     change = whole.unsqueeze(1) - after
     if normalise:
-        square = foretold.square().sum(1, keepdim=True)
-        foretold = foretold * (foretold * change).sum(1, keepdim=True) / square.where(square > 0, 1)
-    return (foretold - change).square().mean(1)
+        square = predicted.square().sum(1, keepdim=True)
+        predicted = predicted * (predicted * change).sum(1, keepdim=True) / square.where(square > 0, 1)
+    return (predicted - change).square().mean(1)
 
 
 def gaussian_noise(
     images: Images, *, generators: Sequence[torch.Generator], draws: int = 100, sigma: float = 0.2
 ) -> Perturbations:
-    """Independent Gaussian noise on every pixel and channel, with which x - I may leave the range of the images.
+    """Returns independent Gaussian noise for every pixel and channel; x - I may leave the range of the images.
 
     Args:
         generators: one CPU generator per image.
@@ -77,14 +77,14 @@ def square_removal(
     draws: int = 100,
     largest: float = 10 / 28,
 ) -> Perturbations:
-    """x - b on a square and 0 elsewhere, so that x - I is the baseline on the square.
+    """Returns perturbations that are x - b on a square and 0 elsewhere: x - I is the baseline on the square.
 
-    Every square inside the image, of sides from one pixel to the largest, is drawn with equal probability; the authors
-    take all of them once.
+    All squares inside the image, with sides from one pixel to the largest, are drawn with equal probability; the
+    authors take each of them once.
 
     Args:
         generators: one CPU generator per image.
-        largest: side of the largest square as a share of the image's shorter side, rounded to whole pixels.
+        largest: side of the largest square as a share of the image's shorter side; it is rounded to whole pixels.
     """
     require_one_each(generators, len(images))
     if not 0 < largest <= 1:
@@ -105,13 +105,13 @@ class Infidelity(MeanOfValues):
 def _squares(
     height: int, width: int, draws: int, *, largest: float, generator: torch.Generator
 ) -> Float[Tensor, "n h w"]:
-    """1 on a square, 0 elsewhere."""
+    """Returns random squares as images that are 1 on the square and 0 elsewhere."""
     sides = torch.arange(1, max(1, round(largest * min(height, width))) + 1)
-    rows, columns = height - sides + 1, width - sides + 1  # places for a square of each side
+    rows, columns = height - sides + 1, width - sides + 1  # positions of a square of each side
     drawn = torch.multinomial((rows * columns).double(), draws, replacement=True, generator=generator)
 
-    def covered(places: Tensor, length: int) -> Float[Tensor, "n l"]:
-        first = (torch.rand(draws, generator=generator, dtype=torch.float64) * places[drawn]).floor()
+    def covered(positions: Tensor, length: int) -> Float[Tensor, "n l"]:
+        first = (torch.rand(draws, generator=generator, dtype=torch.float64) * positions[drawn]).floor()
         offset = torch.arange(length) - first.unsqueeze(1)
         return ((offset >= 0) & (offset < sides[drawn].unsqueeze(1))).float()
 

@@ -1,1 +1,1 @@
-"""Whether a map or mask lies on the object that a segmentation or boxes mark."""
+"""Whether a map or mask lies on the object, as a segmentation or boxes mark it."""

@@ -1,4 +1,4 @@
-"""The grid pointing game: how much of a map of a mosaic lies in the cell that shows its class.
+"""The grid pointing game: the share of a mosaic's map in the cell that shows the class.
 
 Boehle, Fritz, Schiele, "Convolutional Dynamic Alignment Networks for Interpretable Classifications", CVPR 2021; Rao,
 Boehle, Schiele, "Towards Better Understanding Attribution Methods", CVPR 2022, equation 1.
@@ -15,14 +15,14 @@ from inr_xai.metrics.inputs import Maps, finite_maps
 def grid_pointing_game(
     maps: Maps, cells: Int[Tensor, " b"], *, side: int, negligible: float = 1e-7
 ) -> Float[Tensor, " b"]:
-    """sum of s+ in the cell / sum of s+, s+ = max(s, 0), in [0, 1], higher is better; chance is 1 / side^2.
+    """Returns sum of s+ in the cell / sum of s+, s+ = max(s, 0), in [0, 1]; higher is better, chance is 1 / side^2.
 
-    0 where the whole sum is negligible. Raises ValueError for NaN, and for maps that `side` does not divide.
+    It is 0 if the whole sum is negligible. Raises ValueError for NaN, and for maps that `side` does not divide.
 
     Args:
-        cells: the place of the cell of each map's class, row by row.
-        side: cells of a row and of a column.
-        negligible: sum of s+ up to which a map says nothing, in its own units.
+        cells: the number of the cell of each map's class, counted row by row.
+        side: the number of cells in a row and in a column.
+        negligible: sum of s+ in the units of the map up to which the map counts as empty.
 
     >>> maps = torch.tensor([[[1.0, 3.0], [-9.0, 0.0]]])
     >>> grid_pointing_game(maps, torch.tensor([1]), side=2).item()
@@ -44,7 +44,7 @@ def grid_pointing_game(
 
 
 class GridPointingGame(MeanMetric):
-    """Mean over maps of the share of the positive map in the cell of its class."""
+    """Mean over maps of `grid_pointing_game`."""
 
     higher_is_better = True
     is_differentiable = False

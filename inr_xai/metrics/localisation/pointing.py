@@ -1,7 +1,7 @@
 """The pointing game: whether the largest value of a map lies on the object, or near it.
 
-Zhang et al., "Top-Down Neural Attention by Excitation Backprop", IJCV 2018. The tolerance is measured on the
-photo in its original size: maps are mapped back to it first (`inr_xai.data.transform.mask_to_image`).
+Zhang et al., "Top-Down Neural Attention by Excitation Backprop", IJCV 2018. The tolerance is in pixels of the photo in
+its original size: bring maps back to it first (`inr_xai.data.transform.mask_to_image`).
 """
 
 import math
@@ -20,20 +20,21 @@ from inr_xai.metrics.inputs import Maps, finite_maps
 from inr_xai.metrics.localisation.segmentation import Truth, labelled
 from inr_xai.types import Targets
 
-TRUNCATE = 4.0  # sigmas at which the kernel of `smoothed` ends
+TRUNCATE = 4.0
+"""The distance in sigmas at which the kernel of `smoothed` ends."""
 
 
 def pointing_hits(
     maps: Maps, truth: Truth, *, generators: Sequence[torch.Generator], tolerance: float = 15.0
 ) -> Bool[Tensor, " b"]:
-    """Whether a pixel of the object lies nearer than `tolerance` to the map's peak; higher is better.
+    """Returns whether a pixel of the object is nearer than `tolerance` to the map's peak; higher is better.
 
-    Strictly nearer, as in TorchRay's benchmark. `peaks` says which pixel is the peak where several are largest. With
-    one map a call, photos may differ in size. Raises ValueError for an image without object, and for NaN.
+    The distance must be strictly smaller, as in TorchRay's benchmark. `peaks` chooses among several largest pixels.
+    Give one map a call if photos differ in size. Raises ValueError for an image without object, and for NaN.
 
     Args:
-        truth: of the class that the map explains: its boxes (VOC) or its segmentation (COCO).
-        tolerance: in pixels, between pixel centres; at 1 the peak itself must lie on the object.
+        truth: the boxes (VOC) or the segmentation (COCO) of the class that the map explains.
+        tolerance: distance in pixels between pixel centres; with 1 the peak itself must lie on the object.
 
     >>> maps, truth = torch.tensor([[[0.0, 0.0, 9.0]]]), torch.tensor([[[True, False, False]]])
     >>> [pointing_hits(maps, truth, generators=[torch.Generator()], tolerance=t).item() for t in (2, 2.1)]
@@ -48,49 +49,48 @@ def pointing_hits(
 
 
 def peaks(maps: Maps, *, generators: Sequence[torch.Generator]) -> Int[Tensor, "b 2"]:
-    """Row and column of each map's largest value; where several are largest, one of them at random.
+    """Returns row and column of each map's largest value; one of them at random if several are largest.
 
-    The first of them, as argmax has it, would always lie to the upper left.
+    The first of them, which argmax returns, would always be the one to the upper left.
 
     Args:
-        generators: one CPU generator per image, of which each draws one number.
+        generators: one CPU generator per image; each draws one number.
 
     >>> peaks(torch.tensor([[[0.0, 2.0], [1.0, 0.0]]]), generators=[torch.Generator()]).tolist()
     [[0, 1]]
     """
     require_one_each(generators, len(maps))
-    values = finite_maps(maps)
-    found = []
-    for one, draw in zip(values, generators, strict=True):
-        tied = (one == one.max()).nonzero()
-        found.append(tied[int(torch.randint(len(tied), (), generator=draw))])
-    return torch.stack(found)
+    places = []
+    for values, draw in zip(finite_maps(maps), generators, strict=True):
+        largest = (values == values.max()).nonzero()
+        places.append(largest[int(torch.randint(len(largest), (), generator=draw))])
+    return torch.stack(places)
 
 
 def smoothed(maps: Maps, sigma_fraction: float) -> Maps:
-    """The maps, blurred by a Gaussian; outside they count as 0, so that what touches the border weighs less.
+    """Returns the maps blurred by a Gaussian; they count as 0 outside, so that values at the border become smaller.
 
-    TorchRay's benchmark smooths the masks of extremal perturbations so, by 0.09, in the photo's size.
+    TorchRay's benchmark smooths the masks of extremal perturbations in this way, by 0.09, in the size of the photo.
 
     Args:
         sigma_fraction: standard deviation as a share of the shorter side.
     """
     pixels = sigma_fraction * min(maps.shape[1:])
-    # The blur mirrors at borders; with this margin its kernel finds nothing but zeros there.
+    # The blur mirrors at borders; with this margin it mirrors nothing but zeros.
     margin = math.ceil(TRUNCATE * pixels)
     blurred = gaussian_blur(F.pad(finite_maps(maps), [margin] * 4).unsqueeze(1), pixels, truncate=TRUNCATE)
     return blurred[:, 0, margin : margin + maps.shape[1], margin : margin + maps.shape[2]]
 
 
 class PointingGame(torchmetrics.Metric):
-    """Mean over the classes that occurred of the share of hits among the maps of each class.
+    """Mean over the classes that occurred of each class's share of hits.
 
-    States `hits` and `trials` count them per class. The difficult part of a data set is an instance of its own, which
-    the caller gives nothing else.
+    The states `hits` and `trials` count hits and maps per class. Use another instance for the difficult part of a data
+    set.
 
     Args:
-        num_classes: of the data set.
-        tolerance: in pixels.
+        num_classes: the number of classes of the data set.
+        tolerance: distance in pixels, see `pointing_hits`.
     """
 
     full_state_update = False
@@ -108,7 +108,7 @@ class PointingGame(torchmetrics.Metric):
             self.add_state(name, default=torch.zeros(num_classes, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, maps: Maps, truth: Truth, targets: Targets, *, generators: Sequence[torch.Generator]) -> None:
-        """Raises ValueError as `pointing_hits` does, and for a target that is no class."""
+        """Counts hits. Raises ValueError as `pointing_hits` does, and for a target that is no class."""
         if not ((targets >= 0) & (targets < self.num_classes)).all():
             raise ValueError(f"expected targets from 0 to {self.num_classes - 1}, got {targets.tolist()}")
         hits = pointing_hits(maps, truth, generators=generators, tolerance=self.tolerance)

@@ -1,4 +1,4 @@
-"""How much of an importance map lies on the object: of its mass, and of its largest values.
+"""The share of an importance map on the object: of its mass, and of its largest values.
 
 Arras, Osman, Samek, "CLEVR-XAI: A Benchmark Dataset for the Ground Truth Evaluation of Neural Network Explanations",
 Information Fusion 81, 2022, relevance mass and rank accuracy; Wang et al., "Score-CAM", CVPR Workshops 2020, the
@@ -17,9 +17,9 @@ from inr_xai.metrics.localisation.segmentation import Truth, labelled, matched_a
 
 
 def relevance_mass_accuracy(maps: Maps, truth: Truth, *, ignore: Truth | None = None) -> Float[Tensor, " b"]:
-    """sum of s+ on the object / sum of s+, s+ = max(s, 0), in [0, 1], higher is better; 0 where no s is positive.
+    """Returns sum of s+ on the object / sum of s+, s+ = max(s, 0), in [0, 1]; higher is better, 0 if no s is positive.
 
-    Pixels to ignore leave both sums. For a binary mask this is its precision. A constant map reaches the object's
+    Both sums leave out pixels to ignore. For a binary mask this is its precision. A constant map reaches the object's
     share of the image: compare images of one object size, or with that share. Raises ValueError for an image without
     object, and for NaN.
 
@@ -35,18 +35,18 @@ def relevance_mass_accuracy(maps: Maps, truth: Truth, *, ignore: Truth | None = 
 
 
 def energy_pointing_game(maps: Maps, boxes: Truth, *, ignore: Truth | None = None) -> Float[Tensor, " b"]:
-    """sum of s+ in the boxes / sum of s+: `relevance_mass_accuracy` with boxes for the object.
+    """Returns sum of s+ in the boxes / sum of s+, in [0, 1]; higher is better.
 
-    In [0, 1], higher is better; errors are the same.
+    It is `relevance_mass_accuracy` with boxes as the object, and raises the same errors.
 
     Args:
-        boxes: True within the bounding boxes of the class; `bounding_boxes` makes one of a segmentation.
+        boxes: True within the bounding boxes of the class; `bounding_boxes` makes one from a segmentation.
     """
     return relevance_mass_accuracy(maps, boxes, ignore=ignore)
 
 
 def bounding_boxes(truth: Truth) -> Truth:
-    """True within the smallest box around all of each image's object; nowhere without object.
+    """Returns images that are True within the smallest box around the whole object, and nowhere without object.
 
     >>> bounding_boxes(torch.tensor([[[True, False, False], [False, True, False]]])).int().tolist()
     [[[1, 1, 0], [1, 1, 0]]]
@@ -58,10 +58,10 @@ def bounding_boxes(truth: Truth) -> Truth:
 def relevance_rank_accuracy(
     maps: Maps, truth: Truth, *, generators: Sequence[torch.Generator], ignore: Truth | None = None
 ) -> Float[Tensor, " b"]:
-    """|T & G| / |G|, T the |G| largest values of the map, in [0, 1], higher is better.
+    """Returns |T & G| / |G|, T the |G| largest values of the map and G the object, in [0, 1]; higher is better.
 
-    Precision and recall, at once, of `matched_area_mask`, whose arguments and errors these are. What a binary mask
-    smaller than the object lacks is drawn at random.
+    It is both precision and recall of `matched_area_mask`, whose arguments and errors it has. If a binary mask is
+    smaller than the object, the pixels that it lacks are drawn at random.
 
     >>> maps, truth = torch.tensor([[[3.0, 2.0, 1.0]]]), torch.tensor([[[True, False, True]]])
     >>> relevance_rank_accuracy(maps, truth, generators=[torch.Generator()]).item()
@@ -72,7 +72,7 @@ def relevance_rank_accuracy(
 
 
 class RelevanceMassAccuracy(MeanMetric):
-    """Mean over images of the share of the positive map on the object."""
+    """Mean over images of `relevance_mass_accuracy`."""
 
     higher_is_better = True
     is_differentiable = False
@@ -84,7 +84,7 @@ class RelevanceMassAccuracy(MeanMetric):
 
 
 class EnergyPointingGame(MeanMetric):
-    """Mean over images of the share of the positive map in the boxes."""
+    """Mean over images of `energy_pointing_game`."""
 
     higher_is_better = True
     is_differentiable = False
@@ -96,7 +96,7 @@ class EnergyPointingGame(MeanMetric):
 
 
 class RelevanceRankAccuracy(MeanMetric):
-    """Mean over images of the share of the object among the largest values, as many as it has pixels."""
+    """Mean over images of `relevance_rank_accuracy`."""
 
     higher_is_better = True
     is_differentiable = False
@@ -110,5 +110,5 @@ class RelevanceRankAccuracy(MeanMetric):
 
 
 def _span(occupied: Bool[Tensor, "b p"]) -> Bool[Tensor, "b p"]:
-    """From the first to the last place that is occupied."""
+    """Returns True from the first to the last occupied place."""
     return (occupied.cumsum(1) > 0) & (occupied.flip(1).cumsum(1).flip(1) > 0)

@@ -1,7 +1,8 @@
-"""How well hard masks cover the object that a segmentation marks, with pixels to ignore.
+"""How well hard masks cover the object of a segmentation.
 
-Pixels to ignore leave both the mask and the object, as in Everingham et al., "The Pascal Visual Object Classes
-Challenge", IJCV 2015, and Gao et al., "Large-Scale Unsupervised Semantic Segmentation", TPAMI 2023 (ImageNet-S).
+Pixels to ignore count neither for the mask nor for the object, as in Everingham et al., "The Pascal Visual Object
+Classes Challenge", IJCV 2015, and Gao et al., "Large-Scale Unsupervised Semantic Segmentation", TPAMI 2023
+(ImageNet-S).
 """
 
 from bisect import bisect_left
@@ -25,10 +26,10 @@ SIZE_BINS = (0.05, 0.25, 0.5, 1.0)
 def intersection_over_union(
     hard: Bool[Tensor, "b a h w"], truth: Truth, *, ignore: Truth | None = None
 ) -> Float[Tensor, "b a"]:
-    """|M & G| / |M | G| of mask M and object G, in [0, 1], higher is better.
+    """Returns |M & G| / |M | G| of mask M and object G, in [0, 1]; higher is better.
 
-    A mask of area a reaches min(a, g) / max(a, g) at most where the object takes the share g: compare masks of one
-    area only, or cut them by `matched_area_mask`. Raises ValueError for an image without object.
+    With an object of share g, a mask of area a reaches at most min(a, g) / max(a, g): compare masks of one area only,
+    or cut them by `matched_area_mask`. Raises ValueError for an image without object.
 
     >>> mask, truth = torch.tensor([[[[True, True, False]]]]), torch.tensor([[[False, True, False]]])
     >>> intersection_over_union(mask, truth).item()
@@ -39,9 +40,9 @@ def intersection_over_union(
 
 
 def precision(hard: Bool[Tensor, "b a h w"], truth: Truth, *, ignore: Truth | None = None) -> Float[Tensor, "b a"]:
-    """|M & G| / |M|: the share of the mask on the object, in [0, 1], higher is better; 0 where nothing is kept.
+    """Returns |M & G| / |M|, the share of the mask on the object, in [0, 1]; higher is better, 0 for an empty mask.
 
-    At most g / a for a mask of area a > g, where the object takes the share g. Raises ValueError for an image without
+    With an object of share g, a mask of area a > g reaches at most g / a. Raises ValueError for an image without
     object.
 
     >>> mask, truth = torch.tensor([[[[True, True, False]]]]), torch.tensor([[[False, True, False]]])
@@ -53,9 +54,9 @@ def precision(hard: Bool[Tensor, "b a h w"], truth: Truth, *, ignore: Truth | No
 
 
 def recall(hard: Bool[Tensor, "b a h w"], truth: Truth, *, ignore: Truth | None = None) -> Float[Tensor, "b a"]:
-    """|M & G| / |G|: the share of the object that the mask keeps, in [0, 1], higher is better.
+    """Returns |M & G| / |G|, the share of the object that the mask keeps, in [0, 1]; higher is better.
 
-    At most a / g for a mask of area a < g, where the object takes the share g. Raises ValueError for an image without
+    With an object of share g, a mask of area a < g reaches at most a / g. Raises ValueError for an image without
     object.
 
     >>> mask, truth = torch.tensor([[[[True, True, False]]]]), torch.tensor([[[False, True, False]]])
@@ -69,9 +70,10 @@ def recall(hard: Bool[Tensor, "b a h w"], truth: Truth, *, ignore: Truth | None 
 def matched_area_mask(
     maps: Maps, truth: Truth, *, generators: Sequence[torch.Generator], ignore: Truth | None = None
 ) -> Bool[Tensor, "b h w"]:
-    """The largest values of each map, as many pixels as its object has: precision and recall of the mask are equal.
+    """Returns masks of the largest values of each map, with as many pixels as its object has.
 
-    No pixel to ignore is chosen. Raises ValueError for an image without object.
+    Precision and recall of such a mask are equal. No pixel to ignore is chosen. Raises ValueError for an image without
+    object.
 
     Args:
         generators: one CPU generator per image, for the order of ties.
@@ -87,16 +89,16 @@ def matched_area_mask(
     hard = torch.zeros_like(truth)
     for image, (count, draw) in enumerate(zip(counts, generators, strict=True)):  # each object has an area of its own
         area = torch.tensor([count / truth[0].numel()], dtype=torch.float64)
-        one = slice(image, image + 1)
-        hard[one] = hard_masks(values[one, None], area, generators=[draw], free=free[one, None])[:, 0]
+        place = slice(image, image + 1)
+        hard[place] = hard_masks(values[place, None], area, generators=[draw], free=free[place, None])[:, 0]
     return hard
 
 
 def size_bin(truth: Truth, *, ignore: Truth | None = None, edges: Sequence[float] = SIZE_BINS) -> Int[Tensor, " b"]:
-    """The place among `edges` of the first that the object's share of the image does not exceed.
+    """Returns the size class of each object: the place of the first edge that its share of the image does not exceed.
 
     Pixels to ignore are no part of the image, as in the evaluation of ImageNet-S. Raises ValueError for an image
-    without object, or with one above the last edge.
+    without object, or with an object above the last edge.
 
     >>> truth = torch.tensor([[[True] + 19 * [False]], [[True] * 6 + 14 * [False]]])
     >>> size_bin(truth).tolist()
@@ -104,7 +106,7 @@ def size_bin(truth: Truth, *, ignore: Truth | None = None, edges: Sequence[float
     """
     size = labelled(truth, truth.shape, ignore=ignore).sum((1, 2)).tolist()
     counted = [truth[0].numel()] * len(truth) if ignore is None else (~ignore).sum((1, 2)).tolist()
-    # Python's numbers are double precision: 5 pixels of 100 are 0.05.
+    # Python's numbers are in double precision, in which 5 pixels of 100 are 0.05.
     shares = [pixels / all_pixels for pixels, all_pixels in zip(size, counted, strict=True)]
     if any(share > edges[-1] for share in shares):
         raise ValueError(f"expected objects of at most {edges[-1]} of the image, got {max(shares)}; end edges with 1")
@@ -112,7 +114,7 @@ def size_bin(truth: Truth, *, ignore: Truth | None = None, edges: Sequence[float
 
 
 def labelled(truth: Truth, shape: tuple[int, ...], *, ignore: Truth | None = None) -> Truth:
-    """The pixels of the object that count, in images of `shape`. Raises ValueError where there are none."""
+    """Returns the pixels of the object without those to ignore. Raises ValueError for another shape, or no pixel."""
     if truth.shape != shape or (ignore is not None and ignore.shape != shape):
         raise ValueError(
             f"expected truth and ignore of shape {tuple(shape)}, one for each map, got truth of {tuple(truth.shape)}"
@@ -129,7 +131,7 @@ def labelled(truth: Truth, shape: tuple[int, ...], *, ignore: Truth | None = Non
 
 
 class IntersectionOverUnion(MeanMetric):
-    """Mean over images and areas of the intersection over union with the object."""
+    """Mean over images and areas of `intersection_over_union`."""
 
     higher_is_better = True
     is_differentiable = False
@@ -141,7 +143,7 @@ class IntersectionOverUnion(MeanMetric):
 
 
 class Precision(MeanMetric):
-    """Mean over images and areas of the share of the mask on the object."""
+    """Mean over images and areas of `precision`."""
 
     higher_is_better = True
     is_differentiable = False
@@ -153,7 +155,7 @@ class Precision(MeanMetric):
 
 
 class Recall(MeanMetric):
-    """Mean over images and areas of the share of the object that the mask keeps."""
+    """Mean over images and areas of `recall`."""
 
     higher_is_better = True
     is_differentiable = False
@@ -167,7 +169,7 @@ class Recall(MeanMetric):
 def _counts(
     hard: Bool[Tensor, "b a h w"], truth: Truth, *, ignore: Truth | None
 ) -> tuple[Int[Tensor, "b a"], Int[Tensor, "b a"], Int[Tensor, "b 1"]]:
-    """Pixels of mask and object in common, of the mask, and of the object, without those to ignore."""
+    """Returns the numbers of pixels that mask and object share, of the mask, and of the object."""
     counted = labelled(truth, hard[:, 0].shape, ignore=ignore).unsqueeze(1)
     kept = hard if ignore is None else hard & ~ignore.unsqueeze(1)
     return (kept & counted).sum((-2, -1)), kept.sum((-2, -1)), counted.sum((-2, -1))

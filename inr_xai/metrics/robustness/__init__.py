@@ -1,1 +1,1 @@
-"""Whether an explanation stays the same where it should, and changes where it should."""
+"""Whether an explanation stays the same under small changes, and depends on the model and the class."""

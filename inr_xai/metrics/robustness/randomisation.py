@@ -1,7 +1,7 @@
-"""Whether an explanation depends on what the model has learnt, and on the class it is asked about.
+"""Whether an explanation depends on what the model has learnt, and on the class that is explained.
 
-Layers are randomised: Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018; Hedstroem et al., "Sanity
-Checks Revisited", 2024, arXiv 2401.06465. The class is exchanged: Sixt et al., "When Explanations Lie", ICML 2020.
+Randomised layers: Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018; Hedstroem et al., "Sanity Checks
+Revisited", 2024, arXiv 2401.06465. Another class: Sixt et al., "When Explanations Lie", ICML 2020.
 """
 
 import copy
@@ -21,18 +21,18 @@ from inr_xai.metrics.robustness.similarity import Similarity, spearman, structur
 from inr_xai.seeding import generator
 from inr_xai.types import Images, Targets
 
-Complexity = Callable[[Maps], Float[Tensor, " b"]]
-"""Each map to one number; larger is more complex."""
+MapComplexity = Callable[[Maps], Float[Tensor, " b"]]
+"""A function that returns one number for each map; larger is more complex."""
 
 Order = Callable[..., Iterator[tuple[str, nn.Module]]]
-"""`cascading`, `independent`, or another function of their arguments."""
+"""`cascading`, `independent`, or another function with their arguments."""
 
 
 def randomisable_layers(model: nn.Module) -> list[str]:
-    """Names of the modules with `reset_parameters`, last registered first.
+    """Returns the names of the modules with `reset_parameters`, last registered first.
 
-    The order is that of registration, which is the order of execution only where the model's author kept to it.
-    Parameters outside of such modules (class tokens, the input projections of nn.MultiheadAttention) are in none.
+    The order of registration is the order of execution only if the model's author kept to it. Parameters outside of
+    such modules (class tokens, the input projections of nn.MultiheadAttention) are in none of them.
 
     >>> randomisable_layers(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2)))
     ['3', '0']
@@ -41,10 +41,10 @@ def randomisable_layers(model: nn.Module) -> list[str]:
 
 
 def randomised(model: nn.Module, layers: Sequence[str], *, seed: int) -> nn.Module:
-    """A copy of the model in eval mode with some layers as `reset_parameters` draws them.
+    """Returns a copy of the model in eval mode, with the parameters of some layers drawn by `reset_parameters`.
 
-    What is drawn for a layer follows from `seed` and its name alone, on the CPU. A normalisation layer is reset to
-    its constants, running statistics too.
+    They are drawn on the CPU and depend on `seed` and the name of the layer alone. A normalisation layer is reset to
+    its constants, its running statistics too.
     """
     changed = copy.deepcopy(model).eval()
     for name in layers:
@@ -60,10 +60,10 @@ def randomised(model: nn.Module, layers: Sequence[str], *, seed: int) -> nn.Modu
 def cascading(
     model: nn.Module, *, seed: int = 0, layers: Sequence[str] | None = None
 ) -> Iterator[tuple[str, nn.Module]]:
-    """Layer by layer, a copy of the model with this layer and those before it randomised; the last has all of them.
+    """Yields for each layer its name and a copy of the model in which it and the layers before it are randomised.
 
     Args:
-        layers: names, in this order; by default `randomisable_layers`: from the last layer, the top, down.
+        layers: names, in this order; by default `randomisable_layers`, from the last layer (the top) down.
     """
     current = model
     for name in _known_layers(model, layers):
@@ -74,7 +74,7 @@ def cascading(
 def independent(
     model: nn.Module, *, seed: int = 0, layers: Sequence[str] | None = None
 ) -> Iterator[tuple[str, nn.Module]]:
-    """Layer by layer, a copy of the model with this layer alone randomised. Arguments as in `cascading`."""
+    """Yields for each layer its name and a copy of the model in which it alone is randomised; see `cascading`."""
     for name in _known_layers(model, layers):
         yield name, randomised(model, [name], seed=seed)
 
@@ -90,16 +90,17 @@ def mprt(
     seed: int = 0,
     layers: Sequence[str] | None = None,
 ) -> dict[str, Float[Tensor, " b"]]:
-    """Model parameter randomisation test: similarity to the maps of the model as it was, by layer; lower is better.
+    """Returns for each randomised layer the similarity to the maps of the model as it was; lower is better.
 
-    One explanation for the model and one for each layer. Only copies are given to `explain_with`.
+    This is the model parameter randomisation test. It explains once for the model and once for each layer, and gives
+    `explain_with` only copies of the model.
 
     Args:
         order: `cascading` or `independent`.
         layers: names of the layers to randomise, in this order; by default `randomisable_layers`.
 
     Raises:
-        ValueError: there is no layer or not the one asked for, or a map is not finite.
+        ValueError: there is no layer to randomise, a name is none of a layer, or a map is not finite.
     """
     names = _known_layers(model, layers)  # before the first explanation, which may take long
     original = _explained_with(explain_with, randomised(model, [], seed=seed), images, targets)
@@ -110,17 +111,17 @@ def mprt(
 
 
 def histogram_entropy(maps: Maps, *, bins: int = 100) -> Float[Tensor, " b"]:
-    """Entropy of a map's histogram in nats, in [0, ln(bins)], higher is more complex: -sum_i p_i ln p_i.
+    """Returns the entropy of a map's histogram, -sum_i p_i ln p_i, in [0, ln(bins)] nats; higher is more complex.
 
     p_i is the share of pixels in bin i of equal bins from the map's minimum to its maximum, so scale and offset of
-    the map are without effect. Of a binary mask it is a function of the area alone.
+    the map do not matter. For a binary mask the entropy depends on its area alone.
 
     >>> histogram_entropy(torch.tensor([[[0.0, 0.0, 1.0, 1.0]]])).exp().item()
     2.0
     """
     values = finite_maps(maps).flatten(1)
-    least, most = values.aminmax(dim=1, keepdim=True)
-    edges = least + (most - least) / bins * torch.arange(1, bins, device=values.device)
+    low, high = values.aminmax(dim=1, keepdim=True)
+    edges = low + (high - low) / bins * torch.arange(1, bins, device=values.device)
     bin_of_pixel = torch.searchsorted(edges, values, right=True)
     counts = values.new_zeros(len(values), bins).scatter_add_(1, bin_of_pixel, torch.ones_like(values))
     return torch.special.entr(counts / values.shape[1]).sum(1)
@@ -132,19 +133,19 @@ def efficient_mprt(
     images: Images,
     targets: Targets,
     *,
-    complexity: Complexity = histogram_entropy,
+    complexity: MapComplexity = histogram_entropy,
     seed: int = 0,
     layers: Sequence[str] | None = None,
 ) -> Float[Tensor, " b"]:
-    """Relative rise of a map's complexity C when all layers are randomised, (C' - C) / C; higher is better.
+    """Returns (C' - C) / C, the relative rise of a map's complexity if all layers are randomised; higher is better.
 
-    Two explanations, whatever the number of layers. NaN where C is not above 0: the map of the model is constant.
-    Arguments and errors are those of `mprt`.
+    It explains twice, whatever the number of layers. It is NaN if C is not above 0, that is, if the map of the model
+    is constant. Arguments and errors are those of `mprt`.
     """
     names = _known_layers(model, layers)
     before, after = (
-        complexity(_explained_with(explain_with, randomised(model, some, seed=seed), images, targets))
-        for some in ([], names)
+        complexity(_explained_with(explain_with, randomised(model, reset, seed=seed), images, targets))
+        for reset in ([], names)
     )
     return (after - before) / before.where(before > 0, torch.nan)
 
@@ -158,10 +159,10 @@ def random_logit(
     generators: Sequence[torch.Generator],
     similarity: Similarity = structural_similarity,
 ) -> Float[Tensor, " b"]:
-    """Similarity of the maps of the target and of another class, lower is better.
+    """Returns the similarity of the maps of the target and of another class; lower is better.
 
     Args:
-        classes: how many the model has; the other class is uniform over all of them but the target.
+        classes: the number of classes of the model; the other class is drawn uniformly from all but the target.
         generators: one CPU generator per image.
     """
     others = other_classes(targets, classes, generators=generators)
@@ -169,7 +170,7 @@ def random_logit(
 
 
 def other_classes(targets: Targets, classes: int, *, generators: Sequence[torch.Generator]) -> Int[Tensor, " b"]:
-    """For each target a class index that differs from it, uniform over the other `classes - 1`."""
+    """Returns for each target another class index, drawn uniformly from the other `classes - 1`."""
     require_one_each(generators, len(targets))
     if classes < 2 or not bool(((targets >= 0) & (targets < classes)).all()):
         raise ValueError(f"expected targets below classes={classes}, and 2 classes or more; got {targets.tolist()}")
@@ -178,7 +179,7 @@ def other_classes(targets: Targets, classes: int, *, generators: Sequence[torch.
 
 
 class RandomisationSimilarity(MeanOfValues):
-    """Mean similarity after a randomisation: over images, and over the layers of `mprt` where each is given in turn."""
+    """Mean similarity after a randomisation, over images and, if each is given in turn, over the layers of `mprt`."""
 
     higher_is_better = False
     is_differentiable = False
@@ -199,14 +200,14 @@ def _explained_with(explain_with: ExplainWith, model: nn.Module, images: Images,
 
 
 def _known_layers(model: nn.Module, layers: Sequence[str] | None) -> list[str]:
-    """The layers asked for. Raises ValueError where one cannot be randomised."""
+    """Returns the layers to randomise. Raises ValueError if there is none, or if one cannot be randomised."""
     possible = randomisable_layers(model)
-    wanted = possible if layers is None else list(layers)
-    if not wanted:
+    names = possible if layers is None else list(layers)
+    if not names:
         raise ValueError(
             "expected at least one layer to randomise, got none; a layer is a module with reset_parameters"
         )
-    for name in wanted:
+    for name in names:
         if name not in possible:
             raise ValueError(f"layer {name!r} is not in the model or has no reset_parameters; there are {possible}")
         if parametrize.is_parametrized(model.get_submodule(name)):
@@ -214,4 +215,4 @@ def _known_layers(model: nn.Module, layers: Sequence[str] | None) -> list[str]:
                 f"layer {name!r} is parametrised, which reset_parameters does not reach; "
                 "call torch.nn.utils.parametrize.remove_parametrizations first"
             )
-    return wanted
+    return names

@@ -1,7 +1,7 @@
-"""How much an explanation changes when its image hardly does.
+"""How much an explanation changes if its image hardly changes.
 
-Yeh et al., "On the (In)fidelity and Sensitivity of Explanations", NeurIPS 2019, definition 2, relative to the size of
-the explanation as Captum and Quantus have it. An explanation is made for each draw, and one for the image as it is.
+Yeh et al., "On the (In)fidelity and Sensitivity of Explanations", NeurIPS 2019, definition 2; divided by the size of
+the explanation, as in Captum and Quantus. An explanation is made for each draw, and one for the image as it is.
 """
 
 from collections.abc import Sequence
@@ -25,9 +25,10 @@ def max_sensitivity(
     radius: float = 0.02,
     draws: int = 10,
 ) -> Float[Tensor, " b"]:
-    """max over draws of ||E(x + d) - E(x)|| / ||E(x)||, at least 0, lower is more robust.
+    """Returns the maximum over draws of ||E(x + d) - E(x)|| / ||E(x)||, at least 0; lower is more robust.
 
-    Arguments and errors are those of `relative_changes`. Grows with `draws`: compare values of one number only.
+    It grows with `draws`: compare values of one number of draws only. Arguments and errors are those of
+    `relative_changes`.
 
     >>> maps = lambda images, targets: images.sum(1)
     >>> draw = torch.Generator().manual_seed(0)
@@ -48,7 +49,7 @@ def average_sensitivity(
     radius: float = 0.02,
     draws: int = 10,
 ) -> Float[Tensor, " b"]:
-    """Mean over draws of ||E(x + d) - E(x)|| / ||E(x)||, at least 0, lower is more robust.
+    """Returns the mean over draws of ||E(x + d) - E(x)|| / ||E(x)||, at least 0; lower is more robust.
 
     Arguments and errors are those of `relative_changes`.
     """
@@ -65,12 +66,13 @@ def relative_changes(
     radius: float = 0.02,
     draws: int = 10,
 ) -> Float[Tensor, "b d"]:
-    """||E(x + d) - E(x)|| / ||E(x)|| of each draw d, Frobenius norms; its maximum and mean are the two sensitivities.
+    """Returns ||E(x + d) - E(x)|| / ||E(x)|| of each draw d, with Frobenius norms.
 
-    NaN where E(x) is 0 everywhere. The perturbed images are not clipped to any range.
+    The maximum and the mean over draws are the two sensitivities. The value is NaN if E(x) is 0 everywhere. The
+    perturbed images are not clipped to any range.
 
     Args:
-        explain: is called draws + 1 times, each time with all images and, for the draws, in the same order.
+        explain: is called draws + 1 times, each time with all images in the same order.
         generators: one CPU generator per image; its first draws do not depend on how many follow.
         radius: d is uniform in [-radius, radius] for each pixel and channel, in the units of the images.
     """

@@ -1,7 +1,7 @@
 """How alike two importance maps of one image are: by the order of their pixels, or by their structure.
 
-The two measures of Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018. Neither sees the scale or the
-offset of a map, since maps of different models or methods share none.
+These are two similarities of Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018. Neither depends on the
+scale or the offset of a map, since those of different models or methods do not compare.
 """
 
 from collections.abc import Callable
@@ -14,28 +14,28 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from inr_xai.metrics.inputs import Maps, finite_maps
 
 Similarity = Callable[[Maps, Maps], Float[Tensor, " b"]]
-"""Two maps of each image to one number; larger is more alike."""
+"""A function of two maps of each image, which returns one number for each pair; larger is more alike."""
 
-WINDOW = 11  # pixels: what a Gaussian of sigma 1.5 is cut to
+WINDOW = 11  # pixels: the side to which a Gaussian of sigma 1.5 is cut
 
 
 def spearman(first: Maps, second: Maps) -> Float[Tensor, " b"]:
-    """Spearman's rank correlation over pixels, in [-1, 1], higher is more alike; tied pixels share their mean rank.
+    """Returns Spearman's rank correlation over pixels, in [-1, 1]; higher is more alike.
 
-    NaN where a map is constant: it orders nothing. For maps whose sign says no more than their size, take the
-    absolute values first.
+    Tied pixels share their mean rank. The correlation is NaN if a map is constant, since it orders nothing. If the
+    sign of the maps means nothing, take their absolute values first.
 
     >>> round(spearman(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[10.0, 30.0, 20.0]]])).item(), 4)
     0.5
     """
     _require_same_shape(first, second)
-    one, other = _centred_ranks(finite_maps(first)), _centred_ranks(finite_maps(second))
-    correlation = (one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1))
+    ranks, others = _centred_ranks(finite_maps(first)), _centred_ranks(finite_maps(second))
+    correlation = (ranks * others).sum(1) / (ranks.norm(dim=1) * others.norm(dim=1))
     return correlation.clamp(-1, 1)
 
 
 def structural_similarity(first: Maps, second: Maps) -> Float[Tensor, " b"]:
-    """Structural similarity (SSIM) of the maps, each scaled to [0, 1], in [-1, 1], higher is more alike.
+    """Returns the structural similarity (SSIM) of maps that are scaled to [0, 1], in [-1, 1]; higher is more alike.
 
     Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity", 2004: Gaussian window of
     sigma 1.5 pixels, constants .01 and .03, mean over all pixels, the maps mirrored at their border. A constant map
@@ -50,12 +50,12 @@ def structural_similarity(first: Maps, second: Maps) -> Float[Tensor, " b"]:
         raise ValueError(
             f"expected maps of at least {WINDOW // 2 + 1} pixels a side, got {tuple(first.shape[1:])}; enlarge them"
         )
-    one, other = _unit_range(finite_maps(first)), _unit_range(finite_maps(second))
+    images, others = _unit_range(finite_maps(first)), _unit_range(finite_maps(second))
     # The range is given, since by default it is taken over the whole batch and would couple the images.
     similarity = structural_similarity_index_measure(
-        one.unsqueeze(1), other.unsqueeze(1), sigma=1.5, data_range=1.0, k1=0.01, k2=0.03, reduction="none"
+        images.unsqueeze(1), others.unsqueeze(1), sigma=1.5, data_range=1.0, k1=0.01, k2=0.03, reduction="none"
     )
-    assert isinstance(similarity, Tensor)  # a pair only where more than the similarity is asked for
+    assert isinstance(similarity, Tensor)  # it is a pair only with the options for more than the similarity
     return similarity
 
 
@@ -67,7 +67,7 @@ def _require_same_shape(first: Float[Tensor, "..."], second: Float[Tensor, "..."
 
 
 def _centred_ranks(maps: Maps) -> Float[Tensor, "b p"]:
-    """Twice the ranks less their mean: whole numbers, so that a constant map is exactly 0."""
+    """Returns twice the ranks less their mean: whole numbers, so that a constant map is exactly 0."""
     values = maps.flatten(1)
     ordered = values.sort(dim=1).values
     below = torch.searchsorted(ordered, values)
@@ -76,5 +76,5 @@ def _centred_ranks(maps: Maps) -> Float[Tensor, "b p"]:
 
 
 def _unit_range(maps: Maps) -> Maps:
-    least, most = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    return (maps - least) / (most - least).where(most > least, 1)
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    return (maps - low) / (high - low).where(high > low, 1)

@@ -1,6 +1,6 @@
-"""How much two runs agree: intersection over union of their hard masks.
+"""How much two runs agree: the intersection over union of their hard masks.
 
-METHOD, "Metrics" (seed stability), in docs/method.md.
+See docs/method.md, "Metrics" (seed stability).
 """
 
 import torch
@@ -11,10 +11,10 @@ from inr_xai.metrics.base import MeanMetric
 
 
 def mask_iou(a: Bool[Tensor, "b a h w"], b: Bool[Tensor, "b a h w"]) -> Float[Tensor, "b a"]:
-    """Intersection over union of the masks of one image and area from two runs, in [0, 1], higher is more stable.
+    """Returns the intersection over union of the masks of two runs, in [0, 1]; higher is more stable.
 
-    Two masks that keep nothing are the same mask: 1. (`overlap` compares different explanations, where it is 0.)
-    Masks of independent random pixels reach about a / (2 - a) at area a, so compare values of one area only.
+    Two masks that keep nothing are the same mask and give 1; for `overlap`, which compares different explanations, they
+    give 0. Masks of independent random pixels reach about a / (2 - a) at area a, so compare values of one area only.
 
     >>> mask_iou(torch.tensor([[[[True, True, False]]]]), torch.tensor([[[[False, True, True]]]])).item()
     0.3333333432674408

@@ -1,1 +1,1 @@
-"""How sure a mean over photos is, and how the worth of several regions divides among them."""
+"""How certain a mean over photos is, and how the value of several regions is divided among them."""

@@ -1,8 +1,8 @@
-"""How sure a mean over photos is: percentile bootstrap intervals, and a paired permutation test.
+"""How certain a mean over photos is: percentile bootstrap intervals, and a paired permutation test.
 
 Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7, 1979; Efron, Tibshirani, "An
-Introduction to the Bootstrap", 1993, chapter 13. The photo is what is drawn with replacement: its areas and baselines
-are averaged before. With few photos (below about 20) the intervals are somewhat too narrow.
+Introduction to the Bootstrap", 1993, chapter 13. Photos are drawn with replacement: average over areas and baselines
+before. With few photos (below about 20) the intervals are somewhat too narrow.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,12 +14,12 @@ from torch import Tensor
 
 from inr_xai.seeding import generator
 
-AT_ONCE = 2**22  # numbers drawn at a time, which bounds the memory
-TIE = 1e-12  # relative to the sum of |differences|: sums in another order differ by less
+AT_ONCE = 2**22  # numbers that are drawn at a time, which bounds the memory
+TIE = 1e-12  # relative to the sum of |differences|; sums in another order differ by less
 
 
 class Interval(NamedTuple):
-    """A value over photos with the ends of its confidence interval; NaN ends where one photo says nothing."""
+    """A value over photos with the ends of its confidence interval, which are NaN for a single photo."""
 
     value: float
     low: float
@@ -27,15 +27,15 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values: Float[Tensor, " n"], *, draws: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:
-    """The mean over photos with its interval.
+    """Returns the mean over photos with its interval.
 
     Args:
         values: one number per photo. The same photos in the same order are resampled alike under one seed.
-        draws: resamples.
-        level: of confidence, between 0 and 1.
+        draws: the number of resamples.
+        level: the level of confidence, between 0 and 1.
 
     Raises:
-        ValueError: for no photo, a value that is not finite, or a level or number of draws that makes no sense.
+        ValueError: there is no photo, a value is not finite, or the level or the number of draws makes no sense.
 
     >>> mean_interval(torch.tensor([1.0, 1.0, 1.0]))
     Interval(value=1.0, low=1.0, high=1.0)
@@ -52,10 +52,10 @@ def ratio_of_means(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Mean of the numerator over that of the denominator with its interval; pairs are resampled together.
+    """Returns the mean of the numerator divided by that of the denominator, with its interval.
 
-    NaN where the denominator's mean is 0, with NaN ends where that of a resample is. Arguments and errors are those of
-    `mean_interval`; a denominator below 0 is refused as well.
+    Pairs are resampled together. The value is NaN if the mean of the denominator is 0, and the ends are NaN if that of
+    a resample is 0. Arguments and errors are those of `mean_interval`; a denominator below 0 is refused as well.
 
     >>> ratio_of_means(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 4.0]))
     Interval(value=0.5, low=0.5, high=0.5)
@@ -74,9 +74,9 @@ def ratio_of_means(
 def paired_difference(
     a: Float[Tensor, " n"], b: Float[Tensor, " n"], *, draws: int = 2000, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """The mean over photos of a - b with its interval; a[i] and b[i] belong to one photo.
+    """Returns the mean over photos of a - b with its interval; a[i] and b[i] belong to one photo.
 
-    Pairing takes out what makes photos easy or hard, so this interval may leave 0 out where those of the two means
+    Pairing cancels how easy or hard a photo is, so this interval may exclude 0 although the intervals of the two means
     overlap. Arguments and errors are those of `mean_interval`.
     """
     first, second = _checked(a, b)
@@ -84,12 +84,12 @@ def paired_difference(
 
 
 def sign_flip_p_value(a: Float[Tensor, " n"], b: Float[Tensor, " n"], *, draws: int = 9999, seed: int = 0) -> float:
-    """Two-sided p-value of the paired permutation test that a and b may be exchanged within each photo.
+    """Returns the two-sided p-value of the paired permutation test that a and b may be exchanged within each photo.
 
-    The share of sign patterns of a - b whose |mean| is at least the one found. All 2^n patterns are taken where these
-    are at most `draws` + 1; else `draws` random ones, and the one found counts as one more: (1 + hits) / (1 + draws)
-    (Phipson, Smyth, "Permutation p-values should never be zero", 2010). It is never below 2^(1 - n), so five photos
-    cannot reach 0.05.
+    It is the share of sign patterns of a - b whose |mean| is at least the observed one. All 2^n patterns are taken if
+    they are at most `draws` + 1. Else `draws` random ones are taken, and the observed one counts as one more:
+    (1 + hits) / (1 + draws) (Phipson, Smyth, "Permutation p-values should never be zero", 2010). The value is never
+    below 2^(1 - n), so five photos cannot reach 0.05.
 
     >>> sign_flip_p_value(torch.tensor([3.0, 2.0, 5.0]), torch.tensor([1.0, 1.0, 1.0]))
     0.25
@@ -111,7 +111,7 @@ def sign_flip_p_value(a: Float[Tensor, " n"], b: Float[Tensor, " n"], *, draws: 
 
 
 def resamples(count: int, *, draws: int, seed: int) -> Iterator[Int[Tensor, "r n"]]:
-    """Indices of photos drawn with replacement, `count` in each of `draws` rows, some rows at a time."""
+    """Yields indices of photos drawn with replacement, `count` in each of `draws` rows, some rows at a time."""
     draw = generator(seed, "bootstrap")
     for rows in _rows(draws, count):
         yield torch.randint(count, (rows, count), generator=draw)
@@ -125,22 +125,22 @@ def _interval(
     level: float,
     seed: int,
 ) -> Interval:
-    """The statistic of all photos, between the quantiles of what it is on resampled photos."""
+    """Returns the statistic of all photos, with the quantiles of the statistic of resampled photos as its ends."""
     _require_draws(draws)
     if not 0 < level < 1:
         raise ValueError(f"expected a level of confidence between 0 and 1, got {level}; try 0.95")
     value = float(statistic(torch.arange(count).unsqueeze(0)))
     if count == 1:
         return Interval(value, torch.nan, torch.nan)
-    found = torch.cat([statistic(photos) for photos in resamples(count, draws=draws, seed=seed)])
-    low, high = found.quantile(found.new_tensor([(1 - level) / 2, (1 + level) / 2])).tolist()
+    values = torch.cat([statistic(photos) for photos in resamples(count, draws=draws, seed=seed)])
+    low, high = values.quantile(values.new_tensor([(1 - level) / 2, (1 + level) / 2])).tolist()
     return Interval(value, low, high)
 
 
 def _rows(draws: int, count: int) -> list[int]:
-    """How many draws to make at a time, so that no more than AT_ONCE numbers are held."""
-    most = max(1, AT_ONCE // count)
-    return [min(most, draws - start) for start in range(0, draws, most)]
+    """Returns the numbers of draws to make at a time, so that no more than AT_ONCE numbers are in memory."""
+    limit = max(1, AT_ONCE // count)
+    return [min(limit, draws - start) for start in range(0, draws, limit)]
 
 
 def _require_draws(draws: int) -> None:
@@ -149,7 +149,7 @@ def _require_draws(draws: int) -> None:
 
 
 def _checked(*columns: Float[Tensor, " n"]) -> list[Float[Tensor, " n"]]:
-    """The columns in double precision on the CPU. Raises ValueError unless they are finite and of one length."""
+    """Returns columns in double precision on the CPU. Raises ValueError unless they are finite and of one length."""
     lengths = [tuple(column.shape) for column in columns]
     if len(set(lengths)) > 1 or len(lengths[0]) != 1 or lengths[0][0] == 0:
         raise ValueError(f"expected one number per photo, of the same photos, and at least one, got shapes {lengths}")

@@ -1,4 +1,4 @@
-"""ShapesInContext: what an image depends on and what not, the swaps, and how often each factor follows the label."""
+"""ShapesInContext: what an image depends on, swaps of its parts, and how often each factor follows the label."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 
 from inr_xai.data.photo_pool import PhotoPool
-from inr_xai.data.scenes.context_scene import CHANCES, DISTRACTORS, Drawn, Kinds, draw
+from inr_xai.data.scenes.context_scene import CHANCES, DISTRACTORS, ContextScenes, Kinds, draw
 from inr_xai.data.scenes.shapes import REACH
 from inr_xai.data.scenes.shapes_in_context import COUNTS, SETTINGS, ShapesInContext, parse_cues
 from inr_xai.errors import UserError
 from inr_xai.types import Preprocessing
 
 GROUND_STEP = 20
-"""Which of the chances says how far apart the tones of the ground are, and which of them is the ink."""
+"""Index of the random number for the step between the two tones of the ground, whose sign makes one of them the ink."""
 
 
 def preprocessing(size: int = 128, resize: int = 128) -> Preprocessing:
@@ -26,15 +26,15 @@ def chances(count: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(count, CHANCES, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def kinds(count: int, seed: int = 0, **given: torch.Tensor) -> Kinds:
+def kinds(count: int, seed: int = 0, **fixed: torch.Tensor) -> Kinds:
     random = torch.Generator().manual_seed(seed)
     drawn = {factor: torch.randint(most, (count,), generator=random) for factor, most in COUNTS.items()}
-    return Kinds(**{**drawn, **given})
+    return Kinds(**{**drawn, **fixed})
 
 
-def drawn(shown: Kinds, given: torch.Tensor, *, size: int = 64, **options: torch.Tensor) -> Drawn:
-    """Without grain."""
-    return draw(shown, given, torch.zeros(len(given), 3, size, size, dtype=given.dtype), **options)
+def drawn(kinds: Kinds, chances: torch.Tensor, *, size: int = 64, **options: torch.Tensor) -> ContextScenes:
+    """Draws scenes without grain."""
+    return draw(kinds, chances, torch.zeros(len(chances), 3, size, size, dtype=chances.dtype), **options)
 
 
 def grown(segmentation: torch.Tensor, by: int = 1) -> torch.Tensor:
@@ -51,14 +51,14 @@ def test_an_image_depends_on_seed_and_id_alone() -> None:
     assert (other - backwards["00000"].image).abs().mean() > 0.05
 
 
-def test_a_batch_is_drawn_as_one_at_a_time() -> None:
-    shown, given = kinds(6), chances(6)
-    together = drawn(shown, given)
+def test_a_scene_does_not_depend_on_the_batch() -> None:
+    scene_kinds, random = kinds(6), chances(6)
+    together = drawn(scene_kinds, random)
     for index in range(6):
-        one = slice(index, index + 1)
-        alone = drawn(Kinds(**{factor: getattr(shown, factor)[one] for factor in COUNTS}), given[one])
+        row = slice(index, index + 1)
+        alone = drawn(Kinds(**{factor: getattr(scene_kinds, factor)[row] for factor in COUNTS}), random[row])
         for part in ("images", "object", "distractor"):
-            torch.testing.assert_close(getattr(together, part)[one], getattr(alone, part), rtol=0, atol=1e-12)
+            torch.testing.assert_close(getattr(together, part)[row], getattr(alone, part), rtol=0, atol=1e-12)
 
 
 def test_swapping_the_object_changes_nothing_outside_both_silhouettes() -> None:
@@ -74,9 +74,9 @@ def test_swapping_the_object_changes_nothing_outside_both_silhouettes() -> None:
         assert torch.equal(before.image[:, outside], after.image[:, outside])
         both = ~grown(~(before.segmentation & after.segmentation))
         assert torch.equal(before.image[:, both], after.image[:, both])
-        once = before.segmentation ^ after.segmentation
-        assert once.float().mean() > 0.01
-        assert (before.image - after.image).abs().amax(0)[~grown(~once)].min() > 0.02
+        different = before.segmentation ^ after.segmentation
+        assert different.float().mean() > 0.01
+        assert (before.image - after.image).abs().amax(0)[~grown(~different)].min() > 0.02
         assert after.target == before.target
 
 
@@ -98,11 +98,11 @@ def test_swapping_the_ground_changes_nothing_inside_object_and_distractor() -> N
         assert changed[outside].float().mean() > 0.1
 
 
-def test_the_object_is_where_it_makes_a_difference() -> None:
-    """Scenes with and without it differ exactly where it covers a pixel, wholly or in part."""
-    shown, given = kinds(16), chances(16)
-    both = drawn(shown, given)
-    ground = drawn(shown, given, with_object=torch.zeros(16, dtype=torch.bool))
+def test_the_object_changes_exactly_the_pixels_that_it_covers() -> None:
+    """Scenes with and without the object differ where it covers a pixel, wholly or in part."""
+    scene_kinds, random = kinds(16), chances(16)
+    both = drawn(scene_kinds, random)
+    ground = drawn(scene_kinds, random, with_object=torch.zeros(16, dtype=torch.bool))
     assert torch.equal((both.images != ground.images).any(1), both.object > 0)
     assert ground.object.abs().max() == 0
     data = ShapesInContext("both", size=2)
@@ -114,9 +114,9 @@ def test_the_object_is_where_it_makes_a_difference() -> None:
 
 
 def test_object_and_distractor_have_their_areas_and_never_meet() -> None:
-    given, extreme = chances(24), chances(16)
+    random, extreme = chances(24), chances(16)
     extreme[:, :8] = extreme[:, :8].round().clamp(0, 1 - 1e-9)
-    for rows in (given, extreme):
+    for rows in (random, extreme):
         scene = drawn(kinds(len(rows), 1), rows, size=128)
         assert (scene.object * scene.distractor).max() == 0
         for coverage, (low, high), column, error in (
@@ -129,7 +129,7 @@ def test_object_and_distractor_have_their_areas_and_never_meet() -> None:
 
 
 @pytest.mark.parametrize("name", DISTRACTORS)
-def test_a_distractor_is_of_unit_area_and_its_distance_a_distance(name: str) -> None:
+def test_a_distractor_has_unit_area_and_a_distance_of_slope_one(name: str) -> None:
     axis = (torch.arange(400, dtype=torch.float64) + 0.5) / 400 * 2.4 - 1.2
     x, y = axis.expand(1, 400, 400), axis[:, None].expand(1, 400, 400)
     distance = DISTRACTORS[name](x, y)
@@ -139,11 +139,11 @@ def test_a_distractor_is_of_unit_area_and_its_distance_a_distance(name: str) -> 
     assert max(slope) <= 2.4 / 400 * (1 + 1e-9)
 
 
-def test_a_kind_decides_its_own_outline_or_pattern_and_nothing_else() -> None:
-    given = chances(1).expand(8, -1)
+def test_a_kind_determines_its_outline_or_pattern_and_nothing_else() -> None:
+    random = chances(1).expand(8, -1)
     for factor, count in COUNTS.items():
-        shown = dict.fromkeys(COUNTS, torch.zeros(8, dtype=torch.long)) | {factor: torch.arange(8) % count}
-        scene = drawn(Kinds(**shown), given)
+        scene_kinds = dict.fromkeys(COUNTS, torch.zeros(8, dtype=torch.long)) | {factor: torch.arange(8) % count}
+        scene = drawn(Kinds(**scene_kinds), random)
         inside, outside = scene.object.amin(0) == 1, (scene.object + scene.distractor).amax(0) == 0
         for part, changes in {
             "object": factor == "object_shape",
@@ -157,49 +157,50 @@ def test_a_kind_decides_its_own_outline_or_pattern_and_nothing_else() -> None:
 
 
 def test_mean_colours_do_not_tell_the_texture() -> None:
-    """Either tone is as often the ink: over both, each texture has the same mean colour, whatever its share of ink."""
-    given = chances(24).repeat(2, 1)
-    given[24:, GROUND_STEP] = 1 - given[24:, GROUND_STEP]
+    """Both tones are equally often the ink; over both cases, every texture has the same mean colour."""
+    random = chances(24).repeat(2, 1)
+    random[24:, GROUND_STEP] = 1 - random[24:, GROUND_STEP]
     means = []
     for texture in range(8):
-        shown = kinds(48, background_texture=torch.full((48,), texture))
+        scene_kinds = kinds(48, background_texture=torch.full((48,), texture))
         without = {"with_object": torch.zeros(48, dtype=torch.bool)}
-        means.append(drawn(shown, given, size=48, **without).images.mean((2, 3)))
+        means.append(drawn(scene_kinds, random, size=48, **without).images.mean((2, 3)))
     colours = torch.stack(means)
     assert (colours.mean(1) - colours.mean((0, 1))).abs().max() < 0.01
-    assert (colours[:, 0] - colours[0, 0]).abs().max() > 0.03  # in one image it does tell
+    assert (colours[:, 0] - colours[0, 0]).abs().max() > 0.03  # in a single image it tells the texture
 
 
 @pytest.mark.parametrize("setting", ["both", "object_context_25", "context_object_95"])
-def test_correlations(setting: str) -> None:
-    """A factor of correlation c is of the label's kind in c + (1 - c) / 8 of the images, here within 4.5 deviations."""
+def test_correlations_of_factors_and_label(setting: str) -> None:
+    """A factor of correlation c has the label's kind in c + (1 - c) / 8 of the images, up to 4.5 deviations."""
     count = 2000
     data = ShapesInContext(setting, size=count)
-    found = np.array([list(data.kinds(name).values()) for name in data.ids])
+    drawn_kinds = np.array([list(data.kinds(name).values()) for name in data.ids])
     labels = np.arange(count) % 8
     for column, (factor, most) in enumerate(COUNTS.items()):
         correlation = SETTINGS[setting].get(factor, 0.0)
         expected = correlation + (1 - correlation) / 8  # also of the distractor: 4 of 8 labels, one in 4 of its kinds
-        agree = (found[:, column] == labels).mean()
+        agree = (drawn_kinds[:, column] == labels).mean()
         assert abs(agree - expected) <= 4.5 * np.sqrt(expected * (1 - expected) / count)
-        shares = np.bincount(found[:, column], minlength=most) / count
+        shares = np.bincount(drawn_kinds[:, column], minlength=most) / count
         assert np.abs(shares - 1 / most).max() < 4.5 * np.sqrt((1 - 1 / most) / most / count)
     for first, second in [(1, 0), (1, 2), (3, 0), (3, 1), (3, 2)]:
-        assert abs(np.corrcoef(found[:, first], found[:, second])[0, 1]) < 4.5 / np.sqrt(count)
+        correlation = np.corrcoef(drawn_kinds[:, first], drawn_kinds[:, second])[0, 1]
+        assert abs(correlation) < 4.5 / np.sqrt(count)
 
 
-def test_settings_share_all_but_the_kinds() -> None:
+def test_images_of_two_settings_differ_in_their_kinds_only() -> None:
     first, second = (ShapesInContext(setting, size=40) for setting in ("object_only", "context_only"))
     for name in first.ids[:3]:
-        here, there = first.kinds(name), second.kinds(name)
+        first_kinds, second_kinds = first.kinds(name), second.kinds(name)
         swapped = first.swapped(
-            name, preprocessing(), object=there["object_shape"], background=there["background_texture"]
+            name, preprocessing(), object=second_kinds["object_shape"], background=second_kinds["background_texture"]
         )
         assert torch.equal(swapped.image, second.load(name, preprocessing()).image)
-        assert here["distractor"] == there["distractor"]
+        assert first_kinds["distractor"] == second_kinds["distractor"]
 
 
-def test_own_correlations() -> None:
+def test_other_correlations() -> None:
     data = ShapesInContext({"object_texture": 1.0, "object_shape": 0}, size=64)
     assert all(data.kinds(name)["object_texture"] == data.label(name) for name in data.ids)
     assert sum(data.kinds(name)["object_shape"] == data.label(name) for name in data.ids) < 24
@@ -217,14 +218,15 @@ def test_ids_labels_and_pools() -> None:
 
 
 @pytest.mark.parametrize("size", [20, 200])
-def test_images_are_scored_against_others_of_three_other_classes(size: int) -> None:
-    """What takes the place of an image shows no object or ground of its class, and depends on no other image."""
+def test_an_image_is_scored_with_images_of_three_other_classes(size: int) -> None:
+    """The images that replace its pixels show no object or ground of its class, and depend on no other image."""
     data = ShapesInContext("both", size=size)
     pool = PhotoPool(data.scoring_ids, data, preprocessing())
     for name in (data.ids[0], data.ids[7], data.ids[-1]):
         others = [f"{int(name) + step:05d}-score" for step in range(3)]
-        assert torch.equal(pool.following(name), torch.stack([data.load(one, preprocessing()).image for one in others]))
-        assert [(data.label(one) - data.label(name)) % 8 for one in others] == [1, 2, 3]
+        images = torch.stack([data.load(other, preprocessing()).image for other in others])
+        assert torch.equal(pool.following(name), images)
+        assert [(data.label(other) - data.label(name)) % 8 for other in others] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("size", "resize"), [(64, 64), (112, 128)])
@@ -266,7 +268,7 @@ def test_wrong_cues_are_named(cues: Any, text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_what_cannot_be_loaded_is_named() -> None:
+def test_unknown_images_and_kinds_are_named() -> None:
     data = ShapesInContext(size=8)
     with pytest.raises(UserError, match="no image '00008'"):
         data.load("00008", preprocessing())

@@ -1,4 +1,4 @@
-"""The synthetic images: what they depend on and what not, and the drawing against supersampling."""
+"""The synthetic images: what they depend on, and the drawing against supersampling."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from inr_xai.data.scenes.scene import CHANCES, Drawn, draw
+from inr_xai.data.scenes.scene import CHANCES, Scenes, draw
 from inr_xai.data.scenes.shapes import REACH, SHAPES, shape_distance
 from inr_xai.data.scenes.synthetic import Synthetic
 from inr_xai.data.scenes.textures import TEXTURES
@@ -19,7 +19,7 @@ KINDS = torch.arange(8)
 
 @pytest.fixture(autouse=True)
 def anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is remembered here."""
+    """Draws all scenes anew: the fixture of all tests, which remembers them, is off here."""
     monkeypatch.setattr(Synthetic, "_draw", Synthetic._draw.__wrapped__)  # type: ignore[attr-defined]
 
 
@@ -35,7 +35,7 @@ def drawn(
     with_object: bool = True,
     with_texture: bool = True,
     grain: bool = False,
-) -> Drawn:
+) -> Scenes:
     generator = torch.Generator().manual_seed(3)
     noise = torch.randn(len(kinds), 3, size, size, generator=generator, dtype=chances.dtype) * grain
     return draw(
@@ -60,7 +60,7 @@ def test_an_image_depends_on_seed_and_id_alone() -> None:
     assert (other - backwards["00000-disc"].image).abs().mean() > 0.05
 
 
-def test_a_batch_is_drawn_as_one_at_a_time() -> None:
+def test_a_scene_does_not_depend_on_the_batch() -> None:
     together = drawn(KINDS, chances())
     for index in range(8):
         alone = drawn(KINDS[index : index + 1], chances()[index : index + 1])
@@ -69,13 +69,13 @@ def test_a_batch_is_drawn_as_one_at_a_time() -> None:
 
 
 def test_segmentation_divides_the_object_from_the_ground() -> None:
-    """Outside it an image is that without the object, inside it that on a plain ground; at the edge both mix."""
+    """Outside, an image equals that without the object; inside, that on a plain ground; the edge mixes both."""
     both, figure, ground = (Synthetic(16, cues=cues) for cues in ("both", "object", "background"))
     for name in both.ids:
         sample = both.load(name, preprocessing())
-        here = sample.segmentation.float()[None]
-        outside = F.max_pool2d(here, 7, 1, 3)[0] == 0
-        inside = -F.max_pool2d(-here, 3, 1, 1)[0] == 1
+        segmentation = sample.segmentation.float()[None]
+        outside = F.max_pool2d(segmentation, 7, 1, 3)[0] == 0
+        inside = -F.max_pool2d(-segmentation, 3, 1, 1)[0] == 1
         assert torch.equal(sample.image[:, outside], ground.load(name, preprocessing()).image[:, outside])
         assert torch.equal(sample.image[:, inside], figure.load(name, preprocessing()).image[:, inside])
         edge = (sample.image - ground.load(name, preprocessing()).image)[:, sample.segmentation].abs().amax(0)
@@ -101,16 +101,16 @@ def test_nothing_but_shape_and_texture_depends_on_the_class() -> None:
     assert torch.equal(plain, plain[:1].expand_as(plain))
     scenes = drawn(KINDS, same)
     centre_colours = torch.stack(
-        [image[:, here].amax(1) for image, here in zip(scenes.images, scenes.coverage == 1, strict=True)]
+        [image[:, inside].amax(1) for image, inside in zip(scenes.images, scenes.coverage == 1, strict=True)]
     )
-    assert (centre_colours - centre_colours[0]).abs().max() < 0.05  # the light differs over the object, no more
+    assert (centre_colours - centre_colours[0]).abs().max() < 0.05  # only the light differs over the object
 
 
 def test_an_object_on_the_ground_of_another_class() -> None:
-    """The object and its place are those of its own class, the ground that of the other."""
-    grounds, all_of_them = (KINDS + 1) % 8, torch.ones(8, dtype=torch.bool)
+    """The object and its place are those of its class, the ground is that of the other class."""
+    grounds, ones = (KINDS + 1) % 8, torch.ones(8, dtype=torch.bool)
     noise = torch.zeros(8, 3, 96, 96, dtype=torch.float64)
-    mixed = draw(KINDS, chances(), noise, with_object=all_of_them, with_texture=all_of_them, grounds=grounds)
+    mixed = draw(KINDS, chances(), noise, with_object=ones, with_texture=ones, grounds=grounds)
     front, back = drawn(KINDS, chances()), drawn(grounds, chances(), with_object=False)
     torch.testing.assert_close(mixed.coverage, front.coverage, rtol=0, atol=0)
     inside, outside = ((mixed.coverage == share)[:, None].expand_as(mixed.images) for share in (1, 0))
@@ -118,10 +118,10 @@ def test_an_object_on_the_ground_of_another_class() -> None:
     torch.testing.assert_close(mixed.images[outside], back.images[outside], rtol=0, atol=1e-12)
 
 
-def test_the_object_covers_the_area_it_was_given() -> None:
-    given = chances(64)
-    share = drawn(KINDS.repeat(8), given).coverage.mean((1, 2))
-    torch.testing.assert_close(share, 0.08 + 0.12 * given[:, 2], rtol=0.01, atol=0)
+def test_the_object_has_the_area_that_is_drawn_for_it() -> None:
+    random = chances(64)
+    share = drawn(KINDS.repeat(8), random).coverage.mean((1, 2))
+    torch.testing.assert_close(share, 0.08 + 0.12 * random[:, 2], rtol=0.01, atol=0)
 
 
 def test_the_object_lies_inside_the_image() -> None:
@@ -147,16 +147,16 @@ def test_distance_is_a_distance(kind: int) -> None:
 @pytest.mark.parametrize("cue", ["object", "background"])
 def test_edges_agree_with_supersampling(cue: str) -> None:
     """Anti-aliasing by distance against the mean of 4 x 4 points in each pixel."""
-    given = chances(8, seed=5)
-    given[:, 18] = 0  # even light
-    shown = {"with_object": cue == "object", "with_texture": cue == "background"}
-    fine = drawn(KINDS, given, size=384, **shown)
-    coarse = drawn(KINDS, given, size=96, **shown)
+    random = chances(8, seed=5)
+    random[:, 18] = 0  # even light
+    parts = {"with_object": cue == "object", "with_texture": cue == "background"}
+    fine = drawn(KINDS, random, size=384, **parts)
+    coarse = drawn(KINDS, random, size=96, **parts)
     pooled = F.avg_pool2d(fine.images, 4)
     assert (pooled - coarse.images).abs().mean((1, 2, 3)).max() < 0.004
-    apart = (F.avg_pool2d(fine.coverage, 4) - coarse.coverage).abs()
-    assert apart.mean() < 0.002
-    assert apart.max() < 0.5  # at the corners
+    difference = (F.avg_pool2d(fine.coverage, 4) - coarse.coverage).abs()
+    assert difference.mean() < 0.002
+    assert difference.max() < 0.5  # at the corners
 
 
 def test_ids_labels_and_pools() -> None:
@@ -184,11 +184,11 @@ def test_an_image_of_the_input_size_is_not_resampled() -> None:
 @pytest.mark.parametrize(("size", "resize"), [(64, 72), (64, 64), (112, 80), (64, 96)])
 def test_another_size_is_resized_and_cut_as_a_photo(size: int, resize: int) -> None:
     data = Synthetic(4)
-    wanted = preprocessing(size, resize)
+    other = preprocessing(size, resize)
     for name in data.ids:
-        original, sample = data.load(name, preprocessing()), data.load(name, wanted)
+        original, sample = data.load(name, preprocessing()), data.load(name, other)
         photo = Image.fromarray((original.image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
-        expected, frame = to_input(photo, wanted)
+        expected, frame = to_input(photo, other)
         assert sample.frame == frame
         torch.testing.assert_close(sample.image, expected, rtol=0, atol=2 / 255)
         assert sample.segmentation.shape == (size, size)
@@ -214,7 +214,7 @@ def test_wrong_options_are_named(wrong: dict) -> None:
         Synthetic(**wrong)
 
 
-def test_what_cannot_be_loaded_is_named() -> None:
+def test_unknown_images_and_grey_inputs_are_refused() -> None:
     with pytest.raises(UserError, match="no image '00008-disc'"):
         Synthetic(8).load("00008-disc", preprocessing())
     grey = Preprocessing((96, 96), 96, "bilinear", (0.5,), (0.25,))
@@ -222,5 +222,5 @@ def test_what_cannot_be_loaded_is_named() -> None:
         Synthetic(8).load("00000-disc", grey)
 
 
-def test_as_many_textures_as_shapes() -> None:
+def test_there_are_as_many_textures_as_shapes() -> None:
     assert len(TEXTURES) == len(SHAPES) == 8

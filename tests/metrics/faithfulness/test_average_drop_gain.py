@@ -12,23 +12,23 @@ from inr_xai.metrics.faithfulness.average_drop_gain import (
     average_increase,
     masked_images,
 )
-from tests.helpers.faithfulness import NETWORK, TARGETS, distinct_maps, photos, score, tied_maps
+from tests.helpers.metric_inputs import NETWORK, TARGETS, distinct_maps, photos, score, tied_maps
 
 WHOLE = torch.tensor([0.5, 0.5, 0.8, 0.0, 1.0], dtype=torch.float64)
 KEPT = torch.tensor([0.2, 0.75, 0.8, 0.3, 0.9], dtype=torch.float64)
 
 
 @pytest.mark.parametrize(
-    ("function", "wanted"),
+    ("function", "expected"),
     [
         (average_drop, [0.6, 0, 0, 0, 0.1]),
         (average_increase, [0, 1, 0, 1, 0]),
         (average_gain, [0, 0.5, 0, 0.3, 0]),
     ],
 )
-def test_values_by_hand(function, wanted: list[float]) -> None:
-    assert function(KEPT, WHOLE).tolist() == pytest.approx(wanted, abs=1e-12)
-    assert function(KEPT[1:2], WHOLE[1:2]).tolist() == pytest.approx(wanted[1:2], abs=1e-12)
+def test_values_by_hand(function, expected: list[float]) -> None:
+    assert function(KEPT, WHOLE).tolist() == pytest.approx(expected, abs=1e-12)
+    assert function(KEPT[1:2], WHOLE[1:2]).tolist() == pytest.approx(expected[1:2], abs=1e-12)
 
 
 def test_masked_images_against_loops() -> None:
@@ -39,14 +39,14 @@ def test_masked_images_against_loops() -> None:
         scale = (distinct_maps()[i] - low) / (high - low)
         for c in range(3):
             torch.testing.assert_close(black[i, c], images[i, c] * tied_maps()[i], rtol=0, atol=1e-12)
-            wanted = images[i, c] * scale + baseline[i, c] * (1 - scale)
-            torch.testing.assert_close(between[i, c], wanted, rtol=0, atol=1e-12)
+            expected = images[i, c] * scale + baseline[i, c] * (1 - scale)
+            torch.testing.assert_close(between[i, c], expected, rtol=0, atol=1e-12)
 
 
 def test_scale_and_offset_of_a_map_are_without_effect_and_a_constant_map_keeps_nothing() -> None:
     images = photos()
-    found = masked_images(images, 50 * distinct_maps() - 8)
-    torch.testing.assert_close(found, masked_images(images, distinct_maps()), rtol=0, atol=1e-12)
+    result = masked_images(images, 50 * distinct_maps() - 8)
+    torch.testing.assert_close(result, masked_images(images, distinct_maps()), rtol=0, atol=1e-12)
     assert not masked_images(images, torch.full((3, 24, 24), 0.7)).any()
     assert torch.equal(masked_images(images, torch.ones(3, 24, 24), baseline=images.flip(0)), images.flip(0))
 
@@ -55,10 +55,10 @@ def test_scale_and_offset_of_a_map_are_without_effect_and_a_constant_map_keeps_n
 def test_grad_cam_has_the_drop_without_the_division() -> None:
     cams = pytest.importorskip("pytorch_grad_cam.metrics.cam_mult_image")
     model_targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
-    images, maps = photos(), tied_maps()  # from 0 to 1 already: it does not scale them
+    images, maps = photos(), tied_maps()  # in [0, 1] already, since the package does not scale them
     targets = [model_targets.ClassifierOutputSoftmaxTarget(int(target)) for target in TARGETS]
     whole, kept = score(images, TARGETS), score(masked_images(images, maps), TARGETS)
-    # It multiplies c x h x w by h x w, image by image.
+    # The package multiplies c x h x w by h x w, image by image.
     call = images, maps.numpy(), targets, NETWORK
     drop, increase = torch.from_numpy(cams.DropInConfidence()(*call)), cams.IncreaseInConfidence()(*call)
     torch.testing.assert_close(average_drop(kept, whole) * whole, drop.double(), rtol=0, atol=1e-6)

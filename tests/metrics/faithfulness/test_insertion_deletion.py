@@ -17,18 +17,28 @@ from inr_xai.metrics.faithfulness.insertion_deletion import (
     insertion_curve,
     rise_blur,
 )
-from tests.helpers.faithfulness import NETWORK, TARGETS, asked, distinct_maps, draws, order, photos, score, tied_maps
+from tests.helpers.metric_inputs import (
+    NETWORK,
+    TARGETS,
+    distinct_maps,
+    draws,
+    order,
+    photos,
+    score,
+    score_alone,
+    tied_maps,
+)
 
 GREY = torch.tensor([0.5, 0.4, 0.3], dtype=torch.float64).reshape(1, 3, 1, 1).expand(3, -1, 24, 24)
 
 
 def loop_curve(start: torch.Tensor, finish: torch.Tensor, target: int, pixels: list[int], step: int) -> list[float]:
-    """The score of `start`, and again after every `step` pixels that went over to `finish`."""
-    current, curve = start.clone(), [asked(start, target)]
+    """Returns the score of `start`, and again after every `step` pixels that changed to `finish`."""
+    current, curve = start.clone(), [score_alone(start, target)]
     for done in range(0, len(pixels), step):
-        some = pixels[done : done + step]
-        current.view(len(current), -1)[:, some] = finish.reshape(len(finish), -1)[:, some]
-        curve.append(asked(current, target))
+        changed = pixels[done : done + step]
+        current.view(len(current), -1)[:, changed] = finish.reshape(len(finish), -1)[:, changed]
+        curve.append(score_alone(current, target))
     return curve
 
 
@@ -48,9 +58,9 @@ def test_curves_and_areas_against_a_loop(maps: torch.Tensor, orders: int, step: 
                 loop_curve(starts[image], ends[image], int(TARGETS[image]), order(maps[image], draw), step)
                 for _ in range(orders)
             ]
-            wanted = np.mean(loops, axis=0)
-            np.testing.assert_allclose(curve[image].numpy(), wanted, rtol=0, atol=1e-12)
-            rise = (wanted.sum() - wanted[0] / 2 - wanted[-1] / 2) / (len(wanted) - 1)
+            expected = np.mean(loops, axis=0)
+            np.testing.assert_allclose(curve[image].numpy(), expected, rtol=0, atol=1e-12)
+            rise = (expected.sum() - expected[0] / 2 - expected[-1] / 2) / (len(expected) - 1)
             assert float(area[image]) == pytest.approx(rise, abs=1e-12)
 
 
@@ -58,8 +68,8 @@ def test_more_steps_than_copies_are_made_at_once() -> None:
     image, maps = photos(1), distinct_maps(1)
     curve = deletion_curve(score, image, TARGETS[:1], maps, baseline=GREY[:1], generators=draws(1), step=5)
     assert curve.shape[1] == 117 > COPIES
-    wanted = loop_curve(image[0], GREY[0], 1, order(maps[0], draws(1)[0]), 5)
-    np.testing.assert_allclose(curve[0].numpy(), wanted, rtol=0, atol=1e-12)
+    expected = loop_curve(image[0], GREY[0], 1, order(maps[0], draws(1)[0]), 5)
+    np.testing.assert_allclose(curve[0].numpy(), expected, rtol=0, atol=1e-12)
 
 
 def test_a_step_is_one_width_and_the_curve_has_both_ends() -> None:
@@ -97,23 +107,24 @@ def test_inserting_is_deleting_the_other_way_round() -> None:
 
 def test_the_order_alone_counts() -> None:
     call = score, photos(), TARGETS
-    wanted = insertion_curve(*call, distinct_maps(), baseline=GREY, generators=draws(3))
-    found = insertion_curve(*call, distinct_maps().exp() - 7, baseline=GREY, generators=draws(3, seed=1))
-    assert torch.equal(found, wanted)
+    expected = insertion_curve(*call, distinct_maps(), baseline=GREY, generators=draws(3))
+    result = insertion_curve(*call, distinct_maps().exp() - 7, baseline=GREY, generators=draws(3, seed=1))
+    assert torch.equal(result, expected)
 
 
 def test_an_image_depends_on_neither_its_neighbours_nor_other_ties() -> None:
     images, maps = photos(), torch.cat([tied_maps(2), distinct_maps(1)])
     together = deletion_curve(score, images, TARGETS, maps, baseline=GREY, generators=draws(3))
     for i in range(3):
-        one = slice(i, i + 1)
+        place = slice(i, i + 1)
         alone = deletion_curve(
-            score, images[one], TARGETS[one], maps[one], baseline=GREY[one], generators=draws(3)[one]
+            score, images[place], TARGETS[place], maps[place], baseline=GREY[place], generators=draws(3)[place]
         )
         assert torch.equal(alone[0], together[i])
 
 
 def gaussian_of_rise(side: int = 11, sigma: float = 5.0) -> np.ndarray:
+    """Returns RISE's kernel."""
     point = np.zeros((side, side))
     point[side // 2, side // 2] = 1
     return scipy.ndimage.gaussian_filter(point, sigma)
@@ -121,25 +132,25 @@ def gaussian_of_rise(side: int = 11, sigma: float = 5.0) -> np.ndarray:
 
 def test_blur_is_that_of_rise() -> None:
     images = photos(2) - 0.5
-    wanted = [
+    expected = [
         [scipy.ndimage.convolve(channel, gaussian_of_rise(), mode="constant") for channel in image.numpy()]
         for image in images
     ]
-    np.testing.assert_allclose(rise_blur(images).numpy(), np.array(wanted), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(rise_blur(images).numpy(), np.array(expected), rtol=0, atol=1e-12)
 
 
 def test_blur_before_and_after_normalisation_is_the_same() -> None:
     mean = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64).reshape(3, 1, 1)
     deviation = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64).reshape(3, 1, 1)
     images = photos(2)
-    wanted = rise_blur((images - mean) / deviation)
-    found = (rise_blur(images, outside=mean.flatten()) - mean) / deviation
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+    expected = rise_blur((images - mean) / deviation)
+    result = (rise_blur(images, outside=mean.flatten()) - mean) / deviation
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.slow
 def test_quantus_flips_the_pixels_of_one_channel_alike() -> None:
-    # It ranks every channel by itself and leaves out the whole image: with one channel, its curve is ours from t = 1.
+    # Quantus ranks every channel by itself and leaves out t = 0: with one channel, its curve is ours from t = 1.
     quantus = pytest.importorskip("quantus")
     colours = torch.nn.Conv2d(1, 3, 1, bias=False)
     torch.nn.init.ones_(colours.weight)  # grey to colour

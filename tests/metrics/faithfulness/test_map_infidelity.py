@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from inr_xai.metrics.faithfulness.map_infidelity import Infidelity, gaussian_noise, infidelity, square_removal
-from tests.helpers.faithfulness import TARGETS, asked, distinct_maps, draws, photos, score
+from tests.helpers.metric_inputs import TARGETS, distinct_maps, draws, photos, score, score_alone
 
 
 def noise(count: int = 6) -> torch.Tensor:
@@ -22,19 +22,19 @@ def squares(count: int = 6) -> torch.Tensor:
 @pytest.mark.parametrize("normalise", [True, False])
 def test_values_against_loops(perturbations: torch.Tensor, normalise: bool) -> None:
     images, maps = photos(), distinct_maps()
-    found = infidelity(score, images, TARGETS, maps, perturbations=perturbations, normalise=normalise)
+    result = infidelity(score, images, TARGETS, maps, perturbations=perturbations, normalise=normalise)
     for i in range(3):
         foretold, change = [], []
         for perturbation in perturbations[i]:
             products = perturbation.numpy() * np.stack([maps[i].numpy()] * 3)
             foretold.append(math.fsum(products.ravel()))
             target = int(TARGETS[i])
-            change.append(asked(images[i], target) - asked(images[i] - perturbation, target))
+            change.append(score_alone(images[i], target) - score_alone(images[i] - perturbation, target))
         beta = 1.0
         if normalise:
             beta = sum(a * d for a, d in zip(foretold, change, strict=True)) / sum(a * a for a in foretold)
-        wanted = np.mean([(beta * a - d) ** 2 for a, d in zip(foretold, change, strict=True)])
-        assert float(found[i]) == pytest.approx(wanted, rel=1e-9, abs=1e-14)
+        expected = np.mean([(beta * a - d) ** 2 for a, d in zip(foretold, change, strict=True)])
+        assert float(result[i]) == pytest.approx(expected, rel=1e-9, abs=1e-14)
 
 
 @pytest.mark.slow
@@ -47,7 +47,7 @@ def test_captum_has_the_same_for_the_same_perturbations(normalise: bool) -> None
         drawn = noise().flatten(0, 1)  # it asks for all draws of an image in a row
         return drawn, inputs - drawn
 
-    wanted = captum.infidelity(
+    expected = captum.infidelity(
         lambda inputs: score(inputs, TARGETS.repeat_interleave(len(inputs) // 3)),
         perturb,
         images,
@@ -55,8 +55,8 @@ def test_captum_has_the_same_for_the_same_perturbations(normalise: bool) -> None
         n_perturb_samples=6,
         normalize=normalise,
     )
-    found = infidelity(score, images, TARGETS, maps, perturbations=noise(), normalise=normalise)
-    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+    result = infidelity(score, images, TARGETS, maps, perturbations=noise(), normalise=normalise)
+    torch.testing.assert_close(result, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("perturbations", [noise(), squares()], ids=["noise", "squares"])
@@ -76,11 +76,11 @@ def test_the_weights_of_a_linear_model_are_faithful_at_any_scale(perturbations: 
 
 
 @pytest.mark.parametrize("normalise", [True, False])
-def test_a_map_of_zeros_foretells_no_change(normalise: bool) -> None:
+def test_a_map_of_zeros_predicts_no_change(normalise: bool) -> None:
     images = photos()
-    found = infidelity(score, images, TARGETS, torch.zeros(3, 24, 24), perturbations=squares(), normalise=normalise)
+    result = infidelity(score, images, TARGETS, torch.zeros(3, 24, 24), perturbations=squares(), normalise=normalise)
     changes = [score(images, TARGETS) - score(images - draw, TARGETS) for draw in squares().unbind(1)]
-    torch.testing.assert_close(found, torch.stack(changes).square().mean(0), rtol=0, atol=1e-12)
+    torch.testing.assert_close(result, torch.stack(changes).square().mean(0), rtol=0, atol=1e-12)
 
 
 def test_noise_is_gaussian_and_independent() -> None:
@@ -99,16 +99,16 @@ def test_removed_squares_are_the_baseline_and_all_equally_likely() -> None:
     assert set(drawn.unique().tolist()) == {0, 0.75}
     seen = (drawn[:, :, 0] != 0).flatten(0, 1).flatten(1)
     assert torch.equal(drawn[:, :, 0], drawn[:, :, 1])
-    wanted = set()
+    expected = set()
     for side in (1, 2, 3):
         for row in range(6 - side + 1):
             for column in range(5 - side + 1):
                 square = torch.zeros(6, 5, dtype=torch.bool)
                 square[row : row + side, column : column + side] = True
-                wanted.add(tuple(square.flatten().tolist()))
-    kinds, numbers = seen.unique(dim=0, return_counts=True)
-    assert {tuple(kind) for kind in kinds.tolist()} == wanted
-    share = 1 / len(wanted)
+                expected.add(tuple(square.flatten().tolist()))
+    squares_drawn, numbers = seen.unique(dim=0, return_counts=True)
+    assert {tuple(square) for square in squares_drawn.tolist()} == expected
+    share = 1 / len(expected)
     deviation = 4.5 * math.sqrt(share * (1 - share) / (2 * count))
     assert (numbers / (2 * count) - share).abs().max() < deviation
 
@@ -124,10 +124,10 @@ def test_an_image_does_not_depend_on_its_neighbours() -> None:
     ]:
         together = infidelity(score, images, TARGETS, maps, perturbations=whole)
         for i in range(3):
-            one = slice(i, i + 1)
-            drawn = perturb(images[one], draws(3)[one])
+            place = slice(i, i + 1)
+            drawn = perturb(images[place], draws(3)[place])
             assert torch.equal(drawn[0], whole[i])
-            alone = infidelity(score, images[one], TARGETS[one], maps[one], perturbations=drawn)
+            alone = infidelity(score, images[place], TARGETS[place], maps[place], perturbations=drawn)
             torch.testing.assert_close(alone[0], together[i], rtol=0, atol=1e-12)
 
 

@@ -7,13 +7,23 @@ import pytest
 import torch
 
 from inr_xai.metrics.faithfulness.remove_and_debias import ROAD, linear_imputation, road, road_scores
-from tests.helpers.faithfulness import NETWORK, TARGETS, asked, distinct_maps, draws, order, photos, score, tied_maps
+from tests.helpers.metric_inputs import (
+    NETWORK,
+    TARGETS,
+    distinct_maps,
+    draws,
+    order,
+    photos,
+    score,
+    score_alone,
+    tied_maps,
+)
 
 SIDE = 10  # 100 pixels: whole percentages are whole numbers of pixels
 
 
 def dense_imputation(image: np.ndarray, removed: np.ndarray) -> np.ndarray:
-    """One equation per pixel: what is known stays, what is removed is the weighted mean of its neighbours."""
+    """Solves one equation per pixel: known pixels stay, removed ones are the weighted mean of their neighbours."""
     height, width = removed.shape
     equations, known = np.zeros((height * width, height * width)), np.zeros((height * width, len(image)))
     for row, column in np.ndindex(height, width):
@@ -34,10 +44,12 @@ def dense_imputation(image: np.ndarray, removed: np.ndarray) -> np.ndarray:
 
 
 def small() -> dict[str, torch.Tensor]:
+    """Returns images of 10 x 10 pixels with maps without and with ties."""
     return {"images": photos(3, 12)[..., :SIDE, :SIDE], "maps": distinct_maps(3, SIDE), "tied": tied_maps(3, SIDE)}
 
 
-def some_removed(side: int = SIDE) -> torch.Tensor:
+def random_gaps(side: int = SIDE) -> torch.Tensor:
+    """Returns removed pixels of three images, few to nearly all."""
     drawn = torch.rand(3, side, side, generator=torch.Generator().manual_seed(4))
     removed = drawn < torch.tensor([0.2, 0.6, 0.95]).reshape(3, 1, 1)
     removed[0, :, :4] = True  # a whole border
@@ -45,11 +57,11 @@ def some_removed(side: int = SIDE) -> torch.Tensor:
 
 
 def test_imputation_against_dense_equations() -> None:
-    images, removed = small()["images"][..., :8], some_removed()[..., :8]
+    images, removed = small()["images"][..., :8], random_gaps()[..., :8]
     filled = linear_imputation(images, removed)
     for image in range(3):
-        wanted = dense_imputation(images[image].numpy(), removed[image].numpy())
-        np.testing.assert_allclose(filled[image].numpy(), wanted, rtol=0, atol=1e-12)
+        expected = dense_imputation(images[image].numpy(), removed[image].numpy())
+        np.testing.assert_allclose(filled[image].numpy(), expected, rtol=0, atol=1e-12)
         alone = linear_imputation(images[image : image + 1], removed[image : image + 1])
         assert torch.equal(alone[0], filled[image])
 
@@ -59,11 +71,11 @@ def test_known_pixels_stay_and_a_slope_is_restored() -> None:
     removed = torch.zeros(1, 12, 9, dtype=torch.bool)
     removed[:, 1:-1, 1:-1] = True  # not the border, where neighbours are missing on one side
     torch.testing.assert_close(linear_imputation(slope, removed), slope, rtol=0, atol=1e-5)
-    images, lost = small()["images"].half(), some_removed()
-    filled = linear_imputation(images, lost)
+    images, gaps = small()["images"].half(), random_gaps()
+    filled = linear_imputation(images, gaps)
     assert filled.dtype == torch.float16
-    assert torch.equal(filled.masked_fill(lost.unsqueeze(1), 0), images.masked_fill(lost.unsqueeze(1), 0))
-    assert torch.equal(linear_imputation(images, torch.zeros_like(lost)), images)
+    assert torch.equal(filled.masked_fill(gaps.unsqueeze(1), 0), images.masked_fill(gaps.unsqueeze(1), 0))
+    assert torch.equal(linear_imputation(images, torch.zeros_like(gaps)), images)
 
 
 @pytest.mark.parametrize("most_first", [True, False])
@@ -71,7 +83,7 @@ def test_known_pixels_stay_and_a_slope_is_restored() -> None:
 def test_scores_against_a_loop(most_first: bool, kind: str) -> None:
     images, maps = small()["images"], small()[kind]
     percentages = (0, 7, 50, 95.5)
-    found = road_scores(
+    result = road_scores(
         *(score, images, TARGETS, maps), most_first=most_first, generators=draws(3), percentages=percentages, noise=0.1
     )
     for image, draw in enumerate(draws(3)):
@@ -81,8 +93,8 @@ def test_scores_against_a_loop(most_first: bool, kind: str) -> None:
             removed = np.zeros((SIDE, SIDE), dtype=bool)
             removed.flat[pixels[:count] if most_first else pixels[len(pixels) - count :]] = True
             filled = dense_imputation(images[image].numpy(), removed) + field * removed
-            wanted = asked(torch.from_numpy(filled), int(TARGETS[image]))
-            assert float(found[image, position]) == pytest.approx(wanted, abs=1e-10)
+            expected = score_alone(torch.from_numpy(filled), int(TARGETS[image]))
+            assert float(result[image, position]) == pytest.approx(expected, abs=1e-10)
 
 
 def test_combined_is_half_the_difference_of_the_means() -> None:
@@ -98,7 +110,7 @@ def test_combined_is_half_the_difference_of_the_means() -> None:
 
 
 def test_both_directions_have_one_order_of_ties_and_one_field_of_noise() -> None:
-    """Of a constant map half the pixels go first, and the others from the other end; a generator serves one call."""
+    """LeRF and MoRF remove complementary halves of a constant map; a generator draws one order and one field."""
     seen: list[torch.Tensor] = []
 
     def watching(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -106,7 +118,7 @@ def test_both_directions_have_one_order_of_ties_and_one_field_of_noise() -> None
         return torch.zeros(len(images))
 
     grey, constant = torch.full((2, 3, SIDE, SIDE), 0.5, dtype=torch.float64), torch.ones(2, SIDE, SIDE)
-    used, kept = draws(2), draws(2)
+    used, unused = draws(2), draws(2)
     road(watching, grey, TARGETS[:2], constant, generators=used, percentages=(50, 90))
     changed = [(copies != 0.5).all(1) for copies in seen]
     for image in range(2):
@@ -115,9 +127,9 @@ def test_both_directions_have_one_order_of_ties_and_one_field_of_noise() -> None
         both = (least[1] & most[1]).expand(3, -1, -1)
         assert both[0].sum() == 80
         torch.testing.assert_close(seen[image][1][both], seen[2 + image][1][both], rtol=0, atol=1e-12)
-        order(constant[image], kept[image])
-        torch.randn(3, SIDE, SIDE, generator=kept[image])
-        assert torch.equal(used[image].get_state(), kept[image].get_state())
+        order(constant[image], unused[image])
+        torch.randn(3, SIDE, SIDE, generator=unused[image])
+        assert torch.equal(used[image].get_state(), unused[image].get_state())
 
 
 def test_a_binary_map_loses_exact_numbers_of_pixels_and_noise_falls_on_them_alone() -> None:
@@ -147,28 +159,28 @@ def test_a_score_depends_on_neither_other_images_nor_other_percentages() -> None
     options = {"most_first": True, "noise": 0.1}
     together = road_scores(score, images, TARGETS, maps, generators=draws(3), percentages=(10, 30, 80), **options)
     for i in range(3):
-        one = slice(i, i + 1)
-        call = score, images[one], TARGETS[one], maps[one]
-        alone = road_scores(*call, generators=draws(3)[one], percentages=(30,), **options)
+        place = slice(i, i + 1)
+        call = score, images[place], TARGETS[place], maps[place]
+        alone = road_scores(*call, generators=draws(3)[place], percentages=(30,), **options)
         torch.testing.assert_close(alone[0, 0], together[i, 1], rtol=0, atol=1e-12)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # of NumPy, in the other package
 def test_grad_cam_imputes_alike_and_scores_alike_without_noise() -> None:
-    # Its threshold is a percentile of what stays; with 400 distinct values both remove the same pixels.
+    # Its threshold is a percentile of the pixels that stay; with 400 distinct values both remove the same pixels.
     theirs = pytest.importorskip("pytorch_grad_cam.metrics.road")
     model_targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
-    images, maps, removed = photos(3, 20), distinct_maps(3, 20), some_removed(20)
+    images, maps, removed = photos(3, 20), distinct_maps(3, 20), random_gaps(20)
     filled, impute = linear_imputation(images, removed), theirs.NoisyLinearImputer(noise=0.0)
     for image in range(3):
-        wanted = impute(images[image].float(), (~removed[image]).float())
-        torch.testing.assert_close(filled[image], wanted.double(), rtol=0, atol=1e-6)
+        expected = impute(images[image].float(), (~removed[image]).float())
+        torch.testing.assert_close(filled[image], expected.double(), rtol=0, atol=1e-6)
     targets = [model_targets.ClassifierOutputSoftmaxTarget(int(target)) for target in TARGETS]
     call = images.float(), maps.numpy(), targets, lambda inputs: NETWORK(inputs.double())
     percentages = (10, 20, 50, 90)
     for most_first in (True, False):
-        found = road_scores(
+        result = road_scores(
             *(score, images, TARGETS, maps),
             most_first=most_first,
             generators=draws(3),
@@ -178,8 +190,8 @@ def test_grad_cam_imputes_alike_and_scores_alike_without_noise() -> None:
         remove = theirs.RemoveMostRelevantFirst if most_first else theirs.RemoveLeastRelevantFirst
         for position, percentage in enumerate(percentages):
             metric = theirs.PerturbationConfidenceMetric(remove(100 - percentage, impute))
-            wanted = torch.from_numpy(metric(*call, return_diff=False)).double()
-            torch.testing.assert_close(found[:, position], wanted, rtol=0, atol=1e-6)
+            expected = torch.from_numpy(metric(*call, return_diff=False)).double()
+            torch.testing.assert_close(result[:, position], expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import torch
 from inr_xai.metrics.localisation.grid_pointing import GridPointingGame, grid_pointing_game
 
 
-def some_maps(images: int = 9, side: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+def random_maps(images: int = 9, side: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns maps of a mosaic with the cell of each map's class."""
     maps = torch.randn(images, 4 * side, 5 * side, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     return maps, torch.arange(images) * 2 % side**2
 
@@ -22,15 +23,15 @@ def share_by_loops(saliency: np.ndarray, cell: int, side: int) -> float:
 
 @pytest.mark.parametrize("side", [1, 2, 3])
 def test_against_loops(side: int) -> None:
-    maps, cells = some_maps(side=side)
-    found = grid_pointing_game(maps, cells, side=side).tolist()
-    wanted = [share_by_loops(one.numpy(), int(cell), side) for one, cell in zip(maps, cells, strict=True)]
-    assert found == pytest.approx(wanted, abs=1e-12)
-    assert len(set(wanted)) > 1 or side == 1
+    maps, cells = random_maps(side=side)
+    result = grid_pointing_game(maps, cells, side=side).tolist()
+    expected = [share_by_loops(saliency.numpy(), int(cell), side) for saliency, cell in zip(maps, cells, strict=True)]
+    assert result == pytest.approx(expected, abs=1e-12)
+    assert len(set(expected)) > 1 or side == 1
 
 
 def test_the_cells_share_the_whole_and_a_constant_map_is_at_chance() -> None:
-    maps, _ = some_maps(2)
+    maps, _ = random_maps(2)
     every = torch.stack([grid_pointing_game(maps, torch.full((2,), cell), side=3) for cell in range(9)])
     torch.testing.assert_close(every.sum(0), torch.ones(2, dtype=torch.float64))
     constant = torch.stack([torch.full((6, 9), 0.2), torch.full((6, 9), 5.0)])
@@ -52,7 +53,7 @@ def test_half_precision_is_summed_in_single_precision(dtype: torch.dtype) -> Non
 
 
 def test_what_is_refused() -> None:
-    maps, cells = some_maps()
+    maps, cells = random_maps()
     with pytest.raises(ValueError, match="2 x 2 cells, got 12 x 15 pixels"):
         grid_pointing_game(maps, cells, side=2)
     for wrong in (9, -1):
@@ -64,7 +65,7 @@ def test_what_is_refused() -> None:
 
 
 def test_the_class_is_a_mean_over_all_processes() -> None:
-    maps, cells = some_maps()
+    maps, cells = random_maps()
     first, second = GridPointingGame(), GridPointingGame()
     first.update(maps[:2], cells[:2], side=3)
     second.update(maps[2:], cells[2:], side=3)

@@ -9,15 +9,11 @@ import scipy.ndimage
 import torch
 
 from inr_xai.metrics.localisation.pointing import PointingGame, peaks, pointing_hits, smoothed
-from inr_xai.seeding import generator
+from tests.helpers.metric_inputs import draws
 
 
-def draws(count: int, seed: int = 0) -> list[torch.Generator]:
-    return [generator(seed, image) for image in range(count)]
-
-
-def some_maps(images: int = 30, height: int = 23, width: int = 31) -> tuple[torch.Tensor, torch.Tensor]:
-    """Maps with one largest value each, and rare object pixels, at least one an image."""
+def random_maps(images: int = 30, height: int = 23, width: int = 31) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns maps with one largest value each, and objects of few pixels, at least one an image."""
     random = torch.Generator().manual_seed(1)
     maps = torch.randn(images, height, width, generator=random, dtype=torch.float64)
     truth = torch.rand(images, height, width, generator=random) < 0.004
@@ -32,11 +28,11 @@ def hit_by_loops(saliency: np.ndarray, truth: np.ndarray, tolerance: float) -> b
 
 @pytest.mark.parametrize("tolerance", [1, 2.5, 5, 15.0])
 def test_hits_against_loops(tolerance: float) -> None:
-    maps, truth = some_maps()
-    found = pointing_hits(maps, truth, generators=draws(30), tolerance=tolerance).tolist()
-    wanted = [hit_by_loops(one.numpy(), other.numpy(), tolerance) for one, other in zip(maps, truth, strict=True)]
-    assert found == wanted
-    assert len(set(wanted)) == 1 + (tolerance > 1)
+    maps, truth = random_maps()
+    result = pointing_hits(maps, truth, generators=draws(30), tolerance=tolerance).tolist()
+    expected = [hit_by_loops(a.numpy(), b.numpy(), tolerance) for a, b in zip(maps, truth, strict=True)]
+    assert result == expected
+    assert len(set(expected)) == 1 + (tolerance > 1)
 
 
 def test_a_distance_of_the_tolerance_is_a_miss() -> None:
@@ -52,41 +48,41 @@ def test_ties_are_uniform_and_follow_the_generator() -> None:
     maps = torch.zeros(400, 3, 4)
     maps[:, 1, :3] = 0.5
     maps[:, 2, 3] = 0.5
-    found = peaks(maps, generators=draws(400))
-    counts = torch.zeros(3, 4).index_put(tuple(found.T), torch.ones(400), accumulate=True)
+    result = peaks(maps, generators=draws(400))
+    counts = torch.zeros(3, 4).index_put(tuple(result.T), torch.ones(400), accumulate=True)
     assert torch.equal(counts > 0, maps[0] > 0)
     assert (counts[counts > 0] / 400 - 0.25).abs().max() < 4.5 * math.sqrt(0.25 * 0.75 / 400)
-    assert torch.equal(peaks(maps[:40], generators=draws(40)), found[:40])
-    assert not torch.equal(peaks(maps[:40], generators=draws(40, seed=1)), found[:40])
-    assert torch.equal(peaks(maps[7:8], generators=draws(8)[7:])[0], found[7])
+    assert torch.equal(peaks(maps[:40], generators=draws(40)), result[:40])
+    assert not torch.equal(peaks(maps[:40], generators=draws(40, seed=1)), result[:40])
+    assert torch.equal(peaks(maps[7:8], generators=draws(8)[7:])[0], result[7])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_peaks_are_those_of_the_values_as_stored(dtype: torch.dtype) -> None:
-    maps = some_maps()[0].to(dtype)
-    found = peaks(maps, generators=draws(30))
-    assert torch.equal(maps[range(30), found[:, 0], found[:, 1]], maps.amax((1, 2)))
+    maps = random_maps()[0].to(dtype)
+    result = peaks(maps, generators=draws(30))
+    assert torch.equal(maps[range(30), result[:, 0], result[:, 1]], maps.amax((1, 2)))
 
 
 def test_what_is_refused() -> None:
-    maps, truth = some_maps(3)
+    maps, truth = random_maps(3)
     truth[1] = False
     with pytest.raises(ValueError, match=r"none in the images \[1\]"):
         pointing_hits(maps, truth, generators=draws(3))
     with pytest.raises(ValueError, match="one generator per image, 3, got 2"):
-        pointing_hits(*some_maps(3), generators=draws(2))
+        pointing_hits(*random_maps(3), generators=draws(2))
     maps[2, 0, 0] = torch.nan
     with pytest.raises(ValueError, match="NaN"):
         peaks(maps, generators=draws(3))
 
 
 def test_smoothing_against_scipy() -> None:
-    maps, _ = some_maps(2)
-    found = smoothed(maps, 0.1)
-    wanted = [scipy.ndimage.gaussian_filter(one.numpy(), 2.3, mode="constant", truncate=4) for one in maps]
-    np.testing.assert_allclose(found.numpy(), wanted, atol=1e-12)
+    maps, _ = random_maps(2)
+    result = smoothed(maps, 0.1)
+    expected = [scipy.ndimage.gaussian_filter(values.numpy(), 2.3, mode="constant", truncate=4) for values in maps]
+    np.testing.assert_allclose(result.numpy(), expected, atol=1e-12)
     assert torch.equal(smoothed(maps, 0), maps)
-    assert not torch.allclose(found[:, 0], scipy_mirrored(maps)[:, 0], atol=0.01)  # the border does matter
+    assert not torch.allclose(result[:, 0], scipy_mirrored(maps)[:, 0], atol=0.01)  # the border matters
 
 
 def scipy_mirrored(maps: torch.Tensor) -> torch.Tensor:
@@ -94,7 +90,7 @@ def scipy_mirrored(maps: torch.Tensor) -> torch.Tensor:
 
 
 def test_the_class_is_a_mean_over_the_classes_that_occurred() -> None:
-    maps, truth = some_maps()
+    maps, truth = random_maps()
     targets = torch.tensor([0, 3, 3] * 10)
     hits = pointing_hits(maps, truth, generators=draws(30), tolerance=5)
     first, second = PointingGame(5, tolerance=5), PointingGame(5, tolerance=5)
@@ -115,17 +111,17 @@ def test_torchray_agrees() -> None:
         warnings.simplefilter("ignore")
         benchmark = pytest.importorskip("torchray.benchmark.pointing_game")
         utils = pytest.importorskip("torchray.utils")
-        maps, truth = some_maps(200, 40, 50)
+        maps, truth = random_maps(200, 40, 50)
         targets = torch.arange(200) % 4
         theirs, ours = benchmark.PointingGame(num_classes=5), PointingGame(5)
-        for one, other, target in zip(maps, truth, targets.tolist(), strict=True):
-            row, column = divmod(int(one.argmax()), 50)
-            theirs.aggregate(theirs.evaluate(other, (column, row)), target)
+        for values, marks, target in zip(maps, truth, targets.tolist(), strict=True):
+            row, column = divmod(int(values.argmax()), 50)
+            theirs.aggregate(theirs.evaluate(marks, (column, row)), target)
         blurred = utils.imsmooth(maps[:, None].float(), sigma=0.1 * 40)[:, 0]
     ours.update(maps, truth, targets, generators=draws(200))
     assert torch.equal(ours.hits.double(), theirs.hits)
     assert torch.equal(ours.trials - ours.hits, theirs.misses.long())
-    # TorchRay counts a class that never occurred as one of misses alone.
+    # TorchRay counts a class that never occurred as one with nothing but misses.
     assert float(ours.compute()) == pytest.approx(float(theirs.accuracy) * 5 / 4)
     assert float((smoothed(maps.float(), 0.1) - blurred).abs().max()) < 1e-6
 
@@ -136,12 +132,12 @@ def test_quantus_has_no_tolerance_and_takes_any_of_the_largest() -> None:
         warnings.simplefilter("ignore")
         quantus = pytest.importorskip("quantus")
     theirs = quantus.PointingGame(disable_warnings=True)
-    maps, truth = some_maps(200)
+    maps, truth = random_maps(200)
     truth[::2] |= maps[::2] > 2.7  # enough hits
-    found = pointing_hits(maps, truth, generators=draws(200), tolerance=1)
-    assert found.tolist() == theirs.evaluate_batch(a_batch=maps.numpy(), s_batch=truth.numpy()).tolist()
-    assert 0.1 < found.double().mean() < 0.9
-    # A binary mask with a tenth of its pixels on the object: always a hit there, one in ten here.
+    result = pointing_hits(maps, truth, generators=draws(200), tolerance=1)
+    assert result.tolist() == theirs.evaluate_batch(a_batch=maps.numpy(), s_batch=truth.numpy()).tolist()
+    assert 0.1 < result.double().mean() < 0.9
+    # A binary mask with a tenth of its pixels on the object: Quantus counts a hit always, and we count one in ten.
     binary, marked = torch.zeros(500, 5, 8), torch.zeros(500, 5, 8, dtype=torch.bool)
     binary[:, :4, :5] = 1
     marked[:, 0, :2] = True

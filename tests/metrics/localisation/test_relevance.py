@@ -14,15 +14,11 @@ from inr_xai.metrics.localisation.relevance import (
     relevance_rank_accuracy,
 )
 from inr_xai.metrics.localisation.segmentation import matched_area_mask
-from inr_xai.seeding import generator
+from tests.helpers.metric_inputs import draws
 
 
-def draws(count: int) -> list[torch.Generator]:
-    return [generator(0, image) for image in range(count)]
-
-
-def some_maps(images: int = 4) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Maps of both signs, objects, and pixels to ignore."""
+def random_maps(images: int = 4) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns maps of both signs, objects, and pixels to ignore."""
     random = torch.Generator().manual_seed(4)
     maps = torch.randn(images, 9, 11, generator=random, dtype=torch.float64)
     truth, ignore = (torch.rand(images, 9, 11, generator=random) < share for share in (0.3, 0.2))
@@ -47,7 +43,7 @@ def rank_by_loops(saliency: np.ndarray, truth: np.ndarray, ignore: np.ndarray) -
 
 @pytest.mark.parametrize("ignoring", [False, True])
 def test_against_loops(ignoring: bool) -> None:
-    maps, truth, marked = some_maps()
+    maps, truth, marked = random_maps()
     ignore = marked if ignoring else None
     out = marked & torch.tensor(ignoring)
     mass = relevance_mass_accuracy(maps, truth, ignore=ignore)
@@ -59,33 +55,33 @@ def test_against_loops(ignoring: bool) -> None:
 
 
 def test_a_bounding_box_is_the_least_around_all_of_an_object() -> None:
-    _, truth, _ = some_maps()
+    _, truth, _ = random_maps()
     truth &= torch.rand(truth.shape, generator=torch.Generator().manual_seed(1)) < 0.1
     truth[3] = False
     boxes = bounding_boxes(truth)
-    for box, one in zip(boxes, truth, strict=True):
-        wanted = torch.zeros_like(one)
-        if places := one.nonzero().tolist():
+    for box, marks in zip(boxes, truth, strict=True):
+        expected = torch.zeros_like(marks)
+        if places := marks.nonzero().tolist():
             (top, bottom), (left, right) = ((min(axis), max(axis)) for axis in zip(*places, strict=True))
             for row in range(top, bottom + 1):
                 for column in range(left, right + 1):
-                    wanted[row, column] = True
-        assert torch.equal(box, wanted)
+                    expected[row, column] = True
+        assert torch.equal(box, expected)
     assert torch.equal(bounding_boxes(boxes), boxes)
 
 
 def test_what_is_ignored_changes_nothing() -> None:
-    maps, truth, ignore = some_maps()
+    maps, truth, ignore = random_maps()
     changed, marked = torch.where(ignore, 99, maps), truth | ignore
     for function in (
-        lambda one, other: relevance_mass_accuracy(one, other, ignore=ignore),
-        lambda one, other: relevance_rank_accuracy(one, other, generators=draws(4), ignore=ignore),
+        lambda *inputs: relevance_mass_accuracy(*inputs, ignore=ignore),
+        lambda *inputs: relevance_rank_accuracy(*inputs, generators=draws(4), ignore=ignore),
     ):
         assert torch.equal(function(changed, marked), function(maps, truth))
 
 
 def test_mass_of_a_binary_mask_is_its_precision_and_rank_is_the_recall_at_matched_area() -> None:
-    maps, truth, _ = some_maps()
+    maps, truth, _ = random_maps()
     binary = maps > 0.5
     precision = segmentation.precision(binary[:, None], truth)[:, 0]
     torch.testing.assert_close(relevance_mass_accuracy(binary.float(), truth), precision)
@@ -95,7 +91,7 @@ def test_mass_of_a_binary_mask_is_its_precision_and_rank_is_the_recall_at_matche
 
 
 def test_mass_of_a_constant_map_is_the_share_of_the_object_and_of_none_it_is_0() -> None:
-    _, truth, _ = some_maps()
+    _, truth, _ = random_maps()
     share = truth.double().mean((1, 2))
     torch.testing.assert_close(relevance_mass_accuracy(torch.full((4, 9, 11), 0.3).double(), truth), share)
     assert relevance_mass_accuracy(-torch.ones(4, 9, 11), truth).tolist() == [0] * 4
@@ -108,7 +104,7 @@ def test_half_precision_is_summed_in_single_precision() -> None:
 
 
 def test_what_is_refused() -> None:
-    maps, truth, _ = some_maps()
+    maps, truth, _ = random_maps()
     truth[3] = False
     for function in (
         lambda: relevance_mass_accuracy(maps, truth),
@@ -130,8 +126,8 @@ def test_what_is_refused() -> None:
     ],
 )
 def test_classes_are_means_over_all_processes(metric, function, ranked: bool) -> None:
-    maps, truth, ignore = some_maps()
-    ties = [{"generators": draws(4)[some]} if ranked else {} for some in (slice(1), slice(1, 4), slice(4))]
+    maps, truth, ignore = random_maps()
+    ties = [{"generators": draws(4)[part]} if ranked else {} for part in (slice(1), slice(1, 4), slice(4))]
     first, second = metric(), metric()
     first.update(maps[:1], truth[:1], ignore=ignore[:1], **ties[0])
     second.update(maps[1:], truth[1:], ignore=ignore[1:], **ties[1])
@@ -149,11 +145,11 @@ def test_quantus_agrees() -> None:
             quantus.RelevanceMassAccuracy(disable_warnings=True),
             quantus.RelevanceRankAccuracy(disable_warnings=True),
         )
-    maps, truth, _ = some_maps(50)
+    maps, truth, _ = random_maps(50)
     positive = maps.clamp(min=0)  # Quantus subtracts what is negative; CLEVR-XAI defines the mass for s >= 0
     mass, rank = (
-        metric.evaluate_batch(a_batch=one.numpy(), s_batch=truth.numpy())
-        for metric, one in zip(theirs, (positive, maps), strict=True)
+        metric.evaluate_batch(a_batch=batch.numpy(), s_batch=truth.numpy())
+        for metric, batch in zip(theirs, (positive, maps), strict=True)
     )
     np.testing.assert_allclose(relevance_mass_accuracy(maps, truth).numpy(), mass, atol=1e-12)
     np.testing.assert_allclose(relevance_rank_accuracy(maps, truth, generators=draws(50)).numpy(), rank, atol=1e-7)

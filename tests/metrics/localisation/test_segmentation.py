@@ -8,18 +8,14 @@ import torch
 
 from inr_xai.metrics.localisation import segmentation
 from inr_xai.metrics.localisation.segmentation import matched_area_mask, size_bin
-from inr_xai.seeding import generator
+from tests.helpers.metric_inputs import draws
 
 FUNCTIONS = [segmentation.intersection_over_union, segmentation.precision, segmentation.recall]
 CLASSES = [segmentation.IntersectionOverUnion, segmentation.Precision, segmentation.Recall]
 
 
-def draws(count: int, seed: int = 0) -> list[torch.Generator]:
-    return [generator(seed, image) for image in range(count)]
-
-
-def some_masks() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Hard masks, one of them empty and one kept where it is ignored alone; objects; and pixels to ignore."""
+def random_masks() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns hard masks (one empty, one only on pixels to ignore), objects, and pixels to ignore."""
     random = torch.Generator().manual_seed(2)
     hard = torch.rand(3, 2, 6, 7, generator=random) < 0.4
     truth, ignore = (torch.rand(3, 6, 7, generator=random) < share for share in (0.3, 0.2))
@@ -34,25 +30,25 @@ def pixels(mask: torch.Tensor) -> set[int]:
 
 @pytest.mark.parametrize("ignoring", [False, True])
 def test_against_sets(ignoring: bool) -> None:
-    hard, truth, ignore = some_masks()
-    found = [function(hard, truth, ignore=ignore if ignoring else None) for function in FUNCTIONS]
+    hard, truth, ignore = random_masks()
+    result = [function(hard, truth, ignore=ignore if ignoring else None) for function in FUNCTIONS]
     for image in range(3):
         out = pixels(ignore[image]) if ignoring else set()
         for area in range(2):
             mask, marked = pixels(hard[image, area]) - out, pixels(truth[image]) - out
             common = len(mask & marked)
-            wanted = [common / len(mask | marked), common / len(mask) if mask else 0, common / len(marked)]
-            assert [float(values[image, area]) for values in found] == pytest.approx(wanted, abs=1e-7)
+            expected = [common / len(mask | marked), common / len(mask) if mask else 0, common / len(marked)]
+            assert [float(values[image, area]) for values in result] == pytest.approx(expected, abs=1e-7)
 
 
 def test_identities() -> None:
-    hard, truth, ignore = some_masks()
+    hard, truth, ignore = random_masks()
     itself = truth.unsqueeze(1)
     assert all((function(itself, truth, ignore=ignore) == 1).all() for function in FUNCTIONS)
     assert all((function(~itself, truth, ignore=ignore) == 0).all() for function in FUNCTIONS)
-    union, precise, found = (function(hard, truth) for function in FUNCTIONS)
-    dice = 2 * precise * found / (precise + found).clamp(min=1e-9)
-    torch.testing.assert_close(union, dice / (2 - dice))
+    iou, precision, recall = (function(hard, truth) for function in FUNCTIONS)
+    dice = 2 * precision * recall / (precision + recall).clamp(min=1e-9)
+    torch.testing.assert_close(iou, dice / (2 - dice))
 
 
 def test_a_mask_of_fixed_area_reaches_the_stated_bounds() -> None:
@@ -61,14 +57,14 @@ def test_a_mask_of_fixed_area_reaches_the_stated_bounds() -> None:
     hard = torch.zeros(2, 1, 10, 10, dtype=torch.bool)
     hard[..., :4, :] = True
     values = [function(hard, truth).flatten().tolist() for function in FUNCTIONS]
-    for found, wanted in zip(values, [(0.2 / 0.4, 0.4 / 0.6), (0.2 / 0.4, 1), (1, 0.4 / 0.6)], strict=True):
-        assert found == pytest.approx(wanted)
+    for result, expected in zip(values, [(0.2 / 0.4, 0.4 / 0.6), (0.2 / 0.4, 1), (1, 0.4 / 0.6)], strict=True):
+        assert result == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 @pytest.mark.parametrize("ignoring", [False, True])
 def test_the_matched_mask_has_the_largest_values_and_the_size_of_the_object(ignoring: bool, dtype: torch.dtype) -> None:
-    _, truth, marked = some_masks()
+    _, truth, marked = random_masks()
     maps = torch.randint(-2, 3, (3, 6, 7), generator=torch.Generator().manual_seed(3)).to(dtype)
     ignore = marked if ignoring else None
     hard = matched_area_mask(maps, truth, generators=draws(3), ignore=ignore)
@@ -83,7 +79,7 @@ def test_the_matched_mask_has_the_largest_values_and_the_size_of_the_object(igno
 
 
 def test_the_matched_mask_of_an_image_depends_on_its_map_and_generator_alone() -> None:
-    _, truth, _ = some_masks()
+    _, truth, _ = random_masks()
     constant = torch.zeros(3, 6, 7)
     together = matched_area_mask(constant, truth, generators=draws(3))
     alone = matched_area_mask(constant[2:], truth[2:], generators=draws(3)[2:])
@@ -103,7 +99,7 @@ def test_size_bins_end_with_their_edges() -> None:
     truth = places < torch.tensor([1, 5, 6, 25, 26, 50, 51, 100])[:, None, None]
     assert size_bin(truth).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert size_bin(truth, edges=(0.5, 1)).tolist() == [0] * 6 + [1] * 2
-    # Of the half that counts: 5 of 50 pixels, 25 of 50 and 50 of 50.
+    # Half of the image counts, so the edges are 5, 25 and 50 of 50 pixels.
     ignore = (places >= 50).expand(8, -1, -1)
     assert size_bin(truth, ignore=ignore).tolist() == [0, 1, 1, 2, 3, 3, 3, 3]
     with pytest.raises(ValueError, match=r"at most 0.5 of the image, got 1.0"):
@@ -112,7 +108,7 @@ def test_size_bins_end_with_their_edges() -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_an_image_without_object_is_refused(function) -> None:
-    hard, truth, _ = some_masks()
+    hard, truth, _ = random_masks()
     with pytest.raises(ValueError, match=r"none in the images \[0, 2\]"):
         function(hard, truth, ignore=truth & torch.tensor([True, False, True])[:, None, None])
     unchecked = inspect.unwrap(segmentation.labelled)  # as in a run: without the shape checks of the tests
@@ -121,7 +117,7 @@ def test_an_image_without_object_is_refused(function) -> None:
 
 
 def test_what_else_the_matched_mask_refuses() -> None:
-    _, truth, _ = some_masks()
+    _, truth, _ = random_masks()
     with pytest.raises(ValueError, match="one generator per image, 3, got 2"):
         matched_area_mask(torch.zeros(3, 6, 7), truth, generators=draws(2))
     with pytest.raises(ValueError, match="NaN or infinity"):
@@ -130,7 +126,7 @@ def test_what_else_the_matched_mask_refuses() -> None:
 
 @pytest.mark.parametrize(("metric", "function"), list(zip(CLASSES, FUNCTIONS, strict=True)))
 def test_classes_are_means_over_all_processes(metric, function) -> None:
-    hard, truth, ignore = some_masks()
+    hard, truth, ignore = random_masks()
     first, second = metric(), metric()
     first.update(hard[:1], truth[:1], ignore=ignore[:1])
     second.update(hard[1:], truth[1:], ignore=ignore[1:])

@@ -26,17 +26,14 @@ from inr_xai.metrics.robustness.randomisation import (
 from inr_xai.metrics.robustness.similarity import spearman
 from inr_xai.seeding import generator
 from tests.conftest import pictures, tiny_network
+from tests.helpers.metric_inputs import draws
 
 TARGETS = torch.tensor([1, 3, 0])
 LAYERS = ["5", "1", "0"]  # of the tiny network: linear, batch normalisation, convolution
 
 
-def draws(count: int, seed: int = 0) -> list[torch.Generator]:
-    return [generator(seed, image) for image in range(count)]
-
-
 def gradient(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The gradient of the target's logit, summed over channels."""
+    """Explains by the gradient of the target's logit, summed over channels."""
     with torch.enable_grad():
         leaf = images.detach().clone().requires_grad_()
         chosen = model(leaf).gather(1, targets.unsqueeze(1)).sum()
@@ -44,13 +41,13 @@ def gradient(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> t
 
 
 def changed_layers(model: nn.Module, other: nn.Module) -> set[str]:
-    """The modules of which some parameter or buffer differs."""
+    """Returns the names of the modules with a parameter or buffer that differs."""
     before, after = model.state_dict(), other.state_dict()
     return {name.rpartition(".")[0] for name in before if not torch.equal(before[name], after[name])}
 
 
 def trained_network() -> nn.Module:
-    """The tiny network with a batch normalisation that has seen something, so that a reset changes it."""
+    """Returns the tiny network with other running statistics than those of a reset."""
     network = tiny_network()
     network[1].running_mean -= 0.1
     return network.eval()
@@ -81,13 +78,10 @@ def test_weights_follow_from_seed_and_name_alone() -> None:
 
 def test_layers_of_one_shape_get_weights_of_their_own_as_their_initialisation_has_them() -> None:
     network = nn.Sequential(nn.Linear(100, 100), nn.Linear(100, 100))
-    one, other = randomised(network, ["0", "1"], seed=0)
-    assert not torch.isclose(one.weight, other.weight).all()
-    assert (
-        abs(float(torch.corrcoef(torch.stack([one.weight.detach().flatten(), other.weight.detach().flatten()]))[0, 1]))
-        < 0.05
-    )
-    assert float(one.weight.detach().std()) == pytest.approx(0.1 / math.sqrt(3), rel=0.03)  # uniform in [-0.1, 0.1]
+    first, second = (layer.weight.detach() for layer in randomised(network, ["0", "1"], seed=0))
+    assert not torch.isclose(first, second).all()
+    assert abs(float(torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1])) < 0.05
+    assert float(first.std()) == pytest.approx(0.1 / math.sqrt(3), rel=0.03)  # uniform in [-0.1, 0.1]
 
 
 def test_models_already_given_do_not_change_later() -> None:
@@ -125,15 +119,15 @@ class Vandal:
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("order", [cascading, independent])
-def test_the_model_and_the_global_generator_are_left_alone_also_on_error(order, training: bool) -> None:
+def test_the_model_and_the_global_generator_do_not_change_even_after_an_error(order, training: bool) -> None:
     network, images = trained_network().train(training), pictures(3)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    wanted = mprt(gradient, network, images, TARGETS, order=order)
+    expected = mprt(gradient, network, images, TARGETS, order=order)
     state = torch.get_rng_state()
     for fails in (1, 3, 9):
         if fails > 4:
-            found = mprt(Vandal(fails), network, images, TARGETS, order=order)
-            assert all(torch.equal(found[name], wanted[name]) for name in LAYERS)
+            result = mprt(Vandal(fails), network, images, TARGETS, order=order)
+            assert all(torch.equal(result[name], expected[name]) for name in LAYERS)
         else:
             with pytest.raises(RuntimeError, match="no explanation"):
                 mprt(Vandal(fails), network, images, TARGETS, order=order)
@@ -145,14 +139,16 @@ def test_the_model_and_the_global_generator_are_left_alone_also_on_error(order, 
 
 
 class Faulty(nn.Linear):
+    """A layer that can be reset once, when it is made."""
+
     def reset_parameters(self) -> None:
         super().reset_parameters()
-        if getattr(self, "made", False):
+        if getattr(self, "has_weights", False):
             raise RuntimeError("no weights")
-        self.made = True
+        self.has_weights = True
 
 
-def test_the_global_generator_is_restored_where_a_reset_fails() -> None:
+def test_the_global_generator_is_restored_if_a_reset_fails() -> None:
     network, state = nn.Sequential(Faulty(3, 3)), torch.get_rng_state()
     with pytest.raises(RuntimeError, match="no weights"):
         randomised(network, ["0"], seed=0)
@@ -162,20 +158,20 @@ def test_the_global_generator_is_restored_where_a_reset_fails() -> None:
 @pytest.mark.parametrize("order", [cascading, independent])
 def test_mprt_against_loops(order) -> None:
     network, images = trained_network().double(), pictures(3).double()
-    found = mprt(gradient, network, images, TARGETS, order=order, seed=2)
-    assert list(found) == LAYERS
+    result = mprt(gradient, network, images, TARGETS, order=order, seed=2)
+    assert list(result) == LAYERS
     original = gradient(network, images, TARGETS).numpy()
     drawn = dict(independent(network, seed=2))
     for position, name in enumerate(LAYERS):
-        # A model put together by hand from the layers that are to be random.
-        own = LAYERS[: position + 1] if order is cascading else [name]
-        model = nn.Sequential(*[drawn[str(i)][i] if str(i) in own else part for i, part in enumerate(network)])
+        # A model that is put together by hand from the random layers and the others.
+        random = LAYERS[: position + 1] if order is cascading else [name]
+        model = nn.Sequential(*[drawn[str(i)][i] if str(i) in random else part for i, part in enumerate(network)])
         maps = gradient(model.eval(), images, TARGETS).numpy()
-        wanted = [scipy.stats.spearmanr(a.ravel(), b.ravel())[0] for a, b in zip(original, maps, strict=True)]
-        assert found[name].tolist() == pytest.approx(wanted, abs=1e-9)
+        expected = [scipy.stats.spearmanr(a.ravel(), b.ravel())[0] for a, b in zip(original, maps, strict=True)]
+        assert result[name].tolist() == pytest.approx(expected, abs=1e-9)
 
 
-def test_an_explanation_blind_to_the_model_is_found_out() -> None:
+def test_an_explanation_that_ignores_the_model_has_the_worst_values() -> None:
     edges = mprt(lambda model, images, targets: images.sum(1).square(), tiny_network(), pictures(2), TARGETS[:2])
     assert torch.cat(list(edges.values())).tolist() == pytest.approx([1] * 6, abs=1e-6)
     blind = efficient_mprt(lambda model, images, targets: images.sum(1), tiny_network(), pictures(2), TARGETS[:2])
@@ -187,7 +183,7 @@ def test_an_explanation_blind_to_the_model_is_found_out() -> None:
 @pytest.mark.parametrize("function", [mprt, efficient_mprt])
 def test_an_image_does_not_depend_on_its_neighbours(function) -> None:
     network, images = trained_network().double(), pictures(3).double()
-    values = lambda found: torch.stack(list(found.values())) if isinstance(found, dict) else found  # noqa: E731
+    values = lambda result: torch.stack(list(result.values())) if isinstance(result, dict) else result  # noqa: E731
     together = values(function(gradient, network, images, TARGETS))
     parts = zip(images.split(1), TARGETS.split(1), strict=True)
     alone = torch.cat([values(function(gradient, network, *part)) for part in parts], dim=-1)
@@ -200,8 +196,8 @@ def test_histogram_entropy_against_numpy() -> None:
     maps[1] = (5 * maps[1]).round() / 5
     maps[2] = maps[2].exp() * 1000
     for bins in (2, 7, 100):
-        wanted = [scipy.stats.entropy(np.histogram(image, bins=bins)[0]) for image in maps.numpy()]
-        assert histogram_entropy(maps, bins=bins).tolist() == pytest.approx(wanted, abs=1e-12)
+        expected = [scipy.stats.entropy(np.histogram(image, bins=bins)[0]) for image in maps.numpy()]
+        assert histogram_entropy(maps, bins=bins).tolist() == pytest.approx(expected, abs=1e-12)
 
 
 def test_histogram_entropy_by_hand() -> None:
@@ -210,29 +206,29 @@ def test_histogram_entropy_by_hand() -> None:
     assert histogram_entropy(torch.full((1, 3, 3), 0.7)).item() == 0
     binary = torch.zeros(1, 10, 10)
     binary[:, :2] = 1
-    wanted = -(0.2 * math.log(0.2) + 0.8 * math.log(0.8))
-    assert histogram_entropy(binary.half()).item() == pytest.approx(wanted, abs=1e-6)
+    expected = -(0.2 * math.log(0.2) + 0.8 * math.log(0.8))
+    assert histogram_entropy(binary.half()).item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_efficient_mprt_is_the_relative_rise_at_the_end_of_the_cascade() -> None:
     network, images = trained_network().double(), pictures(3).double()
-    found = efficient_mprt(gradient, network, images, TARGETS, seed=5)
+    result = efficient_mprt(gradient, network, images, TARGETS, seed=5)
     *_, (_, last) = cascading(network, seed=5)
     before, after = (
         [scipy.stats.entropy(np.histogram(image, bins=100)[0]) for image in gradient(model, images, TARGETS).numpy()]
         for model in (network, last)
     )
-    assert found.tolist() == pytest.approx([(b - a) / a for a, b in zip(before, after, strict=True)], abs=1e-9)
+    assert result.tolist() == pytest.approx([(b - a) / a for a, b in zip(before, after, strict=True)], abs=1e-9)
     ranges = efficient_mprt(gradient, network, images, TARGETS, complexity=lambda maps: maps.amax((1, 2)), seed=5)
-    assert not torch.isclose(ranges, found).any()
+    assert not torch.isclose(ranges, result).any()
 
 
 def test_efficient_mprt_of_a_constant_map_is_not_a_number() -> None:
     def explain(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return images.sum(1) * torch.tensor([0.0, 1.0]).reshape(2, 1, 1)
 
-    found = efficient_mprt(explain, tiny_network(), pictures(2), TARGETS[:2])
-    assert found.isnan().tolist() == [True, False]
+    result = efficient_mprt(explain, tiny_network(), pictures(2), TARGETS[:2])
+    assert result.isnan().tolist() == [True, False]
 
 
 class Settled(nn.Linear):
@@ -246,6 +242,7 @@ class Settled(nn.Linear):
 
 
 def settled_network() -> nn.Module:
+    """Returns a network of such layers with random weights."""
     network = nn.Sequential(nn.Flatten(), Settled(3 * 24 * 24, 16), nn.Tanh(), Settled(16, 7), nn.Tanh(), Settled(7, 5))
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -260,42 +257,42 @@ def quantus_explanation(model: nn.Module, inputs: np.ndarray, targets: np.ndarra
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("order", "theirs"), [(cascading, "top_down"), (independent, "independent")])
-def test_mprt_is_quantuss_where_layers_are_drawn_alike(order, theirs: str) -> None:
+def test_mprt_is_quantuss_if_layers_are_drawn_alike(order, theirs: str) -> None:
     quantus = pytest.importorskip("quantus")
     network, images = settled_network(), pictures(3)
     metric = quantus.MPRT(layer_order=theirs, abs=False, normalise=False, disable_warnings=True)
-    wanted = metric(
+    expected = metric(
         model=network,
         x_batch=images.numpy(),
         y_batch=TARGETS.numpy(),
         explain_func=quantus_explanation,
         device="cpu",
     )
-    found = mprt(gradient, network, images, TARGETS, order=order)
-    assert set(wanted) == {*found, "original"}
-    for name, values in found.items():
-        assert values.tolist() == pytest.approx(wanted[name], abs=1e-6)
-        assert max(abs(value) for value in wanted[name]) < 0.95  # not the trivial agreement of equal maps
+    result = mprt(gradient, network, images, TARGETS, order=order)
+    assert set(expected) == {*result, "original"}
+    for name, values in result.items():
+        assert values.tolist() == pytest.approx(expected[name], abs=1e-6)
+        assert max(abs(value) for value in expected[name]) < 0.95  # not the trivial agreement of equal maps
 
 
 @pytest.mark.slow
-def test_efficient_mprt_is_quantuss_where_layers_are_drawn_alike() -> None:
+def test_efficient_mprt_is_quantuss_if_layers_are_drawn_alike() -> None:
     quantus = pytest.importorskip("quantus")
     network, images = settled_network(), pictures(3)
-    wanted = quantus.EfficientMPRT(disable_warnings=True)(
+    expected = quantus.EfficientMPRT(disable_warnings=True)(
         model=network,
         x_batch=images.numpy(),
         y_batch=TARGETS.numpy(),
         explain_func=quantus_explanation,
         device="cpu",
     )
-    assert efficient_mprt(gradient, network, images, TARGETS).tolist() == pytest.approx(wanted, abs=1e-6)
-    assert len(set(wanted)) == 3
+    assert efficient_mprt(gradient, network, images, TARGETS).tolist() == pytest.approx(expected, abs=1e-6)
+    assert len(set(expected)) == 3
 
 
 @pytest.mark.slow
 def test_random_logit_is_quantuss_for_two_classes() -> None:
-    # With two classes the other one is certain, whatever the generator.
+    # With two classes the other class does not depend on the generator.
     quantus = pytest.importorskip("quantus")
     network, images, targets = settled_network(), pictures(3), torch.tensor([1, 0, 1])
     metric = quantus.RandomLogit(
@@ -304,30 +301,30 @@ def test_random_logit_is_quantuss_for_two_classes() -> None:
         normalise=False,
         disable_warnings=True,
     )
-    wanted = metric(
+    expected = metric(
         model=network,
         x_batch=images.numpy(),
         y_batch=targets.numpy(),
         explain_func=quantus_explanation,
         device="cpu",
     )
-    found = random_logit(
+    result = random_logit(
         lambda x, t: gradient(network, x, t), images, targets, classes=2, generators=draws(3), similarity=spearman
     )
-    assert found.tolist() == pytest.approx(list(wanted), abs=1e-6)
+    assert result.tolist() == pytest.approx(list(expected), abs=1e-6)
 
 
 def test_random_logit_compares_target_and_other_class() -> None:
     network, images = trained_network().double(), pictures(3).double()
 
-    def explain(some: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return gradient(network, some, targets)
+    def explain(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return gradient(network, inputs, targets)
 
-    found = random_logit(explain, images, TARGETS, classes=5, generators=draws(3), similarity=spearman)
+    result = random_logit(explain, images, TARGETS, classes=5, generators=draws(3), similarity=spearman)
     others = other_classes(TARGETS, 5, generators=draws(3))
     for image in range(3):
         pair = [explain(images, classes)[image].numpy().ravel() for classes in (TARGETS, others)]
-        assert float(found[image]) == pytest.approx(scipy.stats.spearmanr(*pair)[0], abs=1e-9)
+        assert float(result[image]) == pytest.approx(scipy.stats.spearmanr(*pair)[0], abs=1e-9)
 
 
 def test_other_classes_are_uniform_over_all_but_the_target() -> None:
@@ -343,22 +340,22 @@ def test_other_classes_are_uniform_over_all_but_the_target() -> None:
 
 
 def test_fitted_masks_are_an_explanation() -> None:
-    # Two steps each: a closure over the options is all it takes.
+    # Two steps each; the explainer is a closure over the options.
     def explain_with(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         explainer = INRAttribution(model, steps=2)
         return explainer.importance(images, targets, areas=(0.2,), image_ids=["a", "b"])[:, 0]
 
     network, images, targets = tiny_network(), pictures(2), TARGETS[:2]
     with torch.no_grad():
-        found = mprt(explain_with, network, images, targets, layers=["5"])
+        result = mprt(explain_with, network, images, targets, layers=["5"])
         rise = efficient_mprt(explain_with, network, images, targets, layers=["5"])
     original, changed = (
         explain_with(model, images, targets) for model in (network, randomised(network, ["5"], seed=0))
     )
-    torch.testing.assert_close(found["5"], spearman(original, changed), atol=1e-6, rtol=0)
-    assert (found["5"] < 0.9999).all()
-    wanted = histogram_entropy(changed) / histogram_entropy(original) - 1
-    torch.testing.assert_close(rise, wanted, atol=1e-6, rtol=0)
+    torch.testing.assert_close(result["5"], spearman(original, changed), atol=1e-6, rtol=0)
+    assert (result["5"] < 0.9999).all()
+    expected = histogram_entropy(changed) / histogram_entropy(original) - 1
+    torch.testing.assert_close(rise, expected, atol=1e-6, rtol=0)
 
 
 class Wide(nn.Module):

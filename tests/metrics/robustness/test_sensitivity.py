@@ -14,16 +14,13 @@ from inr_xai.metrics.robustness.sensitivity import (
 )
 from inr_xai.seeding import generator
 from tests.conftest import pictures, tiny_network
+from tests.helpers.metric_inputs import draws
 
 TARGETS = torch.tensor([1, 3, 0])
 
 
-def draws(count: int, seed: int = 0) -> list[torch.Generator]:
-    return [generator(seed, image) for image in range(count)]
-
-
 def gradient_times_input(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """An explanation that needs gradients, of a smooth random model in double precision."""
+    """Explains a smooth random model in double precision, with gradients."""
     weights = torch.randn(5, 3, 1, 1, dtype=images.dtype, generator=torch.Generator().manual_seed(1))
     with torch.enable_grad():
         leaf = images.detach().clone().requires_grad_()
@@ -34,7 +31,7 @@ def gradient_times_input(images: torch.Tensor, targets: torch.Tensor) -> torch.T
 
 
 def same_noise(images: torch.Tensor, radius: float, count: int) -> torch.Tensor:
-    """The perturbations that the generators of `draws` give, b x d x c x h x w."""
+    """Returns the perturbations that the generators of `draws` give, b x d x c x h x w."""
     noise = [[torch.rand(images.shape[1:], generator=draw) for _ in range(count)] for draw in draws(len(images))]
     return torch.stack([torch.stack(image) for image in noise]).double() * 2 * radius - radius
 
@@ -42,21 +39,21 @@ def same_noise(images: torch.Tensor, radius: float, count: int) -> torch.Tensor:
 def test_changes_against_loops() -> None:
     images = pictures(3).double()
     noise = same_noise(images, 0.1, 4)
-    wanted = np.zeros((3, 4))
+    expected = np.zeros((3, 4))
     for image in range(3):
-        one, target = images[image : image + 1], TARGETS[image : image + 1]
-        original = gradient_times_input(one, target).numpy().ravel()
+        single, target = images[image : image + 1], TARGETS[image : image + 1]
+        original = gradient_times_input(single, target).numpy().ravel()
         for draw in range(4):
-            changed = gradient_times_input(one + noise[image, draw], target).numpy().ravel()
+            changed = gradient_times_input(single + noise[image, draw], target).numpy().ravel()
             squares = sum((float(a) - float(b)) ** 2 for a, b in zip(changed, original, strict=True))
-            wanted[image, draw] = (squares / sum(float(a) ** 2 for a in original)) ** 0.5
+            expected[image, draw] = (squares / sum(float(a) ** 2 for a in original)) ** 0.5
     call = gradient_times_input, images, TARGETS
-    found = relative_changes(*call, generators=draws(3), radius=0.1, draws=4)
-    np.testing.assert_allclose(found.numpy(), wanted, atol=1e-7)
+    result = relative_changes(*call, generators=draws(3), radius=0.1, draws=4)
+    np.testing.assert_allclose(result.numpy(), expected, atol=1e-7)
     largest = max_sensitivity(*call, generators=draws(3), radius=0.1, draws=4)
     average = average_sensitivity(*call, generators=draws(3), radius=0.1, draws=4)
-    np.testing.assert_allclose(largest.numpy(), wanted.max(1), atol=1e-7)
-    np.testing.assert_allclose(average.numpy(), wanted.mean(1), atol=1e-7)
+    np.testing.assert_allclose(largest.numpy(), expected.max(1), atol=1e-7)
+    np.testing.assert_allclose(average.numpy(), expected.mean(1), atol=1e-7)
 
 
 def test_max_sensitivity_is_captums_for_the_same_perturbations() -> None:
@@ -65,13 +62,13 @@ def test_max_sensitivity_is_captums_for_the_same_perturbations() -> None:
     noise = same_noise(images, 0.02, 10).flatten(0, 1)
 
     def explanation(inputs, target: torch.Tensor):
-        if isinstance(inputs, tuple):  # the images as they are come in a tuple, and their maps have to go in one
+        if isinstance(inputs, tuple):  # Captum passes the original images in a tuple, and expects their maps in one
             return (gradient_times_input(inputs[0], target),)
         return gradient_times_input(inputs, target)
 
-    wanted = captum.sensitivity_max(explanation, images, perturb_func=lambda x: x + noise, target=TARGETS)
-    found = max_sensitivity(gradient_times_input, images, TARGETS, generators=draws(3))
-    torch.testing.assert_close(found, wanted, atol=1e-7, rtol=0)
+    expected = captum.sensitivity_max(explanation, images, perturb_func=lambda x: x + noise, target=TARGETS)
+    result = max_sensitivity(gradient_times_input, images, TARGETS, generators=draws(3))
+    torch.testing.assert_close(result, expected, atol=1e-7, rtol=0)
 
 
 @pytest.mark.slow
@@ -95,15 +92,15 @@ def test_both_are_quantuss_for_the_same_perturbations() -> None:
             perturb_func=lambda arr, drawn=drawn, **_: arr + next(drawn),
             disable_warnings=True,
         )
-        wanted = theirs(
+        expected = theirs(
             model=tiny_network().double().eval(),
             x_batch=images.numpy(),
             y_batch=TARGETS.numpy(),
             explain_func=explanation,
             device="cpu",
         )
-        found = function(gradient_times_input, images, TARGETS, generators=draws(3), draws=4)
-        np.testing.assert_allclose(found.numpy(), wanted, atol=1e-7)
+        result = function(gradient_times_input, images, TARGETS, generators=draws(3), draws=4)
+        np.testing.assert_allclose(result.numpy(), expected, atol=1e-7)
 
 
 def test_an_explanation_that_ignores_the_image_does_not_change() -> None:
@@ -152,18 +149,18 @@ def test_scale_of_the_explanation_is_without_effect_and_zero_is_not_a_number() -
         return images.sum(1) * torch.tensor([1.0, 1000.0, 0.0]).reshape(3, 1, 1)
 
     images = pictures(1).expand(3, -1, -1, -1)
-    found = max_sensitivity(scaled, images, TARGETS, generators=[generator(0, "same") for _ in range(3)])
-    assert float(found[1]) == pytest.approx(float(found[0]), rel=1e-5)
-    assert found.isnan().tolist() == [False, False, True]
+    result = max_sensitivity(scaled, images, TARGETS, generators=[generator(0, "same") for _ in range(3)])
+    assert float(result[1]) == pytest.approx(float(result[0]), rel=1e-5)
+    assert result.isnan().tolist() == [False, False, True]
 
 
 def test_half_precision_maps_are_compared_in_single() -> None:
     def large(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return (1000 * images.sum(1)).half()  # the squares would overflow
 
-    found = max_sensitivity(large, pictures(2), TARGETS[:2], generators=draws(2))
-    wanted = max_sensitivity(lambda x, t: large(x, t).double(), pictures(2), TARGETS[:2], generators=draws(2))
-    torch.testing.assert_close(found.double(), wanted, atol=1e-6, rtol=0)
+    result = max_sensitivity(large, pictures(2), TARGETS[:2], generators=draws(2))
+    expected = max_sensitivity(lambda x, t: large(x, t).double(), pictures(2), TARGETS[:2], generators=draws(2))
+    torch.testing.assert_close(result.double(), expected, atol=1e-6, rtol=0)
 
 
 def test_fitted_masks_are_an_explanation() -> None:

@@ -12,7 +12,7 @@ from inr_xai.metrics.robustness.similarity import spearman, structural_similarit
 
 
 def two_maps(levels: int | None = None, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two related maps of three images; of few values, and so with ties, where `levels` is given."""
+    """Returns two related maps of three images; with `levels` they have few values, and so ties."""
     first, noise = torch.randn(2, 3, 9, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     second = torch.tensor([0.8, 0.0, -0.6]).double().reshape(3, 1, 1) * first + 0.5 * noise
     if levels is not None:
@@ -23,14 +23,14 @@ def two_maps(levels: int | None = None, dtype: torch.dtype = torch.float64) -> t
 @pytest.mark.parametrize("levels", [None, 1, 3])
 def test_spearman_is_scipys(levels: int | None) -> None:
     first, second = two_maps(levels)
-    wanted = [
+    expected = [
         scipy.stats.spearmanr(a.ravel(), b.ravel())[0] for a, b in zip(first.numpy(), second.numpy(), strict=True)
     ]
-    assert spearman(first, second).tolist() == pytest.approx(wanted, abs=1e-12)
-    assert spearman(first.float(), second.float()).tolist() == pytest.approx(wanted, abs=1e-6)
+    assert spearman(first, second).tolist() == pytest.approx(expected, abs=1e-12)
+    assert spearman(first.float(), second.float()).tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_spearman_sees_the_order_alone() -> None:
+def test_spearman_depends_on_the_order_alone() -> None:
     first, second = two_maps()
     assert torch.equal(spearman(first.exp(), 3 * second), spearman(first, second))
     torch.testing.assert_close(spearman(first, -second), -spearman(first, second))
@@ -44,12 +44,12 @@ def test_spearman_of_a_constant_map_is_not_a_number() -> None:
 
 
 def mirrored(index: int, side: int) -> int:
-    """The place of a pixel beyond the border, mirrored at the outermost pixel."""
+    """Returns the place of a pixel beyond the border after it is mirrored at the outermost pixel."""
     return -index if index < 0 else 2 * (side - 1) - index if index >= side else index
 
 
 def slow_ssim(first: np.ndarray, second: np.ndarray) -> float:
-    """The mean over pixels of SSIM in a Gaussian window around each, from weighted moments about the mean."""
+    """Returns the mean over pixels of SSIM in a Gaussian window around each, from weighted moments about the mean."""
     first, second = ((image - image.min()) / (image.max() - image.min()) for image in (first, second))
     height, width = first.shape
     reach = range(-5, 6)
@@ -70,12 +70,12 @@ def slow_ssim(first: np.ndarray, second: np.ndarray) -> float:
 
 def test_structural_similarity_against_loops() -> None:
     first, second = two_maps()
-    wanted = [slow_ssim(a, b) for a, b in zip(first.numpy(), second.numpy(), strict=True)]
-    assert structural_similarity(first, second).tolist() == pytest.approx(wanted, abs=1e-12)
-    assert structural_similarity(first.float(), second.float()).tolist() == pytest.approx(wanted, abs=1e-5)
+    expected = [slow_ssim(a, b) for a, b in zip(first.numpy(), second.numpy(), strict=True)]
+    assert structural_similarity(first, second).tolist() == pytest.approx(expected, abs=1e-12)
+    assert structural_similarity(first.float(), second.float()).tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def test_structural_similarity_sees_neither_scale_nor_offset() -> None:
+def test_structural_similarity_depends_on_neither_scale_nor_offset() -> None:
     first, second = two_maps()
     scales = torch.tensor([1.0, 100.0, 0.01]).double().reshape(3, 1, 1)
     torch.testing.assert_close(structural_similarity(scales * first - 7, second), structural_similarity(first, second))
@@ -90,7 +90,7 @@ def test_structural_similarity_takes_a_constant_map_for_zeros() -> None:
 
 
 @pytest.mark.parametrize("similarity", [spearman, structural_similarity])
-def test_images_do_not_meet_and_order_does_not_matter(similarity) -> None:
+def test_images_are_independent_and_the_order_of_maps_does_not_matter(similarity) -> None:
     first, second = two_maps(levels=2)
     together = similarity(first, second)
     alone = torch.cat([similarity(a.unsqueeze(0), b.unsqueeze(0)) for a, b in zip(first, second, strict=True)])

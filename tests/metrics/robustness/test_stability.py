@@ -10,6 +10,7 @@ from tests.helpers import reference
 
 
 def pair(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns random hard masks of two runs."""
     draw = torch.Generator().manual_seed(seed)
     a, b = torch.rand(2, 3, 2, 7, 5, generator=draw) < 0.4
     return a, b
@@ -17,15 +18,15 @@ def pair(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_intersection_over_union_against_sets() -> None:
     a, b = pair()
-    found = metrics.mask_iou(a, b)
+    result = metrics.mask_iou(a, b)
     for image in range(3):
         for area in range(2):
-            wanted = reference.intersection_over_union(a[image, area].numpy(), b[image, area].numpy())
-            assert float(found[image, area]) == pytest.approx(wanted, abs=1e-7)
-    assert torch.equal(found, metrics.mask_iou(b, a))
+            expected = reference.intersection_over_union(a[image, area].numpy(), b[image, area].numpy())
+            assert float(result[image, area]) == pytest.approx(expected, abs=1e-7)
+    assert torch.equal(result, metrics.mask_iou(b, a))
 
 
-def test_the_same_mask_is_one_also_where_it_is_empty_and_disjoint_ones_are_zero() -> None:
+def test_equal_masks_give_one_even_if_empty_and_disjoint_ones_give_zero() -> None:
     a, _ = pair()
     a[0, 0] = False
     assert (metrics.mask_iou(a, a) == 1).all()

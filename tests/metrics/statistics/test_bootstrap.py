@@ -22,37 +22,37 @@ def photos(count: int, seed: int = 0) -> torch.Tensor:
 
 
 def looped(statistic, count: int, *, draws: int, level: float, seed: int) -> list[float]:
-    """The quantiles by a loop over resamples and a sort; between two of them in proportion."""
+    """Returns the ends of the interval by a loop over resamples and a sort, interpolated between sorted values."""
     rows = [row.tolist() for block in resamples(count, draws=draws, seed=seed) for row in block]
     assert len(rows) == draws
-    found = sorted(statistic(row) for row in rows)
+    values = sorted(statistic(row) for row in rows)
     ends = []
     for share in ((1 - level) / 2, (1 + level) / 2):
         at = share * (draws - 1)
         below = math.floor(at)
         above = min(below + 1, draws - 1)
-        ends.append(found[below] + (at - below) * (found[above] - found[below]))
+        ends.append(values[below] + (at - below) * (values[above] - values[below]))
     return ends
 
 
 @pytest.mark.parametrize(("draws", "level", "seed"), [(300, 0.95, 0), (201, 0.8, 3)])
 def test_intervals_against_a_loop_over_the_same_resamples(draws: int, level: float, seed: int) -> None:
     over, under = photos(9, 1), photos(9, 2)
-    one, other = over.tolist(), under.tolist()
+    numerators, denominators = over.tolist(), under.tolist()
     options = {"draws": draws, "level": level, "seed": seed}
 
     def ratio(row: list[int]) -> float:
-        return sum(one[i] for i in row) / sum(other[i] for i in row)
+        return sum(numerators[i] for i in row) / sum(denominators[i] for i in row)
 
     def difference(row: list[int]) -> float:
-        return sum(one[i] - other[i] for i in row) / len(row)
+        return sum(numerators[i] - denominators[i] for i in row) / len(row)
 
     everything = list(range(9))
-    found = ratio_of_means(over, under, **options)
-    assert found == pytest.approx((ratio(everything), *looped(ratio, 9, **options)), abs=1e-12)
-    found = paired_difference(over, under, **options)
-    assert found == pytest.approx((difference(everything), *looped(difference, 9, **options)), abs=1e-12)
-    assert mean_interval(over - under, **options) == found
+    result = ratio_of_means(over, under, **options)
+    assert result == pytest.approx((ratio(everything), *looped(ratio, 9, **options)), abs=1e-12)
+    result = paired_difference(over, under, **options)
+    assert result == pytest.approx((difference(everything), *looped(difference, 9, **options)), abs=1e-12)
+    assert mean_interval(over - under, **options) == result
 
 
 def test_resamples_are_uniform_and_the_same_however_many_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,11 +76,11 @@ def test_two_photos_have_three_means() -> None:
 
 def test_many_photos_give_the_normal_interval() -> None:
     values = photos(400)
-    found = mean_interval(values, draws=8000)
+    result = mean_interval(values, draws=8000)
     error = float(values.std(correction=0)) / math.sqrt(400)
-    assert found.value == pytest.approx(float(values.mean()), abs=1e-12)
-    assert found.low == pytest.approx(found.value - 1.96 * error, abs=0.1 * error)
-    assert found.high == pytest.approx(found.value + 1.96 * error, abs=0.1 * error)
+    assert result.value == pytest.approx(float(values.mean()), abs=1e-12)
+    assert result.low == pytest.approx(result.value - 1.96 * error, abs=0.1 * error)
+    assert result.high == pytest.approx(result.value + 1.96 * error, abs=0.1 * error)
 
 
 def test_pairs_are_resampled_together() -> None:
@@ -95,17 +95,17 @@ def test_half_precision_is_computed_in_double_precision() -> None:
 
 
 def test_one_photo_has_a_value_and_no_interval() -> None:
-    one = torch.tensor([0.5], dtype=torch.float64)
-    for found in (mean_interval(one), ratio_of_means(one, 2 * one), paired_difference(one, one / 2)):
-        assert found.value in (0.5, 0.25)
-        assert np.isnan([found.low, found.high]).all()
+    value = torch.tensor([0.5], dtype=torch.float64)
+    for result in (mean_interval(value), ratio_of_means(value, 2 * value), paired_difference(value, value / 2)):
+        assert result.value in (0.5, 0.25)
+        assert np.isnan([result.low, result.high]).all()
 
 
 def test_a_ratio_over_nothing_is_nan() -> None:
     assert np.isnan(ratio_of_means(torch.ones(3), torch.zeros(3))).all()
-    found = ratio_of_means(torch.ones(2), torch.tensor([0.0, 1.0]))
-    assert found.value == 2
-    assert np.isnan([found.low, found.high]).all()
+    result = ratio_of_means(torch.ones(2), torch.tensor([0.0, 1.0]))
+    assert result.value == 2
+    assert np.isnan([result.low, result.high]).all()
 
 
 GOOD = torch.tensor([0.1, 0.2])
@@ -122,7 +122,7 @@ def test_numbers_that_are_not_finite_are_refused(function, bad: torch.Tensor) ->
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "words"),
     [
         (lambda: mean_interval(torch.zeros(0)), "at least one"),
         (lambda: mean_interval(GOOD, level=95), "between 0 and 1"),
@@ -131,14 +131,14 @@ def test_numbers_that_are_not_finite_are_refused(function, bad: torch.Tensor) ->
         (lambda: sign_flip_p_value(GOOD, GOOD, draws=0), "at least one draw"),
     ],
 )
-def test_what_makes_no_sense_is_refused(call, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_what_makes_no_sense_is_refused(call, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
         call()
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_all_sign_patterns_against_a_loop_over_whole_numbers(seed: int) -> None:
-    # Tenths have no exact float: patterns that tie must count although their sums differ in the last bit.
+    # Tenths are not exact in floats: patterns that tie must count although their sums differ in the last bit.
     tenths = torch.randint(-5, 8, (7,), generator=torch.Generator().manual_seed(seed)).tolist()
     patterns = list(itertools.product((1, -1), repeat=7))
     hits = sum(
@@ -157,7 +157,7 @@ def test_random_sign_patterns_come_near_to_all_of_them() -> None:
     assert sign_flip_p_value(b, a, draws=2**14) == exact
 
 
-def test_a_p_value_is_never_zero_and_one_where_nothing_differs() -> None:
+def test_a_p_value_is_never_zero_and_one_if_nothing_differs() -> None:
     ones, many = torch.ones(10), torch.ones(80)
     assert sign_flip_p_value(ones, 0 * ones) == 2 / 1024
     assert sign_flip_p_value(many, 0 * many, draws=99) == 1 / 100

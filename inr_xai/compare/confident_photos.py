@@ -1,4 +1,4 @@
-"""Photos that a classifier is sure of, chosen before any method sees them: those that mosaics are made of.
+"""Photos that a classifier is sure of, of which mosaics are made; they are chosen before any method sees them.
 
 Boehle, Fritz, Schiele, CVPR 2021: a mosaic of photos that the classifier doubts says nothing about where its class is.
 """
@@ -13,44 +13,44 @@ from inr_xai.classifier import FrozenClassifier
 from inr_xai.errors import UserError
 from inr_xai.types import ImageData, Sample
 
-AT_ONCE = 32  # photos that go through the classifier together
+BATCH_SIZE = 32  # photos that go through the classifier together
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Confident:
+class ConfidentPhotos:
     """Photos that a classifier is sure of.
 
     Args:
-        threshold: the least probability of each.
-        photos: their classes, by id.
+        threshold: the least probability that each photo has.
+        photos: image id -> class index.
     """
 
     threshold: float
     photos: dict[str, int]
 
 
-def confident(
+def find_confident_photos(
     classifier: FrozenClassifier,
     data: ImageData,
     *,
     thresholds: Sequence[float] = (0.99, 0.95, 0.9, 0.8),
     least: int = 40,
     device: torch.device | str = "cpu",
-) -> Confident:
-    """The photos above the highest of `thresholds` that leaves at least `least`.
+) -> ConfidentPhotos:
+    """Returns the photos above the highest of `thresholds` that leaves at least `least` photos.
 
-    A photo counts where the probability of the predicted class reaches the threshold and, where the photo has a label,
-    the label is that class. Photos that cannot be read are left out; `every` and `limit` of the data hold.
+    A photo counts if the probability of the predicted class reaches the threshold and the photo's label, if it has one,
+    is that class. Photos that cannot be read are left out; `every` and `limit` of the data hold.
 
     Raises:
-        UserError: every threshold leaves fewer.
+        UserError: every threshold leaves fewer photos.
     """
-    sure = _recognised(classifier, data, device)
+    recognised = _recognised(classifier, data, device)
     for threshold in sorted(thresholds, reverse=True):
-        photos = {name: target for name, (target, probability) in sure.items() if probability >= threshold}
+        photos = {name: target for name, (target, probability) in recognised.items() if probability >= threshold}
         if len(photos) >= least:
-            return Confident(threshold, photos)
+            return ConfidentPhotos(threshold, photos)
     raise UserError(
         f"only {len(photos)} photos are recognised with a probability of {min(thresholds):g}, and {least} are wanted; "
         "give more photos, a lower threshold, or be content with fewer"
@@ -61,12 +61,12 @@ def confident(
 def _recognised(
     classifier: FrozenClassifier, data: ImageData, device: torch.device | str
 ) -> dict[str, tuple[int, float]]:
-    """The predicted class and its probability of each photo, but for those whose label is another class."""
-    found: dict[str, tuple[int, float]] = {}
+    """Returns the predicted class and its probability for each photo whose label is no other class."""
+    recognised: dict[str, tuple[int, float]] = {}
     ids = data.ids[:: data.every][: data.limit]
     with classifier.frozen(device, torch.float32):
-        for start in range(0, len(ids), AT_ONCE):
-            samples = _readable(ids[start : start + AT_ONCE], data, classifier)
+        for start in range(0, len(ids), BATCH_SIZE):
+            samples = _readable(ids[start : start + BATCH_SIZE], data, classifier)
             if not samples:
                 continue
             logits = classifier(torch.stack([sample.image for sample in samples]).to(device))
@@ -74,11 +74,12 @@ def _recognised(
             probabilities = classifier.probability(logits, predicted)
             for sample, target, probability in zip(samples, predicted.tolist(), probabilities.tolist(), strict=True):
                 if sample.target in (None, target):
-                    found[sample.sample_id] = (target, probability)
-    return found
+                    recognised[sample.sample_id] = (target, probability)
+    return recognised
 
 
 def _readable(ids: Sequence[str], data: ImageData, classifier: FrozenClassifier) -> list[Sample]:
+    """Returns the samples that can be read; the log names the others."""
     samples = []
     for sample_id in ids:
         try:

@@ -1,4 +1,4 @@
-"""The classifier as the plain module of logits that other packages want, counting the images they put through it."""
+"""The classifier as other packages need it: a plain module that returns logits, and counts the images it is given."""
 
 from torch import nn
 
@@ -6,11 +6,11 @@ from inr_xai.classifier import FrozenClassifier
 from inr_xai.types import Images, Logits
 
 
-class Counted(nn.Module):
-    """Logits of images in [0, 1]; to be used while the classifier is frozen.
+class CountedLogits(nn.Module):
+    """The logits of images with values in [0, 1]; to be used while the classifier is frozen.
 
     Attributes:
-        images: how many went through it.
+        images: how many images were given so far.
     """
 
     def __init__(self, classifier: FrozenClassifier):

@@ -8,8 +8,8 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from inr_xai.compare import sheet as module
-from inr_xai.compare.sheet import KeptRegion, Photo, curve, draw_photos, faded
+from inr_xai.compare import figures as module
+from inr_xai.compare.figures import KeptRegion, Photo, draw_curve, draw_sheet, faded
 from inr_xai.metrics import Interval
 
 AREAS = (0.25, 0.5)
@@ -21,8 +21,8 @@ def red(side: int = 8) -> torch.Tensor:
     return torch.tensor([1.0, 0.0, 0.0]).reshape(3, 1, 1).expand(3, side, side)
 
 
-def kept(scores: tuple[float, float] = (0.25, 0.5)) -> KeptRegion:
-    """The upper quarter, and the upper half."""
+def upper_parts(scores: tuple[float, float] = (0.25, 0.5)) -> KeptRegion:
+    """A method that keeps the upper quarter at the first area, and the upper half at the second."""
     hard = torch.zeros(2, 8, 8, dtype=torch.bool)
     hard[0, :2], hard[1, :4] = True, True
     return KeptRegion(hard, scores)
@@ -33,12 +33,12 @@ def pixels(file: Path) -> np.ndarray:
         return np.asarray(opened.convert("RGB"))
 
 
-def runs(line: np.ndarray) -> int:
+def stretches(line: np.ndarray) -> int:
     """How many stretches of True there are."""
     return int(np.diff(np.concatenate([[0], line.astype(int), [0]])).clip(min=0).sum())
 
 
-def test_what_is_not_kept_is_the_photos_trace_under_grey() -> None:
+def test_what_is_not_kept_is_a_trace_of_the_photo_under_grey() -> None:
     photo = np.random.default_rng(0).random((4, 5, 3))
     hard = np.random.default_rng(1).random((4, 5)) < 0.5
     shown = faded(photo, hard)
@@ -50,10 +50,12 @@ def test_what_is_not_kept_is_the_photos_trace_under_grey() -> None:
 def test_a_sheet_has_a_picture_of_each_photo_method_and_area(tmp_path: Path) -> None:
     file = tmp_path / "figures" / "sheet.png"
     photos = [Photo(red(), "tench", 0.5)] * 3
-    draw_photos(photos, ["ours", "disc"], [{"ours": kept(), "disc": kept()}] * 3, areas=AREAS, file=file, cell=1)
+    draw_sheet(
+        photos, ["ours", "disc"], [{"ours": upper_parts(), "disc": upper_parts()}] * 3, areas=AREAS, file=file, width=1
+    )
     seen = (pixels(file) == RED).all(-1)
-    assert runs(seen.any(0)) == 1 + 2 * 2
-    assert runs(seen.any(1)) == 3
+    assert stretches(seen.any(0)) == 1 + 2 * 2
+    assert stretches(seen.any(1)) == 3
     # At 120 dots an inch: three rows of a whole photo and of what is kept.
     assert seen.sum() == pytest.approx(3 * 120**2 * (1 + 2 * sum(AREAS)), rel=0.03)
     assert [path.name for path in file.parent.iterdir()] == ["sheet.png"]
@@ -61,20 +63,20 @@ def test_a_sheet_has_a_picture_of_each_photo_method_and_area(tmp_path: Path) -> 
 
 def test_a_method_without_a_map_leaves_its_place_and_no_other(tmp_path: Path) -> None:
     photos = [Photo(red(), "tench", 0.5)] * 2
-    rows = [{"ours": kept(), "disc": kept()}, {"disc": kept()}]
-    draw_photos(photos, ["ours", "disc"], rows, areas=AREAS, file=tmp_path / "sheet.png", cell=1)
+    rows = [{"ours": upper_parts(), "disc": upper_parts()}, {"disc": upper_parts()}]
+    draw_sheet(photos, ["ours", "disc"], rows, areas=AREAS, file=tmp_path / "sheet.png", width=1)
     seen = (pixels(tmp_path / "sheet.png") == RED).all(-1)
     upper, lower = np.array_split(seen, 2)
-    assert runs(upper.any(0)) == 5
-    assert runs(lower.any(0)) == 3
+    assert stretches(upper.any(0)) == 5
+    assert stretches(lower.any(0)) == 3
     assert np.array_equal(np.flatnonzero(lower.any(0))[-100:], np.flatnonzero(upper.any(0))[-100:])
 
 
 def test_a_sheet_of_one_method_and_area_shows_grey_photos_of_any_shape(tmp_path: Path) -> None:
     photo = Photo(torch.zeros(1, 8, 16), "a_{class}^of $many$ letters, _and_ names", 0.5)
-    some = KeptRegion(torch.ones(1, 8, 16, dtype=torch.bool), [NAN])
-    draw_photos([photo], ["_peculiar_$method_with_a_long_name"], [{}], areas=[0.5], file=tmp_path / "none.png")
-    draw_photos([photo], ["_$"], [{"_$": some}], areas=[0.5], file=tmp_path / "one.png", cell=1)
+    everything = KeptRegion(torch.ones(1, 8, 16, dtype=torch.bool), [NAN])
+    draw_sheet([photo], ["_peculiar_$method_with_a_long_name"], [{}], areas=[0.5], file=tmp_path / "none.png")
+    draw_sheet([photo], ["_$"], [{"_$": everything}], areas=[0.5], file=tmp_path / "one.png", width=1)
     black = (pixels(tmp_path / "one.png") == 0).all(-1)
     rows = np.flatnonzero(black.sum(1) > 200)
     assert len(rows) == pytest.approx(60, abs=2)  # half as tall as wide
@@ -105,27 +107,27 @@ def test_what_does_not_fit_together_is_refused_before_anything_is_written(tmp_pa
     photo, other = Photo(red(), "tench", 0.5), Photo(red(9), "tench", 0.5)
     file = tmp_path / "sheet.png"
     with pytest.raises(ValueError, match="a row per photo"):
-        draw_photos([photo, photo], ["ours"], [{"ours": kept()}], areas=AREAS, file=file)
+        draw_sheet([photo, photo], ["ours"], [{"ours": upper_parts()}], areas=AREAS, file=file)
     with pytest.raises(ValueError, match="at least one photo"):
-        draw_photos([], ["ours"], [], areas=AREAS, file=file)
+        draw_sheet([], ["ours"], [], areas=AREAS, file=file)
     with pytest.raises(ValueError, match="one size"):
-        draw_photos([photo, other], ["ours"], [{}, {}], areas=AREAS, file=file)
+        draw_sheet([photo, other], ["ours"], [{}, {}], areas=AREAS, file=file)
     with pytest.raises(ValueError, match="of 'ours'"):
-        draw_photos([photo], ["ours"], [{"ours": kept()}], areas=[0.25], file=file)
+        draw_sheet([photo], ["ours"], [{"ours": upper_parts()}], areas=[0.25], file=file)
     assert not file.exists()
 
 
 def test_a_curve_is_written_whatever_its_points(tmp_path: Path) -> None:
     rising = [(50.0, Interval(0.2, 0.1, 0.3)), (400.0, Interval(0.4, 0.3, 0.5))]
-    lines = {
+    points = {
         "inr": rising,
         "disc": [(0.0, Interval(0.1, 0.05, 0.15))],
         "_one $photo": [(3200.0, Interval(0.2, NAN, NAN))],
         "failed": [(10.0, Interval(NAN, NAN, NAN))],
         "none": [],
     }
-    curve(lines, file=tmp_path / "curve.png")
-    curve(lines | {"inr": rising[::-1]}, file=tmp_path / "turned.png")
+    draw_curve(points, file=tmp_path / "curve.png")
+    draw_curve(points | {"inr": rising[::-1]}, file=tmp_path / "turned.png")
     drawn = pixels(tmp_path / "curve.png")
     assert np.array_equal(drawn, pixels(tmp_path / "turned.png"))
     for place in range(3):
@@ -140,5 +142,5 @@ def test_bars_reach_from_end_to_end_of_the_interval() -> None:
     line, _, (bars,) = module._draw_line(axis, 0, points)
     assert line.get_xydata().tolist() == [[50, 0.2], [400, 0.4], [800, 0.5]]
     ends = [segment[:, 1].tolist() for segment in bars.get_segments()]
-    # Where the value lies below its interval the bar begins at the value.
+    # If the value lies below its interval, the bar begins at the value.
     assert ends == [pytest.approx([0.15, 0.22]), pytest.approx([0.3, 0.6]), pytest.approx([0.5, 0.7])]

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from inr_xai.metrics.map_complexity import Complexity, Sparseness, complexity, sparseness
+from inr_xai.metrics.concentration import Complexity, Sparseness, complexity, sparseness
 
 
-def some_maps(images: int = 5) -> torch.Tensor:
-    """Maps of both signs with zeros; the last is a multiple of the first."""
+def random_maps(images: int = 5) -> torch.Tensor:
+    """Returns maps of both signs with zeros; the last map is a multiple of the first."""
     maps = torch.randn(images, 6, 8, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
     maps[maps.abs() < 0.3] = 0
     maps[-1] = -1e-9 * maps[0]
@@ -19,9 +19,9 @@ def some_maps(images: int = 5) -> torch.Tensor:
 
 
 def gini_by_pairs(saliency: np.ndarray) -> float:
-    """Mean absolute difference of any two pixels over twice the mean: the index's other definition."""
+    """Returns the index by its other definition: the mean absolute difference of two pixels over twice the mean."""
     values = [abs(float(value)) for value in saliency.ravel()]
-    differences = sum(abs(one - other) for one in values for other in values)
+    differences = sum(abs(first - second) for first in values for second in values)
     return differences / (2 * len(values) * sum(values))
 
 
@@ -32,12 +32,12 @@ def entropy_by_loops(saliency: np.ndarray) -> float:
 
 @pytest.mark.parametrize(("function", "oracle"), [(sparseness, gini_by_pairs), (complexity, entropy_by_loops)])
 def test_against_loops_whatever_the_scale_and_the_order(function, oracle) -> None:
-    maps = some_maps()
-    found = function(maps)
-    assert found.tolist() == pytest.approx([oracle(one.numpy()) for one in maps], abs=1e-12)
-    torch.testing.assert_close(found[-1], found[0])
-    torch.testing.assert_close(function(maps.flip(1)), found)
-    torch.testing.assert_close(function(maps[1:2])[0], found[1])
+    maps = random_maps()
+    result = function(maps)
+    assert result.tolist() == pytest.approx([oracle(values.numpy()) for values in maps], abs=1e-12)
+    torch.testing.assert_close(result[-1], result[0])
+    torch.testing.assert_close(function(maps.flip(1)), result)
+    torch.testing.assert_close(function(maps[1:2])[0], result[1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
@@ -57,7 +57,7 @@ def test_a_map_of_zeros_is_as_simple_as_any_constant_one() -> None:
 
 @pytest.mark.parametrize("function", [sparseness, complexity])
 def test_maps_that_are_not_finite_are_refused(function) -> None:
-    maps = some_maps()
+    maps = random_maps()
     maps[2, 0, 0] = -torch.inf
     with pytest.raises(ValueError, match=r"NaN or infinity in the maps \[2\]"):
         function(maps)
@@ -67,7 +67,7 @@ def test_maps_that_are_not_finite_are_refused(function) -> None:
     ("metric", "function", "better"), [(Sparseness, sparseness, True), (Complexity, complexity, False)]
 )
 def test_classes_are_means_over_all_processes(metric, function, better: bool) -> None:
-    maps = some_maps()
+    maps = random_maps()
     first, second = metric(), metric()
     first.update(maps[:2])
     second.update(maps[2:])
@@ -82,7 +82,8 @@ def test_quantus_agrees() -> None:
         warnings.simplefilter("ignore")
         quantus = pytest.importorskip("quantus")
         theirs = quantus.Sparseness(disable_warnings=True), quantus.Complexity(disable_warnings=True)
-    maps = some_maps(20)[:-1].abs()  # as its caller takes them; the last map is no larger than the constants it adds
+    # Quantus takes absolute values, and the last map is as small as the constants that it adds.
+    maps = random_maps(20)[:-1].abs()
     gini, entropy = (metric.evaluate_batch(x_batch=None, a_batch=maps.numpy().copy()) for metric in theirs)
     np.testing.assert_allclose(sparseness(maps).numpy(), gini, atol=1e-6)
     np.testing.assert_allclose(complexity(maps).numpy(), entropy, atol=1e-9)

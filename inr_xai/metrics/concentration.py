@@ -2,7 +2,7 @@
 
 Chalasani et al., "Concise Explanations of Neural Networks using Adversarial Training", ICML 2020 (sparseness); Bhatt,
 Weller, Moura, "Evaluating and Aggregating Feature-based Model Explanations", IJCAI 2020 (complexity). For a binary mask
-both are functions of its area alone: they tell importance maps apart, not masks of one area.
+both depend on its area alone: they distinguish importance maps, but not masks of one area.
 """
 
 import torch
@@ -14,10 +14,10 @@ from inr_xai.metrics.inputs import Maps, finite_maps
 
 
 def sparseness(maps: Maps) -> Float[Tensor, " b"]:
-    """Gini index of |s|: sum_i (2i - N - 1) |s|_(i) / (N sum |s|), |s|_(i) ascending, in [0, 1), higher is sparser.
+    """Returns the Gini index of |s|, sum_i (2i - N - 1) |s|_(i) / (N sum |s|) with |s|_(i) ascending.
 
-    0 for a constant map, 1 - 1/N for a single pixel, 1 - a for a binary mask of area a. A map that is 0 everywhere is
-    constant. Raises ValueError for NaN.
+    It is in [0, 1); higher is sparser: 0 for a constant map (a map of zeros is one), 1 - 1/N for a single pixel,
+    1 - a for a binary mask of area a. Raises ValueError for NaN.
 
     >>> mask = torch.zeros(1, 4, 4)
     >>> mask[:, 0] = 1
@@ -31,10 +31,10 @@ def sparseness(maps: Maps) -> Float[Tensor, " b"]:
 
 
 def complexity(maps: Maps) -> Float[Tensor, " b"]:
-    """Entropy of |s|: -sum_i p_i ln p_i, p = |s| / sum |s|, in [0, ln N] nats, lower is simpler.
+    """Returns the entropy of |s|, -sum_i p_i ln p_i with p = |s| / sum |s|, in [0, ln N] nats; lower is simpler.
 
-    ln N for a constant map, 0 for a single pixel, ln(aN) for a binary mask of area a. A map that is 0 everywhere is
-    constant. Raises ValueError for NaN.
+    It is ln N for a constant map (a map of zeros is one), 0 for a single pixel, ln(aN) for a binary mask of area a.
+    Raises ValueError for NaN.
 
     >>> mask = torch.zeros(1, 4, 4)
     >>> mask[:, 0] = 1
@@ -69,7 +69,7 @@ class Complexity(MeanMetric):
 
 
 def _sizes(maps: Maps) -> Float[Tensor, "b p"]:
-    """|s| in units of its maximum; 1 everywhere for a map that is 0 everywhere."""
+    """Returns |s| in units of its maximum; 1 everywhere for a map that is 0 everywhere."""
     size = finite_maps(maps).abs().flatten(1)
-    most = size.amax(1, keepdim=True)
-    return (size / most.where(most > 0, 1)).where(most > 0, 1)
+    maximum = size.amax(1, keepdim=True)
+    return (size / maximum.where(maximum > 0, 1)).where(maximum > 0, 1)
