@@ -108,7 +108,7 @@ class Gate(Callback):
             raise ExitProgram
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Fixes the folder of a multirun for all its jobs: one in another process would draw a name of its own."""
+        """Fixes the folder of a multirun for all jobs: a job in another process would compose another name."""
         _check_direction(config)
         folder = str(config.hydra.sweep.dir)
         if config.dry_run:

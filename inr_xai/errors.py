@@ -15,16 +15,20 @@ class UserError(ValueError):
     """Raised for bad input; the command line prints its message alone, without a traceback."""
 
 
-def did_you_mean(word: str, choices: Iterable[str], *, prefix: str = "") -> str:
-    """Returns the end of an error message: the most similar choice, or nothing if none is similar.
+def did_you_mean(word: str, choices: Iterable[str], *, prefix: str = "", most: int = 1, cutoff: float = 0.6) -> str:
+    """Returns the end of an error message: the most similar choices, or nothing if none is similar.
+
+    Args:
+        most: number of choices that are named.
+        cutoff: the least similarity, in [0, 1].
 
     >>> did_you_mean("widht", ["width", "depth"], prefix="inr.")
     '; did you mean inr.width?'
     >>> did_you_mean("colour", ["width", "depth"])
     ''
     """
-    close = get_close_matches(word, list(choices), n=1, cutoff=0.6)
-    return f"; did you mean {prefix}{close[0]}?" if close else ""
+    close = get_close_matches(word, list(choices), n=most, cutoff=cutoff)
+    return f"; did you mean {' or '.join(prefix + choice for choice in close)}?" if close else ""
 
 
 def listing(choices: Iterable[str]) -> str:

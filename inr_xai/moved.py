@@ -88,7 +88,10 @@ def _scenes_or_photos(node: Mapping[str, Any]) -> dict[str, Any]:
 def _scenes_or_timm(node: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the target of now for one of version 0.1.0: a network of timm for photos, else that of drawn scenes."""
     if node.get("root") is None:
-        return {"_target_": "inr_xai.classifier.shapes_in_context", "name": node.get("name") or node.get("cues")}
+        return {
+            "_target_": "inr_xai.classifier.context.shapes_in_context",
+            "name": node.get("name") or node.get("cues"),
+        }
     options = {key: node[key] for key in ("pretrained", "checkpoint", "head") if key in node}
     return {"_target_": "inr_xai.classifier.from_timm", "name": node.get("name") or "resnet50.tv_in1k"} | options
 

@@ -56,7 +56,7 @@ def _evaluate(cfg: DictConfig, explained: ExplainedRun) -> int:
 
     The explanations are kept, whatever fails here.
     """
-    from inr_xai.evaluate.evaluate_run import evaluate_run  # late: a run without metrics does not wait for them
+    from inr_xai.evaluate.evaluation import evaluate_run  # late: a run without metrics does not wait for them
     from inr_xai.evaluate.loop import EvaluationContext
 
     names = None if cfg.evaluate == "all" else list(cfg.evaluate)
@@ -74,7 +74,7 @@ def _audit(cfg: DictConfig, explained: ExplainedRun) -> int:
 
     The explanations are kept, whatever fails here.
     """
-    from inr_xai.audit.auditor import FOLDER, AuditOptions, audit_runs  # late, likewise
+    from inr_xai.audit.auditor import FOLDER, AuditOptions, audit_runs  # late: most runs have no audit
 
     options, path = AuditOptions(cfg.audit.area, cfg.audit.control), explained.folder.path
     finished = load(path)

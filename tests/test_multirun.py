@@ -2,7 +2,6 @@
 
 import csv
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,11 @@ from omegaconf import DictConfig
 from inr_xai.errors import UserError
 from inr_xai.runs.folder import RunFolder
 from tests.helpers import wandb_read
-from tests.helpers.program import Program
+from tests.helpers.program import Program, needs_joblib, needs_optuna
 from tests.helpers.runs import TINY, process, table
 
 METRIC = "preservation_hard_mean_rel/k1"
 NO_FILES = [f"callbacks.{name}=null" for name in ("figures", "progress")]
-needs_joblib = pytest.mark.skipif(find_spec("joblib") is None, reason="joblib is not installed (extra sweep)")
-needs_optuna = pytest.mark.skipif(find_spec("optuna") is None, reason="optuna is not installed (extra sweep)")
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

@@ -1,7 +1,6 @@
 """The named sweeps and ablations: the options of every job pass the check, and change only what the name says."""
 
 import copy
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from inr_xai.columns import less_is_better
 from inr_xai.config import check, sentence
 from inr_xai.runs.folder import flatten
+from tests.helpers.program import needs_optuna
 from tests.helpers.runs import ROOT, configured
 
 CONF = ROOT / "conf"
@@ -110,7 +110,7 @@ def test_the_search_without_its_package_is_refused_with_the_command(monkeypatch:
     )
 
 
-@pytest.mark.skipif(find_spec("optuna") is None, reason="optuna is not installed (extra sweep)")
+@needs_optuna
 def test_the_search_maximises_what_should_be_large() -> None:
     cfg = configured("sweep=optuna_search")
     assert not less_is_better(cfg.sweep_metric)

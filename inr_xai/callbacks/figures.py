@@ -18,7 +18,7 @@ from inr_xai.types import Image
 CONTOURS = ("#ffd400", "#00d5ff", "#ff5ec4", "#7dff5e")
 """The colours of the explanations' contours; the fifth explanation has the first colour again."""
 SHADE = 0.22
-"""The brightness of the pixels that a mask does not keep, as a part of their own."""
+"""Pixels that a mask does not keep have this part of their brightness."""
 
 
 class Figures(RunCallback):

@@ -11,8 +11,8 @@ from torch import nn
 
 from inr_xai.classifier.checkpoint import State, load_into, mismatch, without_prefix
 from inr_xai.classifier.hub import REMEDY, hub_file, require_online, require_reachable, torch_hub_file
-from inr_xai.classifier.untrained import closest, fixed_seed
-from inr_xai.errors import UserError
+from inr_xai.classifier.untrained import fixed_seed
+from inr_xai.errors import UserError, did_you_mean
 from inr_xai.types import Preprocessing
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -55,7 +55,11 @@ def resolve_name(name: str, *, weights: bool) -> str:
         return name
     architecture, tag = split_model_name_tag(model_id)
     if not is_model(architecture):
-        raise UserError(f"timm has no model {name!r}; {closest(architecture, list_models())}")
+        hint = (
+            did_you_mean(architecture.lower(), list_models(), most=3, cutoff=0.5)
+            or "; see the library's list of models"
+        )
+        raise UserError(f"timm has no model {name!r}{hint}")
     try:
         get_pretrained_cfg(name)
     except RuntimeError as error:

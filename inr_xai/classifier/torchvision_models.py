@@ -10,8 +10,8 @@ from torch import nn
 
 from inr_xai.classifier.checkpoint import State, classes_by_shape, load_into, without_prefix
 from inr_xai.classifier.hub import REMEDY, require_reachable, torch_hub_file
-from inr_xai.classifier.untrained import closest, fixed_seed
-from inr_xai.errors import UserError
+from inr_xai.classifier.untrained import fixed_seed
+from inr_xai.errors import UserError, did_you_mean
 from inr_xai.types import Preprocessing
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -26,7 +26,8 @@ def require_name(name: str) -> None:
 
     names = models.list_models(module=models)
     if name not in names:
-        raise UserError(f"torchvision has no classification model {name!r}; {closest(name, names)}")
+        hint = did_you_mean(name.lower(), names, most=3, cutoff=0.5) or "; see the library's list of models"
+        raise UserError(f"torchvision has no classification model {name!r}{hint}")
 
 
 def default_weights(name: str) -> Any | None:

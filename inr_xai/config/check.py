@@ -1,7 +1,7 @@
 """Refuses a configuration that cannot work, before anything is downloaded, built or written.
 
-Each refusal is one sentence with the key, the value found and what would be right. Cheap checks come first: only the
-walk over the targets imports the heavy packages.
+Each refusal is one sentence with the key, its value and what would be right. Cheap checks come first: only the walk
+over the targets imports the heavy packages.
 """
 
 import math
@@ -165,7 +165,7 @@ def _check_evaluate(metrics: Any) -> None:
 
 
 def _check_audit(plain: Mapping[str, Any]) -> None:
-    """Refuses an audit whose own options, or whose explanations, are not what it needs."""
+    """Refuses an audit if its options are wrong, or if the run does not have the explanations that it needs."""
     audit = plain["audit"]
     if audit is None:
         return

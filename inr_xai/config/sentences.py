@@ -112,8 +112,8 @@ def _(error: InstantiationException) -> str | None:
     if cause is None or isinstance(cause, UserError):
         return one_line(str(cause or error))
     key = re.search(r"full_key: (\S+)", str(error))
-    where = f"{key[1]}: " if key else ""
-    return f"{where}{one_line(str(cause))}" if isinstance(cause, ValueError) else None
+    prefix = f"{key[1]}: " if key else ""
+    return f"{prefix}{one_line(str(cause))}" if isinstance(cause, ValueError) else None
 
 
 @sentence.register

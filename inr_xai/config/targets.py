@@ -1,4 +1,4 @@
-"""A walk over every `_target_`: it must be importable, and the keys beside it must fit its signature.
+"""A walk over every `_target_`: it must be importable, and the other keys of its node must fit its signature.
 
 Hydra itself finds a misspelt argument only when it instantiates the node, after other nodes have begun their work.
 """
@@ -26,7 +26,7 @@ ACCEPTED_TYPES: dict[Any, tuple[type, ...]] = {
 
 
 def check_target(node: Any, key: str) -> None:
-    """Raises UserError unless `node` has a `_target_` that can be called with what stands beside it."""
+    """Raises UserError unless `node` has a `_target_` that can be called with its other keys as arguments."""
     if not isinstance(node, Mapping) or node.get("_target_") is None:
         raise UserError(
             f"{key}={shown(node)} has no _target_, the import path of what it builds; give {key}._target_=package.Class"

@@ -34,7 +34,7 @@ def split_pools(ids: Sequence[str], size: int = POOL_SIZE) -> tuple[list[str], l
         synthetic = synthetic_set()
         scoring += [PREFIX + name for name in synthetic.scoring_ids[:RESERVE]]
         donors += [PREFIX + name for name in synthetic.donor_ids[:RESERVE]]
-        log.debug("%d images may be too few for baselines of other photos; synthetic images stand by", len(ordered))
+        log.debug("%d images may be too few for baselines of other photos; synthetic images are added", len(ordered))
     return scoring, donors
 
 

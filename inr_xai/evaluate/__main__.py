@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inr_xai.config import exit_status
-from inr_xai.evaluate.evaluate_run import OWN, evaluate_run
+from inr_xai.evaluate.evaluation import OWN, evaluate_run
 from inr_xai.evaluate.loop import EvaluationContext
 from inr_xai.instantiate import plain, stored_configuration
 from inr_xai.runs.load import load

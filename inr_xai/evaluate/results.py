@@ -29,6 +29,7 @@ class Results:
 
     @property
     def file(self) -> Path:
+        """The CSV."""
         return self._store.file
 
     @property
@@ -90,7 +91,7 @@ class Results:
         return {key for key, row in self.rows.items() if row.get("difficult") == "1"}
 
     def _row(self, sample_id: str) -> TextRow:
-        """The sample's row; empty if it has none."""
+        """Returns the row of a sample; empty if it has none."""
         return next(iter(self._store.groups.get(sample_id, ())), {})
 
 

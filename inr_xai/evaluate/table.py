@@ -14,7 +14,7 @@ from pathlib import Path
 
 from inr_xai.config import exit_status
 from inr_xai.errors import UserError
-from inr_xai.evaluate.evaluate_run import OWN
+from inr_xai.evaluate.evaluation import OWN
 from inr_xai.evaluate.paper_table import make_table
 from inr_xai.evaluate.registry import directions
 from inr_xai.evaluate.results import Results, read_results

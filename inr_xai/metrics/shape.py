@@ -1,6 +1,6 @@
 """How compact a hard mask is: the number of its connected parts and the length of its contour.
 
-Compare masks of one area only, since a larger mask can have a longer contour. See docs/method.md, "Metrics".
+Compare masks of one area only, since a larger mask can have a longer contour. See docs/metrics.md.
 """
 
 import numpy as np

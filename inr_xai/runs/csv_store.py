@@ -1,4 +1,4 @@
-"""Rows in a CSV that grows image by image: appended while the work goes on, one line a key in order when it is done."""
+"""A CSV that grows image by image: rows are appended during the work, and sorted at the end, one line for each key."""
 
 import csv
 import io

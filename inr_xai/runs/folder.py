@@ -56,7 +56,7 @@ class SampleRecord:
         losses: the loss at each step of each fit, f x steps; f is k, or k + 1 if a last explanation was fitted and not
             kept.
         rows: the scores, one dict per explanation and area.
-        drawing: what rendering needs beside the weights: family, area rule, exclusion, seed, stride.
+        drawing: what rendering needs in addition to the weights: family, area rule, exclusion and seed.
         steps_before, steps_after: the steps of the whole run before this image's stack and after it, from which curves
             are rebuilt.
         seconds: how long the image took, its part of the batch's time.
@@ -80,7 +80,7 @@ class SampleRecord:
 
 @dataclass(frozen=True)
 class StoredFacts:
-    """What a masks file holds beside the masks.
+    """What a masks file says about its image, without the masks.
 
     Args:
         rows: the scores, one dict per explanation and area.

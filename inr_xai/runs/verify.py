@@ -35,7 +35,7 @@ def print_figures(path: str, areas: Sequence[float], side: int) -> int:
     """Prints the figures of a run as JSON, and returns the number of failures, which is 0.
 
     Args:
-        areas: the areas of the masks that are rendered, beside the stored ones.
+        areas: the areas of the masks that are rendered, in addition to the stored ones.
         side: the side of the second rendering in pixels; the first has the size fitted.
     """
     run = load(path)

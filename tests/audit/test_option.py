@@ -186,10 +186,10 @@ def test_images_that_cannot_be_evaluated_are_counted_too(tmp_path: Path, monkeyp
     def refuse(*_: Any, **__: Any) -> int:
         raise UserError("no group is named")
 
-    monkeypatch.setattr("inr_xai.evaluate.evaluate_run.evaluate_run", lambda *_, **__: 1)
+    monkeypatch.setattr("inr_xai.evaluate.evaluation.evaluate_run", lambda *_, **__: 1)
     outcome = explain(tmp_path, "evaluate=[sparseness]", "data.limit=2", "audit=null", base=ONE)
     assert outcome.unmeasured == RunFolder(tmp_path).read_unmeasured() == 1
-    monkeypatch.setattr("inr_xai.evaluate.evaluate_run.evaluate_run", refuse)
+    monkeypatch.setattr("inr_xai.evaluate.evaluation.evaluate_run", refuse)
     assert explain(tmp_path, "evaluate=[sparseness]", "data.limit=2", "audit=null", base=ONE).unmeasured == 2
 
 

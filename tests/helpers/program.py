@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -49,6 +50,19 @@ def status(*arguments: str) -> int:
         cli.main()
     assert isinstance(caught.value.code, int)
     return caught.value.code
+
+
+def has_plugin(name: str) -> bool:
+    """Returns whether a plug-in of Hydra is installed, such as hydra_joblib_launcher."""
+    return find_spec("hydra_plugins") is not None and find_spec(f"hydra_plugins.{name}") is not None
+
+
+needs_joblib = pytest.mark.skipif(
+    not has_plugin("hydra_joblib_launcher"), reason="Hydra's joblib launcher is not installed (extra sweep)"
+)
+needs_optuna = pytest.mark.skipif(
+    not has_plugin("hydra_optuna_sweeper"), reason="Hydra's Optuna sweeper is not installed (extra sweep)"
+)
 
 
 @pytest.fixture

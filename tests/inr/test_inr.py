@@ -55,7 +55,7 @@ def test_exported_network_draws_the_same(family: str, conditioning: str) -> None
 
 @pytest.mark.parametrize(("family", "conditioning"), EVERY)
 def test_gradient_reaches_every_weight_of_its_own_image_only(family: str, conditioning: str) -> None:
-    """With the initial weights of a fit."""
+    """The weights are the initial ones of a fit."""
     inr = FAMILIES[family].make(draws(1, 2), conditioning=conditioning)
     logits = inr(inr.encode(pixel_centres((12, 12), AREAS)), AREAS)
     weight = torch.randn(logits.shape[1:], generator=draws(0)[0])

@@ -1,6 +1,6 @@
 """How much two runs agree: the intersection over union of their hard masks.
 
-See docs/method.md, "Metrics" (seed stability).
+See docs/metrics.md (seed stability).
 """
 
 import torch
