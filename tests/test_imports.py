@@ -1,12 +1,14 @@
 """The structure of the package: imports go one way and in no circle, Hydra and W&B keep to their places, few rooms."""
 
 import ast
+import json
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 from torch import nn
@@ -168,30 +170,65 @@ def test_no_function_of_the_metrics_is_named_like_its_module() -> None:
         assert file.stem not in functions
 
 
-def loaded(statement: str) -> set[str]:
-    """The modules that a fresh Python has loaded after a statement."""
-    code = f"{statement}\nimport sys\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
-    return set(done.stdout.split())
+API = """
+import json, sys, lightning
+bare = set(sys.modules)
+from inr_xai import INRAttribution
+added = sorted(set(sys.modules) - bare)
+import torch
+from tests.test_imports import Entered, two_layers
+explainer, images = INRAttribution(two_layers(), steps=3), torch.rand(2, 3, 32, 32)
+with Entered() as entered:
+    explainer.attribute(images, target=1, areas=(0.1, 0.2), explanations=2)
+files = {file for file, _ in entered.functions}
+print(json.dumps({"added": added, "modules": len(files), "functions": len(entered.functions)}))
+"""
+RUN = """
+import json, sys
+import inr_xai.cli
+refusal = sorted(sys.modules)
+import tempfile
+with tempfile.TemporaryDirectory() as folder:
+    sys.argv = ["inr-xai", "data.size=1", "steps=1", "explanations=1", "logger=none", f"out={folder}/run"]
+    try:
+        inr_xai.cli.main()
+    except SystemExit as ended:
+        assert ended.code == 0, ended.code
+print(json.dumps({"refusal": refusal, "run": sorted(sys.modules)}))
+"""
 
 
-def ours(modules: set[str]) -> set[str]:
-    return {name for name in modules if name.split(".")[0] == "inr_xai"}
+def in_a_new_python(code: str) -> Any:
+    """What a program in a process of its own prints as JSON; here every function is wrapped by a checker of types."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=PACKAGE.parent)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_the_python_api_loads_little() -> None:
-    modules = loaded("from inr_xai import INRAttribution")
-    assert len(ours(modules)) <= 40, sorted(ours(modules))
-    bare = loaded("import lightning")
-    for package in ("matplotlib", "wandb", "hydra", "scipy", "timm"):
-        assert package not in modules - bare
+@pytest.fixture(scope="module")
+def api() -> dict[str, Any]:
+    """The modules that Lightning alone loads, those that the Python API adds, and what one attribute() enters."""
+    return in_a_new_python(API)
+
+
+def test_the_python_api_loads_little(api: dict[str, Any]) -> None:
+    ours = [name for name in api["added"] if name.split(".")[0] == "inr_xai"]
+    assert 0 < len(ours) <= 40, ours
+    assert {"matplotlib", "wandb", "hydra", "scipy", "timm"}.isdisjoint(api["added"])
+
+
+def test_one_explanation_enters_few_functions(api: dict[str, Any]) -> None:
+    assert 0 < api["modules"] <= 14
+    assert 0 < api["functions"] <= 90
 
 
 def test_a_run_loads_little_and_a_refusal_less() -> None:
-    assert len(ours(loaded("import inr_xai.cli, inr_xai.pipeline"))) <= 100
-    refused = loaded("import inr_xai.cli")
-    assert "torch" not in refused
-    assert "inr_xai.pipeline" not in refused
+    loaded = in_a_new_python(RUN)
+    assert "inr_xai.cli" in loaded["refusal"]
+    assert {"torch", "inr_xai.pipeline"}.isdisjoint(loaded["refusal"])
+    ours = [name for name in loaded["run"] if name.split(".")[0] == "inr_xai"]
+    assert "inr_xai.runner" in ours
+    assert len(ours) <= 100, ours
 
 
 class Entered:
@@ -214,30 +251,8 @@ class Entered:
             self.functions.add((code.co_filename, code.co_qualname))
 
 
-ATTRIBUTE = """
-import sys
-sys.path.insert(0, {root!r})
-import torch
-from inr_xai import INRAttribution
-from tests.test_imports import Entered, two_layers
-explainer, images = INRAttribution(two_layers(), steps=3), torch.rand(2, 3, 32, 32)
-with Entered() as entered:
-    explainer.attribute(images, target=1, areas=(0.1, 0.2), explanations=2)
-print(len({{file for file, _ in entered.functions}}), len(entered.functions))
-"""
-
-
 def two_layers() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 7, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 7 * 7, 5))
-
-
-def test_one_explanation_enters_few_functions() -> None:
-    """In a process of its own: here every function is wrapped by a checker of types."""
-    code = ATTRIBUTE.format(root=str(PACKAGE.parent))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
-    modules, functions = map(int, done.stdout.split())
-    assert modules <= 14
-    assert functions <= 90
 
 
 def test_an_entered_function_is_counted_once() -> None:
