@@ -173,7 +173,7 @@ def around_object(coverage: Field, with_texture: Bool[Tensor, " b"], random: tor
 
 
 def replacements(images: Images, random: torch.Generator) -> tuple[Images, Bool[Tensor, " b"]]:
-    """Returns what replaces pixels (blur, a colour, noise or, twice as often, the next scene), and where a scene does."""
+    """Returns what replaces pixels (blur, colour, noise or, twice as often, the next scene), and where a scene does."""
     count = len(images)
     choice = torch.randint(5, (count,), generator=random).clamp_max(3)
     blur = blurred(images, 5 + 7 * float(torch.rand((), generator=random)))
