@@ -1,19 +1,21 @@
 """How well explanations tell what a classifier of known reliance leans on: object or ground.
 
-    python benchmarks/audit.py --part tuning --settings object_only context_only both         for the thresholds
+    python benchmarks/audit.py --part tuning --settings object_only context_only both   images that set the thresholds
     python benchmarks/audit.py --part fresh                      the benchmark: 100 images of each classifier
     python benchmarks/audit.py --part fresh --methods torchray --images 15
     python benchmarks/audit.py --part confirmation --methods inr    ours on 100 others, on which nothing was tried
-    python benchmarks/audit_table.py                                the table of what is measured
+    python benchmarks/audit_table.py                                the table of what is measured, and the thresholds
 
 The truth about an image of ShapesInContext is an intervention on that very image: how much of the class's probability
 is lost if its object is swapped for each of the other seven shapes, and if its ground is swapped for each of the other
 seven textures. A method's map is made hard at an area, and the region is removed, and kept alone, under four baselines.
-Our method has a region for each explanation. What is measured already is not measured again.
+Our method has a region for each explanation. What is measured already is not measured again. An image that fails has no
+row, and is tried again the next time.
 """
 
 import argparse
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,12 +24,12 @@ from jaxtyping import Bool
 from omegaconf import DictConfig
 from torch import Tensor
 
-from inr_xai.audit.control import control_configuration, control_limit
+from inr_xai.audit.control import control_limit, measure_control
 from inr_xai.audit.intervention import intervene
 from inr_xai.audit.measure import AuditContext, hard_regions, measure_regions, object_with_seam
 from inr_xai.classifier import FrozenClassifier, shapes_in_context
 from inr_xai.compare.methods.registry import OTHER_METHODS, MethodSetup, build_other_method
-from inr_xai.config import check, composed, exit_status
+from inr_xai.config import composed, exit_status
 from inr_xai.data import ShapesInContext
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.data.scenes.shapes_in_context import SETTINGS
@@ -37,6 +39,7 @@ from inr_xai.masks import hard_masks
 from inr_xai.runner import explain
 from inr_xai.runs.files import format_csv, write_bytes
 from inr_xai.runs.load import Run, load
+from inr_xai.runs.loop import each_image
 from inr_xai.seeding import generator
 from inr_xai.types import Row, Sample
 
@@ -59,23 +62,37 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=list(PARTS), default="fresh", help="which images (%(default)s)")
-    parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS), metavar="NAME")
-    parser.add_argument("--methods", default=f"{OURS},gradcam,integrated_gradients,occlusion", help="names, by commas")
-    parser.add_argument("--images", type=int, help="number of images of each setting (all of the part)")
     parser.add_argument(
-        "--steps", type=int, default=STEPS, help="of our fits (%(default)s); other steps need --results and --cache"
+        "--settings",
+        nargs="+",
+        choices=list(SETTINGS),
+        default=list(SETTINGS),
+        metavar="NAME",
+        help="settings of ShapesInContext, each with its classifier; default: all",
     )
-    parser.add_argument("--threads", type=int, help="of the processor")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where the CSVs go (%(default)s)")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="where our fits go (%(default)s)")
+    parser.add_argument(
+        "--methods",
+        default=f"{OURS},gradcam,integrated_gradients,occlusion",
+        help=f"names with commas between, {OURS} for ours; default: %(default)s",
+    )
+    parser.add_argument("--images", type=int, help="number of images of each setting; default: all of the part")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=STEPS,
+        help="number of steps of our fits (%(default)s); another number needs --results and --cache",
+    )
+    parser.add_argument("--threads", type=int, help="number of the processor's threads; default: torch's")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSVs (%(default)s)")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="folder of our fits (%(default)s)")
     args = parser.parse_args()
     if args.threads is not None:
         torch.set_num_threads(args.threads)
 
     def work() -> int:
-        measure_all(args)
+        failures = measure_all(args)
         log.info("python benchmarks/audit_table.py --results %s makes the table", args.results)
-        return 0
+        return failures
 
     return exit_status(work)
 
@@ -104,13 +121,17 @@ class Setting:
         return self._truths[sample_id]
 
 
-def measure_all(args: argparse.Namespace) -> None:
-    """Writes a row for each image and method, in one CSV for each part, setting and method."""
+def measure_all(args: argparse.Namespace) -> int:
+    """Writes a row for each image and method, in one CSV for each part, setting and method.
+
+    Returns how many rows could not be measured; the log has the reasons.
+    """
     if args.steps != STEPS and (args.results == RESULTS or args.cache == CACHE):
         raise UserError(
             f"--steps {args.steps} would be mixed with the results of {STEPS}; give --results and --cache too"
         )
     seed, size = PARTS[args.part]
+    failures = 0
     for name in args.settings:
         data, classifier = ShapesInContext(name, size=size, seed=seed), shapes_in_context(name)
         pool = PhotoPool(data.scoring_ids, data, classifier.preprocessing)
@@ -122,13 +143,23 @@ def measure_all(args: argparse.Namespace) -> None:
             regions = our_regions(cfg) if method == OURS else other_regions(setting, method)
             results = Results(args.results / args.part / f"{name}.{method}.csv")
             results.file.parent.mkdir(parents=True, exist_ok=True)
-            for sample_id in sample_ids:
-                if not results.has(sample_id, "object_effect"):
-                    row = measure_row(setting, sample_id, regions)
-                    results.add(sample_id, {"target": data.label(sample_id), "difficult": 0, **row, "failed": ""})
+            missing = [sample_id for sample_id in sample_ids if not results.has(sample_id, "object_effect")]
+            failures += measure_rows(setting, missing, regions, results)
             if method == OURS:
-                measure_control(setting, cfg, args.results / args.part / f"{name}.control.csv")
+                write_control(setting, cfg, args.results / args.part / f"{name}.control.csv")
             log.info("%s: %s, %d images", name, method, len(results.rows))
+    return failures
+
+
+def measure_rows(setting: Setting, sample_ids: Sequence[str], regions: "Regions", results: Results) -> int:
+    """Adds the rows of images to the results, and returns how many images failed."""
+
+    def add_row(sample_id: str, place: str) -> int:
+        row = measure_row(setting, sample_id, regions)
+        results.add(sample_id, {"target": setting.data.label(sample_id), "difficult": 0, **row, "failed": ""})
+        return 0
+
+    return each_image(sample_ids, add_row, note=lambda sample_id, reason: None)  # the log has the reason
 
 
 @dataclass(frozen=True)
@@ -221,24 +252,22 @@ def measure_row(setting: Setting, sample_id: str, regions: Regions) -> Row:
     return row
 
 
-@torch.no_grad()
-def measure_control(setting: Setting, cfg: DictConfig, file: Path) -> None:
+def write_control(setting: Setting, cfg: DictConfig, file: Path) -> None:
     """Writes what the explanations of absent classes reach, one number for each area, unless the file is there."""
     if file.is_file():
         return
-    control_cfg = control_configuration(cfg, images=CONTROL_IMAGES, out=Path(cfg.out) / "control")
-    check(control_cfg)
-    with torch.enable_grad():
-        explain(control_cfg)
-    run = load(control_cfg.out)
     limits = {}
     for area in AREAS:
-        images = []
-        for sample_id in list(run)[:CONTROL_IMAGES]:
-            sample, explained = setting.data.load(sample_id, setting.classifier.preprocessing), run[sample_id]
-            regions = [hard_regions(explained, area, seed=0)]
-            images.append(measure_regions(sample, explained.target, regions, setting.context, area=area))
-        limits[f"bound/{area:g}"] = control_limit(images)
+        control = measure_control(
+            cfg,
+            setting.context,
+            area=area,
+            images=CONTROL_IMAGES,
+            every=1,
+            out=Path(cfg.out) / "control",
+            cache=Path(cfg.out) / "control_games" / f"{area:g}",
+        )
+        limits[f"bound/{area:g}"] = control_limit(control)
     write_bytes(file, format_csv([limits]).encode())
 
 

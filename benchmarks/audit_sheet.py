@@ -18,7 +18,7 @@ from inr_xai.config import exit_status
 from inr_xai.errors import UserError
 from inr_xai.runs.files import write_bytes
 
-ADVICE = "audit it first: python -m inr_xai.audit RUN"
+ADVICE = "audit it first: inr-xai audit RUN"
 
 
 def main() -> int:
@@ -59,18 +59,16 @@ def open_figure(file: Path) -> Image.Image:
             return image.convert("RGB")
     except OSError as error:
         reason = "cannot be read" if file.exists() else "does not exist"
-        raise UserError(
-            f"the figure {file} {reason}; draw it: python -m inr_xai.audit RUN, without --no-figures"
-        ) from error
+        raise UserError(f"the figure {file} {reason}; draw it: inr-xai audit RUN, without --no-figures") from error
 
 
 def rank_images(folder: Path, count: int, by: str) -> list[tuple[str, float]]:
     """Returns the admitted images with the largest values relative to p_full, as pairs of id and relative value.
 
     Args:
-        folder: of the audit.
-        count: how many images at most.
-        by: column of per_image.csv.
+        folder: the folder of the audit.
+        count: the largest number of images.
+        by: a column of per_image.csv.
 
     Raises:
         UserError: the run is not audited, or the column has no numbers.

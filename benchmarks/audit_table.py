@@ -27,7 +27,7 @@ from inr_xai.errors import UserError
 from inr_xai.evaluate.results import Results
 from inr_xai.metrics.robustness.similarity import spearman
 from inr_xai.metrics.statistics.bootstrap import resamples
-from inr_xai.runs.files import format_csv, markdown_table, write_bytes
+from inr_xai.runs.files import all_columns, format_csv, markdown_table, write_bytes
 from inr_xai.types import Row
 
 OURS = "inr"
@@ -142,7 +142,7 @@ def write_table(folder: Path) -> None:
         rows += method_rows(f"{method} on other images", images, tuning.get(method, []))
     if OURS in fresh:
         rows.append(classifier_row(fresh[OURS]))
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = all_columns(rows)
     write_bytes(folder / "table.csv", format_csv(rows, columns).encode())
     text = markdown_table(columns, ([str(row.get(name, "-")) for name in columns] for row in rows))
     if OURS in fresh:
@@ -269,7 +269,7 @@ def verdict_table(images: Sequence[MeasuredImage], folder: Path) -> str:
     """Returns a Markdown table of the verdicts on the images of each setting, at each area.
 
     Args:
-        folder: of the limits of the control; settings without a limit are left out.
+        folder: the folder of the control's limits; settings without a limit are left out.
     """
     head = ["setting", "area", "truth", "evidence on the object", "object", "both", "context", "no claim", "redundant"]
     rows = []

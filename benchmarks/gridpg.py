@@ -41,7 +41,7 @@ from inr_xai.data.mosaic import Grid
 from inr_xai.digests import digest
 from inr_xai.errors import UserError
 from inr_xai.fitting.mask_module import device_of
-from inr_xai.instantiate import build_method, instantiate, photo_pool, plain
+from inr_xai.instantiate import build_method, instantiate, make_photo_pool, plain
 from inr_xai.loggers.tables import log_tables
 from inr_xai.runs.files import read_json, write_json
 from inr_xai.runs.folder import RunFolder, flatten
@@ -117,7 +117,7 @@ def score(args: argparse.Namespace) -> int:
         MethodSetup(classifier, device, tuple(cfg.areas), layer=args.layer, seed=cfg.seed),
         lambda options: build_method(composed(*OPTIONS, *args.overrides, *options)),
         MapMaker(MapCache(args.cache / args.set / "maps"), facts),
-        donors=photo_pool(grid.donor_ids, grid, classifier),
+        donors=make_photo_pool(grid.donor_ids, grid, classifier),
         trainer=trainer,
     )
     fits = args.cache / args.set / "fits"

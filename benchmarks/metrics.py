@@ -32,14 +32,14 @@ from inr_xai.classifier.demo_network import MEAN, STD, demo_network
 from inr_xai.compare.store import format_cell
 from inr_xai.data import Synthetic
 from inr_xai.errors import UserError
-from inr_xai.runs.files import format_csv, write_bytes
+from inr_xai.runs.files import format_csv, markdown_table, write_bytes
 from inr_xai.scoring.random_masks import smooth_fields
 from inr_xai.seeding import generator
 from inr_xai.types import Images, Preprocessing, Row, Targets
 
 FILE = Path("benchmarks/results/metrics/throughput.csv")
 COLUMNS = ("metric", "ours_s", "quantus_s", "ratio", "difference", "note")
-TABLE_HEAD = "| metric | ours, s | Quantus, s | Quantus / ours | largest difference | note |\n|---|---|---|---|---|---|"
+TABLE_HEAD = ("metric", "ours, s", "Quantus, s", "Quantus / ours", "largest difference", "note")
 BATCH_SIZE = 64  # images that go through the classifier at once: Quantus's default
 SIDE, GREY = 96, 0.5  # side of the demo's images in pixels; their mean colour, which replaces pixels
 PATCH = 12  # side of Quantus's patches in pixels; an image has 64 of them
@@ -97,7 +97,7 @@ class Case:
     Args:
         ours: computes our value of each image.
         quantus_class: name of Quantus's class.
-        options: of that class's constructor.
+        options: the options of that class's constructor.
         differs: how the definitions differ; None if the values have to agree.
         explains: whether Quantus makes the explanations.
         one_channel: whether images have one channel.
@@ -193,10 +193,15 @@ CASES: Mapping[str, Case] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table and returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=64, metavar="N", help="images of the synthetic set")
+    parser.add_argument("--images", type=int, default=64, metavar="N", help="number of images (%(default)s)")
     parser.add_argument("--metrics", default=",".join(CASES), help="names with commas between; default: %(default)s")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; OMP_NUM_THREADS is for all libraries")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="number of torch's threads (%(default)s); OMP_NUM_THREADS sets that of all libraries",
+    )
     parser.add_argument("--write", action="store_true", help=f"write {FILE}")
     args = parser.parse_args(arguments)
     names = args.metrics.split(",")
@@ -210,12 +215,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         parser.error(str(error))
     clock = time.process_time if args.device == "cpu" and args.threads == 1 else time.perf_counter
-    print(f"{args.images} images, {args.device}, threads: {args.threads}, time: {clock.__name__}\n\n{TABLE_HEAD}")
+    print(f"{args.images} images, {args.device}, threads: {args.threads}, time: {clock.__name__}\n")
     rows = []
     for name in names:
+        print(f"measuring {name}", file=sys.stderr)
         rows.append(compare(name, data, clock=clock))
-        print(format_line(rows[-1]), flush=True)
-    print(format_line(sum_up(rows)))
+    print(markdown_table(TABLE_HEAD, map(row_cells, [*rows, sum_up(rows)]), tight_rules=True), end="")
     if args.write:
         facts = {"images": str(args.images), "device": args.device, "threads": str(args.threads)}
         lines = [{key: format_cell(row[key]) for key in COLUMNS} | facts for row in rows]
@@ -302,11 +307,10 @@ def sum_up(rows: Sequence[Row]) -> Row:
     return dict(zip(COLUMNS, (*values, f"{len(both)} of {len(rows)} metrics"), strict=True))
 
 
-def format_line(row: Row) -> str:
-    """Returns a line of the Markdown table: numbers with three digits, a dash for NaN."""
+def row_cells(row: Row) -> list[str]:
+    """Returns the cells of a line of the Markdown table: numbers with three digits, a dash for NaN."""
     values = (row[column] for column in COLUMNS)
-    cells = [value if isinstance(value, str) else "-" if math.isnan(value) else f"{value:.3g}" for value in values]
-    return f"| {' | '.join(cells)} |"
+    return [value if isinstance(value, str) else "-" if math.isnan(value) else f"{value:.3g}" for value in values]
 
 
 if __name__ == "__main__":

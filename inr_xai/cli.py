@@ -40,7 +40,7 @@ VERBS = {
     "compare": ("inr_xai.compare.__main__", "our masks beside other methods, on the same photos"),
     "maps": ("inr_xai.compare.maps", "other methods' heatmaps of a finished run's images"),
     "table": ("inr_xai.evaluate.table", "one table of several methods, as Markdown and LaTeX"),
-    "verify": ("inr_xai.runs.verify", "whether a finished run keeps what it promises"),
+    "verify": ("inr_xai.runs.verify", "how exact, binary and disjoint a finished run's masks are"),
 }
 """Verb -> the module whose `main` does its work (imported only if it is used), and what the verb is for."""
 
@@ -222,8 +222,8 @@ def _status(program: Any, *, full_error: bool) -> int:
         if isinstance(exit_.__context__, KeyboardInterrupt):
             return INTERRUPTED
         raise
-    except ExitProgram as stop:
-        return stop.status if stop.error is None else _report(stop.error, full_error=full_error)
+    except ExitProgram as ending:
+        return ending.status if ending.error is None else _report(ending.error, full_error=full_error)
     except Exception as error:
         if sentence(error) is None:
             raise

@@ -9,7 +9,7 @@ BASELINES = ("blur", "grey", "noise", "photo")
 UNSEEN = ("noise", "photo")
 """The scoring baselines that no fit uses, so that no mask can be adapted to them."""
 MEAN = "mean"
-"""In a column's name: the mean over the baselines."""
+"""Ends the name of a column that is a mean over the baselines."""
 GEOMETRY = ("area_error", "grayness", "share_above_half", "rank_violation", "nesting_violation")
 GAMES = ("preservation_hard", "preservation_soft", "deletion_hard", "deletion_soft")
 GAME_COLUMNS = tuple(f"{game}_{baseline}" for game in GAMES for baseline in (*BASELINES, MEAN))

@@ -1,4 +1,4 @@
-"""From the configuration to the parts of a run: data, classifier, method, callbacks, and what its run.json holds."""
+"""Builds the parts of a run from its configuration (data, classifier, method, callbacks), and what run.json holds."""
 
 import platform
 import secrets
@@ -135,7 +135,7 @@ def start_or_continue(folder: RunFolder, config: dict[str, Any], data: ImageData
 def assemble(cfg: DictConfig, data: ImageData, classifier: FrozenClassifier, facts: dict[str, Any]) -> Parts:
     """Builds everything that the loop over the images needs, and notes the device in the facts of run.json."""
     method = build_method(cfg)
-    scoring, donors = (photo_pool(facts[name], data, classifier) for name in ("scoring_pool", "donor_pool"))
+    scoring, donors = (make_photo_pool(facts[name], data, classifier) for name in ("scoring_pool", "donor_pool"))
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
     trainer = plain(cfg.trainer)
     device = device_of(trainer)
@@ -154,7 +154,7 @@ def require_optimizer(method: Method) -> None:
         raise UserError(f"optimizer cannot be built: {error}; correct the values of optimizer") from error
 
 
-def photo_pool(ids: Sequence[str], data: ImageData, classifier: FrozenClassifier) -> PhotoPool:
+def make_photo_pool(ids: Sequence[str], data: ImageData, classifier: FrozenClassifier) -> PhotoPool:
     """Returns the photos of a pool; its synthetic images, which fill up the pool of a small folder, are the reserve."""
     reserve = [sample_id for sample_id in ids if is_synthetic(sample_id)]
     photos = [sample_id for sample_id in ids if not is_synthetic(sample_id)]

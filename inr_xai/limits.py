@@ -4,7 +4,7 @@ The configuration and `Method` share these checks. This module does not import t
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from inr_xai.errors import UserError, shown
 
 AUTO = "auto"
 """Each image gets as many explanations as carry enough of its class (`inr_xai.fitting.stopping`)."""
-MOST = 8
+MOST_AUDITED = 8
 """The most explanations of an image that an audit can use: with the rest of the image, K of them make 2^(K+1) sets."""
 ROOM = 1e-9  # tolerance of K * a <= 1, for areas such as 1/3
 
@@ -45,6 +45,34 @@ class Stop:
 
     share: float = 0.1
     most: int = 5
+
+
+SMALLEST = {
+    "steps": 1,
+    "image_batch_size": 1,
+    "masks_per_forward": 1,
+    "images_per_fit": 1,
+    "stride": 1,
+    "seed": 0,
+    "total_variation": 0,
+    "binary": 0,
+    "exclusion.weight": 0,
+    "shard.count": 1,
+}
+"""Option -> the smallest value that it may have."""
+WEIGHTS = ("total_variation", "binary", "exclusion.weight")
+"""The options of SMALLEST that need not be whole numbers."""
+
+
+def check_numbers(options: Mapping[str, Any]) -> None:
+    """Raises UserError unless every option of SMALLEST has a value that is large enough; None is no value."""
+    for name, value in options.items():
+        if value is None or name not in SMALLEST:
+            continue
+        whole = name not in WEIGHTS
+        if (whole and type(value) is not int) or not (math.isfinite(value) and value >= SMALLEST[name]):
+            kind = "a whole number, " if whole else ""
+            raise UserError(f"{name}={shown(value)} is out of range; it must be {kind}at least {SMALLEST[name]}")
 
 
 def check_masks(areas: Sequence[float], explanations: Any, exclusion: Exclusion, stop: Stop) -> None:
@@ -91,23 +119,52 @@ def check_exclusion(exclusion: Exclusion, *, areas: Sequence[float], explanation
         )
 
 
-def check_nested(conditioning: str | None, exclusion: Exclusion, *, areas: Sequence[float], explanations: int) -> None:
+def check_nested(
+    conditioning: str | None, exclusion: Exclusion, *, areas: Sequence[float], explanations: int, projected: bool
+) -> None:
     """Raises UserError unless larger masks always contain the smaller ones: one order of free pixels for all areas.
 
     Args:
         conditioning: how the area enters the INR; None if the INR has no such option.
         explanations: the largest number of them.
+        projected: whether the area rule is AreaProjection, which has one threshold per area on one field.
     """
     if conditioning != "none":
         actual = "an INR without conditioning" if conditioning is None else f"inr.conditioning={conditioning}"
         raise UserError(
             f"nested=true needs one field for all areas, got {actual}; use inr.conditioning=none or leave nested=false"
         )
+    if not projected:
+        raise UserError("nested=true needs one threshold per area on one field; use area_rule=projection")
     area = max(areas) if exclusion.area is None else exclusion.area
     if explanations > 1 and exclusion.mode == "exclude" and area < max(areas):
         raise UserError(
             f"nested=true needs the same free pixels at every area, got exclusion.area={area:g}; "
             f"use exclusion.area=null or at least {max(areas):g}"
+        )
+
+
+def check_audit(area: Any, control: Any, *, areas: Sequence[float], explanations: int | str, mode: str) -> None:
+    """Raises UserError unless a run has the explanations that an audit needs.
+
+    Args:
+        area: the area of the regions, one of those fitted.
+        control: the number of images of the wrong-target control, at least 1.
+        areas, explanations, mode: those of the run; `mode` is its exclusion.mode.
+    """
+    if area not in areas:
+        raise UserError(f"audit.area={shown(area)} was not fitted; choose one of areas={shown(list(areas))}")
+    if type(control) is not int or control < 1:
+        raise UserError(f"audit.control={shown(control)} must be a number of images, at least 1")
+    if explanations == 1:
+        raise UserError(
+            "an audit needs several explanations of each image, not explanations=1; set explanations=2 or more (or "
+            "auto), or audit=null"
+        )
+    if mode != "exclude":
+        raise UserError(
+            f"an audit needs disjoint explanations, not exclusion.mode={mode}; set exclusion.mode=exclude, or "
+            "audit=null"
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from inr_xai.area import AreaProjection, AreaRule
 from inr_xai.errors import UserError
 from inr_xai.inr import INR, PyramidINR
-from inr_xai.limits import AUTO, Exclusion, Stop, check_masks, check_nested, most_explanations
+from inr_xai.limits import AUTO, Exclusion, Stop, check_masks, check_nested, check_numbers, most_explanations
 from inr_xai.objective import LogProbability, Objective, Preservation, ScoreFunction
 from inr_xai.perturbation import Jitter, Mixture, Perturbation, Reveal
 
@@ -30,8 +30,9 @@ def adam(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
 class Method:
     """The method with all its choices (METHOD symbols in brackets).
 
-    The defaults are those of conf/config.yaml with two exceptions: here `areas` has a fourth, large area, and
-    `explanations` is 1, while a run of the command line fits two explanations.
+    The defaults are those of conf/config.yaml with two exceptions. A run of the command line shows an image's object
+    and its context, so its `explanations` are two, at areas that leave room for both. A caller of the Python API
+    expects one, as of any attribution method, and its `areas` have room for a fourth, large one.
 
     Args:
         areas: fractions of the image that the masks keep [a], each in (0, 1), none repeated.
@@ -84,16 +85,12 @@ class Method:
             if not isinstance(getattr(self, name), kind):
                 raise UserError(f"{name} must be an inr_xai {kind.__name__} object; got {getattr(self, name)!r}")
         check_masks(self.areas, self.explanations, self.exclusion, self.stop)
-        for name in ("steps", "stride", "masks_per_forward", "images_per_fit"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise UserError(f"{name} must be a whole number, at least 1; got {value!r}")
+        check_numbers({**vars(self), "exclusion.weight": self.exclusion.weight})
         if self.nested:
             conditioning = inspect.signature(self.inr).parameters.get("conditioning")
             default = None if conditioning is None else conditioning.default
-            check_nested(default, self.exclusion, areas=self.areas, explanations=self.most)
-            if not isinstance(self.area_rule, AreaProjection):
-                raise UserError("nested=true needs one threshold per area on one field; use area_rule=projection")
+            projected = isinstance(self.area_rule, AreaProjection)
+            check_nested(default, self.exclusion, areas=self.areas, explanations=self.most, projected=projected)
 
     @property
     def auto(self) -> bool:

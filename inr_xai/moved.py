@@ -15,6 +15,8 @@ MOVED = {
     "inr_xai.inr.pyramid.PyramidINR": "inr_xai.inr.grids.PyramidINR",
     "inr_xai.inr.grid.GridINR": "inr_xai.inr.grids.GridINR",
     "inr_xai.callbacks.WandbSettings": "inr_xai.loggers.WandbSettings",
+    "inr_xai.callbacks.wandb_run.WandbSettings": "inr_xai.loggers.wandb_run.WandbSettings",
+    "inr_xai.data.synthetic.Synthetic": "inr_xai.data.scenes.synthetic.Synthetic",
     "inr_xai.data.shapes_in_context.ShapesInContext": "inr_xai.data.ShapesInContext",
     "inr_xai.demo.DemoNetwork": "inr_xai.classifier.demo_network.DemoNetwork",
     "inr_xai.demo.demo_network": "inr_xai.classifier.demo_network.demo_network",

@@ -15,8 +15,10 @@ from torch import Tensor
 from inr_xai.errors import UserError
 from inr_xai.types import Areas, Masks
 
-Score = Float[Tensor, " n"]
-Scorer = Callable[[Masks], Float[Tensor, "b a"]]
+ScoreValues = Float[Tensor, " n"]
+"""One score per image."""
+MaskScore = Callable[[Masks], Float[Tensor, "b a"]]
+"""A function that scores masked images, b x a scores for masks b x a x h x w."""
 
 
 class ScoreFunction(ABC):
@@ -26,32 +28,32 @@ class ScoreFunction(ABC):
     """
 
     @abstractmethod
-    def evidence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
+    def evidence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> ScoreValues:
         """Returns a score that grows with the evidence for the target class."""
 
     @abstractmethod
-    def absence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
+    def absence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> ScoreValues:
         """Returns a score that grows as the evidence for the target class falls."""
 
 
 class Logit(ScoreFunction):
     """The raw output of the target class."""
 
-    def evidence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
+    def evidence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> ScoreValues:
         return logits.gather(1, targets[:, None])[:, 0]
 
-    def absence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
+    def absence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> ScoreValues:
         return -self.evidence(logits, targets, sigmoid=sigmoid)
 
 
 class LogProbability(ScoreFunction):
     """log p_t as evidence; log(1 - p_t) as absence, whose upper bound 0 is reached when the class is not seen."""
 
-    def evidence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
+    def evidence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> ScoreValues:
         target = logits.gather(1, targets[:, None])[:, 0]
         return F.logsigmoid(target) if sigmoid else target - logits.logsumexp(1)
 
-    def absence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
+    def absence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> ScoreValues:
         if sigmoid:
             return F.logsigmoid(-logits.gather(1, targets[:, None])[:, 0])
         return _others(logits, targets).logsumexp(1) - logits.logsumexp(1)
@@ -60,10 +62,10 @@ class LogProbability(ScoreFunction):
 class Contrastive(ScoreFunction):
     """The target's logit minus the largest logit of all other classes."""
 
-    def evidence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
+    def evidence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> ScoreValues:
         return logits.gather(1, targets[:, None])[:, 0] - _others(logits, targets).amax(1)
 
-    def absence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> Score:
+    def absence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> ScoreValues:
         return -self.evidence(logits, targets, sigmoid=sigmoid)
 
 
@@ -80,7 +82,7 @@ class Objective(ABC):
 
     @abstractmethod
     def __call__(
-        self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer, *, step: int
+        self, masks: Masks, areas: Areas, evidence: MaskScore, absence: MaskScore, *, step: int
     ) -> Float[Tensor, "b a"]:
         """Returns the value that the fit lowers, for each mask.
 
@@ -95,7 +97,7 @@ class Preservation(Objective):
     """The image that keeps the mask must show the class."""
 
     def __call__(
-        self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer, *, step: int
+        self, masks: Masks, areas: Areas, evidence: MaskScore, absence: MaskScore, *, step: int
     ) -> Float[Tensor, "b a"]:
         return -evidence(masks)
 
@@ -104,7 +106,7 @@ class Deletion(Objective):
     """The image without the mask must not show the class."""
 
     def __call__(
-        self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer, *, step: int
+        self, masks: Masks, areas: Areas, evidence: MaskScore, absence: MaskScore, *, step: int
     ) -> Float[Tensor, "b a"]:
         return -absence(1 - masks)
 
@@ -132,7 +134,7 @@ class Hybrid(Objective):
         return 2 * areas if self.areas is None else areas + 1
 
     def __call__(
-        self, masks: Masks, areas: Areas, evidence: Scorer, absence: Scorer, *, step: int
+        self, masks: Masks, areas: Areas, evidence: MaskScore, absence: MaskScore, *, step: int
     ) -> Float[Tensor, "b a"]:
         value = -evidence(masks)
         if self.areas is None:

@@ -78,7 +78,7 @@ def _audit(cfg: DictConfig, explained: ExplainedRun) -> int:
 
     options, path = AuditOptions(cfg.audit.area, cfg.audit.control), explained.folder.path
     finished = load(path)
-    again = f"python -m inr_xai.audit {path} --area {options.area:g} --control {options.control} asks again"
+    again = f"inr-xai audit {path} --area {options.area:g} --control {options.control} asks again"
     try:
         unaudited = audit_runs([finished], cfg, path / FOLDER, options)
     except UserError as error:

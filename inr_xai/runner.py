@@ -80,7 +80,7 @@ def require_together(parts: Parts) -> None:
         parts.classifier.require_mosaics(side=parts.data.side, device=parts.device)
 
 
-def sample_plan(data: ImageData, index: int, count: int) -> list[str]:
+def sample_plan(data: ImageData, index: int = 0, count: int = 1) -> list[str]:
     """Returns the ids to explain: every n-th of the data's ids, at most `limit` of these, and of these this shard's."""
     return data.ids[:: data.every][: data.limit][index::count]
 

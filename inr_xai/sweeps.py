@@ -6,6 +6,7 @@ and summary.json. `python -m inr_xai.sweeps FOLDER` makes the table again.
 Start reading at `conclude_multirun`: `read_jobs`, then `sweep_table`, then the files and W&B.
 """
 
+import argparse
 import math
 import re
 import sys
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from inr_xai.columns import BASELINES, less_is_better
-from inr_xai.errors import REFUSED, UserError
+from inr_xai.config import exit_status
+from inr_xai.errors import UserError
 from inr_xai.instantiate import instantiate
 from inr_xai.limits import AUTO
 from inr_xai.loggers import WandbSettings, open_wandb
@@ -273,23 +275,30 @@ def _text_cell(cell: Cell, form: str) -> str:
     return "" if cell is None else " ".join(str(cell).split()).replace("|", r"\|")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Writes and prints the table of the multirun whose folder is given, and returns the exit status."""
-    if len(arguments) != 1:
-        sys.stderr.write("error: give the folder of a multirun: python -m inr_xai.sweeps FOLDER\n")
-        return REFUSED
-    try:
-        jobs = read_jobs(arguments[0])
-        if not jobs:
-            raise UserError(f"{arguments[0]} holds no {JOB_FILE} of a job; give the folder of a multirun")
-        table = sweep_table(jobs)
-        write_sweep_table(arguments[0], table)
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return REFUSED
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Reads the command line, makes the table of a multirun again, and returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m inr_xai.sweeps",
+        description="Writes the table of a multirun's jobs again, as sweep.csv and sweep.md, and prints it.",
+    )
+    parser.add_argument("folder", help="the folder of a multirun")
+    args = parser.parse_args(arguments)
+    return exit_status(lambda: print_sweep_table(args.folder))
+
+
+def print_sweep_table(folder: str | Path) -> int:
+    """Writes and prints the table of a multirun, and returns the number of failures, which is 0.
+
+    Raises UserError if the folder holds no job.
+    """
+    jobs = read_jobs(folder)
+    if not jobs:
+        raise UserError(f"{folder} holds no {JOB_FILE} of a job; give the folder of a multirun")
+    table = sweep_table(jobs)
+    write_sweep_table(folder, table)
     sys.stdout.write(table.markdown())
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -34,6 +34,7 @@ from inr_xai.config import exit_status
 from inr_xai.data.scenes.context_scene import CHANCES, DISTRACTORS, Kinds, draw
 from inr_xai.data.scenes.shapes_in_context import CLASSES, SETTINGS, ShapesInContext
 from inr_xai.errors import UserError
+from inr_xai.runs.files import markdown_table
 from inr_xai.seeding import generator
 from inr_xai.types import Images
 
@@ -61,9 +62,11 @@ def main() -> int:
 def measure(arguments: argparse.Namespace) -> int:
     """Prints a row of the table for each network in the folder; returns the number of failures, 0."""
     networks = {setting: stored_network(arguments.output, setting) for setting in arguments.settings}
-    print(HEADINGS)
-    for setting, network in networks.items():
-        print(measured(classifier_of(network), setting, images=arguments.test_images, seed=arguments.seed))
+    rows = [
+        measured(classifier_of(network), setting, images=arguments.test_images, seed=arguments.seed)
+        for setting, network in networks.items()
+    ]
+    print(markdown_table(HEADINGS, rows, tight_rules=True), end="")
     return 0
 
 
@@ -77,24 +80,29 @@ def train_all(arguments: argparse.Namespace) -> int:
         chances, targets = chances_and_targets(pool, SETTINGS[setting], weaker_share=WEAKER_SHARE.get(setting))
         train(network, pool.images, chances, targets, steps=steps, seed=arguments.seed)
         write(network, weights_file(arguments.output, setting))
-        log.info(measured(classifier_of(network), setting, images=arguments.test_images, seed=arguments.seed))
+        row = measured(classifier_of(network), setting, images=arguments.test_images, seed=arguments.seed)
+        log.info("%s", ", ".join(f"{heading}: {cell}" for heading, cell in zip(HEADINGS, row, strict=True)))
     return 0
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS), metavar="NAME")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights and the training scenes")
-    parser.add_argument("--steps", type=int, default=900, help=f"of {BATCH} scenes, for {FIRST}")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights and the training scenes")
+    parser.add_argument("--steps", type=int, default=900, help=f"number of steps for {FIRST}, of {BATCH} scenes each")
     parser.add_argument(
         "--tuning-steps",
         type=int,
         default=250,
-        help=f"for each other setting, from the network of {FIRST} (without one in --output, the package's); graded "
-        "settings have three times as many",
+        help=f"number of steps for each other setting, which starts from the network of {FIRST} in --output, or else "
+        "from that of the package; graded settings have three times as many",
     )
-    parser.add_argument("--scenes", type=int, default=16384, help="in the pool that all settings share")
-    parser.add_argument("--test-images", type=int, default=512)
+    parser.add_argument(
+        "--scenes", type=int, default=16384, help="number of scenes in the pool that all settings share"
+    )
+    parser.add_argument(
+        "--test-images", type=int, default=512, help="number of scenes that the networks are measured on"
+    )
     parser.add_argument("--measure", action="store_true", help="train nothing, measure the networks of --output")
     parser.add_argument("--output", type=Path, default=PACKAGED, help="folder of the weights")
     return parser.parse_args()
@@ -250,18 +258,27 @@ def normalised(images: Images) -> Images:
 # Figures ------------------------------------------------------------------------------------------------------------
 
 
-HEADINGS = """\
-| Classifier | Accuracy | p_t lost: object swapped | ground swapped | Accuracy lost: object | ground | Object's share |
-|---|---|---|---|---|---|---|"""
+HEADINGS = (
+    "Classifier",
+    "Accuracy",
+    "p_t lost: object swapped",
+    "ground swapped",
+    "Accuracy lost: object",
+    "ground",
+    "Object's share",
+)
 
 
-def measured(classifier: FrozenClassifier, setting: str, *, images: int, seed: int) -> str:
-    """Returns a row of the table, measured on scenes outside the training set with two other kinds for each swap."""
+def measured(classifier: FrozenClassifier, setting: str, *, images: int, seed: int) -> list[str]:
+    """Returns the cells of a row of the table.
+
+    They are measured on scenes outside the training set, with two other kinds for each swap.
+    """
     data = ShapesInContext(setting, size=images, seed=seed)
     result = intervene(classifier, data, data.ids, draws=2, seed=seed)
     columns = result.object_effect, result.background_effect, result.object_errors, result.background_errors
-    figures = " | ".join(f"{column.mean():.3f}" for column in columns)
-    return f"| `{setting}` | {100 * result.right.mean():.1f} % | {figures} | {result.object_share:.3f} |"
+    effects = [f"{column.mean():.3f}" for column in columns]
+    return [f"`{setting}`", f"{100 * result.right.mean():.1f} %", *effects, f"{result.object_share:.3f}"]
 
 
 def write(network: ContextNetwork, path: Path) -> None:

@@ -186,7 +186,7 @@ def test_a_refusal_is_one_line_and_leaves_nothing_behind(
     program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert program("steps=0") == 2
-    assert capsys.readouterr() == ("", "error: steps=0 is out of range; it must be at least 1\n")
+    assert capsys.readouterr() == ("", "error: steps=0 is out of range; it must be a whole number, at least 1\n")
     assert list(tmp_path.iterdir()) == []
     assert program.started == []
 

@@ -14,6 +14,7 @@ import pytest
 from torch import nn
 
 import inr_xai
+from inr_xai.columns import METRICS
 from inr_xai.seeding import generator
 
 PACKAGE = Path(inr_xai.__file__).parent
@@ -41,6 +42,13 @@ RANK = {module: rank for rank, modules in enumerate(LEVELS) for module in module
 KEPT = {"hydra": {"config", "instantiate", "cli"}, "hydra_plugins": set(), "wandb": {"loggers"}}
 MOST_FILES, MOST_FOLDERS = 22, 13
 """Files at the package's root, and folders in it that are packages."""
+
+INTERFACES = {"main", "draw", "build", "from_hub", "with_checkpoint", "preprocessing_of", *METRICS}
+"""Functions of one name in several modules on purpose, because the modules offer the same thing.
+
+They are a program's `main`, the drawing of either kind of scenes, the sources of timm's and of torchvision's models,
+and each metric of `inr_xai.metrics` as `inr_xai.evaluate` computes it for an explained image.
+"""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -155,13 +163,29 @@ def test_the_package_has_few_rooms() -> None:
     assert len(folders) <= MOST_FOLDERS, f"{len(folders)} packages in inr_xai: {sorted(folders)}"
 
 
-def test_no_function_or_class_stands_twice_under_one_public_name() -> None:
+def public_names(tree: ast.Module) -> Iterator[str]:
+    """The public classes, functions and type aliases (assigned names such as Field, but not FIELD) of a module."""
+    for node in tree.body:
+        names: list[str] = []
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names = [node.name]
+        elif isinstance(node, ast.Assign):
+            targets = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            names = [name for name in targets if name[0].isupper() and not name.isupper()]
+        yield from (name for name in names if not name.startswith("_"))
+
+
+def test_public_names_are_those_of_classes_functions_and_aliases() -> None:
+    text = "A = B = int\nFIELD = 1\nField = list\nlog = 2\ndef f(): ...\ndef _g(): ...\nclass C: ...\n_Alias = list\n"
+    assert list(public_names(ast.parse(text))) == ["Field", "f", "C"]
+
+
+def test_no_class_function_or_alias_stands_twice_under_one_public_name() -> None:
     homes: dict[str, list[str]] = {}
     for file in FILES:
-        for node in ast.parse(file.read_text()).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                homes.setdefault(node.name, []).append(full_name(file))
-    assert {name: where for name, where in homes.items() if len(where) > 1} == {}
+        for name in public_names(ast.parse(file.read_text())):
+            homes.setdefault(name, []).append(full_name(file))
+    assert {name: where for name, where in homes.items() if len(where) > 1 and name not in INTERFACES} == {}
 
 
 def test_no_function_of_the_metrics_is_named_like_its_module() -> None:

@@ -35,7 +35,7 @@ def test_the_table_has_a_row_for_each_job_also_for_refused_ones(
     program.act = act
     assert program("-m", "seed=-1,0,1,2", "+ablation=default", "out=here") == 2
     assert [(row["job"], row["seed"], row[METRIC], row["best"], row["status"]) for row in rows(Path("here"))] == [
-        ("0", "-1", "", "", "failed: seed=-1 is out of range; it must be at least 0"),
+        ("0", "-1", "", "", "failed: seed=-1 is out of range; it must be a whole number, at least 0"),
         ("1", "0", "", "", "failed: no photo there"),
         ("2", "1", "0.25", "", "done"),
         ("3", "2", "0.5", "best", "done"),
@@ -131,7 +131,7 @@ def test_jobs_in_other_processes_have_their_table_although_one_is_refused(tmp_pa
         "-m", *TINY, "data.size=1", "+ablation=default,no_jitter", "seed=0,-1", *launcher, "out=o", folder=tmp_path
     )
     assert done.returncode == 2
-    failed = "failed: seed=-1 is out of range; it must be at least 0"
+    failed = "failed: seed=-1 is out of range; it must be a whole number, at least 0"
     assert [(row["ablation"], row["seed"], row["status"]) for row in rows(tmp_path / "o")] == [
         ("default", "0", "done"),
         ("default", "-1", failed),

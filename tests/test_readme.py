@@ -100,7 +100,7 @@ def test_comparisons_run(line: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_is_evaluated(tmp_path: Path) -> None:
-    """With methods that need no other package."""
+    """Runs the README's commands with methods that need no other package."""
     run = tmp_path / "run"
     options = ["data.size=2", "steps=2", "explanations=1", "logger=none", f"out={run}", "callbacks.figures=null"]
     subprocess.run([sys.executable, str(CHECKOUT / "train.py"), *options], check=True, capture_output=True)

@@ -208,11 +208,27 @@ def test_the_command_writes_and_prints_the_table(tmp_path: Path, capsys: pytest.
     assert main([str(tmp_path)]) == 0
     assert capsys.readouterr().out == sweep_table(read_jobs(tmp_path)).markdown()
     assert (tmp_path / "sweep.csv").exists()
-    assert main([str(tmp_path / "0" / "none")]) == main([]) == 2
+
+
+def test_a_folder_without_jobs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        f"error: {tmp_path / '0' / 'none'} holds no job.json of a job; give the folder of a multirun",
-        "error: give the folder of a multirun: python -m inr_xai.sweeps FOLDER",
+        f"error: {tmp_path / 'none'} holds no job.json of a job; give the folder of a multirun"
     ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "text"),
+    [(["--help"], 0, "the folder of a multirun"), ([], 2, "the following arguments are required: folder")],
+)
+def test_the_command_prints_help_and_refuses_a_missing_folder(
+    arguments: list[str], status: int, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == status
+    printed = capsys.readouterr()
+    assert text in printed.out + printed.err
 
 
 def test_a_job_without_run_json_is_known_by_its_note_alone(tmp_path: Path) -> None:

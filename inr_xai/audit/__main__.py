@@ -1,9 +1,9 @@
 """What a classifier leans on: the audit of a finished run with several disjoint explanations of each image.
 
-    python -m inr_xai.audit RUN                             the report, printed and written to RUN/audit
-    python -m inr_xai.audit RUN RUN2 --area 0.1             of two runs that differ in their seed, at one area
-    python -m inr_xai.audit RUN --groups FILE.csv           with the user's own groups of classes (columns class, group)
-    python -m inr_xai.audit RUN data.root=PATH              the images have moved
+    inr-xai audit RUN                             the report, printed and written to RUN/audit
+    inr-xai audit RUN RUN2 --area 0.1             of two runs that differ in their seed, at one area
+    inr-xai audit RUN --groups FILE.csv           with the user's own groups of classes (columns class, group)
+    inr-xai audit RUN data.root=PATH              a run whose images have moved
 
 Nothing is claimed without the wrong-target control. It is fitted once, into RUN/audit/control.
 """
@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--control", type=int, default=CONTROL_IMAGES, metavar="N", help="number of images of the control (%(default)s)"
     )
-    parser.add_argument("--groups", type=Path, help="CSV with the columns class, group")
-    parser.add_argument("--no-figures", action="store_true", help="draw nothing")
+    parser.add_argument("--groups", type=Path, help="CSV of your own groups of classes, with the columns class, group")
+    parser.add_argument("--no-figures", action="store_true", help="write the report without a figure of each image")
     args = parser.parse_intermixed_args(arguments)
     overrides = [argument for argument in args.runs if "=" in argument and not Path(argument).is_dir()]
     paths = [Path(argument) for argument in args.runs if argument not in overrides]

@@ -10,23 +10,22 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from inr_xai.audit.control import control_configuration, control_limit
+from inr_xai.audit.control import control_limit, measure_control
 from inr_xai.audit.estimates import AuditedImage, Estimates
 from inr_xai.audit.figure import draw_audit
-from inr_xai.audit.groups import class_groups, class_label
+from inr_xai.audit.groups import class_groups
 from inr_xai.audit.measure import AuditContext, hard_regions, measure_image, object_with_seam
 from inr_xai.audit.report import ImageReport, flatten_groups, format_report, group_rows, image_row
 from inr_xai.audit.verdict import Thresholds, judge
-from inr_xai.config import check
+from inr_xai.data.labels import class_label
 from inr_xai.errors import UserError
 from inr_xai.fitting.mask_module import device_of
-from inr_xai.instantiate import instantiate, photo_pool, plain
-from inr_xai.runner import explain
-from inr_xai.runs.files import format_csv, write_bytes
+from inr_xai.instantiate import instantiate, make_photo_pool, plain
+from inr_xai.limits import check_audit
+from inr_xai.runs.files import all_columns, format_csv, write_bytes
 from inr_xai.runs.folder import differences
-from inr_xai.runs.load import Run, load
+from inr_xai.runs.load import Run
 from inr_xai.runs.loop import each_image
-from inr_xai.types import Row
 
 AREA = 0.1
 """The area whose regions are audited by default."""
@@ -34,6 +33,8 @@ CONTROL_IMAGES = 20
 """Images of the wrong-target control by default; a 95 % quantile needs as many."""
 FOLDER = "audit"
 """Folder of the audit within the first run's."""
+GAMES_FOLDER = "plays"
+"""Folder of the stored games within the audit's; finished audits have it under this name."""
 MAY_DIFFER = ("seed ", "name ", "data.every ")
 """Options in which the runs of one audit may differ, as `differences` writes them."""
 log = logging.getLogger(__name__)
@@ -41,14 +42,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AuditOptions:
-    """How to audit.
+    """The options of an audit.
 
     Args:
-        area: of the regions, one of the areas fitted.
-        control: number of images of the wrong-target control.
+        area: the area of the regions that are audited, one of the areas fitted.
+        control: the number of images of the wrong-target control.
         figures: whether to draw each image.
         groups: a CSV of the user's with groups of classes; see `class_groups`.
-        thresholds: between the verdicts.
+        thresholds: the limits between one verdict and the next.
     """
 
     area: float = AREA
@@ -62,9 +63,9 @@ def audit_runs(runs: Sequence[Run], cfg: DictConfig, folder: Path, options: Audi
     """Audits the images that all runs have, writes the report with its tables and figures, and returns how many failed.
 
     Args:
-        runs: of one configuration, except for the seed.
+        runs: finished runs of one configuration, which may differ in the seed.
         cfg: the configuration of the first run.
-        folder: where the report goes.
+        folder: the folder of the audit, to which the report goes.
 
     Raises:
         UserError: the runs have no common image or different data, the area was not fitted, an image has fewer than two
@@ -73,9 +74,19 @@ def audit_runs(runs: Sequence[Run], cfg: DictConfig, folder: Path, options: Audi
     sample_ids = require_auditable(runs, options)
     data, classifier, device = instantiate(cfg.data), instantiate(cfg.classifier), device_of(plain(cfg.trainer))
     groups = class_groups(data.class_names, classifier.count_classes(), options.groups)
-    scoring = photo_pool(runs[0].info["scoring_pool"], data, classifier)
+    scoring = make_photo_pool(runs[0].info["scoring_pool"], data, classifier)
     context = AuditContext(data, classifier, scoring, device, seed=cfg.seed, masks_per_forward=cfg.masks_per_forward)
-    control = measure_control(cfg, folder, options, context)
+    # Every n-th image, so that the control is spread over the data: in sorted order the first may be of one class.
+    every = max(1, len(data.ids) // max(options.control, CONTROL_IMAGES))
+    control = measure_control(
+        cfg,
+        context,
+        area=options.area,
+        images=options.control,
+        every=every,
+        out=folder / ("control" if every == 1 else f"control_every_{every}"),
+        cache=folder / GAMES_FOLDER / "control",
+    )
     limit = control_limit(control)
     auditor = Auditor(runs, context, folder, options, limit=limit, groups=groups)
     failures = each_image(sample_ids, auditor.add_image, note=lambda sample_id, reason: None)  # the log has the reason
@@ -96,18 +107,15 @@ def audit_runs(runs: Sequence[Run], cfg: DictConfig, folder: Path, options: Audi
 
 def require_auditable(runs: Sequence[Run], options: AuditOptions) -> list[str]:
     """Returns the ids of the images that every run has. Raises UserError if the runs cannot be audited together."""
-    if options.control < 1:
-        raise UserError(f"control={options.control} must be a number of images, at least 1")
     first = runs[0].info["config"]
     for run in runs:
         config = run.info["config"]
-        if options.area not in config["areas"]:
-            listed = ", ".join(f"{area:g}" for area in config["areas"])
-            raise UserError(f"area {options.area:g} was not fitted; the run has {listed}")
-        if config["explanations"] == 1:
-            raise UserError("an audit needs explanations=2 or more (or auto) of each image; this run has one")
-        if config["exclusion"]["mode"] != "exclude":
-            raise UserError("an audit needs disjoint explanations; run with exclusion.mode=exclude")
+        required = {
+            "areas": config["areas"],
+            "explanations": config["explanations"],
+            "mode": config["exclusion"]["mode"],
+        }
+        check_audit(options.area, options.control, **required)
         if changed := [line for line in differences(first, config) if not line.startswith(MAY_DIFFER)]:
             raise UserError(f"these runs differ in {', '.join(changed)}; audit runs that differ in their seed alone")
     seeds = [run.info["config"]["seed"] for run in runs]
@@ -119,41 +127,12 @@ def require_auditable(runs: Sequence[Run], options: AuditOptions) -> list[str]:
     return sample_ids
 
 
-def measure_control(cfg: DictConfig, folder: Path, options: AuditOptions, context: AuditContext) -> list[AuditedImage]:
-    """Returns the measured images of the wrong-target control, and fits those that are not in its folder yet.
-
-    Raises UserError if no image of the control could be fitted and measured.
-    """
-    # Every n-th image, so that the control is spread over the data: in sorted order the first may be of one class.
-    every = max(1, len(context.data.ids) // max(options.control, CONTROL_IMAGES))
-    path = folder / ("control" if every == 1 else f"control_every_{every}")
-    control_cfg = control_configuration(cfg, images=options.control, out=path, every=every)
-    check(control_cfg)
-    explain(control_cfg)
-    control = load(path)
-    fitted = set(control)  # may be more images than `options.control`, from an earlier audit with a larger control
-    sample_ids = [sample_id for sample_id in context.data.ids[::every][: options.control] if sample_id in fitted]
-    images: list[AuditedImage] = []
-
-    def measure(sample_id: str, place: str) -> int:
-        cache = folder / "plays" / "control"
-        images.append(measure_image([control], sample_id, context, area=options.area, cache=cache))
-        return 0
-
-    each_image(
-        sample_ids, measure, note=lambda sample_id, reason: log.warning("the control does without %s", sample_id)
-    )
-    if not images:
-        raise UserError(f"the wrong-target control has no image; {path / 'failures.csv'} and the log say why")
-    return images
-
-
 class Auditor:
     """Audits one image after another, and collects their reports.
 
     Args:
-        folder: of the audit; stored games and figures go there.
-        limit: what the explanations of an image must exceed (`control_limit`).
+        folder: the folder of the audit, to which stored games and figures go.
+        limit: the contribution that the explanations of an image must exceed (`control_limit`).
         groups: class index -> its group.
     """
 
@@ -174,7 +153,7 @@ class Auditor:
     def add_image(self, sample_id: str, place: str) -> int:
         """Measures, judges and (if the options say so) draws an image; returns 0, the number of failures."""
         log.info("%s", place)
-        cache = self._folder / "plays"
+        cache = self._folder / GAMES_FOLDER
         image = measure_image(self._runs, sample_id, self._context, area=self._options.area, cache=cache)
         report = self._make_report(sample_id, image)
         if self._options.figures:
@@ -213,7 +192,7 @@ def write_report(reports: Sequence[ImageReport], folder: Path, *, facts: Mapping
     """Writes the files of the report, and logs its text.
 
     Args:
-        facts: what the report says of the audit, by name.
+        facts: name -> what the report says of the audit as a whole.
     """
     groups = group_rows(reports)
     tables = {"per_image.csv": [image_row(report) for report in reports], "groups.csv": flatten_groups(groups)}
@@ -222,8 +201,3 @@ def write_report(reports: Sequence[ImageReport], folder: Path, *, facts: Mapping
     text = format_report(reports, groups, facts=facts)
     write_bytes(folder / "report.md", text.encode())
     log.info("\n%s\neverything is in %s", text, folder)
-
-
-def all_columns(rows: Sequence[Row]) -> list[str]:
-    """Returns every column that at least one row has, in the order in which they appear."""
-    return list(dict.fromkeys(name for row in rows for name in row))

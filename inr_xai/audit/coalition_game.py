@@ -106,8 +106,11 @@ def play_coalitions(model: MaskedModel, regions: Bool[Tensor, "k h w"]) -> Coali
     """Returns the game of an image: v of all 2^(K+1) sets of its regions and the rest, each under the same draws.
 
     Args:
-        model: of this one image, in the frame of the regions; the draws of a baseline are averaged.
-        regions: disjoint. Regions that share a pixel raise UserError.
+        model: the masked model of this one image, in the frame of the regions; the draws of a baseline are averaged.
+        regions: the disjoint regions of the image.
+
+    Raises:
+        UserError: two regions share a pixel.
     """
     players = add_rest(regions)
     members = coalitions(len(players)).to(players.device)
@@ -126,7 +129,7 @@ def random_region_values(
 
     Args:
         game: the game of `regions`, which knows the probabilities for the whole image and for nothing.
-        sample_id, seed: name the random regions.
+        sample_id, seed: the image's id and the seed, from which the random regions are drawn.
     """
     draw = generator(seed, sample_id, "audit", "chance")
     height, width = regions.shape[-2:]

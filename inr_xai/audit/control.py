@@ -5,6 +5,7 @@ not reach more. An absent class has nothing that a hole could break. What any ho
 regions instead (`random_region_values`). METHOD, "The audit", in docs/method.md.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,16 +13,23 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from inr_xai.audit.estimates import AuditedImage
+from inr_xai.audit.measure import AuditContext, measure_image
+from inr_xai.config import check
+from inr_xai.errors import UserError
+from inr_xai.runner import explain
+from inr_xai.runs.load import load
+from inr_xai.runs.loop import each_image
 
 QUANTILE = 0.95
+log = logging.getLogger(__name__)
 
 
 def control_configuration(cfg: DictConfig, *, images: int, out: Path, every: int = 1) -> DictConfig:
     """Returns the run's configuration for a class that each image does not show, without figures and W&B.
 
     Args:
-        images: how many are fitted.
-        every: every n-th image of the data is fitted.
+        images: the number of images that are fitted.
+        every: the step from one image of the data to the next that is fitted.
     """
     changed = OmegaConf.merge(
         OmegaConf.create(OmegaConf.to_container(cfg)),  # open: a run of an earlier version may lack a key
@@ -38,6 +46,41 @@ def control_configuration(cfg: DictConfig, *, images: int, out: Path, every: int
     )
     assert isinstance(changed, DictConfig)
     return changed
+
+
+def measure_control(
+    cfg: DictConfig, context: AuditContext, *, area: float, images: int, every: int, out: Path, cache: Path
+) -> list[AuditedImage]:
+    """Returns the measured images of the wrong-target control, and fits those that are not in its folder yet.
+
+    Args:
+        cfg: the configuration of the run that is audited.
+        area: the area of the regions, one of the areas fitted.
+        images, every: the number of images, and the step from one image of the data to the next.
+        out: the folder of the control's run.
+        cache: the folder of its stored games.
+
+    Raises:
+        UserError: no image of the control could be fitted and measured.
+    """
+    control_cfg = control_configuration(cfg, images=images, out=out, every=every)
+    check(control_cfg)
+    explain(control_cfg)
+    control = load(out)
+    fitted = set(control)  # may be more images, from an earlier audit with a larger control
+    sample_ids = [sample_id for sample_id in context.data.ids[::every][:images] if sample_id in fitted]
+    measured: list[AuditedImage] = []
+
+    def measure(sample_id: str, place: str) -> int:
+        measured.append(measure_image([control], sample_id, context, area=area, cache=cache))
+        return 0
+
+    each_image(
+        sample_ids, measure, note=lambda sample_id, reason: log.warning("the control does without %s", sample_id)
+    )
+    if not measured:
+        raise UserError(f"the wrong-target control has no image; {out / 'failures.csv'} and the log say why")
+    return measured
 
 
 def control_limit(control: Sequence[AuditedImage]) -> float:

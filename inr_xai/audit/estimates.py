@@ -28,11 +28,11 @@ class AuditedImage:
     """An image with the games of one or more fits of it, which differ in their seed alone.
 
     Args:
-        games: one for each fit, with a row for each baseline.
+        games: the game of each fit, with a row for each baseline.
         on_object: for each fit, the share of every player's pixels (the regions, then the rest) that lie on the object,
             in [0, 1]; None if the object is unknown.
         object_share: the share of the image that the object covers, in [0, 1].
-        random_values: for each fit, `random_region_values`; None if there are no random regions to exceed.
+        random_values: for each fit, the result of `random_region_values`; None if no random regions were measured.
         area: the part of the image that each region covers; 0 if regions are as small as any object.
     """
 
@@ -106,8 +106,8 @@ class Estimates:
         """Returns the mean of a value of `CoalitionGame`.
 
         Args:
-            name: of the property ("whole") or method ("alone").
-            arguments: of the method.
+            name: the name of a property ("whole") or method ("alone").
+            arguments: the arguments of the method.
         """
         members = [getattr(game, name) for game in self._common_games]
         return self._sum_fits(member(*arguments) if callable(member) else member for member in members)
@@ -205,10 +205,10 @@ class Estimates:
 def _resampling_weights(fits: int, baselines: int, *, seed: int, draws: int) -> Float[Tensor, "d f b"]:
     """Returns the weight of each pair of a fit and a baseline: all alike first, then as often as both were drawn."""
     random = generator(seed, "audit")
-    counts = [
-        F.one_hot(torch.randint(many, (draws, many), generator=random), many).sum(1).double() / many
-        for many in (fits, baselines)
+    parts = [
+        F.one_hot(torch.randint(count, (draws, count), generator=random), count).sum(1).double() / count
+        for count in (fits, baselines)
     ]
-    resampled = counts[0][:, :, None] * counts[1][:, None, :]
+    resampled = parts[0][:, :, None] * parts[1][:, None, :]
     everything = torch.full((1, fits, baselines), 1 / (fits * baselines), dtype=torch.float64)
     return torch.cat([everything, resampled])

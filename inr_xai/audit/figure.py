@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from inr_xai.audit.report import ImageReport
-from inr_xai.callbacks.figures import CONTOURS, overlay
+from inr_xai.callbacks.figures import CONTOURS, darken_outside
 from inr_xai.types import Image
 
 Panel = tuple[str, Bool[Tensor, "h w"] | None]
@@ -26,9 +26,9 @@ def draw_audit(
     """Returns a PNG: the image, what each explanation keeps, and the parts of all of them on the object and beside it.
 
     Args:
-        regions: of the first fit.
+        regions: the regions of the first fit.
         truth: the object with its seam; None if it is unknown.
-        width: of a panel in inches, at 100 dots an inch.
+        width: the width of a panel in inches, at 100 dots an inch.
     """
     panels = _panels(report, regions, truth)
     figure = Figure(figsize=(width * len(panels), width * image.shape[-2] / image.shape[-1] + 1), dpi=100)
@@ -38,7 +38,9 @@ def draw_audit(
     for place, (axis, (title, mask)) in enumerate(
         zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True)
     ):
-        axis.imshow(photo if mask is None else overlay(photo, mask.float().cpu().numpy()), interpolation="nearest")
+        axis.imshow(
+            photo if mask is None else darken_outside(photo, mask.float().cpu().numpy()), interpolation="nearest"
+        )
         if truth is not None and bool(truth.any()) and not bool(truth.all()):
             axis.contour(truth.float().cpu().numpy(), levels=[0.5], colors=["#ffffff"], linewidths=0.8)
         if mask is not None and bool(mask.any()):

@@ -5,22 +5,13 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from inr_xai.data.labels import imagenet_index, imagenet_names
+from inr_xai.data.labels import class_label, imagenet_index, imagenet_names
 from inr_xai.errors import UserError
 
 IMAGENET = 1000
 """Number of classes of ImageNet-1k."""
 COLUMNS = ("class", "group")
 HEAD = ", ".join(COLUMNS)
-
-
-def class_label(class_names: Sequence[str] | None, number: int) -> str:
-    """Returns the class's readable name, or its number if it has no name.
-
-    >>> class_label(["disc"], 0), class_label(["disc"], 1), class_label(None, 0)
-    ('disc', 'class 1', 'class 0')
-    """
-    return class_names[number] if class_names and number < len(class_names) else f"class {number}"
 
 
 def class_groups(class_names: Sequence[str] | None, classes: int, file: Path | None = None) -> dict[int, str]:

@@ -17,7 +17,7 @@ from inr_xai.columns import BASELINES
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.digests import tensor_digest
 from inr_xai.errors import UserError
-from inr_xai.limits import MOST
+from inr_xai.limits import MOST_AUDITED
 from inr_xai.masks import hard_masks
 from inr_xai.runs.files import read_json, write_json
 from inr_xai.runs.load import Explained, Run
@@ -27,6 +27,8 @@ from inr_xai.seeding import generator
 from inr_xai.types import ImageData, Sample
 
 VERSION = 2  # counts the changes of what is measured
+RANDOM_VALUES = "chances"
+"""Key of `AuditedImage.random_values` in the stored games; finished audits have it under this name."""
 log = logging.getLogger(__name__)
 
 
@@ -36,8 +38,8 @@ class AuditContext:
 
     Args:
         scoring: the run's pool of photos for the baseline `photo`.
-        device: where the classifier runs.
-        seed: of the baselines; the same for every fit of an image.
+        device: the device of the classifier.
+        seed: the seed of the baselines, which is the same for every fit of an image.
         masks_per_forward: masked copies that go through the classifier at once; it changes the memory only.
     """
 
@@ -55,18 +57,18 @@ def measure_image(
     """Returns the games of an image at one area, one for each run, from the cache if they are there.
 
     Args:
-        area: one of the areas fitted.
+        area: the area of the regions, one of the areas fitted.
         cache: the folder of the stored games.
 
     Raises:
         UserError: the image cannot be read, the runs explain different classes of it, it has more explanations than
-            `MOST`, or masks or the classifier's logits are not finite.
+            `MOST_AUDITED`, or masks or the classifier's logits are not finite.
     """
     fits = [run[sample_id] for run in runs]
     if len({fit.target for fit in fits}) > 1:
         raise UserError(f"the runs explain different classes of {sample_id!r}; audit runs that differ in seed alone")
-    if (most := max(len(fit.masks) for fit in fits)) > MOST:
-        raise UserError(f"{sample_id!r} has {most} explanations; an audit takes at most {MOST} of an image")
+    if (most := max(len(fit.masks) for fit in fits)) > MOST_AUDITED:
+        raise UserError(f"{sample_id!r} has {most} explanations; an audit takes at most {MOST_AUDITED} of an image")
     sample = context.data.load(sample_id, context.classifier.preprocessing)
     truth = object_with_seam(sample)
     key = {
@@ -96,7 +98,7 @@ def hard_regions(explained: Explained, area: float, *, seed: int) -> Bool[Tensor
     """Returns the hard mask of every explanation at one of the areas fitted.
 
     Args:
-        seed: breaks ties between pixels.
+        seed: the seed by which ties between pixels are broken.
 
     Raises:
         UserError: the area was not fitted, or the masks are not finite.
@@ -172,7 +174,7 @@ def _to_plain(image: AuditedImage) -> dict[str, Any]:
         "values": [game.values.tolist() for game in image.games],
         "on_object": None if image.on_object is None else [shares.tolist() for shares in image.on_object],
         "object_share": image.object_share,
-        "chances": [values.tolist() for values in image.random_values or ()],
+        RANDOM_VALUES: [values.tolist() for values in image.random_values or ()],
         "area": image.area,
     }
 
@@ -181,7 +183,7 @@ def _from_plain(stored: dict[str, Any]) -> AuditedImage:
     """Returns what `_to_plain` made values of."""
     values = [torch.tensor(rows) for rows in stored["values"]]
     games = [CoalitionGame(rows, rows.shape[1].bit_length() - 2) for rows in values]
-    random_values = [torch.tensor(rows) for rows in stored["chances"]]
+    random_values = [torch.tensor(rows) for rows in stored[RANDOM_VALUES]]
     if stored["on_object"] is None:
         return AuditedImage(games, random_values=random_values, area=stored["area"])
     shares = [torch.tensor(row, dtype=torch.float64) for row in stored["on_object"]]

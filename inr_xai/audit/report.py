@@ -18,8 +18,8 @@ from inr_xai.audit.verdict import (
     SPREAD,
     Verdict,
 )
-from inr_xai.metrics.statistics.bootstrap import Interval, ratio_of_means
-from inr_xai.runs.files import markdown_table
+from inr_xai.metrics.statistics.bootstrap import Interval, interval_columns, ratio_of_means
+from inr_xai.runs.files import all_columns, markdown_table
 from inr_xai.types import Row
 
 FEWEST_IMAGES = 5
@@ -34,9 +34,9 @@ class ImageReport:
 
     Args:
         target: index of the class explained.
-        group: of that class.
-        chance: for each explanation, what random masks of the same area in the same free pixels keep; the mean over
-            fits.
+        group: the group of classes to which the class belongs.
+        chance: for each explanation, the probability that random masks of the same area in the same free pixels keep,
+            in [0, 1]; the mean over fits.
     """
 
     sample_id: str
@@ -77,11 +77,11 @@ def image_row(image: ImageReport) -> Row:
             row[f"on_object_{k}"] = float(torch.stack([shares[k - 1] for shares in on_object]).mean())
     row |= {"shapley_rest": shapley[-1], "joint": float(image.estimates.joint()[0]), "admitted": int(verdict.admitted)}
     row |= {"evidence": verdict.evidence, "confidence": verdict.confidence, "redundant": int(verdict.redundant)}
-    row |= _interval_columns("concentration", verdict.concentration)
+    row |= interval_columns("concentration", verdict.concentration)
     if verdict.object_evidence is not None:
         on, beside, _ = image.estimates.split_by_place()
         row |= {"where": verdict.where, "where_confidence": verdict.where_confidence}
-        row |= _interval_columns("object_evidence", verdict.object_evidence)
+        row |= interval_columns("object_evidence", verdict.object_evidence)
         row |= {"shapley_on_object": on, "shapley_beside": beside}
     return {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
 
@@ -165,7 +165,7 @@ def flatten_groups(rows: Sequence[Row]) -> list[Row]:
         flat.append({})
         for name, cell in row.items():
             if isinstance(cell, GroupValue):
-                columns = _interval_columns(name, Interval(*cell[:3]))
+                columns = interval_columns(name, Interval(*cell[:3]))
                 flat[-1] |= {column: f"{value:.6g}" for column, value in columns.items()}
                 flat[-1][f"{name}_images"] = cell.images
             else:
@@ -173,18 +173,14 @@ def flatten_groups(rows: Sequence[Row]) -> list[Row]:
     return flat
 
 
-def _interval_columns(name: str, interval: Interval) -> Row:
-    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-
-
 def format_report(images: Sequence[ImageReport], rows: Sequence[Row], *, facts: Mapping[str, object]) -> str:
     """Returns the report as Markdown.
 
     Args:
         rows: the table by group (`group_rows`).
-        facts: what the report says of the audit, by name.
+        facts: name -> what the report says of the audit as a whole.
     """
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = all_columns(rows)
     table = markdown_table(columns, ([_format_cell(row.get(name)) for name in columns] for row in rows))
     listed = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     unclaimed = sum(not image.verdict.admitted for image in images)

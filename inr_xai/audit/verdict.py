@@ -23,12 +23,14 @@ class Thresholds:
     """The limits between one verdict and the next.
 
     Args:
-        concentrated: explanation 1 restores at least this share of what all explanations restore.
-        spread: as a part of p_t; all explanations restore less than this, and at least as much is left without them.
-        redundant: as a part of p_t; at least this is left without explanation 1, which alone keeps `spread` of p_t.
-        object, context: the evidence on the object is at least, or at most, this. Halfway between the mean evidence of
-            classifiers of the object alone, or of the ground alone, and that of a classifier of both, on images of
-            other seeds (benchmarks/audit_table.py prints them; docs/audit.md).
+        concentrated: the smallest share of what all explanations restore that explanation 1 restores.
+        spread: a part of p_t. Evidence is spread if all explanations together restore less than this part, and at least
+            this part is left without them.
+        redundant: the smallest part of p_t that is left without explanation 1, which must keep `spread` of p_t alone.
+        object, context: the smallest evidence on the object of an image whose evidence lies on the object, and the
+            largest of one whose evidence lies in the context. Each is halfway between the mean evidence of a classifier
+            of the object alone, or of the ground alone, and that of a classifier of both, on images of another seed
+            (benchmarks/audit_table.py prints them; docs/audit.md).
     """
 
     concentrated: float = 0.8
@@ -40,7 +42,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of an image.
+    """The verdict on an image.
 
     Args:
         admitted: whether p_t is at least LEAST_PROBABILITY, and the explanations reach more than those of the control
@@ -49,10 +51,10 @@ class Verdict:
             not spread and restore too little to have shares.
         redundant: whether explanation 1 alone suffices, and the class stays without it.
         concentration: see `Estimates.concentration`.
-        confidence: share of the resamples with the same evidence, in [0, 1].
+        confidence: the share of the resamples with the same evidence, in [0, 1].
         where: OBJECT, CONTEXT or BOTH; NO_CLAIM if the image is not admitted; None without a segmentation.
         object_evidence: see `Estimates.object_evidence`; None without a segmentation.
-        where_confidence: share of the resamples with the same place, in [0, 1]; None without a segmentation.
+        where_confidence: the share of the resamples with the same place, in [0, 1]; None without a segmentation.
     """
 
     admitted: bool

@@ -22,7 +22,7 @@ class RunState:
         wandb: the open W&B run; None if W&B is off.
         class_names: readable names by class index, None if unknown.
         failures: image id -> why this run could not explain it.
-        others_failures: the same for the images of other shards in the same folder.
+        others_failures: image id -> why another shard in the same folder could not explain it.
     """
 
     folder: RunFolder

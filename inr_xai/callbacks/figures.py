@@ -81,15 +81,15 @@ def draw_figure(record: SampleRecord, image: Image, *, title: str, cell: float =
 
 def _draw_mask(axis: Any, photo: np.ndarray, mask: Float[Tensor, "h w"], colour: str) -> None:
     """Draws what a mask keeps, and its contour unless it keeps everything or nothing."""
-    axis.imshow(overlay(photo, mask.cpu().numpy()), interpolation="nearest")
+    axis.imshow(darken_outside(photo, mask.cpu().numpy()), interpolation="nearest")
     if bool((mask > 0.5).any()) and bool((mask <= 0.5).any()):
         axis.contour(mask.cpu().numpy(), levels=[0.5], colors=[colour], linewidths=1.2)
 
 
-def overlay(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def darken_outside(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Returns the photo with the pixels that the mask does not keep in dark grey; h x w x 3, values in [0, 1].
 
-    >>> float(overlay(np.ones((1, 1, 3)), np.zeros((1, 1)))[0, 0, 0]) == SHADE
+    >>> float(darken_outside(np.ones((1, 1, 3)), np.zeros((1, 1)))[0, 0, 0]) == SHADE
     True
     """
     grey = photo.mean(-1, keepdims=True) * SHADE
@@ -101,5 +101,5 @@ def strip(image: Image, masks: Float[Tensor, "a h w"]) -> np.ndarray:
     """Returns the overlays of an image's masks side by side, h x (a w) x 3, 8 bits."""
     photo = image.permute(1, 2, 0).clamp(0, 1).float().cpu().numpy()
     # A fit that diverged has NaN here, which 8 bits cannot hold.
-    parts = [overlay(photo, mask.cpu().numpy()) for mask in masks.to(torch.float32).nan_to_num(0.0)]
+    parts = [darken_outside(photo, mask.cpu().numpy()) for mask in masks.to(torch.float32).nan_to_num(0.0)]
     return np.asarray(np.concatenate(parts, axis=1) * 255, dtype=np.uint8)

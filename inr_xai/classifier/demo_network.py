@@ -61,7 +61,7 @@ def demo_network() -> DemoNetwork:
     return network.eval()
 
 
-Features = Float[Tensor, "b c h w"]
+FeatureMaps = Float[Tensor, "b c h w"]
 
 
 class _Convolution(nn.Module):
@@ -75,7 +75,7 @@ class _Convolution(nn.Module):
         )
         self.norm = nn.BatchNorm2d(outputs)
 
-    def forward(self, features: Features) -> Float[Tensor, "b d i j"]:
+    def forward(self, features: FeatureMaps) -> Float[Tensor, "b d i j"]:
         return F.silu(self.norm(self.convolution(features)))
 
 
@@ -85,5 +85,5 @@ class _Residual(nn.Module):
         self.first = _Convolution(channels, channels, dilation=dilation)
         self.second = _Convolution(channels, channels, dilation=dilation)
 
-    def forward(self, features: Features) -> Features:
+    def forward(self, features: FeatureMaps) -> FeatureMaps:
         return features + self.second(self.first(features))

@@ -1,4 +1,4 @@
-"""The rule, for runs and comparisons alike, which class of an image is explained: the option `data.targets`.
+"""The rule that says which class of an image is explained; runs and comparisons share it.
 
 The wrong-target control explains a class that the image does not show: the score that a fit reaches for it is what
 masks alone can produce. METHOD, "The audit", in docs/method.md.

@@ -25,7 +25,7 @@ from inr_xai.compare.stored_sheet import draw_stored_sheet
 from inr_xai.compare.tables import common_photos, load_scores
 from inr_xai.config import composed, exit_status
 from inr_xai.fitting.mask_module import device_of
-from inr_xai.instantiate import build_method, instantiate, photo_pool, plain
+from inr_xai.instantiate import build_method, instantiate, make_photo_pool, plain
 from inr_xai.loggers.tables import log_tables
 from inr_xai.runner import sample_plan
 
@@ -72,7 +72,7 @@ def compare(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     cfg = composed(*DEFAULTS, *args.overrides)
     data, classifier = instantiate(cfg.data), instantiate(cfg.classifier)
-    scoring, donors = (photo_pool(ids, data, classifier) for ids in (data.scoring_ids, data.donor_ids))
+    scoring, donors = (make_photo_pool(ids, data, classifier) for ids in (data.scoring_ids, data.donor_ids))
     trainer = plain(cfg.trainer)
     setup = MethodSetup(classifier, device_of(trainer), tuple(cfg.areas), layer=args.layer, seed=cfg.seed)
     maker = MapMaker(MapCache(args.cache / args.set), map_facts(plain(cfg)))

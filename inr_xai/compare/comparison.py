@@ -11,11 +11,11 @@ import torch
 from inr_xai.classifier.frozen import FrozenClassifier
 from inr_xai.classifier.targets import TargetRule, wrong_target
 from inr_xai.compare.methods.base import Explainer, MethodMaps
-from inr_xai.compare.scorer import VERSION, Scorer
+from inr_xai.compare.scorer import VERSION, MapScorer
 from inr_xai.compare.store import SUFFIX, MapCache, RowStore, StoredMaps
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.digests import digest
-from inr_xai.runs.loop import Guard, Note, each_image
+from inr_xai.runs.loop import each_image, each_part
 from inr_xai.types import Image, ImageData
 
 DEFAULTS = ("areas=[0.05,0.1,0.2,0.4]", "explanations=1")
@@ -38,7 +38,11 @@ class MapMaker:
 
     def settings(self, explainer: Explainer) -> str:
         """Returns a short hash of everything that the maps depend on except the image and its class."""
-        return digest({"method": explainer.settings, "facts": self._facts})
+        return self.accepted_settings(explainer)[0]
+
+    def accepted_settings(self, explainer: Explainer) -> tuple[str, ...]:
+        """Returns the hashes of settings that give the same maps, today's first (`accepted_digests`)."""
+        return accepted_digests(explainer.settings, self._facts)
 
     def maps(self, method: str, explainer: Explainer, image: Image, target: int, image_id: str) -> MethodMaps:
         """Returns the maps of an image, as they are stored."""
@@ -50,7 +54,23 @@ class MapMaker:
 
     def stored(self, method: str, explainer: Explainer, target: int, image_id: str) -> MethodMaps | None:
         """Returns the maps of an image if they are stored, else None."""
-        return self._cache.read(method, image_id, target=target, settings=self.settings(explainer))
+        return self._cache.read(method, image_id, target=target, accepted=self.accepted_settings(explainer))
+
+
+def accepted_digests(method: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the hashes of settings under which maps may be stored, today's first.
+
+    For some time the hash held `segmentations: null` of data sets with this option, which changes no map. What was
+    stored then is used and not made again.
+
+    Args:
+        method: the settings of the method.
+        facts: what maps depend on beside the method (`map_facts`).
+    """
+    accepted = [facts]
+    if "data" in facts:
+        accepted.append({**facts, "data": {**facts["data"], "segmentations": None}})
+    return tuple(digest({"method": method, "facts": accepted_facts}) for accepted_facts in accepted)
 
 
 def map_facts(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,8 +95,8 @@ class ComparisonContext:
     Args:
         scoring: the photos that serve as baselines.
         areas: the areas at which maps are made hard.
-        seed: of the scoring's draws and of the wrong targets.
-        device: where images are scored.
+        seed: the seed of the scoring's draws and of the wrong targets.
+        device: the device on which images are scored.
         masks_per_forward: how many masked copies go through the classifier at once (memory).
     """
 
@@ -106,10 +126,11 @@ class Comparison:
     """Compares methods on photos. A photo whose rows are stored under the same settings is not scored again.
 
     Args:
-        explainers: the methods by name, in the order in which they are run.
+        explainers: the methods by their names, in the order in which they are run.
 
     Attributes:
-        settings: by method, a short hash of everything that its rows depend on except the photo and its class.
+        settings: method -> the short hash of everything that its rows depend on except the photo and its class.
+        accepted_settings: method -> the hashes under which stored rows are valid, today's first.
     """
 
     def __init__(
@@ -118,10 +139,11 @@ class Comparison:
         self._context, self._explainers, self._maker, self._rows = context, explainers, maker, rows
         scoring = {"areas": list(context.areas), "seed": context.seed}
         scoring |= {"targets": context.data.targets, "version": VERSION}
-        self.settings = {
-            name: digest({"maps": maker.settings(explainer), "scoring": scoring})
+        self.accepted_settings = {
+            name: tuple(digest({"maps": maps, "scoring": scoring}) for maps in maker.accepted_settings(explainer))
             for name, explainer in explainers.items()
         }
+        self.settings = {name: accepted[0] for name, accepted in self.accepted_settings.items()}
 
     def run(self, image_ids: Sequence[str], *, control: int = 0) -> int:
         """Scores every method on every photo, and returns how many failed.
@@ -137,11 +159,20 @@ class Comparison:
         controlled = set(image_ids[:control])
 
         def compare(image_id: str, place: str) -> int:
-            jobs = self._missing_jobs(image_id, controlled=image_id in controlled)
-            if not jobs:
+            missing = self._missing_jobs(image_id, controlled=image_id in controlled)
+            if not missing:
                 return 0
             log.info("%s", place)
-            return self._compare(image_id, jobs)
+            jobs = {job.method: job for job in missing}
+            return each_part(
+                image_id,
+                jobs,
+                read=lambda: ComparedPhoto(self._context, image_id),
+                work=lambda method, photo: self._score(photo, jobs[method]),
+                note=lambda method, reason: self._rows.fail(
+                    method, image_id, reason, settings=self.settings[jobs[method].name]
+                ),
+            )
 
         failures = each_image(image_ids, compare, note=lambda image_id, reason: None, what="photo")
         self._rows.tidy()
@@ -156,30 +187,8 @@ class Comparison:
         return [
             job
             for job in jobs
-            if not self._rows.has(job.method, image_id, settings=self.settings[job.name], count=areas)
+            if not self._rows.has(job.method, image_id, accepted=self.accepted_settings[job.name], count=areas)
         ]
-
-    def _compare(self, image_id: str, jobs: Sequence[MethodJob]) -> int:
-        """Does the jobs of one photo, and returns how many failed."""
-        with Guard(image_id, self._note_failure(image_id, jobs)) as reading:
-            photo = ComparedPhoto(self._context, image_id)
-        if reading.failed:
-            return len(jobs)
-        failures = 0
-        for job in jobs:
-            with Guard(f"{job.method} on {image_id}", self._note_failure(image_id, [job])) as scoring:
-                self._score(photo, job)
-            failures += scoring.failed
-        return failures
-
-    def _note_failure(self, image_id: str, jobs: Sequence[MethodJob]) -> Note:
-        """Returns a function that writes the reason into the rows of these jobs."""
-
-        def note(name: str, reason: str) -> None:
-            for job in jobs:
-                self._rows.fail(job.method, image_id, reason, settings=self.settings[job.name])
-
-        return note
 
     def _score(self, photo: "ComparedPhoto", job: MethodJob) -> None:
         """Makes or reads a method's maps of a photo, scores them and writes their rows."""
@@ -205,13 +214,13 @@ class ComparedPhoto:
         self._baselines = context.scoring.following(image_id)
         rule = TargetRule(context.data.targets, context.seed)
         self.target = rule.choose(context.classifier, self.image, self._label, image_id)
-        self._scorers: dict[int, Scorer] = {}
+        self._scorers: dict[int, MapScorer] = {}
 
-    def scorer(self, target: int) -> Scorer:
+    def scorer(self, target: int) -> MapScorer:
         """Returns what scores maps of this photo for a class."""
         context = self._context
         if target not in self._scorers:
-            self._scorers[target] = Scorer(
+            self._scorers[target] = MapScorer(
                 context.classifier,
                 self.image,
                 target,

@@ -1,4 +1,4 @@
-"""Photos that a classifier is sure of, of which mosaics are made; they are chosen before any method sees them.
+"""Chooses the photos for mosaics: those that a classifier is sure of, before any method sees them.
 
 Boehle, Fritz, Schiele, CVPR 2021: a mosaic of photos that the classifier doubts says nothing about where its class is.
 """
@@ -11,6 +11,7 @@ import torch
 
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.errors import UserError
+from inr_xai.runner import sample_plan
 from inr_xai.types import ImageData, Sample
 
 BATCH_SIZE = 32  # photos that go through the classifier together
@@ -63,7 +64,7 @@ def _recognised(
 ) -> dict[str, tuple[int, float]]:
     """Returns the predicted class and its probability for each photo whose label is no other class."""
     recognised: dict[str, tuple[int, float]] = {}
-    ids = data.ids[:: data.every][: data.limit]
+    ids = sample_plan(data)
     with classifier.frozen(device, torch.float32):
         for start in range(0, len(ids), BATCH_SIZE):
             samples = _readable(ids[start : start + BATCH_SIZE], data, classifier)

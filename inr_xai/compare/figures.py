@@ -35,7 +35,7 @@ class Photo:
     """A photo of the sheet.
 
     Args:
-        image: in the classifier's input frame, values in [0, 1].
+        image: the photo in the classifier's input frame, with values in [0, 1].
         class_name: the class that is explained.
         p_full: the probability of that class on the whole photo.
     """
@@ -50,7 +50,7 @@ class KeptRegion:
     """What a method keeps of a photo.
 
     Args:
-        hard: the mask of each area; True on the pixels that are kept.
+        hard: the hard mask of each area, True on the pixels that are kept.
         scores: the hard preservation of each area, as the mean over baselines.
     """
 
@@ -72,12 +72,12 @@ def draw_sheet(
     What is not kept is faded to grey. The best score of each photo and area is bold, also if several methods have it.
 
     Args:
-        photos: all of one size.
+        photos: the photos, all of one size.
         methods: names of the methods, from left to right.
         regions: for each photo, what each method keeps; a method without a region is shown as "no map".
-        areas: in (0, 1), in the order of the masks.
-        file: written whole or not at all.
-        width: of one picture, in inches of 120 dots.
+        areas: the areas of the masks, in (0, 1) and in the masks' order.
+        file: the PNG, which is written whole or not at all.
+        width: width of one picture, in inches of 120 dots.
 
     Raises:
         ValueError: photos, regions, masks and areas do not fit together.
@@ -117,7 +117,7 @@ def draw_curve(
 
     Args:
         points: for each method, (passes, quality) in any order. An interval with NaN ends has no bar.
-        file: written whole or not at all.
+        file: the PNG, which is written whole or not at all.
         quality: the label of the vertical axis.
     """
     figure = _figure(6.4, 4.2)

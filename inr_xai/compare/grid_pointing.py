@@ -9,25 +9,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from inr_xai.classifier import FrozenClassifier
-from inr_xai.compare.comparison import MapMaker
+from inr_xai.compare.comparison import MapMaker, accepted_digests
 from inr_xai.compare.methods.base import Explainer, MethodMaps
 from inr_xai.compare.methods.ours import MaskFitter
 from inr_xai.compare.store import RowStore
-from inr_xai.compare.tables import interval_columns
 from inr_xai.data.mosaic import Grid
+from inr_xai.data.photo_pool import photo_of
 from inr_xai.digests import digest
 from inr_xai.errors import UserError
 from inr_xai.metrics.localisation.grid_pointing import grid_pointing_game
-from inr_xai.metrics.statistics.bootstrap import Interval, mean_interval, paired_difference
+from inr_xai.metrics.statistics.bootstrap import Interval, interval_columns, mean_interval, paired_difference
+from inr_xai.runner import sample_plan
 from inr_xai.runs.folder import RunFolder, SampleRecord
 from inr_xai.runs.load import Explained, describe_drawing
-from inr_xai.runs.loop import Guard, Note, each_image
+from inr_xai.runs.loop import each_image, each_part
 from inr_xai.types import Row, Sample
 
 COLUMNS = ("image_id", "target", "gridpg", "seconds", "passes", "layer", "settings", "failed")
@@ -60,17 +62,17 @@ class Participant(ABC):
 
     @property
     @abstractmethod
-    def settings(self) -> str:
-        """A short hash of everything that the maps depend on except the mosaic."""
+    def accepted_settings(self) -> Sequence[str]:
+        """Short hashes of everything that the maps depend on except the mosaic, today's first (`accepted_digests`)."""
 
     @abstractmethod
     def maps(self, sample: Sample) -> Mapping[str, MethodMaps]:
         """Returns the maps of one mosaic, by their names."""
 
     @property
-    def row_settings(self) -> str:
-        """A short hash of everything that the participant's rows depend on except the mosaic."""
-        return digest({"maps": self.settings, "version": VERSION})
+    def accepted_row_settings(self) -> Sequence[str]:
+        """Short hashes of everything that the participant's rows depend on except the mosaic, today's first."""
+        return [digest({"maps": maps, "version": VERSION}) for maps in self.accepted_settings]
 
 
 class SingleMap(Participant):
@@ -84,8 +86,8 @@ class SingleMap(Participant):
         return (self._name,)
 
     @property
-    def settings(self) -> str:
-        return self._maker.settings(self._explainer)
+    def accepted_settings(self) -> Sequence[str]:
+        return self._maker.accepted_settings(self._explainer)
 
     def maps(self, sample: Sample) -> Mapping[str, MethodMaps]:
         assert sample.target is not None
@@ -97,8 +99,8 @@ class FitMaps(Participant):
     """Several maps of one fit of ours. The fit is stored with its network, so that further maps need no other fit.
 
     Args:
-        maps: what is made of the fit, by the ending of the map's name (`maps_of_fit`).
-        folder: where fits are stored.
+        maps: the functions that make the maps of a fit, by the ending of the map's name (`maps_of_fit`).
+        folder: the run folder in which fits are stored.
         facts: what fits depend on beside the method, as plain values: the classifier, and which mosaics these are.
     """
 
@@ -109,19 +111,19 @@ class FitMaps(Participant):
         *,
         maps: Mapping[str, MapOfFit],
         folder: RunFolder,
-        facts: Mapping[str, object],
+        facts: Mapping[str, Any],
     ):
         self._fitter, self._folder = fitter, folder
         self._maps = {name + ending: make for ending, make in maps.items()}
-        self._settings = digest({"method": fitter.settings, "facts": facts})
+        self._accepted_settings = accepted_digests(fitter.settings, facts)
 
     @property
     def names(self) -> Sequence[str]:
         return tuple(self._maps)
 
     @property
-    def settings(self) -> str:
-        return self._settings
+    def accepted_settings(self) -> Sequence[str]:
+        return self._accepted_settings
 
     def maps(self, sample: Sample) -> Mapping[str, MethodMaps]:
         record = self._stored(sample)
@@ -135,11 +137,11 @@ class FitMaps(Participant):
         }
 
     def _stored(self, sample: Sample) -> SampleRecord | None:
-        """Returns the fit of a mosaic if it is stored with the same class and settings, else None."""
+        """Returns the fit of a mosaic if it is stored with the same class and accepted settings, else None."""
         if not self._folder.masks_file(sample.sample_id).exists():
             return None
         record = self._folder.read(sample.sample_id)
-        same = (record.target, record.extra["settings"]) == (sample.target, self.settings)
+        same = record.target == sample.target and record.extra["settings"] in self.accepted_settings
         return record if same else None
 
     def _fit(self, sample: Sample) -> SampleRecord:
@@ -157,7 +159,7 @@ class FitMaps(Participant):
             rows=[],
             drawing=describe_drawing(method),
             seconds=seconds,
-            extra={"settings": self.settings},
+            extra={"settings": self.accepted_settings[0]},
         )
 
 
@@ -172,7 +174,7 @@ def run_game(grid: Grid, classifier: FrozenClassifier, participants: Sequence[Pa
     A mosaic that has rows under the same settings is left as it is.
 
     Args:
-        rows: where the shares are written (`mosaic_rows`).
+        rows: the store of the shares (`mosaic_rows`).
 
     Raises:
         UserError: a file of rows is damaged.
@@ -181,26 +183,31 @@ def run_game(grid: Grid, classifier: FrozenClassifier, participants: Sequence[Pa
         rows.read(name)
 
     def play_mosaic(sample_id: str, place: str) -> int:
-        due = [participant for participant in participants if not _has_rows(rows, participant, sample_id)]
+        due = {
+            participant.names[0]: participant
+            for participant in participants
+            if not _has_rows(rows, participant, sample_id)
+        }
         if not due:
             return 0
         log.info("%s", place)
         cell = grid.cells[sample_id]
         target = grid.photos[cell.photos[cell.place]]
-        with Guard(sample_id, _note_failure(rows, due, sample_id, target)) as reading:
-            sample = grid.load(sample_id, classifier.preprocessing)
-        if reading.failed:
-            return len(due)
-        failures = 0
-        for participant in due:
-            note = _note_failure(rows, [participant], sample_id, target)
-            with Guard(f"{participant.names[0]} on {sample_id}", note) as scoring:
-                _score(rows, participant, sample, place=cell.place, side=grid.side)
-            failures += scoring.failed
-        return failures
 
-    ids = grid.ids[:: grid.every][: grid.limit]
-    failures = each_image(ids, play_mosaic, note=lambda sample_id, reason: None, what="mosaic")
+        def note(participant: str, reason: str) -> None:
+            settings = due[participant].accepted_row_settings[0]
+            for name in due[participant].names:
+                rows.fail(name, sample_id, reason, settings=settings, target=target)
+
+        return each_part(
+            sample_id,
+            due,
+            read=lambda: grid.load(sample_id, classifier.preprocessing),
+            work=lambda name, sample: _score(rows, due[name], sample, place=cell.place, side=grid.side),
+            note=note,
+        )
+
+    failures = each_image(sample_plan(grid), play_mosaic, note=lambda sample_id, reason: None, what="mosaic")
     rows.tidy()
     return failures
 
@@ -209,17 +216,12 @@ def share_in_cell(maps: MethodMaps, place: int, *, side: int) -> float:
     """Returns the share of a method's map in one cell; if there are several heatmaps, the mean of their shares.
 
     Args:
-        place: of the cell, counted row by row from 0.
-        side: cells of a row and of a column.
+        place: the place of the cell, counted row by row from 0.
+        side: the number of cells of a row and of a column.
     """
-    saliency = heatmaps(maps)
-    places = torch.full((len(saliency),), place, device=saliency.device)
-    return float(grid_pointing_game(saliency, places, side=side).mean())
-
-
-def heatmaps(maps: MethodMaps) -> Float[Tensor, "q h w"]:
-    """Returns what a method calls important: its heatmap, the sum of its masks, or each of its draws."""
-    return maps.maps if maps.draws else maps.maps.float().sum(0, keepdim=True)
+    heatmaps = maps.heatmaps
+    places = torch.full((len(heatmaps),), place, device=heatmaps.device)
+    return float(grid_pointing_game(heatmaps, places, side=side).mean())
 
 
 def make_game_table(rows: RowStore, *, first: str) -> list[Row]:
@@ -239,19 +241,8 @@ def make_game_table(rows: RowStore, *, first: str) -> list[Row]:
 
 
 def _has_rows(rows: RowStore, participant: Participant, sample_id: str) -> bool:
-    settings = participant.row_settings
-    return all(rows.has(name, sample_id, settings=settings, count=1) for name in participant.names)
-
-
-def _note_failure(rows: RowStore, participants: Sequence[Participant], sample_id: str, target: int) -> Note:
-    """Returns a function that writes the reason into the rows of all maps of these participants."""
-
-    def note(_: str, reason: str) -> None:
-        for participant in participants:
-            for name in participant.names:
-                rows.fail(name, sample_id, reason, settings=participant.row_settings, target=target)
-
-    return note
+    accepted = participant.accepted_row_settings
+    return all(rows.has(name, sample_id, accepted=accepted, count=1) for name in participant.names)
 
 
 def _score(rows: RowStore, participant: Participant, sample: Sample, *, place: int, side: int) -> None:
@@ -260,7 +251,7 @@ def _score(rows: RowStore, participant: Participant, sample: Sample, *, place: i
         share = share_in_cell(maps, place, side=side)
         row = {"image_id": sample.sample_id, "target": sample.target, "gridpg": share}
         row |= {"seconds": maps.seconds, "passes": maps.passes, "layer": maps.layer}
-        rows.write(name, sample.sample_id, [row], settings=participant.row_settings)
+        rows.write(name, sample.sample_id, [row], settings=participant.accepted_row_settings[0])
         log.info("  %s: %.3f in its cell, %.1f s", name, share, maps.seconds)
 
 
@@ -269,7 +260,7 @@ def _share_of_mosaics(rows: RowStore, name: str) -> dict[str, float]:
     shares: dict[str, list[float]] = {}
     for image_id, (row,) in sorted(rows.read(name).items()):
         if not row["failed"]:
-            shares.setdefault(image_id.partition("@")[0], []).append(float(row["gridpg"]))
+            shares.setdefault(photo_of(image_id), []).append(float(row["gridpg"]))
     return {mosaic: math.fsum(values) / len(values) for mosaic, values in shares.items()}
 
 

@@ -13,27 +13,26 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from inr_xai.compare.grid_pointing import heatmaps
 from inr_xai.compare.methods.base import Explainer
 from inr_xai.compare.methods.registry import OTHER_METHODS, MethodSetup, build_other_method
 from inr_xai.config import exit_status
 from inr_xai.errors import UserError
 from inr_xai.fitting.mask_module import device_of
 from inr_xai.instantiate import instantiate, plain, stored_configuration
-from inr_xai.moved import with_old_paths
+from inr_xai.moved import with_new_paths, with_old_paths
 from inr_xai.runs.files import read_json, write_bytes, write_json
 from inr_xai.runs.folder import differences, facts_of
 from inr_xai.runs.load import load
-from inr_xai.runs.loop import Guard, each_image
+from inr_xai.runs.loop import each_image, each_part
 from inr_xai.types import Image
 
-SETTINGS = "settings.json"
+SETTINGS_FILE = "settings.json"
 log = logging.getLogger(__name__)
 
 
@@ -62,9 +61,9 @@ def make_maps(args: argparse.Namespace) -> int:
     settings = {name: {"method": dict(method.settings)} | facts_of(plain(cfg)) for name, method in methods.items()}
     folders = {name: args.run / "maps" / name for name in methods}
     for name, folder in folders.items():
-        require_same_settings(folder, settings[name])
+        require_same_settings(folder, settings[name], root=cfg.data.get("root"))
     for name, folder in folders.items():
-        write_json(folder / SETTINGS, settings[name])
+        write_json(folder / SETTINGS_FILE, settings[name])
 
     def explain_image(sample_id: str, place: str) -> int:
         files = {name: folder / f"{sample_id}.npy" for name, folder in folders.items()}
@@ -72,13 +71,13 @@ def make_maps(args: argparse.Namespace) -> int:
         if not due:
             return 0
         log.info("%s", place)
-        image = data.load(sample_id, classifier.preprocessing).image.to(device)
-        failures = 0
-        for name, file in due.items():
-            with Guard(f"{name} on {sample_id}", note_nothing) as guard:
-                write_map(file, methods[name], image, run[sample_id].target, sample_id)
-            failures += guard.failed
-        return failures
+        return each_part(
+            sample_id,
+            due,
+            read=lambda: data.load(sample_id, classifier.preprocessing).image.to(device),
+            work=lambda name, image: write_map(due[name], methods[name], image, run[sample_id].target, sample_id),
+            note=note_nothing,
+        )
 
     return each_image(list(run)[: args.limit], explain_image, note=note_nothing)
 
@@ -87,11 +86,16 @@ def note_nothing(sample_id: str, reason: str) -> None:
     """Notes no failure: the missing map shows it, and the log has the reason."""
 
 
-def require_same_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """Raises UserError if the folder has maps of other settings. Maps without a file of settings are accepted."""
-    if not (folder / SETTINGS).is_file() or next(folder.rglob("*.npy"), None) is None:
+def require_same_settings(folder: Path, settings: dict[str, Any], *, root: str | None) -> None:
+    """Raises UserError if the folder has maps of other settings. Maps without a file of settings are accepted.
+
+    Args:
+        root: the folder of the run's photos; None if it has no such folder.
+    """
+    if not (folder / SETTINGS_FILE).is_file() or next(folder.rglob("*.npy"), None) is None:
         return
-    before, now = with_old_paths(read_json(folder / SETTINGS)), with_old_paths(json.loads(json.dumps(settings)))
+    before = with_todays_paths(read_json(folder / SETTINGS_FILE), root=root)
+    now = with_old_paths(json.loads(json.dumps(settings)))
     if different := differences(before, now):
         raise UserError(
             f"{folder} has maps of other settings, which differ in {', '.join(different)}; give the old ones, or move "
@@ -99,11 +103,30 @@ def require_same_settings(folder: Path, settings: dict[str, Any]) -> None:
         )
 
 
+def with_todays_paths(stored: Mapping[str, Any], *, root: str | None) -> dict[str, Any]:
+    """Returns stored settings as a run of today has them; classes that moved are named as in digests.
+
+    Args:
+        stored: the content of a file of settings: the method's settings, and options with dots in their names.
+        root: the folder of the run's photos, which decides what replaces a former target (`inr_xai.moved`).
+    """
+    config: dict[str, Any] = {"data": {"root": root}, "classifier": {"root": root}}
+    for key, value in stored.items():
+        *groups, option = key.split(".")
+        node = config
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[option] = value
+    replaced = with_new_paths(config)
+    settings: dict[str, Any] = with_old_paths({"method": replaced.get("method", {})} | facts_of(replaced))
+    return settings
+
+
 def write_map(file: Path, method: Explainer, image: Image, target: int, sample_id: str) -> None:
     """Makes and writes the map of one image; of several draws the first."""
     maps = method.explain(image, target, sample_id)
     stream = io.BytesIO()
-    np.save(stream, heatmaps(maps)[0].float().numpy())
+    np.save(stream, maps.heatmaps[0].float().numpy())
     write_bytes(file, stream.getvalue())
     log.info("  %s: %.1f s", file.parent.name, maps.seconds)
 

@@ -23,10 +23,10 @@ from inr_xai.types import Classifier, Image, Row
 
 MAPS_NOT_FINITE = "the maps hold NaN or infinite values: the method diverged on this image; run it with other settings"
 VERSION = 1  # counts the changes of scoring: rows of another version are scored again, from stored maps
-GAMES = ("preservation_hard", "deletion_hard")
-SCORES = (
+HARD_GAMES = ("preservation_hard", "deletion_hard")
+COMPARED_SCORES = (
     "p_full",
-    *(f"{game}_{baseline}" for game in GAMES for baseline in (*BASELINES, "mean")),
+    *(f"{game}_{baseline}" for game in HARD_GAMES for baseline in (*BASELINES, "mean")),
     "area_error",
     "grayness",
     "nesting_violation",
@@ -43,12 +43,12 @@ Values = dict[str, Float[Tensor, " a"]]
 """Column -> its number for each area."""
 
 
-class Scorer:
+class MapScorer:
     """Scores the maps of one image for one class.
 
     Args:
         image: values in [0, 1], on the device that computes.
-        image_id, seed: name the noise, the order of ties and the draws.
+        image_id, seed: the names of the noise, of the order of ties and of the draws.
         photos: photos of the scoring pool, for the baseline `photo`.
         masks_per_forward: how many masked copies go through the classifier at once (memory).
     """
@@ -90,10 +90,10 @@ class Scorer:
         values |= _geometry(maps, hard, self._areas)
         values |= {"seconds": torch.full((len(self._areas),), maps.seconds)}
         values |= {"passes": torch.full((len(self._areas),), maps.passes)}
-        lists = {name: values[name].tolist() for name in SCORES if name in values}
+        lists = {name: values[name].tolist() for name in COMPARED_SCORES if name in values}
         return [
             {"image_id": self._image_id, "target": self.target, "area": area, "layer": maps.layer}
-            | {name: lists[name][place] if name in lists else torch.nan for name in SCORES}
+            | {name: lists[name][place] if name in lists else torch.nan for name in COMPARED_SCORES}
             for place, area in enumerate(self._areas)
         ]
 
@@ -108,7 +108,7 @@ class Scorer:
         hard = hard.to(model.images.device)
         with self._classifier.frozen(model.images.device, model.images.dtype):
             values["p_full"] = model.whole().expand(hard.shape[1]).cpu()
-            for game, kept in zip(GAMES, (hard, ~hard), strict=True):
+            for game, kept in zip(HARD_GAMES, (hard, ~hard), strict=True):
                 if draws:
                     by_area = [model.alternating(kept[:, place][None]) for place in range(kept.shape[1])]
                     means = {name: torch.cat([area[name] for area in by_area])[None] for name in model.names}

@@ -5,7 +5,7 @@ Both are written photo by photo, so that an interrupted comparison loses one pho
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ import safetensors.torch
 import torch
 
 from inr_xai.compare.methods.base import MethodMaps
-from inr_xai.compare.scorer import SCORES
+from inr_xai.compare.scorer import COMPARED_SCORES
 from inr_xai.runs.csv_store import CsvStore, TextRow
 from inr_xai.runs.files import write_bytes
 from inr_xai.types import Row
 
-COLUMNS = ("image_id", "target", "area", *SCORES, "layer", "settings", "failed")
+COLUMNS = ("image_id", "target", "area", *COMPARED_SCORES, "layer", "settings", "failed")
 REQUIRED = ("settings", "failed")
 SUFFIX = "@wrong"
 """Ends the name under which the wrong-target control of a method is stored."""
@@ -56,10 +56,10 @@ class RowStore:
             )
         return self._files[method].groups
 
-    def has(self, method: str, image_id: str, *, settings: str, count: int) -> bool:
-        """Whether the photo has `count` rows under these settings; a photo that failed has none."""
+    def has(self, method: str, image_id: str, *, accepted: Collection[str], count: int) -> bool:
+        """Returns whether the photo has `count` rows under accepted settings; a photo that failed has none."""
         rows = self.read(method).get(image_id, [])
-        return len(rows) == count and all(row["settings"] == settings and not row["failed"] for row in rows)
+        return len(rows) == count and all(row["settings"] in accepted and not row["failed"] for row in rows)
 
     def write(self, method: str, image_id: str, rows: Sequence[Row], *, settings: str) -> None:
         """Replaces the rows of a photo."""
@@ -100,13 +100,13 @@ class MapCache:
     def file(self, method: str, image_id: str) -> Path:
         return self.folder / method / f"{image_id.replace('/', '__')}.safetensors"
 
-    def read(self, method: str, image_id: str, *, target: int, settings: str) -> MethodMaps | None:
-        """Returns the maps of this class and these settings, also those that another method stored; else None."""
+    def read(self, method: str, image_id: str, *, target: int, accepted: Collection[str]) -> MethodMaps | None:
+        """Returns the maps of this class under accepted settings, also those of another method's name; else None."""
         file = self.file(method, image_id)
         same_name = sorted(folder / file.name for folder in self.folder.iterdir()) if self.folder.is_dir() else []
         for candidate in (file, *same_name):
             stored = _read_maps(candidate)
-            if stored is not None and (stored.target, stored.settings) == (target, settings):
+            if stored is not None and stored.target == target and stored.settings in accepted:
                 return stored.maps
         return None
 
@@ -169,4 +169,4 @@ def format_cell(value: Any) -> str:
 
 def numbers(rows: Sequence[Mapping[str, str]]) -> list[dict[str, float]]:
     """Returns the columns of numbers of rows of text; an empty cell is NaN."""
-    return [{name: float(row[name] or "nan") for name in ("area", *SCORES)} for row in rows]
+    return [{name: float(row[name] or "nan") for name in ("area", *COMPARED_SCORES)} for row in rows]

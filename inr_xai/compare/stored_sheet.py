@@ -8,6 +8,7 @@ from inr_xai.compare.figures import KeptRegion, Photo, draw_sheet
 from inr_xai.compare.methods.base import Explainer
 from inr_xai.compare.scorer import harden
 from inr_xai.compare.store import RowStore, numbers
+from inr_xai.data.labels import class_label
 from inr_xai.errors import UserError
 
 
@@ -42,9 +43,7 @@ def draw_stored_sheet(
                 hard = harden(maps, context.areas, image_id, seed=context.seed)[0]
                 scores = [row["preservation_hard_mean"] for row in numbers(scored)]
                 regions_of_photo[name] = KeptRegion(hard[places], [scores[place] for place in places])
-        names = context.data.class_names
-        class_name = f"class {photo.target}" if names is None else names[photo.target]
-        photos.append(Photo(photo.image, class_name, photo.p_full()))
+        photos.append(Photo(photo.image, class_label(context.data.class_names, photo.target), photo.p_full()))
         regions.append(regions_of_photo)
     if not photos:
         raise UserError("none of the photos of the sheet can be read; see the failed rows of the results")

@@ -15,6 +15,7 @@ from inr_xai.compare.store import SUFFIX, RowStore, numbers
 from inr_xai.errors import UserError
 from inr_xai.metrics.statistics.bootstrap import (
     Interval,
+    interval_columns,
     mean_interval,
     paired_difference,
     ratio_of_means,
@@ -196,11 +197,6 @@ def curve_table(methods: ScoredMethods) -> list[Row]:
         if name.startswith(CURVE) and SUFFIX not in name and len(scored)
     ]
     return sorted(rows, key=lambda row: row["passes"])
-
-
-def interval_columns(name: str, interval: Interval) -> Row:
-    """Returns an interval as three columns."""
-    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def _preservation(baselines: Iterable[str]) -> list[str]:

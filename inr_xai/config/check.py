@@ -4,7 +4,6 @@ Each refusal is one sentence with the key, its value and what would be right. Ch
 over the targets imports the heavy packages.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import fields
@@ -16,24 +15,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 from inr_xai.columns import METRICS, SUMMARY_COLUMNS
 from inr_xai.config.schema import COLLECTIONS, TARGETS, Schema, Shard
-from inr_xai.config.sentences import describe
-from inr_xai.config.targets import argument, check_nodes_within, check_target, takes
+from inr_xai.config.sentences import sentence_of
+from inr_xai.config.targets import argument, check_nodes_within, check_target, locate, takes
 from inr_xai.errors import UserError, did_you_mean, listing, shown
-from inr_xai.limits import AUTO, MOST, Exclusion, Stop, check_masks, check_nested, most_explanations
+from inr_xai.limits import (
+    AUTO,
+    MOST_AUDITED,
+    Exclusion,
+    Stop,
+    check_audit,
+    check_masks,
+    check_nested,
+    check_numbers,
+    most_explanations,
+)
 
-SMALLEST = {
-    "steps": 1,
-    "image_batch_size": 1,
-    "masks_per_forward": 1,
-    "images_per_fit": 1,
-    "stride": 1,
-    "seed": 0,
-    "total_variation": 0,
-    "binary": 0,
-    "exclusion.weight": 0,
-    "shard.count": 1,
-}
-"""Option -> the smallest value that it may have."""
 TRAINER = {
     "accelerator": ("auto", "cpu", "gpu", "mps"),
     "devices": (1,),
@@ -94,18 +90,15 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
         _check_nothing_missing(cfg)
         plain = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
-        raise UserError(describe(error)) from error
+        raise UserError(sentence_of(error)) from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
 
 def _check_numbers(plain: Mapping[str, Any]) -> None:
     """Refuses numbers out of their ranges, and empty names."""
-    for key, smallest in SMALLEST.items():
-        group, _, name = key.rpartition(".")
-        value = plain[group][name] if group else plain[name]
-        if value is not None and not (math.isfinite(value) and value >= smallest):
-            raise UserError(f"{key}={shown(value)} is out of range; it must be at least {smallest}")
+    groups = {f"{group}.{key}": value for group in ("exclusion", "shard") for key, value in plain[group].items()}
+    check_numbers({**plain, **groups})
     index, count = plain["shard"]["index"], plain["shard"]["count"]
     if not 0 <= index < count:
         raise UserError(
@@ -173,37 +166,25 @@ def _check_audit(plain: Mapping[str, Any]) -> None:
         raise UserError(
             f"audit={shown(audit)} must hold {listing(AUDIT)}, such as {{area: 0.1, control: 20}}, or be null"
         )
-    if audit["area"] not in plain["areas"]:
-        raise UserError(f"audit.area={shown(audit['area'])} is not fitted; choose one of areas={shown(plain['areas'])}")
-    if type(audit["control"]) is not int or audit["control"] < 1:
-        raise UserError(f"audit.control={shown(audit['control'])} must be a number of images, at least 1")
-    if plain["explanations"] == 1:
-        raise UserError(
-            "audit asks for several explanations of each image, not explanations=1; set explanations=2 or more, or "
-            "audit=null"
-        )
-    if plain["exclusion"]["mode"] != "exclude":
-        raise UserError(
-            f"audit asks for disjoint explanations, not exclusion.mode={shown(plain['exclusion']['mode'])}; set "
-            "exclusion.mode=exclude, or audit=null"
-        )
+    areas, explanations, mode = plain["areas"], plain["explanations"], plain["exclusion"]["mode"]
+    check_audit(audit["area"], audit["control"], areas=areas, explanations=explanations, mode=mode)
     _check_number_of_explanations(plain)
 
 
 def _check_number_of_explanations(plain: Mapping[str, Any]) -> None:
     """Refuses an audit of many explanations: it asks the classifier for every set of an image's explanations."""
     explanations, stop = plain["explanations"], plain["stop"]
-    why = f"of K explanations 2^(K+1) sets are asked for; set {{}}={MOST} or less, or audit=null"
-    if explanations != AUTO and explanations > MOST:
+    why = f"of K explanations 2^(K+1) sets are asked for; set {{}}={MOST_AUDITED} or less, or audit=null"
+    if explanations != AUTO and explanations > MOST_AUDITED:
         raise UserError(
-            f"audit takes at most {MOST} explanations of each image, not explanations={explanations}, as "
+            f"audit takes at most {MOST_AUDITED} explanations of each image, not explanations={explanations}, as "
             + why.format("explanations")
         )
     if explanations == AUTO:
         most = _most_explanations(plain)
-        if most > MOST:
+        if most > MOST_AUDITED:
             raise UserError(
-                f"audit takes at most {MOST} explanations of each image, and explanations=auto with "
+                f"audit takes at most {MOST_AUDITED} explanations of each image, and explanations=auto with "
                 f"stop.most={stop['most']} may find {most}, as {why.format('stop.most')}"
             )
 
@@ -263,7 +244,10 @@ def _check_nested(plain: Mapping[str, Any]) -> None:
     """Refuses `nested=true` if larger masks cannot contain the smaller."""
     if plain["nested"]:
         conditioning, exclusion = argument(plain["inr"], "conditioning"), Exclusion(**plain["exclusion"])
-        check_nested(conditioning, exclusion, areas=plain["areas"], explanations=_most_explanations(plain))
+        rule = locate(plain["area_rule"]["_target_"], "area_rule._target_")
+        projected = "AreaProjection" in [kind.__name__ for kind in getattr(rule, "__mro__", ())]
+        most = _most_explanations(plain)
+        check_nested(conditioning, exclusion, areas=plain["areas"], explanations=most, projected=projected)
 
 
 def _check_inr(node: Mapping[str, Any]) -> None:

@@ -136,7 +136,7 @@ def _(error: ConfigCompositionException) -> str:
     cause = error.__cause__ or error.__context__
     if isinstance(cause, OmegaConfBaseException):
         entry = re.search(r"(?:Error merging override |To append to your config use \+)(.*)", text)
-        return describe(cause, entry=entry[1] if entry else "") + _mentioned_file(text)
+        return sentence_of(cause, entry=entry[1] if entry else "") + _mentioned_file(text)
     for pattern, wording in COMPOSITION_ERRORS:
         match = re.search(pattern, text)
         if match:
@@ -144,7 +144,7 @@ def _(error: ConfigCompositionException) -> str:
     return text
 
 
-def describe(error: OmegaConfBaseException, *, entry: str = "") -> str:
+def sentence_of(error: OmegaConfBaseException, *, entry: str = "") -> str:
     """Returns an error of OmegaConf as one sentence.
 
     Args:

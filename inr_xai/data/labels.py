@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -103,6 +104,15 @@ def names_by_index(classes: dict[str, int]) -> list[str]:
     """
     folders = {index: folder for folder, index in reversed(classes.items())}
     return [folders.get(index, str(index)) for index in range(max(folders) + 1)]
+
+
+def class_label(class_names: Sequence[str] | None, index: int) -> str:
+    """Returns the class's readable name, or its index if it has no name.
+
+    >>> class_label(["disc"], 0), class_label(["disc"], 1), class_label(None, 0)
+    ('disc', 'class 1', 'class 0')
+    """
+    return class_names[index] if class_names and index < len(class_names) else f"class {index}"
 
 
 def parse_targets(targets: object) -> str | int:

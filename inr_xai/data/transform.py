@@ -1,4 +1,4 @@
-"""From a photo to the classifier's input by the classifier's own evaluation transform, and from a mask to the photo.
+"""Turns a photo into the classifier's input by its own evaluation transform, and maps a mask back onto the photo.
 
 The geometry is that of timm's `create_transform` (crop modes center and squash) and of torchvision's Resize+CenterCrop.
 """
@@ -113,13 +113,13 @@ def cut(values: Shaped[Tensor, "*lead hr wr"], frame: Frame) -> Shaped[Tensor, "
     """Returns the crop of resized values, which is 0 (black, background) beyond their borders."""
     result = values.new_zeros((*values.shape[:-2], *frame.size))
     (y_out, y_in), (x_out, x_in) = (
-        overlap(*axis) for axis in zip((frame.top, frame.left), frame.size, frame.resized, strict=True)
+        overlap_slices(*axis) for axis in zip((frame.top, frame.left), frame.size, frame.resized, strict=True)
     )
     result[..., y_out, x_out] = values[..., y_in, x_in]
     return result
 
 
-def overlap(start: int, size: int, resized: int) -> tuple[slice, slice]:
+def overlap_slices(start: int, size: int, resized: int) -> tuple[slice, slice]:
     """Returns slices along one axis: the part of the crop that the photo fills, and the same part of the photo."""
     first, last = max(start, 0), min(start + size, resized)
     return slice(first - start, last - start), slice(first, last)

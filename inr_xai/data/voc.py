@@ -180,7 +180,7 @@ def read_split(folder: Path, split: str) -> list[str]:
 def read_objects(file: Path) -> list[Object]:
     """Returns the objects of an annotation, without their parts. Raises UserError if it cannot be read."""
     try:
-        objects = [read_object(node) for node in ElementTree.parse(file).getroot().findall("object")]
+        objects = [parse_object(node) for node in ElementTree.parse(file).getroot().findall("object")]
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise UserError(f"cannot read the annotation {str(file)!r} ({error}); restore the file") from error
     if unknown := [thing.name for thing in objects if thing.name not in IMAGENET]:
@@ -190,7 +190,7 @@ def read_objects(file: Path) -> list[Object]:
     return objects
 
 
-def read_object(node: ElementTree.Element) -> Object:
+def parse_object(node: ElementTree.Element) -> Object:
     """Returns one object. The pixels of its box are rounded, as some annotations have decimals."""
     left, top, right, bottom = (
         round(float(node.findtext(f"bndbox/{side}", ""))) - 1 for side in ("xmin", "ymin", "xmax", "ymax")

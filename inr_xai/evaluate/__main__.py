@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", help="options of the run to change, such as data.root=PATH")
     parser.add_argument("--metrics", help="names with commas between; default: all that fit nothing anew")
     parser.add_argument("--maps", type=Path, help="folder of another tool's maps, <image_id>.npy or .safetensors")
-    parser.add_argument("--name", help="of the results (the maps' folder, or masks)")
+    parser.add_argument("--name", help="name of the results; default: that of the maps' folder, or masks")
     args = parser.parse_intermixed_args(arguments)
 
     def work() -> int:

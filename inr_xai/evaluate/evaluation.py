@@ -1,17 +1,14 @@
-"""Measures a finished run's explanations, or another tool's maps of its images, without fitting again.
-
-Values per image go to a CSV, and tables beside it. A value that is there is not measured again, unless the maps or the
-options of data and classifier have changed.
-"""
+"""The evaluation of a run: which explanations and metrics, and the files of values and tables that it leaves."""
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from inr_xai.errors import UserError
-from inr_xai.evaluate.loop import EvaluationContext, evaluate, require_marks
+from inr_xai.evaluate.loop import Evaluation, EvaluationContext, require_marks
 from inr_xai.evaluate.paper_table import make_table
 from inr_xai.evaluate.registry import choose, directions
 from inr_xai.evaluate.results import Results
@@ -20,6 +17,7 @@ from inr_xai.evaluate.table_text import latex, markdown
 from inr_xai.runs.files import write_bytes
 from inr_xai.runs.folder import facts_of
 from inr_xai.runs.load import Run
+from inr_xai.runs.loop import each_image
 
 OWN = "masks"
 """The name of the results of a run's own explanations."""
@@ -37,6 +35,9 @@ def evaluate_run(
     config: Mapping[str, Any] | None = None,
 ) -> int:
     """Measures a run's explanations or the maps of a folder, writes values and tables, returns how many images failed.
+
+    An image counts as failed if one of its metrics failed. A value that is there is not measured again, unless the
+    explanation, or the options of data and classifier, have changed since.
 
     Args:
         context: the run's data, classifier and method (`EvaluationContext.of`).
@@ -60,9 +61,17 @@ def evaluate_run(
     chosen = choose(metrics, masks=source.has_masks, fits=maps is None)
     if metrics is not None:
         require_marks(context.data, context.classifier, source.ids, metrics)
+    facts = [facts_of(run.info["config"] if config is None else config)]
+    if facts[0] == facts_of(run.info["config"]):
+        facts.append(facts_of(run.stored_config))  # an earlier version may have named data and classifier otherwise
     file = folder / f"{name}.csv"
-    facts = facts_of(run.info["config"] if config is None else config)
-    failures = evaluate(source, replace(context, facts=facts), chosen, file)
+    evaluation = Evaluation(source, context, chosen, Results(file), facts)
+    try:
+        # The classifier is frozen once around all scores, so that none of them moves it.
+        with context.classifier.frozen(context.device, torch.float32):
+            failures = each_image(source.ids, evaluation.measure_image, note=evaluation.note_failure)
+    finally:
+        evaluation.results.tidy()
     results = Results(file)
     if others := results.rows.keys() - set(source.ids):
         log.warning("%s keeps %d images of earlier that have no explanation here", file, len(others))

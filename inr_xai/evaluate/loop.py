@@ -1,12 +1,11 @@
-"""The evaluation: each image is measured and written in turn, and values that are there already are kept.
+"""What an evaluation does with one image: it measures and writes what is missing, and keeps what is there already.
 
 A metric that fails costs its values of one image, and an image that cannot be read costs its own row.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,11 +21,10 @@ from inr_xai.evaluate.registry import REGISTRY, EvaluationMetric, measure
 from inr_xai.evaluate.results import DIGEST, FAILED, Results, join_reasons, split_reasons
 from inr_xai.evaluate.sources import Source
 from inr_xai.fitting.mask_module import device_of
-from inr_xai.instantiate import build_method, instantiate, photo_pool, plain
+from inr_xai.instantiate import build_method, instantiate, make_photo_pool, plain
 from inr_xai.method import Method
 from inr_xai.metrics.inputs import ExplainWith
 from inr_xai.runs.load import Run
-from inr_xai.runs.loop import each_image
 from inr_xai.types import ImageData, Sample
 
 log = logging.getLogger(__name__)
@@ -41,7 +39,6 @@ class EvaluationContext:
         seed: the seed of ties and perturbations.
         masks_per_forward: images that go through the classifier at once (memory).
         explain_with: makes the heatmap of another model, image or class, see `ExplainedImage`.
-        facts: plain values that identify data and classifier, on which the measured values depend.
     """
 
     data: ImageData
@@ -50,7 +47,6 @@ class EvaluationContext:
     seed: int = 0
     masks_per_forward: int = 32
     explain_with: ExplainWith | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -76,32 +72,31 @@ class EvaluationContext:
     def of_run(cls, run: Run, cfg: DictConfig) -> "EvaluationContext":
         """Returns the context of a finished run, whose parts are made from a configuration."""
         data, classifier, method = instantiate(cfg.data), instantiate(cfg.classifier), build_method(cfg)
-        donors = photo_pool(run.info["donor_pool"], data, classifier) if method.perturbation.needs_donors else None
+        donors = make_photo_pool(run.info["donor_pool"], data, classifier) if method.perturbation.needs_donors else None
         return cls.of(data, classifier, method, device=device_of(plain(cfg.trainer)), donors=donors)
 
 
-def evaluate(source: Source, context: EvaluationContext, metrics: Mapping[str, EvaluationMetric], file: Path) -> int:
-    """Measures every explanation of the source into a CSV, and returns how many images failed, in full or in part.
+class Evaluation:
+    """An evaluation's work on each image, which adds to the image's row of the results.
 
     A row says what failed and why, and that is tried again the next time. A row is measured anew if the explanation or
-    the facts of the context have changed since; a row without a digest, which older versions wrote, counts as current.
+    the facts have changed since; a row without a digest, which older versions wrote, counts as current.
+
+    Args:
+        facts: plain values that identify data and classifier, on which the measured values depend. The first are those
+            of now, with which rows are written; the others describe the same, as earlier versions named it.
     """
-    evaluation = _Evaluation(source, context, metrics, Results(file))
-    try:
-        # The classifier is frozen once around all scores, so that none of them moves it.
-        with context.classifier.frozen(context.device, torch.float32):
-            return each_image(source.ids, evaluation.measure_image, note=evaluation.note_failure)
-    finally:
-        evaluation.results.tidy()
-
-
-class _Evaluation:
-    """One evaluation, and its work on each image."""
 
     def __init__(
-        self, source: Source, context: EvaluationContext, metrics: Mapping[str, EvaluationMetric], results: Results
+        self,
+        source: Source,
+        context: EvaluationContext,
+        metrics: Mapping[str, EvaluationMetric],
+        results: Results,
+        facts: Sequence[Mapping[str, Any]],
     ):
         self.source, self.context, self.metrics, self.results = source, context, metrics, results
+        self.facts = facts
 
     def measure_image(self, sample_id: str, place: str) -> int:
         """Measures what is missing of a sample, and returns 1 if a metric failed, else 0.
@@ -109,8 +104,8 @@ class _Evaluation:
         Args:
             place: names the sample and its place among all in the log.
         """
-        digest_now = self._digest(sample_id)
-        stale = self.results.digest(sample_id) not in ("", digest_now)
+        digests = self._digests(sample_id)
+        stale = self.results.digest(sample_id) not in ("", *digests)
         due = {name: metric for name, metric in self.metrics.items() if stale or not self.results.has(sample_id, name)}
         if not due:
             return 0
@@ -125,22 +120,23 @@ class _Evaluation:
             log.warning("%s failed in part: %s", sample_id, join_reasons(reasons))
         earlier = {} if stale else split_reasons(self.results.failed(sample_id))
         failed = {name: reason for name, reason in earlier.items() if name not in due} | reasons
-        self.results.add(sample_id, {**values, DIGEST: digest_now, FAILED: join_reasons(failed)}, anew=stale)
+        self.results.add(sample_id, {**values, DIGEST: digests[0], FAILED: join_reasons(failed)}, anew=stale)
         return int(bool(reasons))
 
     def note_failure(self, sample_id: str, reason: str) -> None:
         """Writes why a sample failed, with the digest of its explanation if that can be read."""
         try:
-            columns = {DIGEST: self._digest(sample_id)}
+            digests = self._digests(sample_id)
         except Exception:  # reading the explanation may be what failed
-            columns = {}
-        stale = self.results.digest(sample_id) not in ("", columns.get(DIGEST, ""))
+            digests = []
+        stale = self.results.digest(sample_id) not in ("", *digests)
+        columns = {DIGEST: digests[0]} if digests else {}
         self.results.add(sample_id, columns | {FAILED: reason}, anew=stale)
 
-    def _digest(self, sample_id: str) -> str:
-        """Returns a hash of all that the sample's values depend on."""
-        facts = {"seed": self.context.seed, "facts": self.context.facts}
-        return digest({"explanation": self.source.digest(sample_id)} | facts)
+    def _digests(self, sample_id: str) -> list[str]:
+        """Returns a hash of all that the sample's values depend on, for each of the facts."""
+        settings = {"explanation": self.source.digest(sample_id), "seed": self.context.seed}
+        return [digest(settings | {"facts": facts}) for facts in self.facts]
 
     def _measure(
         self, metrics: Mapping[str, EvaluationMetric], sample: Sample

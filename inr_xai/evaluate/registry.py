@@ -104,7 +104,7 @@ def measure(image: ExplainedImage, metrics: Mapping[str, EvaluationMetric]) -> t
     for name, metric in metrics.items():
         try:
             columns = metric.compute(image)
-        except Exception as error:  # whatever a model or its device raises costs this metric alone
+        except Exception as error:  # finer than Guard's rule: the image's row keeps its other metrics and says why
             reasons[name] = reason_of(error)
             if is_unexpected(error):
                 log.warning("%s of %s", name, image.sample.sample_id, exc_info=error)

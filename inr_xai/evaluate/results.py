@@ -11,7 +11,7 @@ from inr_xai.runs.csv_store import CsvStore, TextRow
 
 KEY, DIGEST, FAILED = "sample_id", "digest", "failed"
 FACTS = (KEY, "target", "difficult")
-REMEDY = "give a CSV that python -m inr_xai.evaluate wrote into a run's folder evaluation"
+REMEDY = "give a CSV that inr-xai evaluate wrote into a run's folder evaluation"
 
 _NAMES = "|".join(sorted(METRICS, key=len, reverse=True))
 _REASON = re.compile(rf"(?:^|; )((?:{_NAMES})(?:, (?:{_NAMES}))*): ")
@@ -107,7 +107,7 @@ def metric_of(column: str) -> str:
 def read_results(file: Path) -> Results:
     """Returns the results in a file. Raises UserError if there are none."""
     if not file.is_file():
-        raise UserError(f"{str(file)!r} does not exist; make it with python -m inr_xai.evaluate RUN")
+        raise UserError(f"{str(file)!r} does not exist; make it with inr-xai evaluate RUN")
     results = Results(file)
     if not results.columns:
         raise UserError(f"{str(file)!r} holds no values; {REMEDY}")

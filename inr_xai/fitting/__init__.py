@@ -1,1 +1,1 @@
-"""From images and a method to masks: `fit` (batches), `mask_module` (optimisation steps), `drawing` (stored masks)."""
+"""Fits masks to images: `fit` (batches), `mask_module` (optimisation steps), `drawing` (stored masks)."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from inr_xai.classifier.frozen import require_class
 from inr_xai.fitting.drawing import Drawing, export_network
 from inr_xai.fitting.mask_module import MaskModule, device_of, light_trainer, quiet_lightning
-from inr_xai.fitting.stopping import Candidate, Keep, NoiseRule
+from inr_xai.fitting.stopping import Candidate, KeepRule, NoiseRule
 from inr_xai.method import Method
 from inr_xai.types import Batch, Classifier, Free, Images, Targets
 
@@ -86,7 +86,7 @@ def fit_masks(
     donors: Float[Tensor, "_d c h w"] | None = None,
     callbacks: Sequence[lightning.Callback] = (),
     trainer: Mapping[str, Any] | None = None,
-    keep: Keep | None = None,
+    keep: KeepRule | None = None,
 ) -> FitResult:
     """Fits the explanations of a batch of images, one after another.
 
@@ -167,7 +167,7 @@ class Stack:
         self._narrow(finite)
 
     def explain(
-        self, trainer: Mapping[str, Any], callbacks: Sequence[lightning.Callback], keep: Keep | None
+        self, trainer: Mapping[str, Any], callbacks: Sequence[lightning.Callback], keep: KeepRule | None
     ) -> list[ImageResult]:
         """Fits all explanations, one after another, and returns the result of each image.
 

@@ -1,6 +1,6 @@
 """One heatmap from a fit, for metrics and tools that rank pixels or expect a single map.
 
-It overlays the masks at 32 areas, most of which no fit has seen; METHOD, "Metrics", in docs/method.md.
+It is a weighted mean of the masks at 32 areas, most of which no fit has seen; METHOD, "Metrics", in docs/method.md.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def importance_areas(size: tuple[int, int]) -> list[float]:
     return [area for area in areas if area * size[0] * size[1] >= 1]
 
 
-def overlay(masks: Float[Tensor, "*b a h w"], areas: Sequence[float]) -> Float[Tensor, "*b h w"]:
+def weighted_mean(masks: Float[Tensor, "*b a h w"], areas: Sequence[float]) -> Float[Tensor, "*b h w"]:
     """Returns sum_a m_a / a^2 over sum_a 1 / a^2, in [0, 1], in which pixels of small masks have most weight.
 
     The order of pixels is that of the masks. If larger masks contain the smaller ones, a pixel's value falls about as
@@ -49,4 +49,4 @@ def importance_maps(
     drawing = Drawing.of(replace(method, areas=areas, exclusion=exclusion), sample_ids, size)
     inr = method.inr([torch.Generator()] * len(sample_ids)).to(torch.float32)
     load_networks(inr, [networks[0] for networks in result.networks])
-    return overlay(drawing.next(inr).to(torch.float32), areas)
+    return weighted_mean(drawing.next(inr).to(torch.float32), areas)

@@ -73,14 +73,15 @@ class MaskModule(lightning.LightningModule):
 
     @property
     def classifier(self) -> Classifier:
+        """The classifier that is asked, for callbacks."""
         return self._outside[0]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.method.optimizer(self.inr.parameters())
 
     def on_fit_start(self) -> None:
-        mean = self.images.new_tensor(self.classifier.colour_mean)
-        std = self.images.new_tensor(self.classifier.colour_std)
+        (classifier,) = self._outside
+        mean, std = [self.images.new_tensor(colour) for colour in (classifier.colour_mean, classifier.colour_std)]
         self._bound = self.method.perturbation.bind(self.images, Surroundings(mean, std, self.donors))
         height, width = self.images.shape[-2:]
         self._grid = (max(1, height // self.method.stride), max(1, width // self.method.stride))
@@ -119,7 +120,7 @@ class MaskModule(lightning.LightningModule):
         b, a = images.shape[:2]
         targets = self.targets.repeat_interleave(a)
         scores: Tensor = _ScoreInChunks.apply(
-            images.flatten(0, 1), targets, self.classifier, score, self.method.masks_per_forward
+            images.flatten(0, 1), targets, *self._outside, score, self.method.masks_per_forward
         )
         return scores.reshape(b, a)
 

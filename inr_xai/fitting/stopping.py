@@ -36,7 +36,7 @@ class Candidate:
     free: Free | None
 
 
-Keep = Callable[[Candidate], Sequence[bool]]
+KeepRule = Callable[[Candidate], Sequence[bool]]
 """Called once for each explanation; says which images keep it and go on. The others end with the explanation before."""
 
 

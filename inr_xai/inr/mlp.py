@@ -11,6 +11,8 @@ from inr_xai.inr.stacked import StackedLinear
 from inr_xai.limits import require_whole
 from inr_xai.types import Areas
 
+Coordinates = Float[Tensor, "b p 2"]
+"""The points of each image, from -1 to 1."""
 Activation = Callable[[Tensor], Tensor]
 Layer = Callable[[int, bool], StackedLinear]
 """Makes a hidden layer, given the number of its inputs and whether it is the first."""
@@ -51,7 +53,7 @@ class StackedMLP(nn.Module):
         self.last = StackedLinear(generators, width, 1, bound=last_bound)
 
     def __len__(self) -> int:
-        """The number of networks."""
+        """Returns the number of networks."""
         return len(self.last.weight)
 
     def forward(self, x: Float[Tensor, "b p i"], areas: Areas) -> Float[Tensor, "b a p"]:

@@ -10,12 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inr_xai.inr.base import INR
-from inr_xai.inr.mlp import StackedMLP
+from inr_xai.inr.mlp import Coordinates, StackedMLP
 from inr_xai.inr.stacked import StackedLinear
 from inr_xai.limits import require_positive, require_whole
 from inr_xai.types import Areas
-
-Coordinates = Float[Tensor, "b p 2"]
 
 
 class SirenINR(INR[Coordinates]):

@@ -35,8 +35,8 @@ MODES = {
 }
 """The names of the modes, those of older W&B versions included -> the mode."""
 AXES = ("images_done", "steps_done")
-STEP_KEYS = ("loss/", "fit/")
-"""How the keys begin whose x axis is steps_done; that of all others is images_done."""
+STEP_KEYS = ("loss/",)
+"""Keys that begin so have the x axis steps_done; all others have images_done."""
 STEPS_OF_A_PART = 1_000_000_000
 # What an unreachable W&B may cost, in seconds: PROBE_SECONDS and `finish_timeout`.
 PROBE_SECONDS = 3.0
@@ -77,14 +77,12 @@ def open_wandb(
     run_id: str,
     name: str,
     config: Mapping[str, Any],
-    group: str | None = None,
     job_type: str = "explain",
 ) -> "WandbRun | None":
     """Starts the W&B run `run_id`, or continues it.
 
     Args:
         save_dir: W&B makes its folder `wandb` there.
-        group: names the runs that belong together, if `settings.group` is None.
 
     Returns:
         The open run; None if W&B is disabled or cannot be started at all.
@@ -94,7 +92,7 @@ def open_wandb(
     options = {
         "project": settings.project,
         "entity": settings.entity,
-        "group": settings.group if settings.group is not None else group,
+        "group": settings.group,
         "tags": list(settings.tags),
         "dir": str(save_dir),
         "id": run_id,
@@ -116,7 +114,7 @@ class WandbRun:
     """An open W&B run. No method raises or waits because of W&B; only `finish` waits, and not for long.
 
     The first failure is logged in one warning and switches W&B off for the rest of the run. The x axis is `steps_done`
-    for `loss/*` and `fit/*`, and `images_done` for everything else; W&B's own step only keeps the order.
+    for `loss/*` and `images_done` for everything else; W&B's own step only keeps the order.
 
     Args:
         run: the run as W&B opened it, offline.

@@ -33,7 +33,7 @@ It takes any number of images at once.
 """
 
 
-def explained(explain: Explain, images: Images, targets: Targets) -> Maps:
+def checked_maps(explain: Explain, images: Images, targets: Targets) -> Maps:
     """Returns the maps of the images as `finite_maps` does. Raises ValueError if their shape is not b x h x w."""
     return maps_of(images, explain(images, targets))
 

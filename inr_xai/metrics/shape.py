@@ -32,8 +32,8 @@ def perimeter(hard: Bool[Tensor, "b a h w"]) -> Float[Tensor, "b a"]:
 
     The contour is made of the pixel edges between a kept and a replaced pixel. An edge between two pixels side by side
     is 1/h long, one between two pixels above each other 1/w. The border of the image does not count. This is the
-    anisotropic total variation of the binary mask, the `total_variation` of the objective. Edges are steps, so a
-    slanted line counts up to sqrt(2) times its Euclidean length.
+    anisotropic total variation of the binary mask, as `total_variation` of `inr_xai.fitting.mask_module` computes it.
+    Edges are steps, so a slanted line counts up to sqrt(2) times its Euclidean length.
 
     >>> half = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
     >>> half[..., 4:] = True

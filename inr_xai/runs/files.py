@@ -27,6 +27,15 @@ def format_csv(rows: Sequence[Row], columns: Sequence[str] | None = None, *, hea
     return stream.getvalue()
 
 
+def all_columns(rows: Iterable[Row]) -> list[str]:
+    """Returns every column that at least one row has, in the order in which they appear.
+
+    >>> all_columns([{"a": 1, "c": 2}, {"a": 3, "b": 4}])
+    ['a', 'c', 'b']
+    """
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
 def markdown_table(
     head: Sequence[str],
     rows: Iterable[Sequence[str]],

@@ -27,7 +27,7 @@ FREE_KEYS = (
     "data.source.root",
     "data.segmentations",
     "data.limit",
-    "classifier.root",
+    "classifier.root",  # of targets of 0.1.0 (`inr_xai.moved.SPLIT`)
     "image_batch_size",
     "masks_per_forward",
     "trainer",
@@ -40,8 +40,6 @@ FREE_KEYS = (
     "dry_run",
 )
 """The options, and groups of options, that a continued run may change: where and how it is computed, not what."""
-ROOTS = ("data.root", "classifier.root")
-"""Options that may change from one folder to another, but not to none or from none: no folder is another data set."""
 FORMAT = "1"
 
 
@@ -286,7 +284,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
     return [
         f"{key} (was {show(old, key)}, now {show(new, key)})"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key, _ABSENT) != new.get(key, _ABSENT) and not (is_free(key) and not _is_other_root(key, old, new))
+        if old.get(key, _ABSENT) != new.get(key, _ABSENT) and not is_free(key)
     ]
 
 
@@ -304,11 +302,6 @@ def facts_of(config: Mapping[str, Any]) -> dict[str, Any]:
     flat = flatten({group: config[group] for group in ("data", "classifier")})
     chosen = ("data.targets", "data.every")  # which images and classes were explained
     return {key: value for key, value in flat.items() if not is_free(key, *chosen)}
-
-
-def _is_other_root(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Returns whether a folder was given and is not now, or the other way round: no folder is another data set."""
-    return key in ROOTS and None in (old.get(key), new.get(key))
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

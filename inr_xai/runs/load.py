@@ -14,11 +14,12 @@ from inr_xai.area import AreaRule
 from inr_xai.data.transform import mask_to_image
 from inr_xai.errors import UserError
 from inr_xai.fitting.drawing import Drawing, check_rendering, load_networks
-from inr_xai.fitting.importance import importance_areas, overlay
+from inr_xai.fitting.importance import importance_areas, weighted_mean
 from inr_xai.inr.base import INR
 from inr_xai.limits import Exclusion
 from inr_xai.method import Method
 from inr_xai.moved import new_path
+from inr_xai.runs.files import read_json
 from inr_xai.runs.folder import RunFolder, SampleRecord
 from inr_xai.types import Row
 
@@ -71,7 +72,7 @@ class Explained:
         """Returns one heatmap of explanation 1, values in [0, 1]; see `inr_xai.fitting.importance`."""
         shape = self._size(size)
         areas = importance_areas(shape)
-        return overlay(draw_record(self.record, areas, shape, 1), areas)
+        return weighted_mean(draw_record(self.record, areas, shape, 1), areas)
 
     def _size(self, size: tuple[int, int] | int | None) -> tuple[int, int]:
         """Returns height and width of a mask, or refuses a size that is neither a side nor a pair of sides."""
@@ -105,6 +106,12 @@ class Run(Mapping[str, Explained]):
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    @property
+    def stored_config(self) -> dict[str, Any]:
+        """The configuration as run.json holds it: moved classes have the paths of the version that wrote it."""
+        config: dict[str, Any] = read_json(self._folder.run_file)["config"]
+        return config
 
     @property
     def summary(self) -> dict[str, Any]:

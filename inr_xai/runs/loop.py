@@ -5,11 +5,13 @@ with the reason, the log says it (with the traceback if it is no refusal), and t
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
+from typing import TypeVar
 
 log = logging.getLogger(__name__)
 
+ImageT = TypeVar("ImageT")
 Note = Callable[[str, str], object]
 """A function that is called with the id of an image that failed, and the reason."""
 
@@ -60,6 +62,46 @@ def each_image(ids: Sequence[str], work: Callable[[str, str], int], *, note: Not
         with Guard(image_id, note) as guard:
             failures += work(image_id, f"{what} {position} of {len(ids)}, {image_id}")
         failures += guard.failed
+    return failures
+
+
+def each_part(
+    image_id: str,
+    parts: Collection[str],
+    *,
+    read: Callable[[], ImageT],
+    work: Callable[[str, ImageT], object],
+    note: Note,
+) -> int:
+    """Reads an image, works on each part of it in turn (one method, say), and returns how many parts failed.
+
+    An image that cannot be read costs all of its parts; a part that fails costs itself alone.
+
+    Args:
+        parts: the names of the parts.
+        read: returns the image.
+        work: is called with a part's name and the image.
+        note: is called with the part's name and the reason for each part that failed.
+
+    >>> each_part("a", ["good", "bad"], read=lambda: 0, work=lambda part, image: {"good": 1}[part], note=print)
+    bad KeyError: 'bad'
+    1
+    >>> each_part("a", ["good", "bad"], read=lambda: open("/nowhere"), work=print, note=lambda part, reason: None)
+    2
+    """
+
+    def note_parts(*failed: str) -> Note:
+        return lambda _, reason: [note(part, reason) for part in failed]
+
+    with Guard(image_id, note_parts(*parts)) as reading:
+        image = read()
+    if reading.failed:
+        return len(parts)
+    failures = 0
+    for part in parts:
+        with Guard(f"{part} on {image_id}", note_parts(part)) as working:
+            work(part, image)
+        failures += working.failed
     return failures
 
 

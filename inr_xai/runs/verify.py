@@ -1,4 +1,4 @@
-"""Checks what a finished run promises: exact areas, binary and disjoint masks, also at areas and sizes never fitted.
+"""Prints how exact, binary and disjoint the masks of a finished run are, also at areas and sizes never fitted.
 
 inr-xai verify RUN                                   prints the figures as JSON
 inr-xai verify RUN --areas 0.07 0.15 --size 448      at these areas, and also at 448 x 448 pixels

@@ -19,7 +19,7 @@ from inr_xai.audit.report import ImageReport
 from inr_xai.audit.verdict import LEAST_PROBABILITY
 from inr_xai.data import Synthetic
 from inr_xai.errors import UserError
-from inr_xai.instantiate import instantiate, photo_pool, stored_configuration
+from inr_xai.instantiate import instantiate, make_photo_pool, stored_configuration
 from inr_xai.runs.files import read_json, write_json
 from inr_xai.runs.folder import RunFolder
 from inr_xai.scoring.masked_model import MaskedModel
@@ -129,7 +129,7 @@ def test_numbers_are_those_of_the_game(audited: Path, tmp_path: Path) -> None:
     run = inr_xai.load(audited)
     cfg = stored_configuration(run.info["config"], [])
     data, classifier = instantiate(cfg.data), instantiate(cfg.classifier)
-    pool = photo_pool(run.info["scoring_pool"], data, classifier)
+    pool = make_photo_pool(run.info["scoring_pool"], data, classifier)
     context = measuring.AuditContext(data, classifier, pool, torch.device("cpu"), seed=1, masks_per_forward=5)
     for name, row in rows(audited).items():
         image = measuring.measure_image([run], name, context, area=0.1, cache=tmp_path)
@@ -260,7 +260,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--area", "0.2"], ["area 0.2", "0.1, 0.3"]),
+        (["--area", "0.2"], ["area=0.2", "[0.1,0.3]"]),
         (["--control", "0"], ["control=0", "at least 1"]),
         (["--groups", "nowhere.csv"], ["nowhere.csv", "cannot be read"]),
         (["data.roots=x"], ["data.roots=x", "run.json"]),
@@ -308,9 +308,9 @@ def other_classifier(config: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (one_explanation, ["explanations=2", "this run has one"]),
+        (one_explanation, ["explanations=2", "not explanations=1"]),
         (penalty, ["disjoint", "exclusion.mode=exclude"]),
-        (other_areas, ["area 0.1", "the run has 0.3"]),
+        (other_areas, ["audit.area=0.1", "areas=[0.3]"]),
     ],
 )
 @pytest.mark.parametrize("alone", [True, False])

@@ -15,7 +15,7 @@ from inr_xai.audit.estimates import AuditedImage, add_seam
 from inr_xai.audit.measure import AuditContext, hard_regions, measure_image
 from inr_xai.data import Synthetic
 from inr_xai.errors import UserError
-from inr_xai.instantiate import instantiate, photo_pool, stored_configuration
+from inr_xai.instantiate import instantiate, make_photo_pool, stored_configuration
 from inr_xai.runs.load import Explained, Run
 from inr_xai.scoring.masked_model import MaskedModel
 from inr_xai.types import Preprocessing, Sample
@@ -39,7 +39,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 def context(finished: list[Run]) -> AuditContext:
     cfg = stored_configuration(finished[0].info["config"], [])
     data, classifier = instantiate(cfg.data), instantiate(cfg.classifier)
-    pool = photo_pool(finished[0].info["scoring_pool"], data, classifier)
+    pool = make_photo_pool(finished[0].info["scoring_pool"], data, classifier)
     return AuditContext(data, classifier, pool, torch.device("cpu"), seed=cfg.seed)
 
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from inr_xai.config import check
 from inr_xai.data import Synthetic
 from inr_xai.errors import UserError
-from inr_xai.limits import MOST
+from inr_xai.limits import MOST_AUDITED
 from inr_xai.runs.folder import RunFolder
 from tests.helpers.games import CHEAP
 from tests.helpers.runs import TINY, configured_once, explain
@@ -83,7 +83,7 @@ def test_refusals(audit: Any, words: list[str]) -> None:
 def test_explanations_that_cannot_be_audited(key: str, value: Any, remedy: str) -> None:
     with pytest.raises(UserError) as caught:
         check(with_audit(RIGHT, key, value))
-    assert str(caught.value).startswith("audit asks for")
+    assert str(caught.value).startswith("an audit needs")
     assert remedy in str(caught.value)
     assert f"not {key}={value}" in str(caught.value)
     assert "audit=null" in str(caught.value)
@@ -98,7 +98,7 @@ def many(explanations: Any, most: int = 5, areas: tuple[float, ...] = (0.01, 0.0
 
 
 def test_as_many_explanations_as_an_audit_takes() -> None:
-    assert MOST == 8
+    assert MOST_AUDITED == 8
     for cfg in (many(8), many("auto", 8), many("auto", 50, (0.1, 0.12))):  # eight of 0.12 fit beside each other
         check(cfg)
 
@@ -170,7 +170,7 @@ def test_images_without_an_audit_are_counted(
     monkeypatch.setattr("inr_xai.audit.auditor.audit_runs", lambda *_, **__: failed)
     outcome = explain(tmp_path, base=ONE)
     assert (outcome.failures, outcome.unmeasured) == (0, failed)
-    again = f"python -m inr_xai.audit {tmp_path} --area 0.3 --control 1 asks again"
+    again = f"inr-xai audit {tmp_path} --area 0.3 --control 1 asks again"
     assert [record.getMessage() for record in caplog.records if "audit" in record.getMessage()] == [
         message + again for message in messages
     ]
@@ -203,7 +203,7 @@ def test_an_audit_that_is_refused_leaves_all_images_unaudited(
     outcome = explain(tmp_path, "data.limit=2", base=ONE)
     assert (outcome.failures, outcome.unmeasured) == (0, 2)
     assert RunFolder(tmp_path).done() == {"00000-disc", "00001-square"}
-    assert "not audited: no group is named; the explanations are kept, and python -m inr_xai.audit " in caplog.text
+    assert "not audited: no group is named; the explanations are kept, and inr-xai audit " in caplog.text
 
 
 def test_a_refusal_leaves_no_folder_behind(tmp_path: Path) -> None:

@@ -82,6 +82,25 @@ def test_what_is_there_is_not_measured_again(folder: Path, monkeypatch: pytest.M
     assert rows(folder) == before
 
 
+def test_an_image_that_fails_costs_its_row_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = script_module("audit")
+    first, second = ShapesInContext(SETTING, size=2, seed=1).ids
+
+    def measure_row(setting: object, sample_id: str, regions: object) -> dict[str, float]:
+        if sample_id == first:
+            raise RuntimeError("out of memory")
+        return {"object_effect": 0.5}
+
+    monkeypatch.setattr(script, "measure_row", measure_row)
+    options = ("--settings", SETTING, "--methods", "gradcam", "--images", "2", "--results", tmp_path)
+    assert script_status(monkeypatch, "audit", *options) == 3
+    assert f"{first} failed: RuntimeError: out of memory" in caplog.text
+    stored = csv.DictReader((tmp_path / "fresh" / f"{SETTING}.gradcam.csv").read_text().splitlines())
+    assert [row["sample_id"] for row in stored] == [second]
+
+
 def test_the_table_is_made_of_what_is_measured(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

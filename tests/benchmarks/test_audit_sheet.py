@@ -74,7 +74,7 @@ def test_wrong_options(tmp_path: Path, capsys: pytest.CaptureFixture[str], optio
 def test_runs_without_values_to_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "audit" / "per_image.csv"
     assert run_sheet(tmp_path) == 2
-    assert_refused(capsys, f"{file} does not exist; audit it first: python -m inr_xai.audit RUN")
+    assert_refused(capsys, f"{file} does not exist; audit it first: inr-xai audit RUN")
     audited(tmp_path, alone_2=("", "", "0.9"))
     assert run_sheet(tmp_path) == 2
     assert_refused(
@@ -89,7 +89,7 @@ def test_runs_without_values_to_show(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_runs_without_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figure = audited(tmp_path, figures=False) / "audit" / "figures" / "a.png"
-    remedy = "draw it: python -m inr_xai.audit RUN, without --no-figures"
+    remedy = "draw it: inr-xai audit RUN, without --no-figures"
     assert run_sheet(tmp_path) == 2
     assert_refused(capsys, f"the figure {figure} does not exist; {remedy}")
     audited(tmp_path)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from inr_xai.callbacks import Progress, RunState
-from inr_xai.callbacks.figures import SHADE, draw_figure, overlay, strip
+from inr_xai.callbacks.figures import SHADE, darken_outside, draw_figure, strip
 from inr_xai.callbacks.progress import log as progress_log
 from inr_xai.errors import UserError
 from inr_xai.method import Method
@@ -40,7 +40,7 @@ def test_an_overlay_keeps_the_photo_where_the_mask_is_one() -> None:
     photo = np.random.default_rng(0).random((4, 4, 3))
     mask = np.zeros((4, 4))
     mask[0], mask[1] = 1, 0.25
-    drawn = overlay(photo, mask)
+    drawn = darken_outside(photo, mask)
     assert np.array_equal(drawn[0], photo[0])
     for y, x in np.ndindex(4, 4):
         grey = SHADE * sum(photo[y, x]) / 3

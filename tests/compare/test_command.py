@@ -70,7 +70,7 @@ def test_every_setting_of_ours_is_compared_and_a_second_session_only_adds(
     ("arguments", "sentence"),
     [
         (["--methods", "inrr"], "error: --methods names 'inrr', which is no method; did you mean inr?"),
-        (["steps=0"], "error: steps=0 is out of range; it must be at least 1"),
+        (["steps=0"], "error: steps=0 is out of range; it must be a whole number, at least 1"),
         (["stepps=3"], "stepps"),
         (["--table", "--set", "none"], "holds no results; run the comparison without --table first"),
     ],

@@ -8,10 +8,10 @@ import torch
 
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.compare import comparison as module
-from inr_xai.compare.comparison import ComparedPhoto
+from inr_xai.compare.comparison import ComparedPhoto, Comparison, MapMaker
 from inr_xai.compare.methods.base import MethodMaps
 from inr_xai.compare.scorer import MAPS_NOT_FINITE
-from inr_xai.compare.store import COLUMNS, RowStore
+from inr_xai.compare.store import COLUMNS, MapCache, RowStore
 from inr_xai.data import Synthetic
 from inr_xai.errors import UserError
 from inr_xai.types import Preprocessing, Sample
@@ -70,6 +70,27 @@ def test_other_settings_make_rows_and_maps_stale(tiny: FrozenClassifier, tmp_pat
     after = stored_rows(tmp_path)
     assert after[IDS[2]] == before[IDS[2]]
     assert len({row["settings"] for rows in after.values() for row in rows}) == 2
+
+
+def test_maps_and_rows_of_the_time_when_segmentations_were_in_the_settings_are_used(
+    tiny: FrozenClassifier, tmp_path: Path
+) -> None:
+    def compared(data: dict[str, Any]) -> list[str]:
+        """Runs a comparison whose maps depend on these options of the data, and returns which images it explained."""
+        ramp = Ramp()
+        maker = MapMaker(MapCache(tmp_path / "maps"), {"data": data, "classifier": {}})
+        Comparison(make_context(tiny), {"ramp": ramp}, maker=maker, rows=RowStore(tmp_path / "rows")).run(IDS)
+        return [name for name, _ in ramp.explained]
+
+    file = tmp_path / "rows" / "ramp.csv"
+    assert compared({"classes": None, "segmentations": None}) == IDS
+    before = file.read_text()
+    assert compared({"classes": None}) == []
+    assert file.read_text() == before
+    file.unlink()
+    assert compared({"classes": None}) == []
+    assert file.read_text() != before  # of the settings of now
+    assert compared({"classes": "other"}) == IDS
 
 
 def test_missing_rows_are_scored_from_stored_maps(tiny: FrozenClassifier, tmp_path: Path) -> None:

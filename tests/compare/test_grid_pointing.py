@@ -54,8 +54,8 @@ class FixedMap(Participant):
         return (self._name,)
 
     @property
-    def settings(self) -> str:
-        return self._settings
+    def accepted_settings(self) -> Sequence[str]:
+        return (self._settings,)
 
     def maps(self, sample: Sample) -> Mapping[str, MethodMaps]:
         self.calls += 1
@@ -149,6 +149,29 @@ def test_one_fit_gives_every_map_also_those_added_later(
     assert float(sixth.mean()) == pytest.approx(1 / 6, abs=1e-3)
     with pytest.raises(TypeError):
         FitMaps("inr", fitter, maps=more, folder=folder, facts={"classifier": "other"}).maps(sample)
+
+
+def test_fits_and_rows_of_the_time_when_segmentations_were_in_the_settings_are_used(
+    tiny: FrozenClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    areas, grid = (0.1, 0.25), Grid(SOURCE, PHOTOS, count=1)
+    fitter = MaskFitter(Method(areas=areas, steps=2), tiny, device=torch.device("cpu"))
+    folder, rows = RunFolder(tmp_path / "fits"), mosaic_rows(tmp_path / "rows")
+
+    def participant(data: Mapping[str, object], endings: int) -> FitMaps:
+        maps = dict(list(maps_of_fit(areas).items())[:endings])
+        return FitMaps("inr", fitter, maps=maps, folder=folder, facts={"data": data})
+
+    assert run_game(grid, tiny, [participant({"classes": None, "segmentations": None}, 1)], rows=rows) == 0
+    before = lines(tmp_path / "rows" / "inr.csv")
+    monkeypatch.setattr(fitter, "fit", None)  # a second fit would fail
+    now = participant({"classes": None}, 2)
+    assert run_game(grid, tiny, [participant({"classes": None}, 1)], rows=rows) == 0
+    assert lines(tmp_path / "rows" / "inr.csv") == before
+    assert run_game(grid, tiny, [now], rows=rows) == 0
+    (row,) = lines(tmp_path / "rows" / "inr_mean.csv")
+    assert row["settings"] == now.accepted_row_settings[0] != before[0]["settings"]
+    assert run_game(grid, tiny, [participant({"classes": "other"}, 1)], rows=rows) == 1
 
 
 def test_a_photo_that_cannot_be_read_costs_its_mosaics_alone(

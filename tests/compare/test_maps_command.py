@@ -1,16 +1,23 @@
 """`inr-xai maps`: heatmaps of other methods for a run's images, and from there to their metrics."""
 
 import json
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from inr_xai.compare import maps
 from inr_xai.compare.maps import main as make_maps
+from inr_xai.compare.maps import require_same_settings
 from inr_xai.compare.methods.controls import CentredDisc
+from inr_xai.errors import UserError
 from inr_xai.evaluate.__main__ import main as evaluate
 from inr_xai.evaluate.results import Results
+from inr_xai.moved import with_new_paths
+from inr_xai.runs.files import write_json
+from inr_xai.runs.folder import facts_of
 from tests.helpers.runs import FOLDER, SHORT, TINY, explain, photos, process
 
 
@@ -60,7 +67,40 @@ def test_maps_of_other_settings_are_refused(tmp_path: Path, capsys: pytest.Captu
     assert first.read_bytes() != before
 
 
-def test_an_image_that_cannot_be_read_costs_itself_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("root", [None, "photos"])
+def test_maps_made_when_a_run_named_former_targets_are_accepted(tmp_path: Path, root: str | None) -> None:
+    """The settings of version 0.1.0 name targets that chose by the folder of photos, which settings do not hold."""
+    (tmp_path / "a.npy").touch()
+    random = {"random": 8, "seed": 0}
+    former = {
+        "method": random,
+        "data._target_": "inr_xai.data.scenes_or_photos.scenes_or_photos",
+        "data.cues": "texture",
+        "data.size": 32,
+        "data.seed": 0,
+        "data.classes": None,
+        "classifier._target_": "inr_xai.classifier.scenes_or_timm.scenes_or_timm",
+        "classifier.cues": "texture",
+        "classifier.name": None,
+        "classifier.pretrained": True,
+        "classifier.checkpoint": None,
+        "classifier.head": None,
+    }
+    write_json(tmp_path / "settings.json", former)
+    config = {group: {key: value} for group, key, value in (("data", "root", root), ("classifier", "root", root))}
+    for key, value in former.items():
+        if key != "method":
+            group, option = key.split(".")
+            config[group][option] = value
+    now = {"method": random} | facts_of(with_new_paths(config))
+    require_same_settings(tmp_path, now, root=root)
+    with pytest.raises(UserError, match=r"data\._target_"):
+        require_same_settings(tmp_path, now, root="photos" if root is None else None)
+    with pytest.raises(UserError, match=r"method\.seed \(was 0, now 1\)"):
+        require_same_settings(tmp_path, now | {"method": random | {"seed": 1}}, root=root)
+
+
+def test_an_image_that_cannot_be_read_costs_itself_alone_and_counts_for_every_method(tmp_path: Path) -> None:
     root, out = photos(tmp_path / "photos", "a.png", "b.png"), tmp_path / "run"
     explain(out, f"data.root={root}", "data.targets=predicted", "explanations=1", base=FOLDER)
     (root / "a.png").write_bytes(b"")
@@ -69,3 +109,5 @@ def test_an_image_that_cannot_be_read_costs_itself_alone(tmp_path: Path) -> None
         "disc/b.npy",
         "random/b.npy",
     }
+    again = Namespace(run=out, overrides=[], methods="disc,random", layer=None, limit=None)
+    assert maps.make_maps(again) == 2

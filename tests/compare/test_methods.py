@@ -21,7 +21,7 @@ from inr_xai.compare.methods.controls import CentredDisc, RandomMasks
 from inr_xai.compare.methods.extremal_perturbation import TorchRay
 from inr_xai.compare.methods.feature_layer import find_layer, last_feature_layer
 from inr_xai.compare.methods.ours import FirstExplanation, MaskFitter, SecondExplanation
-from inr_xai.compare.methods.registry import METHODS, MethodFactory, MethodSetup, build_explainer
+from inr_xai.compare.methods.registry import METHODS, MethodFactory, MethodSetup, build_explainer, build_other_method
 from inr_xai.compare.scorer import harden
 from inr_xai.compare.store import MapCache
 from inr_xai.errors import UserError
@@ -174,7 +174,7 @@ def test_occlusion_of_a_linear_model_is_the_mean_fall_over_the_windows() -> None
 @pytest.mark.parametrize("reward", ["simple_reward", pytest.param("contrastive_reward", marks=pytest.mark.slow)])
 def test_torchray_is_called_as_its_users_call_it(reward: str) -> None:
     skip_without_torchray()
-    torchray = require_module("torchray.attribution.extremal_perturbation", package="torchray")
+    torchray = require_module("torchray.attribution.extremal_perturbation", "torchray")
     classifier, image, target, name = demo_image()
     explainer = TorchRay(classifier, areas=AREAS, device=CPU, reward=reward, iterations=3)
     maps = explainer.explain(image, target, name)
@@ -197,7 +197,7 @@ def test_torchray_is_called_as_its_users_call_it(reward: str) -> None:
 def skip_without_torchray() -> None:
     """Skips the test if the package is missing; pytest.importorskip would fail at the warnings of its import."""
     try:
-        require_module("torchray", package="torchray")
+        require_module("torchray", "torchray")
     except UserError:
         pytest.skip("torchray is not installed")
 
@@ -269,19 +269,25 @@ def test_the_same_seed_is_perfectly_stable_and_another_is_not(tmp_path: Path) ->
     assert not torch.equal(maps.maps, first.maps)
 
 
-def test_a_missing_package_is_refused_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_refused_with_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def missing(name: str) -> None:
         raise ModuleNotFoundError(name)
 
-    classifier = demo_image()[0]
+    _, image, target, image_id = demo_image()
+    factory = make_factory(tmp_path)
     monkeypatch.setattr(importlib, "import_module", missing)
-    for name, make in {
-        "captum": lambda: Occlusion(classifier, device=CPU),
-        "grad-cam": lambda: CAM(classifier, device=CPU, kind="GradCAM"),
-        "torchray": lambda: TorchRay(classifier, areas=AREAS, device=CPU),
-    }.items():
-        with pytest.raises(UserError, match=rf"needs the package {name}.*pip install 'inr-xai\[peers\]'"):
-            make()
+    for package, name in {"captum": "occlusion", "grad-cam": "gradcam_second", "torchray": "torchray"}.items():
+        refusal = rf"needs the package {package}.*pip install 'inr-xai\[peers\]'"
+        with pytest.raises(UserError, match=refusal):
+            build_explainer(name, factory)
+        explainer = METHODS[name](factory)
+        assert explainer.settings
+        with pytest.raises(UserError, match=refusal):
+            explainer.explain(image, target, image_id)
+    with pytest.raises(UserError, match="needs the package captum"):
+        build_other_method("integrated_gradients", factory.setup)
 
 
 def test_maps_per_area() -> None:

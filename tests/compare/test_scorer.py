@@ -7,7 +7,7 @@ from inr_xai.classifier import FrozenClassifier
 from inr_xai.columns import BASELINES
 from inr_xai.compare.methods.base import MethodMaps
 from inr_xai.compare.methods.controls import CentredDisc, RandomMasks
-from inr_xai.compare.scorer import MAPS_NOT_FINITE, SCORES, Scorer
+from inr_xai.compare.scorer import COMPARED_SCORES, MAPS_NOT_FINITE, MapScorer
 from inr_xai.errors import UserError
 from inr_xai.masks import area_error, grayness, hard_masks, nesting_violation
 from inr_xai.metrics.shape import components, perimeter
@@ -23,7 +23,7 @@ GAME_COLUMNS = [f"{game}_{name}" for game in ("preservation_hard", "deletion_har
 
 def rows_of(tiny: FrozenClassifier, maps: MethodMaps, **options: int) -> list[Row]:
     photos = pictures(3, seed=1)
-    scorer = Scorer(tiny, pictures(1)[0], TARGET, NAME, areas=AREAS, seed=SEED, photos=photos, **options)
+    scorer = MapScorer(tiny, pictures(1)[0], TARGET, NAME, areas=AREAS, seed=SEED, photos=photos, **options)
     return scorer.rows(maps)
 
 
@@ -140,4 +140,4 @@ def test_logits_that_are_not_finite_are_refused() -> None:
 
 def test_every_column_of_numbers_is_in_every_row(tiny: FrozenClassifier) -> None:
     for row in rows_of(tiny, MethodMaps(soft_masks(), passes=0, seconds=0)):
-        assert [name for name in row if name in SCORES] == list(SCORES)
+        assert [name for name in row if name in COMPARED_SCORES] == list(COMPARED_SCORES)

@@ -16,7 +16,7 @@ def test_maps_come_back_as_they_were(tmp_path: Path) -> None:
     cache = MapCache(tmp_path)
     written = cache.write("m", "a/b", StoredMaps(maps, 7, "s"))
     assert cache.file("m", "a/b") == tmp_path / "m" / "a__b.safetensors"
-    read = cache.read("m", "a/b", target=7, settings="s")
+    read = cache.read("m", "a/b", target=7, accepted=("s",))
     for stored in (written, read):
         assert stored is not None
         assert torch.equal(stored.maps, noise.half())
@@ -24,8 +24,9 @@ def test_maps_come_back_as_they_were(tmp_path: Path) -> None:
         assert torch.equal(stored.first_masks, ~free)
         assert (stored.passes, stored.seconds, stored.layer) == (3, 1.25, "x")
         assert (stored.other_seed_masks, stored.draws) == (None, False)
-    assert cache.read("m", "a/b", target=8, settings="s") is None
-    assert cache.read("m", "a/b", target=7, settings="t") is None
+    assert cache.read("m", "a/b", target=8, accepted=("s",)) is None
+    assert cache.read("m", "a/b", target=7, accepted=("t",)) is None
+    assert cache.read("m", "a/b", target=7, accepted=("t", "s")) is not None
 
 
 def test_heatmaps_keep_their_order_of_pixels(tmp_path: Path) -> None:
@@ -38,11 +39,12 @@ def test_rows_of_a_photo_are_replaced_together(tmp_path: Path) -> None:
     store = RowStore(tmp_path)
     store.fail("m", "b", "no map", settings="s")
     store.write("m", "a", [{"image_id": "a", "area": 0.1}, {"image_id": "a", "area": 0.3}], settings="s")
-    assert not store.has("m", "b", settings="s", count=2)
+    assert not store.has("m", "b", accepted=("s",), count=2)
     store.write("m", "b", [{"image_id": "b", "area": 0.1}, {"image_id": "b", "area": 0.3}], settings="s")
-    assert store.has("m", "b", settings="s", count=2)
-    assert not store.has("m", "b", settings="other", count=2)
-    assert not store.has("m", "b", settings="s", count=1)
+    assert store.has("m", "b", accepted=("s",), count=2)
+    assert not store.has("m", "b", accepted=("other",), count=2)
+    assert store.has("m", "b", accepted=("other", "s"), count=2)
+    assert not store.has("m", "b", accepted=("s",), count=1)
     store.tidy()
     header, *lines = (tmp_path / "m.csv").read_text().splitlines()
     assert header.split(",") == list(COLUMNS)

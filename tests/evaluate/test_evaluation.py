@@ -16,15 +16,13 @@ from inr_xai.classifier.demo_network import MEAN, SIZE, STD
 from inr_xai.data import Synthetic
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.evaluate.__main__ import main
-from inr_xai.evaluate.registry import REGISTRY, EvaluationMetric
-from inr_xai.evaluate.results import Results
-from inr_xai.evaluate.sources import FolderSource
+from inr_xai.evaluate.registry import REGISTRY
 from inr_xai.masks import hard_masks
 from inr_xai.seeding import generator
 from inr_xai.types import Preprocessing
-from tests.helpers.runs import FOLDER, SHORT, TINY, explain, messages, photos
+from tests.evaluate.conftest import IDS, maps_of, results_of
+from tests.helpers.runs import FOLDER, SHORT, explain, messages, photos
 
-IDS = ["00000-disc", "00001-square"]
 DEMO = [*SHORT, "data.limit=2", "callbacks.figures=null", "steps=3"]
 ONE = ["data.limit=1", "explanations=1"]
 PREPROCESSING = Preprocessing((SIZE, SIZE), SIZE, "bilinear", MEAN, STD)
@@ -36,10 +34,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("evaluated")
     explain(out, "seed=1", base=DEMO)
     return out
-
-
-def results_of(run: Path, name: str = "masks") -> Results:
-    return Results(run / "evaluation" / f"{name}.csv")
 
 
 def test_a_run_is_measured(finished: Path) -> None:
@@ -161,7 +155,7 @@ def test_a_run_is_measured_with_its_own_parts(tmp_path: Path, monkeypatch: pytes
     def made_again(*_: object) -> None:
         raise AssertionError("data, classifier and method are there already")
 
-    for name in ("instantiate", "build_method", "photo_pool"):
+    for name in ("instantiate", "build_method", "make_photo_pool"):
         monkeypatch.setattr(f"inr_xai.evaluate.loop.{name}", made_again)
     explain(tmp_path, *ONE, "evaluate=[random_logit]", "perturbation=donor")
     assert set(results_of(tmp_path).values("random_logit")) == {IDS[0]}
@@ -184,44 +178,6 @@ def test_what_fits_anew(finished: Path) -> None:
     results = results_of(finished, "anew")
     assert all(-1 <= value <= 1 for value in results.values("random_logit").values())
     assert set(results.values("efficient_mprt")) == set(IDS)
-
-
-@pytest.fixture(scope="module")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that explains class 1 of two images, of which only the second shows it."""
-    out = tmp_path_factory.mktemp("tiny")
-    explain(out, "data.limit=2", "explanations=1", "data.targets=1", base=TINY)
-    return out
-
-
-def broken(*_: object) -> dict[str, float]:
-    raise RuntimeError("CUDA out of\nmemory")
-
-
-def test_a_metric_that_fails_costs_itself_alone(
-    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def command(names: str) -> int:
-        return main([str(tiny_run), "--name", "parts", "--metrics", names])
-
-    with monkeypatch.context() as patch:
-        patch.setitem(REGISTRY, "complexity", EvaluationMetric(broken, False))
-        patch.setitem(REGISTRY, "road", EvaluationMetric(broken, True))
-        patch.setitem(REGISTRY, "mprt", EvaluationMetric(lambda _: {"mprt": np.nan}, False))
-        assert command("sparseness,complexity,road,mprt") == 3
-    results = results_of(tiny_run, "parts")
-    assert set(results.values("sparseness")) == set(IDS)
-    assert not results.values("mprt")
-    reason = "complexity, road: RuntimeError: CUDA out of memory"
-    undefined = "mprt: mprt is NaN or infinite for this image, so it has no value"
-    assert {row["failed"] for row in results.rows.values()} == {f"{reason}; {undefined}"}
-    assert f"{IDS[0]} failed in part: {reason}; {undefined}" in messages(caplog.records)
-    assert command("complexity") == 0
-    results = results_of(tiny_run, "parts")
-    assert set(results.values("complexity")) == set(IDS)
-    assert {row["failed"] for row in results.rows.values()} == {f"road: RuntimeError: CUDA out of memory; {undefined}"}
-    assert command("road") == 0
-    assert {row["failed"] for row in results_of(tiny_run, "parts").rows.values()} == {undefined}
 
 
 def test_marks_of_another_class_fail_alone(tiny_run: Path) -> None:
@@ -269,57 +225,6 @@ def test_metrics_of_marks_without_any_are_one_refusal(tmp_path: Path, capsys: py
     assert "cannot read" in results_of(run).rows["a"]["failed"]
 
 
-def maps_of(folder: Path, seed: int, *names: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for place, name in enumerate(names):
-        np.save(folder / f"{name}.npy", np.random.default_rng(seed + place).random((24, 24)))
-    return folder
-
-
-def test_changed_maps_are_measured_again(tiny_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    old, new = maps_of(tmp_path / "old" / "tool", 0, *IDS), maps_of(tmp_path / "new" / "tool", 5, IDS[0])
-    (new / f"{IDS[1]}.npy").write_bytes((old / f"{IDS[1]}.npy").read_bytes())
-    assert main([str(tiny_run), "--maps", str(old), "--metrics", "sparseness,complexity"]) == 0
-    before = results_of(tiny_run, "tool")
-    caplog.clear()
-    caplog.set_level("INFO")
-    assert main([str(tiny_run), "--maps", str(new), "--metrics", "sparseness"]) == 0
-    after = results_of(tiny_run, "tool")
-    (message,) = [text for text in messages(caplog.records) if text.startswith("image ")]
-    assert "1 of 2" in message
-    assert "another explanation" in message
-    assert after.values("sparseness")[IDS[0]] != before.values("sparseness")[IDS[0]]
-    assert set(after.values("complexity")) == {IDS[1]}
-    assert after.rows[IDS[1]] == before.rows[IDS[1]]
-
-
-def test_another_classifier_measures_again(tiny_run: Path) -> None:
-    command = [str(tiny_run), "--name", "classifiers", "--metrics", "insertion_auc"]
-    assert main(command) == 0
-    before = results_of(tiny_run, "classifiers").rows
-    assert main([*command, "image_batch_size=1", "data.limit=1", "trainer.accelerator=cpu"]) == 0
-    assert results_of(tiny_run, "classifiers").rows == before
-    assert main([*command, "classifier.model._target_=tests.helpers.runs.certain"]) == 0
-    after = results_of(tiny_run, "classifiers").rows
-    assert all(after[name]["digest"] != before[name]["digest"] for name in IDS)
-    assert all(after[name]["insertion_auc"] != before[name]["insertion_auc"] for name in IDS)
-
-
-def test_values_older_than_the_digest_are_kept(tiny_run: Path, caplog: pytest.LogCaptureFixture) -> None:
-    command = [str(tiny_run), "--name", "older", "--metrics", "sparseness"]
-    assert main(command) == 0
-    file, made = tiny_run / "evaluation" / "older.csv", results_of(tiny_run, "older").rows
-    file.write_text("sample_id,target,difficult,sparseness,failed\n" + "".join(f"{name},1,0,0.5,\n" for name in IDS))
-    caplog.clear()
-    caplog.set_level("INFO")
-    assert main(command) == 0
-    assert not [text for text in messages(caplog.records) if text.startswith("image ")]
-    assert main([*command[:-1], "sparseness,complexity"]) == 0
-    results = results_of(tiny_run, "older")
-    assert set(results.values("sparseness").values()) == {0.5}
-    assert {name: results.digest(name) for name in IDS} == {name: made[name]["digest"] for name in IDS}
-
-
 def test_maps_never_take_the_name_of_the_run(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -328,20 +233,6 @@ def test_maps_never_take_the_name_of_the_run(
     assert "which is the name of the run's own results; give --name NAME" in capsys.readouterr().err
     assert main([str(tiny_run), "--maps", str(maps), "--metrics", "sparseness", "--name", "theirs"]) == 0
     assert results_of(tiny_run, "theirs").values("sparseness")
-
-
-def test_whatever_is_raised_costs_one_image(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    maps, read = maps_of(tmp_path / "broken", 0, *IDS), FolderSource.read
-    (maps / f"{IDS[0]}.npy").write_bytes(b"")
-    command = [str(tiny_run), "--maps", str(maps), "--metrics", "sparseness"]
-    assert main(command) == 3
-    assert list(results_of(tiny_run, "broken").values("sparseness")) == [IDS[1]]
-    maps_of(maps, 3, *IDS)
-    monkeypatch.setattr(FolderSource, "read", lambda self, name: broken() if name == IDS[0] else read(self, name))
-    assert main(command) == 3
-    results = results_of(tiny_run, "broken")
-    assert results.rows[IDS[0]]["failed"] == "RuntimeError: CUDA out of memory"
-    assert list(results.values("sparseness")) == [IDS[1]]
 
 
 def test_the_classifier_moves_once(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

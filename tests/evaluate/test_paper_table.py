@@ -255,4 +255,4 @@ def test_the_command_prints_and_writes_the_table(methods: dict[str, Results], tm
     assert r"\toprule" in (tmp_path / "t.tex").read_text()
     refused = process(str(tmp_path / "none.csv"), folder=ROOT, program=program)
     assert refused.returncode == 2
-    assert "python -m inr_xai.evaluate RUN" in refused.stderr
+    assert "make it with inr-xai evaluate RUN" in refused.stderr

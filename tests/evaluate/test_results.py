@@ -65,7 +65,7 @@ def test_what_is_not_finite_is_no_value(tmp_path: Path) -> None:
 )
 def test_a_csv_of_something_else_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "x.csv").write_bytes(content)
-    with pytest.raises(UserError, match=f"x.csv' {words}.*give a CSV that python -m inr_xai.evaluate wrote"):
+    with pytest.raises(UserError, match=f"x.csv' {words}.*give a CSV that inr-xai evaluate wrote"):
         read_results(tmp_path / "x.csv")
 
 

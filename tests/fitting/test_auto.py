@@ -40,7 +40,7 @@ def auto(tmp_path_factory: pytest.TempPathFactory, base: list[str]) -> Path:
 
 @pytest.fixture(scope="module")
 def fixed(tmp_path_factory: pytest.TempPathFactory, base: list[str]) -> Path:
-    """The same images with three explanations each."""
+    """Explains the images of `auto` with exactly three explanations each."""
     out = tmp_path_factory.mktemp("fixed")
     explain(out, "explanations=3", "callbacks.figures=null", base=base)
     return out

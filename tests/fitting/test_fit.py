@@ -15,13 +15,12 @@ from inr_xai.data import ImageFolder, Synthetic
 from inr_xai.errors import UserError
 from inr_xai.fitting.drawing import load_networks
 from inr_xai.fitting.fit import NOT_FINITE, fit_masks
-from inr_xai.fitting.mask_module import MaskModule, total_variation
+from inr_xai.fitting.mask_module import MaskModule
 from inr_xai.inr import FourierINR
 from inr_xai.limits import Exclusion
 from inr_xai.masks import hard_masks, nesting_violation
 from inr_xai.method import Method
 from inr_xai.objective import Hybrid
-from inr_xai.perturbation import Jitter
 from inr_xai.types import Batch
 from tests.conftest import pictures
 
@@ -122,23 +121,6 @@ def test_masks_per_forward_changes_no_result(tiny: FrozenClassifier) -> None:
     torch.testing.assert_close(whole.losses, parts.losses, atol=1e-6, rtol=1e-6)
 
 
-def test_gradient_through_chunks_agrees_with_autograd(tiny: FrozenClassifier) -> None:
-    images, targets = pictures(3).double(), torch.tensor([0, 1, 2])
-    with tiny.frozen("cpu", torch.float64):
-        method = replace(SHORT, masks_per_forward=2, jitter=Jitter(0.0))
-        batch = Batch(images, targets, list("abc"))
-        module = MaskModule(batch, explanation=1, classifier=tiny, method=method)
-        kept = (pictures(6).double().reshape(3, 2, 3, 24, 24)).requires_grad_()
-        weights = torch.rand(3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-        score = method.score.evidence
-        chunked = module._score_masks(lambda _: kept, score, 1.0, torch.ones(3, 2, 24, 24))
-        (gradient,) = torch.autograd.grad((chunked * weights).sum(), kept)
-        direct = score(tiny(kept.flatten(0, 1)), targets.repeat_interleave(2), sigmoid=False).reshape(3, 2)
-        (expected,) = torch.autograd.grad((direct * weights).sum(), kept)
-    torch.testing.assert_close(chunked, direct)
-    torch.testing.assert_close(gradient, expected)
-
-
 class Breaks(lightning.Callback):
     """Raises in the middle of a fit."""
 
@@ -158,13 +140,6 @@ def test_the_model_is_not_changed(tiny: FrozenClassifier, callbacks: tuple[light
     assert all(torch.equal(value, before[name]) for name, value in tiny.model.state_dict().items())
     assert [(p.requires_grad, p.grad) for p in tiny.model.parameters()] == flags
     assert all(part.training for part in tiny.model.modules())
-
-
-def test_the_classifier_is_no_part_of_the_module(tiny: FrozenClassifier) -> None:
-    batch = Batch(pictures(1), torch.tensor([0]), ["a"])
-    module = MaskModule(batch, explanation=1, classifier=tiny, method=SHORT)
-    assert all(name.startswith("inr.") for name in module.state_dict())
-    assert tiny.model not in list(module.modules())
 
 
 def test_an_image_without_finite_logits_fails_alone(tiny: FrozenClassifier) -> None:
@@ -207,32 +182,6 @@ def test_a_sigmoid_head_changes_the_fit(tiny: FrozenClassifier) -> None:
     assert fitted.losses.isfinite().all()
 
 
-def test_total_variation_is_the_length_of_a_contour() -> None:
-    square = torch.zeros(1, 1, 20, 20)
-    square[..., 5:15, 5:15] = 1
-    assert float(total_variation(square)) == pytest.approx(4 * 10 / 20)
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"areas": ()}, "areas is empty"),
-        ({"areas": (0.1, 1.5)}, r"areas must lie in \(0, 1\).*got 1.5"),
-        ({"areas": (0.1, 0.1)}, "areas must not be repeated; 0.1"),
-        (
-            {"areas": (0.4,), "explanations": 3},
-            "3 explanations of area 0.4 do not fit.*explanations=2 or areas up to 0.333",
-        ),
-        ({"explanations": 0}, "explanations=0 is out of range; it must be at least 1"),
-        ({"exclusion": Exclusion("block")}, "exclusion.mode must be exclude or penalty; got 'block'"),
-        ({"exclusion": Exclusion(area=1.0)}, "exclusion.area must lie in .*got 1.0"),
-    ],
-)
-def test_impossible_methods_are_refused(options: dict[str, object], sentence: str) -> None:
-    with pytest.raises(UserError, match=sentence):
-        Method(**options)  # type: ignore[arg-type]
-
-
 def test_on_a_cpu_no_bit_depends_on_the_batch(tiny: FrozenClassifier) -> None:
     images, targets = pictures(3), torch.tensor([0, 1, 2])
     together = fit_masks(images, targets, list("abc"), tiny, SHORT)
@@ -247,26 +196,3 @@ def test_nested_masks_contain_each_other(tiny: FrozenClassifier) -> None:
     masks = fit_masks(pictures(2), torch.tensor([0, 1]), list("ab"), tiny, method).masks
     for k in range(2):
         assert (nesting_violation(masks[:, k], torch.tensor(method.areas)) == 0).all()
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"inr": FourierINR}, "nested=true needs one field .*inr.conditioning=concat; use inr.conditioning=none"),
-        (
-            {"inr": functools.partial(FourierINR, conditioning="none"), "area_rule": RankPenalty()},
-            "area_rule=projection",
-        ),
-        (
-            {
-                "inr": functools.partial(FourierINR, conditioning="none"),
-                "explanations": 2,
-                "exclusion": Exclusion(area=0.0),
-            },
-            "got exclusion.area=0; use exclusion.area=null or at least 0.3",
-        ),
-    ],
-)
-def test_nested_is_refused_if_masks_might_not_be(options: dict[str, object], sentence: str) -> None:
-    with pytest.raises(UserError, match=sentence):
-        Method(nested=True, **options)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from inr_xai import INRAttribution
-from inr_xai.fitting.importance import importance_areas, overlay
+from inr_xai.fitting.importance import importance_areas, weighted_mean
 from tests.conftest import pictures, tiny_network
 
 
@@ -24,13 +24,13 @@ def test_areas_grow_by_equal_ratios_from_one_pixel_or_one_percent() -> None:
 
 def test_a_pixels_value_is_the_weight_of_the_masks_that_keep_it() -> None:
     masks = torch.tensor([[[1.0, 0.0, 0.0]], [[1.0, 1.0, 0.0]]], dtype=torch.float64)
-    result = overlay(masks, [0.1, 0.2])
+    result = weighted_mean(masks, [0.1, 0.2])
     torch.testing.assert_close(result, torch.tensor([[1.0, 25 / 125, 0.0]], dtype=torch.float64))
 
 
 def test_nested_masks_keep_the_order_of_pixels_with_most_of_the_mass_in_the_first_quarter() -> None:
     areas, ranks = importance_areas((64, 64)), torch.arange(64 * 64).reshape(64, 64)
-    heat = overlay(torch.stack([(ranks < area * 4096).double() for area in areas]), areas)
+    heat = weighted_mean(torch.stack([(ranks < area * 4096).double() for area in areas]), areas)
     assert (heat.flatten().diff() <= 0).all()
     assert float(heat.flatten()[:1024].sum() / heat.sum()) > 0.95
 

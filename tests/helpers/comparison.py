@@ -9,7 +9,7 @@ import torch
 from inr_xai.classifier import FrozenClassifier, demo
 from inr_xai.compare.comparison import Comparison, ComparisonContext, MapMaker
 from inr_xai.compare.methods.base import Explainer, MethodMaps
-from inr_xai.compare.scorer import SCORES
+from inr_xai.compare.scorer import COMPARED_SCORES
 from inr_xai.compare.store import MapCache, RowStore
 from inr_xai.data import Synthetic
 from inr_xai.data.photo_pool import PhotoPool
@@ -63,9 +63,9 @@ def made_up_rows(
 ) -> list[Row]:
     """The rows of one photo, one for each area, with the same score under every baseline."""
     return [
-        dict.fromkeys(SCORES, 0.0)
+        dict.fromkeys(COMPARED_SCORES, 0.0)
         | {"area": area, "p_full": p_full}
-        | {name: value for name in SCORES if name.startswith("preservation_hard")}
+        | {name: value for name in COMPARED_SCORES if name.startswith("preservation_hard")}
         | others
         for area, value in zip(areas, preservation, strict=True)
     ]

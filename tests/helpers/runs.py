@@ -53,7 +53,7 @@ def network() -> nn.Sequential:
 
 
 class Picky(nn.Module):
-    """The same classifier, but without finite logits for one image of the synthetic set."""
+    """The classifier of `network`, but without finite logits for one image of the synthetic set."""
 
     def __init__(self, image: str) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Picky(nn.Module):
 
 
 def certain() -> nn.Module:
-    """Returns the same classifier, so sure of class 0 that all others have probability 0 in single precision."""
+    """Returns the classifier of `network`, so sure of class 0 that in single precision all others have p = 0."""
     module = network()
     with torch.no_grad():
         list(module.parameters())[-1][0] = 1000.0  # the bias of the last layer
@@ -92,7 +92,7 @@ def configured(*overrides: str) -> DictConfig:
 
 
 configured_once = functools.cache(configured)
-"""The same, composed once for all tests: not to be changed."""
+"""Composes a configuration once for all tests, which may not change it."""
 
 
 @functools.cache
@@ -107,7 +107,7 @@ def _sets_value(override: Override) -> bool:
 
 
 def configured_fast(*overrides: str) -> DictConfig:
-    """Does the same as `configured`: files are composed once for all tests, values are set as Hydra sets them."""
+    """Returns what `configured` returns, but composes files once for all tests and only sets values as Hydra does."""
     parsed = [_parsed(override) for override in overrides]
     choices = [str(override.input_line) for override in parsed if not _sets_value(override)]
     cfg = copy.deepcopy(configured_once(*choices))

@@ -14,9 +14,9 @@ KEY = "0" * 40
 
 
 def begin(folder: Path, mode: str = "offline", run_id: str = "one", **options: Any) -> WandbRun:
-    """Opens a run with a tag and a configuration."""
-    settings = WandbSettings(mode=mode, tags=["tag"], finish_timeout=options.pop("finish_timeout", 12.0))
-    run = open_wandb(settings, save_dir=folder, run_id=run_id, name="name", config={"inr": {"width": 8}}, **options)
+    """Opens a run with a tag and a configuration; `options` are further fields of WandbSettings."""
+    settings = WandbSettings(mode=mode, tags=["tag"], **options)
+    run = open_wandb(settings, save_dir=folder, run_id=run_id, name="name", config={"inr": {"width": 8}})
     assert run is not None
     return run
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from inr_xai.errors import UserError
-from inr_xai.runs.files import write_bytes
 from inr_xai.runs.folder import RunFolder, SampleRecord
 from inr_xai.types import Frame
 
@@ -81,29 +80,6 @@ def test_differing_keys_are_named_and_free_ones_ignored(tmp_path: Path) -> None:
         folder.require_same(config | {"steps": 200, "inr": {"width": 32}})
     with pytest.raises(UserError, match=r"inr.width \(was 64, now absent\)"):
         folder.require_same({key: value for key, value in config.items() if key != "inr"})
-
-
-def test_a_folder_may_move_but_not_appear(tmp_path: Path) -> None:
-    """Some data sets are drawn if there is no data.root, so that a folder would be another data set."""
-    folder = RunFolder(tmp_path)
-    drawn = {"data": {"root": None, "segmentations": None}, "classifier": {"root": None}}
-    photos = {"data": {"root": "here", "segmentations": None}, "classifier": {"root": "here"}}
-    folder.write_run({"config": drawn})
-    with pytest.raises(
-        UserError, match=r"classifier.root \(was None, now 'here'\), data.root \(was None, now 'here'\)"
-    ):
-        folder.require_same(photos)
-    folder.write_run({"config": photos})
-    folder.require_same({"data": {"root": "there", "segmentations": "masks"}, "classifier": {"root": "there"}})
-
-
-def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_bytes(tmp_path / "file", b"old")
-    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        write_bytes(tmp_path / "file", b"new")
-    assert [file.name for file in tmp_path.iterdir()] == ["file"]
-    assert (tmp_path / "file").read_bytes() == b"old"
 
 
 def test_files_that_a_killed_process_left_half_written_are_removed(tmp_path: Path) -> None:

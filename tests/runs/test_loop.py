@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from inr_xai.errors import UserError
-from inr_xai.runs.loop import Guard, each_image
+from inr_xai.runs.loop import Guard, each_image, each_part
 
 
 class Failures(list[tuple[str, str]]):
@@ -83,3 +83,27 @@ def test_an_interruption_ends_the_loop() -> None:
     with pytest.raises(KeyboardInterrupt):
         each_image(["a", "b"], work, note=failures.note)
     assert (seen, failures) == (["a"], [])
+
+
+def test_a_part_that_fails_costs_itself_alone(caplog: pytest.LogCaptureFixture) -> None:
+    failures, done = Failures(), []
+
+    def work(part: str, image: int) -> None:
+        if part == "bad":
+            raise UserError("no map")
+        done.append((part, image))
+
+    assert each_part("a", ["first", "bad", "last"], read=lambda: 7, work=work, note=failures.note) == 1
+    assert (done, failures) == ([("first", 7), ("last", 7)], [("bad", "no map")])
+    assert [record.getMessage() for record in caplog.records] == ["bad on a failed: no map"]
+
+
+def test_an_image_that_cannot_be_read_costs_all_its_parts(caplog: pytest.LogCaptureFixture) -> None:
+    failures = Failures()
+
+    def read() -> None:
+        raise UserError("damaged")
+
+    assert each_part("a", ["first", "last"], read=read, work=lambda part, image: None, note=failures.note) == 2
+    assert failures == [("first", "damaged"), ("last", "damaged")]
+    assert [record.getMessage() for record in caplog.records] == ["a failed: damaged"]

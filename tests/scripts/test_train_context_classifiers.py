@@ -200,5 +200,8 @@ def test_the_networks_of_a_folder_are_measured(
     script.write(network, tmp_path / "both.safetensors")
     assert status(script, monkeypatch, *measure) == 0
     untrained = script.measured(classifier_of(network), "both", images=2, seed=0)
-    assert capsys.readouterr().out == f"{script.HEADINGS}\n{untrained}\n"
+    assert capsys.readouterr().out == (
+        "| Classifier | Accuracy | p_t lost: object swapped | ground swapped | Accuracy lost: object | ground | "
+        f"Object's share |\n|---|---|---|---|---|---|---|\n| {' | '.join(untrained)} |\n"
+    )
     assert untrained != script.measured(shapes_in_context("both"), "both", images=2, seed=0)

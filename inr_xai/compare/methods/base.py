@@ -4,7 +4,7 @@ import importlib
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -48,12 +48,19 @@ class MethodMaps:
         """Whether there is a mask for each area."""
         return len(self.maps) > 1 and not self.draws
 
+    @property
+    def heatmaps(self) -> Float[Tensor, "n h w"]:
+        """What the method calls important: its heatmap, the sum of its masks, or each of its draws."""
+        return self.maps if self.draws else self.maps.float().sum(0, keepdim=True)
+
 
 class Explainer(ABC):
     """A method of the comparison."""
 
     fitted = False
     """Whether the method optimises masks for a class; only then does the wrong-target control say something of it."""
+    modules: Sequence[tuple[str, str]] = ()
+    """The modules of other packages that `explain` imports, each with the package to install."""
 
     @property
     @abstractmethod
@@ -63,6 +70,11 @@ class Explainer(ABC):
     @abstractmethod
     def explain(self, image: Image, target: int, image_id: str) -> MethodMaps:
         """Returns the maps of one image, with values in [0, 1] and on the CPU. The classifier is left as it was."""
+
+    def require_packages(self) -> None:
+        """Raises UserError if a package that the method needs cannot be imported."""
+        for module, package in self.modules:
+            require_module(module, package)
 
 
 class Stopwatch:
@@ -91,7 +103,7 @@ class Stopwatch:
         return time.perf_counter()
 
 
-def require_module(module: str, *, package: str) -> ModuleType:
+def require_module(module: str, package: str) -> ModuleType:
     """Imports a module of another method's package. Raises UserError with the command that installs the package."""
     try:
         with warnings.catch_warnings():

@@ -18,6 +18,7 @@ from inr_xai.compare.methods.counted_logits import CountedLogits
 from inr_xai.scoring.baselines import BLUR_SIDE
 from inr_xai.types import Image
 
+CAPTUM = ("captum.attr", "captum")
 BATCH_SIZE = 32  # images that go through the classifier together; only memory depends on it
 
 
@@ -30,11 +31,12 @@ class IntegratedGradients(Explainer):
 
     Args:
         steps: points of the Gauss-Legendre rule; each costs a forward and a backward.
-        sigma: of the Gaussian that smooths, in pixels of an image of side 224; scaled with the shorter side.
+        sigma: width of the smoothing Gaussian, in pixels of an image of side 224; scaled with the shorter side.
     """
 
+    modules = (CAPTUM,)
+
     def __init__(self, classifier: FrozenClassifier, *, device: torch.device, steps: int = 50, sigma: float = 8.0):
-        self._captum = require_module("captum.attr", package="captum")
         self._classifier, self._device, self._steps, self._sigma = classifier, device, steps, sigma
 
     @property
@@ -43,13 +45,13 @@ class IntegratedGradients(Explainer):
 
     def explain(self, image: Image, target: int, image_id: str) -> MethodMaps:
         inputs = image[None].to(self._device, torch.float32)
-        model = CountedLogits(self._classifier)
+        captum, model = require_module(*CAPTUM), CountedLogits(self._classifier)
         with (
             self._classifier.frozen(self._device, torch.float32),
             torch.enable_grad(),
             Stopwatch(self._device) as watch,
         ):
-            attributions = self._captum.IntegratedGradients(model).attribute(
+            attributions = captum.IntegratedGradients(model).attribute(
                 inputs,
                 baselines=_mean_colour(self._classifier, inputs),
                 target=target,
@@ -66,11 +68,12 @@ class Occlusion(Explainer):
 
     Args:
         window: side of the square in pixels of an image of side 224; scaled with the image's sides.
-        stride: between two squares, in the same unit.
+        stride: distance between two squares, in the same unit.
     """
 
+    modules = (CAPTUM,)
+
     def __init__(self, classifier: FrozenClassifier, *, device: torch.device, window: int = 32, stride: int = 16):
-        self._captum = require_module("captum.attr", package="captum")
         self._classifier, self._device, self._window, self._stride = classifier, device, window, stride
 
     @property
@@ -79,9 +82,9 @@ class Occlusion(Explainer):
 
     def explain(self, image: Image, target: int, image_id: str) -> MethodMaps:
         inputs = image[None].to(self._device, torch.float32)
-        model = CountedLogits(self._classifier)
+        captum, model = require_module(*CAPTUM), CountedLogits(self._classifier)
         with self._classifier.frozen(self._device, torch.float32), torch.no_grad(), Stopwatch(self._device) as watch:
-            attributions = self._captum.Occlusion(model).attribute(
+            attributions = captum.Occlusion(model).attribute(
                 inputs,
                 sliding_window_shapes=(len(image), *self._scaled(self._window, image)),
                 strides=(len(image), *self._scaled(self._stride, image)),

@@ -25,9 +25,9 @@ class CAM(Explainer):
             `last_feature_layer`.
     """
 
+    modules = (("pytorch_grad_cam", "grad-cam"), ("pytorch_grad_cam.utils.model_targets", "grad-cam"))
+
     def __init__(self, classifier: FrozenClassifier, *, device: torch.device, kind: str, layer: str | None = None):
-        self._package = require_module("pytorch_grad_cam", package="grad-cam")
-        self._targets = require_module("pytorch_grad_cam.utils.model_targets", package="grad-cam")
         self._classifier, self._device, self._kind = classifier, device, kind
         self.layer = last_feature_layer(classifier, device) if layer is None else layer
         self._module: nn.Module = find_layer(classifier, self.layer)
@@ -37,14 +37,15 @@ class CAM(Explainer):
         return {"cam": self._kind, "layer": self.layer}
 
     def explain(self, image: Image, target: int, image_id: str) -> MethodMaps:
+        package, targets = (require_module(*module) for module in self.modules)
         inputs = image[None].to(self._device, torch.float32).requires_grad_()
         with (
             self._classifier.frozen(self._device, torch.float32),
             torch.enable_grad(),
             Stopwatch(self._device) as watch,
         ):
-            method = getattr(self._package, self._kind)
+            method = getattr(package, self._kind)
             with method(model=CountedLogits(self._classifier), target_layers=[self._module]) as cam:
-                activation_map = cam(input_tensor=inputs, targets=[self._targets.ClassifierOutputTarget(target)])
+                activation_map = cam(input_tensor=inputs, targets=[targets.ClassifierOutputTarget(target)])
         heatmap = torch.from_numpy(activation_map).to(torch.float32)
         return MethodMaps(heatmap, passes=1.0, seconds=watch.seconds, layer=self.layer)

@@ -15,7 +15,7 @@ from inr_xai.classifier import FrozenClassifier
 from inr_xai.compare.methods.base import Explainer, MethodMaps, Stopwatch, require_module
 from inr_xai.types import Image
 
-MODULE = "torchray.attribution.extremal_perturbation"
+TORCHRAY = ("torchray.attribution.extremal_perturbation", "torchray")
 
 
 class TorchRay(Explainer):
@@ -28,6 +28,7 @@ class TorchRay(Explainer):
     """
 
     fitted = True
+    modules = (TORCHRAY,)
 
     def __init__(
         self,
@@ -38,7 +39,6 @@ class TorchRay(Explainer):
         reward: str = "simple_reward",
         iterations: int = 800,
     ):
-        self._torchray = require_module(MODULE, package="torchray")
         self._classifier, self._areas, self._device = classifier, list(areas), device
         self._reward, self._iterations = reward, iterations
 
@@ -47,7 +47,7 @@ class TorchRay(Explainer):
         return {"torchray": self._reward, "iterations": self._iterations, "areas": self._areas}
 
     def explain(self, image: Image, target: int, image_id: str) -> MethodMaps:
-        preprocessing = self._classifier.preprocessing
+        torchray, preprocessing = require_module(*TORCHRAY), self._classifier.preprocessing
         mean, std = (image.new_tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
         normalised = ((image - mean) / std if self._classifier.normalise else image)[None].to(self._device)
         # TorchRay switches the gradients of the parameters off and leaves them off; `frozen` restores them.
@@ -60,14 +60,14 @@ class TorchRay(Explainer):
         ):
             torch.manual_seed(0)  # TorchRay draws no random number; if a later version does, it draws the same ones
             warnings.simplefilter("ignore")  # TorchRay calls torch as in 2019
-            masks, _ = self._torchray.extremal_perturbation(
+            masks, _ = torchray.extremal_perturbation(
                 LogitsOfNormalised(self._classifier),
                 normalised,
                 target,
                 areas=self._areas,
                 max_iter=self._iterations,
                 resize=True,
-                reward_func=getattr(self._torchray, self._reward),
+                reward_func=getattr(torchray, self._reward),
             )
         per_area = masks[:, 0].detach().cpu().to(torch.float16)
         return MethodMaps(per_area, passes=float(self._iterations * len(self._areas)), seconds=watch.seconds)

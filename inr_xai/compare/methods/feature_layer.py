@@ -86,7 +86,7 @@ def _recorded(root: nn.Module) -> Iterator[Outputs]:
 
 
 def _is_feature_map(shape: tuple[int, ...], image_size: tuple[int, int]) -> bool:
-    """Whether a shape is b x c x h x w with h : w as in the image, up to a pixel."""
+    """Returns whether a shape is b x c x h x w with h : w as in the image, up to a pixel."""
     if len(shape) != 4 or min(shape[2:]) < 2:
         return False
     height, width = shape[2:]
@@ -94,7 +94,7 @@ def _is_feature_map(shape: tuple[int, ...], image_size: tuple[int, int]) -> bool
 
 
 def _holds_tokens(shape: tuple[int, ...], image_size: tuple[int, int]) -> bool:
-    """Whether a shape has places in another layout than a feature map: b x tokens x c, or b x h x w x c."""
+    """Returns whether a shape has places in another layout than a feature map: b x tokens x c, or b x h x w x c."""
     if len(shape) == 3:
         return shape[1] > 1
     return len(shape) == 4 and max(shape[2:]) > 1 and not _is_feature_map(shape, image_size)

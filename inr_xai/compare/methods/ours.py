@@ -24,7 +24,7 @@ class MaskFitter:
 
     Args:
         donors: photos for perturbations that need them.
-        device: where to fit.
+        device: the device on which masks are fitted.
         trainer: accelerator and precision for Lightning; None takes those of the device.
     """
 

@@ -31,7 +31,7 @@ class MethodSetup:
     Args:
         areas: the areas of methods that make a mask for each area.
         layer: name of the module that class activation maps read; None takes the last feature map.
-        seed: of our fits and of random masks.
+        seed: the seed of our fits and of random masks.
     """
 
     classifier: FrozenClassifier
@@ -137,13 +137,17 @@ def build_explainer(name: str, factory: MethodFactory) -> Explainer:
         UserError: there is no such method, it lacks its package, or it cannot explain this classifier.
     """
     _require_known(name, METHODS)
-    return METHODS[name](factory)
+    explainer = METHODS[name](factory)
+    explainer.require_packages()
+    return explainer
 
 
 def build_other_method(name: str, setup: MethodSetup) -> Explainer:
     """Returns the method of this name, which is not ours. Raises UserError as `build_explainer` does."""
     _require_known(name, OTHER_METHODS)
-    return OTHER_METHODS[name](setup)
+    explainer = OTHER_METHODS[name](setup)
+    explainer.require_packages()
+    return explainer
 
 
 def _require_known(name: str, methods: Mapping[str, object]) -> None:

@@ -20,11 +20,12 @@ class InFreeRegion(Explainer):
     Args:
         explainer: the method, which makes a heatmap or draws of one.
         second: returns our second explanation.
-        second_settings: settings of that explanation.
+        second_settings: the settings of our second explanation.
     """
 
     def __init__(self, explainer: Explainer, second: ReferenceMaps, *, second_settings: Mapping[str, Any]):
         self._explainer, self._second, self._second_settings = explainer, second, second_settings
+        self.modules = explainer.modules
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -43,7 +44,7 @@ class Reseeded(Explainer):
         explainer: the method under the other seed.
         first: returns the method's maps under the first seed.
         first_settings: settings of the method under the first seed.
-        areas, seed: those of scoring, by which the maps are made hard.
+        areas, seed: the areas and the seed of scoring, by which the maps are made hard.
     """
 
     def __init__(

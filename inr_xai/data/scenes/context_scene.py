@@ -16,17 +16,16 @@ from torch import Tensor
 
 from inr_xai.data.scenes.scene import (
     Colours,
-    Column,
-    Field,
+    PerScene,
     antialiased,
     between,
+    centred_axes,
     lit,
     oklch,
     over,
-    pixel_centres,
     turned,
 )
-from inr_xai.data.scenes.shapes import REACH, Distance, shape_distance
+from inr_xai.data.scenes.shapes import REACH, Distance, Field, shape_distance
 from inr_xai.data.scenes.textures import texture_distance
 from inr_xai.types import Images
 
@@ -73,7 +72,7 @@ def draw(
     `with_texture` False makes the ground plain; by default both are there.
     """
     chance = chances.unbind(1)
-    x, y = pixel_centres(noise.shape[-1], like=chances)
+    x, y = centred_axes(noise.shape[-1], like=chances)
     here_x, here_y, side = _place(chance[0:3])
     object_coverage = _object(kinds.object_shape, _local(x, y, here_x, here_y, chance[3], math.pi / 4), side)
     distractor = _distractor(kinds.distractor, (x, y), (here_x, here_y, side), chance[4:8])
@@ -94,7 +93,7 @@ def draw(
     return ContextScenes((images + grain * noise).clamp(0, 1), object_coverage, distractor)
 
 
-def _place(chance: Sequence[Column]) -> tuple[Column, Column, Column]:
+def _place(chance: Sequence[PerScene]) -> tuple[PerScene, PerScene, PerScene]:
     """Returns the centre of an object that lies wholly inside the image, and the side of the square of its area."""
     across, down, area = chance
     side = between(area, *OBJECT_AREA).sqrt()
@@ -102,12 +101,14 @@ def _place(chance: Sequence[Column]) -> tuple[Column, Column, Column]:
     return room * (2 * across - 1), room * (2 * down - 1), side
 
 
-def _local(x: Tensor, y: Tensor, here_x: Column, here_y: Column, turn: Column, most: float) -> tuple[Field, Field]:
+def _local(
+    x: Tensor, y: Tensor, here_x: PerScene, here_y: PerScene, turn: PerScene, most: float
+) -> tuple[Field, Field]:
     angle = between(turn, -most, most)
     return turned(x - here_x[:, None, None], y - here_y[:, None, None], angle)
 
 
-def _object(kinds: Int[Tensor, " b"], local: tuple[Field, Field], side: Column) -> Field:
+def _object(kinds: Int[Tensor, " b"], local: tuple[Field, Field], side: PerScene) -> Field:
     scale = side[:, None, None]
     x, y = local
     return antialiased(shape_distance(kinds, x / scale, y / scale) * scale * x.shape[-1])
@@ -116,8 +117,8 @@ def _object(kinds: Int[Tensor, " b"], local: tuple[Field, Field], side: Column) 
 def _distractor(
     kinds: Int[Tensor, " b"],
     pixels: tuple[Tensor, Tensor],
-    placed: tuple[Column, Column, Column],
-    chance: Sequence[Column],
+    placed: tuple[PerScene, PerScene, PerScene],
+    chance: Sequence[PerScene],
 ) -> Field:
     """Draws the distractor, whose place does not depend on the object's shape.
 
@@ -152,7 +153,7 @@ def _half_disc(x: Field, y: Field) -> Field:
 
 
 def _angle(x: Field, y: Field) -> Field:
-    """A square without a smaller square in one of its corners."""
+    """Returns the distance to a square without a smaller square in one of its corners."""
     notch = 0.55
     half = 0.5 / math.sqrt(1 - notch**2)
     inner = half * (2 * notch - 1)
@@ -161,13 +162,13 @@ def _angle(x: Field, y: Field) -> Field:
 
 
 def _almond(x: Field, y: Field) -> Field:
-    """The intersection of two discs, each with its centre on the other's edge."""
+    """Returns the distance to the intersection of two discs, each with its centre on the other's edge."""
     radius = 1 / math.sqrt(2 * math.pi / 3 - math.sqrt(3) / 2)
     return torch.hypot(x.abs() + 0.5 * radius, y) - radius
 
 
 def _ink(
-    kinds: Int[Tensor, " b"], x: Tensor, y: Tensor, chance: Sequence[Column], period: tuple[float, float]
+    kinds: Int[Tensor, " b"], x: Tensor, y: Tensor, chance: Sequence[PerScene], period: tuple[float, float]
 ) -> Field:
     turn, size, shift_x, shift_y = chance
     width = between(size, *period)[:, None, None]
@@ -181,7 +182,7 @@ def _mixed(ink: Colours, paper: Colours, share: Field) -> Images:
     return over(ink, paper[:, :, None, None], share)
 
 
-def _palette(chance: Sequence[Column]) -> tuple[tuple[Colours, Colours], tuple[Colours, Colours], Colours]:
+def _palette(chance: Sequence[PerScene]) -> tuple[tuple[Colours, Colours], tuple[Colours, Colours], Colours]:
     """Returns two tones of the ground, two of the object, and the distractor's colour.
 
     The ground is dark and the rest light, or the reverse; the hues of the rest differ from the ground's.
@@ -200,7 +201,9 @@ def _palette(chance: Sequence[Column]) -> tuple[tuple[Colours, Colours], tuple[C
     )
 
 
-def _tones(lightness: Column, hue: Column, chroma: Column, step: Column, drift: Column) -> tuple[Colours, Colours]:
+def _tones(
+    lightness: PerScene, hue: PerScene, chroma: PerScene, step: PerScene, drift: PerScene
+) -> tuple[Colours, Colours]:
     """Returns ink and paper, `step` lighter and darker than `lightness`, which differ somewhat in hue."""
     return (
         oklch(lightness + step, chroma, hue),
@@ -208,7 +211,7 @@ def _tones(lightness: Column, hue: Column, chroma: Column, step: Column, drift: 
     )
 
 
-def _signed(chance: Column, low: float, high: float) -> Column:
+def _signed(chance: PerScene, low: float, high: float) -> PerScene:
     """Returns a number of random sign, so that the ink is as often the lighter tone: mean colours tell no texture."""
     balanced = 2 * chance - 1
     return torch.where(balanced < 0, -1.0, 1.0) * between(balanced.abs(), low, high)

@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from inr_xai.data.scenes.shapes import REACH, shape_distance
+from inr_xai.data.scenes.shapes import REACH, Field, shape_distance
 from inr_xai.data.scenes.textures import texture_distance
 from inr_xai.types import Images
 
-Field = Float[Tensor, "b h w"]
-Column = Float[Tensor, " b"]
+PerScene = Float[Tensor, " b"]
+"""One number for each scene."""
 Colours = Float[Tensor, "b 3"]
 
 CHANCES: Final = 20
@@ -48,7 +48,7 @@ def draw(
     size = noise.shape[-1]
     textures = kinds if grounds is None else grounds
     chance = chances.unbind(1)
-    x, y = pixel_centres(size, like=chances)
+    x, y = centred_axes(size, like=chances)
     coverage = _object_coverage(kinds, x, y, chance[0:4]) * with_object[:, None, None]
     ink = torch.where(with_texture[:, None, None], _ink(textures, x, y, chance[4:8]), torch.full_like(coverage, 0.5))
     ground, figure, paint = _palette(chance[8:17])
@@ -58,13 +58,13 @@ def draw(
     return Scenes((images + grain[:, None, None, None] * noise).clamp(0, 1), coverage)
 
 
-def pixel_centres(size: int, *, like: Tensor) -> tuple[Float[Tensor, "1 1 n"], Float[Tensor, "1 n 1"]]:
+def centred_axes(size: int, *, like: Tensor) -> tuple[Float[Tensor, "1 1 n"], Float[Tensor, "1 n 1"]]:
     """Returns x and y of pixel centres in image sides from the image's centre, -0.5 to 0.5."""
     axis = (torch.arange(size, dtype=like.dtype, device=like.device) + 0.5) / size - 0.5
     return axis[None, None, :], axis[None, :, None]
 
 
-def _object_coverage(kinds: Int[Tensor, " b"], x: Tensor, y: Tensor, chance: tuple[Column, ...]) -> Field:
+def _object_coverage(kinds: Int[Tensor, " b"], x: Tensor, y: Tensor, chance: tuple[PerScene, ...]) -> Field:
     """Returns the coverage of an object that lies wholly inside the image and covers 8 to 20 % of it."""
     across, down, area, turn = chance
     side = between(area, 0.08, 0.20).sqrt()
@@ -79,7 +79,7 @@ def _object_coverage(kinds: Int[Tensor, " b"], x: Tensor, y: Tensor, chance: tup
     return antialiased(distance * x.shape[-1])
 
 
-def _ink(kinds: Int[Tensor, " b"], x: Tensor, y: Tensor, chance: tuple[Column, ...]) -> Field:
+def _ink(kinds: Int[Tensor, " b"], x: Tensor, y: Tensor, chance: tuple[PerScene, ...]) -> Field:
     turn, period, shift_x, shift_y = chance
     width = between(period, 0.13, 0.20)[:, None, None]
     turned_x, turned_y = turned(x, y, between(turn, -math.pi / 6, math.pi / 6))
@@ -88,7 +88,7 @@ def _ink(kinds: Int[Tensor, " b"], x: Tensor, y: Tensor, chance: tuple[Column, .
     return antialiased(texture_distance(kinds, shifted_x, shifted_y) * width * x.shape[-1])
 
 
-def _palette(chance: tuple[Column, ...]) -> tuple[Colours, Colours, Colours]:
+def _palette(chance: tuple[PerScene, ...]) -> tuple[Colours, Colours, Colours]:
     """Returns two similar tones for the ground, and one for the object that differs much in lightness and hue."""
     hue, lightness, step, chroma, drift, opposite, object_lightness, object_chroma, dark = chance
     angle = 2 * math.pi * hue
@@ -108,13 +108,13 @@ def _palette(chance: tuple[Column, ...]) -> tuple[Colours, Colours, Colours]:
     )
 
 
-def lit(x: Tensor, y: Tensor, direction: Column, strength: Column) -> Field:
+def lit(x: Tensor, y: Tensor, direction: PerScene, strength: PerScene) -> Field:
     """Returns factors of brightness that change linearly across the image."""
     angle = (2 * math.pi * direction)[:, None, None]
     return 1 + between(strength, 0.0, 0.25)[:, None, None] * (x * torch.cos(angle) + y * torch.sin(angle))
 
 
-def oklch(lightness: Column, chroma: Column, angle: Column) -> Colours:
+def oklch(lightness: PerScene, chroma: PerScene, angle: PerScene) -> Colours:
     """Returns the sRGB values of a colour with OKLab lightness, chroma and hue angle, clipped to the gamut."""
     lab = torch.stack([lightness, chroma * torch.cos(angle), chroma * torch.sin(angle)], dim=1)
     linear = (lab @ _LAB_TO_CONES.to(lab).T).pow(3) @ _CONES_TO_RGB.to(lab).T
@@ -139,7 +139,7 @@ def over(colour: Colours, images: Float[Tensor, "b 3 #h #w"], coverage: Field) -
     return share * colour[:, :, None, None] + (1 - share) * images
 
 
-def turned(x: Tensor, y: Tensor, angle: Column) -> tuple[Field, Field]:
+def turned(x: Tensor, y: Tensor, angle: PerScene) -> tuple[Field, Field]:
     cosine, sine = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
     return cosine * x + sine * y, cosine * y - sine * x
 
@@ -149,5 +149,5 @@ def antialiased(pixels: Field) -> Field:
     return (0.5 - pixels).clamp(0, 1)
 
 
-def between(chance: Column, low: float, high: float) -> Column:
+def between(chance: PerScene, low: float, high: float) -> PerScene:
     return low + (high - low) * chance

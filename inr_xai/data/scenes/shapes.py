@@ -12,7 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 Field = Float[Tensor, "b h w"]
+"""A value for each pixel of each scene."""
 Distance = Callable[[Field, Field], Field]
+"""A function of x and y that returns the signed distance to an edge."""
 
 REACH: Final = 0.9
 """No shape of unit area reaches further than this from its centre."""
@@ -50,7 +52,7 @@ def _triangle(x: Field, y: Field) -> Field:
 
 
 def _star(x: Field, y: Field) -> Field:
-    """A star of five points; folding the plane maps every edge to the same line."""
+    """Returns the distance to a star of five points; folding the plane maps every edge to the same line."""
     dent, turn = 0.45, math.pi / 5
     tip = 1 / math.sqrt(5 * dent * math.sin(turn))
     angle = torch.atan2(x, -y)
@@ -75,7 +77,7 @@ def _crescent(x: Field, y: Field) -> Field:
 
 
 def _heart(x: Field, y: Field) -> Field:
-    """A square on its tip with a half disc on each upper side."""
+    """Returns the distance to a square on its tip with a half disc on each upper side."""
     half = 1 / math.sqrt(4 + math.pi)
     lowered = y - 0.15
     right = math.sqrt(0.5) * (x - lowered)

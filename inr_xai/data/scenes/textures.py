@@ -4,15 +4,13 @@ Coordinates and distances are in periods. A texture has no parameters; a large s
 """
 
 import math
-from collections.abc import Callable
 from typing import Final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-Field = Float[Tensor, "b h w"]
-Distance = Callable[[Field, Field], Field]
+from inr_xai.data.scenes.shapes import Distance, Field
 
 
 def texture_distance(kinds: Int[Tensor, " b"], x: Field, y: Field) -> Field:
@@ -52,7 +50,7 @@ def _bricks(x: Field, y: Field) -> Field:
 
 
 def _scales(x: Field, y: Field) -> Field:
-    """Rows of discs, each over the row above it; the ink is their rims."""
+    """Returns the distance to the rims of rows of discs, each row over the one above it."""
     row = torch.floor(2 * y)
     over = 0.5 - torch.hypot(_from_middle(x + 0.5 * (row + 1)), y - 0.5 * (row + 1))
     under = 0.5 - torch.hypot(_from_middle(x + 0.5 * row), y - 0.5 * row)
@@ -60,7 +58,10 @@ def _scales(x: Field, y: Field) -> Field:
 
 
 def _honeycomb(x: Field, y: Field) -> Field:
-    """Hexagonal cells, one period wide: a point belongs to the nearer centre of two rectangular lattices."""
+    """Returns the distance to the walls of hexagonal cells, one period wide.
+
+    A point belongs to the nearer centre of two rectangular lattices.
+    """
     tall, wall = math.sqrt(3), 0.08
     cells = []
     for shift in (0.0, 0.5):
@@ -72,7 +73,7 @@ def _honeycomb(x: Field, y: Field) -> Field:
 
 
 def _clouds(x: Field, y: Field) -> Field:
-    """A level set of a sum of plane waves in different directions; the factor makes its mean slope about 1."""
+    """Returns a sum of plane waves in different directions; the factor makes its mean slope about 1."""
     waves = torch.zeros_like(x)
     for index in range(7):
         angle, frequency = 2.399963 * index, 0.45 + 0.055 * index

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 
 from inr_xai.masks import require_one_each
 from inr_xai.metrics.base import MeanOfValues
-from inr_xai.metrics.inputs import Explain, ExplainWith, Maps, explained, finite_maps
+from inr_xai.metrics.inputs import Explain, ExplainWith, Maps, checked_maps, finite_maps
 from inr_xai.metrics.robustness.similarity import Similarity, spearman, structural_similarity
 from inr_xai.seeding import generator
 from inr_xai.types import Images, Targets
@@ -166,7 +166,7 @@ def random_logit(
         generators: one CPU generator per image.
     """
     others = other_classes(targets, classes, generators=generators)
-    return similarity(explained(explain, images, targets), explained(explain, images, others))
+    return similarity(checked_maps(explain, images, targets), checked_maps(explain, images, others))
 
 
 def other_classes(targets: Targets, classes: int, *, generators: Sequence[torch.Generator]) -> Int[Tensor, " b"]:
@@ -196,7 +196,7 @@ class EfficientMPRT(MeanOfValues):
 
 
 def _explained_with(explain_with: ExplainWith, model: nn.Module, images: Images, targets: Targets) -> Maps:
-    return explained(functools.partial(explain_with, model), images, targets)
+    return checked_maps(functools.partial(explain_with, model), images, targets)
 
 
 def _known_layers(model: nn.Module, layers: Sequence[str] | None) -> list[str]:

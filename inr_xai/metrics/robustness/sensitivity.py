@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inr_xai.masks import require_one_each
 from inr_xai.metrics.base import MeanOfValues
-from inr_xai.metrics.inputs import Explain, explained
+from inr_xai.metrics.inputs import Explain, checked_maps
 from inr_xai.types import Images, Targets
 
 
@@ -79,11 +79,11 @@ def relative_changes(
     require_one_each(generators, len(images))
     if draws < 1:
         raise ValueError(f"expected at least 1 draw, got {draws}")
-    original = explained(explain, images, targets).flatten(1)
+    original = checked_maps(explain, images, targets).flatten(1)
     changes = []
     for _ in range(draws):
         perturbed = images + _uniform(images, radius, generators=generators)
-        changes.append((explained(explain, perturbed, targets).flatten(1) - original).norm(dim=1))
+        changes.append((checked_maps(explain, perturbed, targets).flatten(1) - original).norm(dim=1))
     size = original.norm(dim=1)
     return torch.stack(changes, dim=1) / size.where(size > 0, torch.nan).unsqueeze(1)
 

@@ -26,6 +26,15 @@ class Interval(NamedTuple):
     high: float
 
 
+def interval_columns(name: str, interval: Interval) -> dict[str, float]:
+    """Returns the columns of an interval in a table, by name.
+
+    >>> interval_columns("excess", Interval(0.5, 0.25, 0.75))
+    {'excess': 0.5, 'excess_low': 0.25, 'excess_high': 0.75}
+    """
+    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
 def mean_interval(values: Float[Tensor, " n"], *, draws: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:
     """Returns the mean over photos with its interval.
 
