@@ -92,7 +92,7 @@ def test_bad_input_is_refused_in_one_sentence(change: dict[str, object], sentenc
 def test_wrong_options_are_refused_by_the_constructor() -> None:
     with pytest.raises(UserError, match="stepz=3 is not an option of the method; did you mean steps"):
         INRAttribution(tiny_network(), stepz=3)
-    with pytest.raises(UserError, match="steps must be a whole number, at least 1; got 0"):
+    with pytest.raises(UserError, match="steps=0 is out of range; it must be a whole number, at least 1"):
         INRAttribution(tiny_network(), steps=0)
     with pytest.raises(UserError, match=r"classifier.head='sofmax'"):
         INRAttribution(tiny_network(), head="sofmax")

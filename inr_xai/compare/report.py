@@ -9,7 +9,7 @@ from inr_xai.compare.figures import draw_curve
 from inr_xai.compare.store import format_cell
 from inr_xai.compare.tables import ScoredMethods, control_table, curve_table, methods_table, second_table
 from inr_xai.metrics.statistics.bootstrap import Interval
-from inr_xai.runs.files import format_csv, markdown_table, write_bytes
+from inr_xai.runs.files import all_columns, format_csv, markdown_table, write_bytes
 from inr_xai.types import Row
 
 OURS = "inr"
@@ -66,7 +66,7 @@ def write_table(name: str, rows: Sequence[Row], folder: Path, *, parts: Sequence
         parts: the table as Markdown, in one part or several.
         note: explains the columns; it stands below the table.
     """
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns = all_columns(rows)
     cells = [{key: format_cell(row.get(key)) for key in columns} for row in rows]
     text = "\n\n".join([f"## {name}", *parts, note]) + "\n"
     write_bytes(folder / f"{name}.csv", format_csv(cells, columns).encode())
@@ -87,7 +87,7 @@ def format_markdown(rows: Sequence[Row], *, only: str = ".*") -> str:
     | a | 0.500 [0.400, 0.610] |
     | b | 1 |
     """
-    columns = dict.fromkeys(key for row in rows for key in row)
+    columns = all_columns(rows)
     ends = {f"{column}{end}" for column in columns for end in ("_low", "_high")}
     shown = [column for column in columns if column not in ends and re.fullmatch(only, column)]
     head = [column.replace("_", " ") for column in shown]
