@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ class ExplainedRun:
         summary: the content of summary.json, which speaks of the whole folder, other shards' images included.
         rows: the scores of the whole folder, one dict per image, explanation and area.
         failures: the number of this run's images that could not be explained.
-        images: the number of this run's images that are explained, in this session or an earlier one.
+        images: the number of this run's images that are explained, those of earlier sessions included.
     """
 
     folder: RunFolder
@@ -171,7 +171,11 @@ class Runner:
     def _load(self, sample_ids: Sequence[str]) -> tuple[list[Sample], list[int]]:
         """Returns the images that can be read and have a class to explain, and these classes."""
         parts, samples, targets = self.parts, [], []
-        with parts.classifier.frozen(parts.device, torch.float32):
+        # Frozen once for the batch, and only if the rule asks the classifier: freezing may move it to the device.
+        asking: AbstractContextManager[object] = nullcontext()
+        if self._rule.asks_classifier:
+            asking = parts.classifier.frozen(parts.device, torch.float32)
+        with asking:
             for sample_id in sample_ids:
                 with Guard(sample_id, self._note_failure):
                     sample = parts.data.load(sample_id, parts.classifier.preprocessing)

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Progress(RunCallback):
-    """Shows how many images are done, the time left, and means of explanation 1 over this session's images.
+    """Shows how many images are done, the time left, and means of explanation 1 over the images since the start.
 
     Args:
         seconds: the least time between two lines if there is no terminal.
@@ -29,7 +29,7 @@ class Progress(RunCallback):
     def on_run_start(self, state: RunState) -> None:
         super().on_run_start(state)
         self._done_before, self._began, self._last_line = state.images_done, time.monotonic(), 0.0
-        # Of this session: sums over the images explained, their number, and the number of those that have ended.
+        # Since the start: sums over the images explained, their number, and the number of those that have ended.
         self._preserved, self._p_full, self._area_error = 0.0, 0.0, 0.0
         self._explained, self._ended = 0, 0
         self._bar: tqdm[Any] | None = None

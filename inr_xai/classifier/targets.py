@@ -28,6 +28,11 @@ class TargetRule:
     targets: str | int
     seed: int = 0
 
+    @property
+    def asks_classifier(self) -> bool:
+        """Whether the choice needs the classifier's answer for the image."""
+        return self.targets in ("predicted", "wrong")
+
     @torch.no_grad()
     def choose(self, classifier: FrozenClassifier, image: Image, label: int | None, image_id: str) -> int:
         """Returns the class index.
@@ -39,17 +44,17 @@ class TargetRule:
         Raises:
             UserError: the image has no label, the classifier has no such class, or the image may show every class.
         """
-        if isinstance(self.targets, int):
-            target = self.targets
-        elif self.targets == "label":
-            if label is None:
-                raise UserError(f"{image_id!r} has no label; set data.targets=predicted")
-            target = label
-        else:
+        if self.asks_classifier:
             with classifier.frozen(image.device, image.dtype):
                 target = int(classifier(image[None]).argmax())
             if self.targets == "wrong":
                 target = wrong_target(classifier, image, target, label, image_id, self.seed)
+        elif isinstance(self.targets, int):
+            target = self.targets
+        elif label is None:
+            raise UserError(f"{image_id!r} has no label; set data.targets=predicted")
+        else:
+            target = label
         require_class(target, classifier.count_classes())
         return target
 

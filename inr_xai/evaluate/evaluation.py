@@ -65,14 +65,14 @@ def evaluate_run(
     if facts[0] == facts_of(run.info["config"]):
         facts.append(facts_of(run.stored_config))  # an earlier version may have named data and classifier otherwise
     file = folder / f"{name}.csv"
-    evaluation = Evaluation(source, context, chosen, Results(file), facts)
+    results = Results(file)
+    evaluation = Evaluation(source, context, chosen, results, facts)
     try:
         # The classifier is frozen once around all scores, so that none of them moves it.
         with context.classifier.frozen(context.device, torch.float32):
             failures = each_image(source.ids, evaluation.measure_image, note=evaluation.note_failure)
     finally:
-        evaluation.results.tidy()
-    results = Results(file)
+        results.tidy()
     if others := results.rows.keys() - set(source.ids):
         log.warning("%s keeps %d images of earlier that have no explanation here", file, len(others))
     if results.columns:
