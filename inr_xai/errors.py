@@ -7,12 +7,20 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-REFUSED, IMAGES_FAILED, INTERRUPTED = 2, 3, 130
-"""Exit statuses of the programs besides 0 (done) and 1 (a bug, with its traceback)."""
+FAULT, REFUSED, IMAGES_FAILED, HUNG_UP, INTERRUPTED, TERMINATED = 1, 2, 3, 129, 130, 143
+"""Exit statuses of the programs besides 0 (done); a bug has the status of a fault, and its traceback."""
 
 
 class UserError(ValueError):
     """Raised for bad input; the command line prints its message alone, without a traceback."""
+
+
+class RunFault(Exception):
+    """Raised for a fault of the machine that ends the whole run, such as a full disk or a folder that is gone.
+
+    No image is to blame, so the work on one image lets it through. The command line prints its message alone, which
+    says what to do, and ends with the status 1.
+    """
 
 
 def did_you_mean(word: str, choices: Iterable[str], *, prefix: str = "", most: int = 1, cutoff: float = 0.6) -> str:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from inr_xai.columns import METRICS, SUMMARY_COLUMNS
-from inr_xai.config.schema import COLLECTIONS, TARGETS, Schema, Shard
+from inr_xai.config.schema import COLLECTIONS, TARGETS, Lock, Schema, Shard
 from inr_xai.config.sentences import sentence_of
 from inr_xai.config.targets import argument, check_nodes_within, check_target, locate, takes
 from inr_xai.errors import UserError, did_you_mean, listing, shown
@@ -51,6 +51,7 @@ def check(cfg: DictConfig) -> None:
     _check_keys(cfg.exclusion, Exclusion, "exclusion.")
     _check_keys(cfg.stop, Stop, "stop.")
     _check_keys(cfg.shard, Shard, "shard.")
+    _check_keys(cfg.lock, Lock, "lock.")
     plain = _resolved(cfg)
     _check_numbers(plain)
     check_masks(plain["areas"], plain["explanations"], Exclusion(**plain["exclusion"]), Stop(**plain["stop"]))

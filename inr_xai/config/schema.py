@@ -39,6 +39,13 @@ class Shard:
 
 
 @dataclass
+class Lock:
+    """What a run does if another process works on the same shard of the same folder."""
+
+    wait: float | None = MISSING
+
+
+@dataclass
 class Schema:
     """The keys of a run, in the order in which they are printed. Their values stand in conf/."""
 
@@ -59,7 +66,10 @@ class Schema:
     image_batch_size: int = MISSING
     masks_per_forward: int = MISSING
     images_per_fit: int | None = MISSING
+    threads: int | None = MISSING
     shard: Shard = field(default_factory=Shard)
+    lock: Lock = field(default_factory=Lock)
+    allow_targets: list[str] = MISSING
     dry_run: bool = MISSING
     evaluate: Any = MISSING
     audit: Any = MISSING
