@@ -37,6 +37,7 @@ from inr_xai.compare.methods.registry import METHODS, MethodFactory, MethodSetup
 from inr_xai.compare.report import format_markdown, write_table
 from inr_xai.compare.store import MapCache
 from inr_xai.config import composed, exit_status
+from inr_xai.config.environment import stored_form
 from inr_xai.data.mosaic import Grid
 from inr_xai.digests import digest
 from inr_xai.errors import UserError
@@ -100,7 +101,7 @@ def score(args: argparse.Namespace) -> int:
     cfg = composed(*OPTIONS, *args.overrides)
     trainer = plain(cfg.trainer)
     source, classifier, device = instantiate(cfg.data), instantiate(cfg.classifier), device_of(trainer)
-    facts = map_facts(plain(cfg)) | {"side": args.side, "seed": args.mosaic_seed}
+    facts = map_facts(stored_form(cfg)) | {"side": args.side, "seed": args.mosaic_seed}
     photos = choose_photos(args, source, classifier, facts=facts, device=device)
     if args.choose:
         return 0

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inr_xai.errors import UserError
+from inr_xai.limits import require_numbers
 from inr_xai.masks import distance_of_ranks
 from inr_xai.types import Areas, Free, Masks
 
@@ -48,6 +49,7 @@ class AreaProjection(AreaRule):
                 "area_rule needs 0 < end <= start and hold > 0, the course of the temperature; "
                 f"got start={start}, end={end}, hold={hold}"
             )
+        require_numbers("area_rule", start=start, end=end, hold=hold)
         self.start, self.end, self.hold, self.standardise = start, end, hold, standardise
 
     def masks(self, logits: Masks, areas: Areas, free: Free | None, *, progress: float) -> Masks:
@@ -74,10 +76,7 @@ class RankPenalty(AreaRule):
     """
 
     def __init__(self, start: float = 300.0, *, growth: float = 16.0):
-        if start < 0 or growth < 1:
-            raise UserError(
-                f"area_rule needs start >= 0 and growth >= 1, of its weight; got start={start}, growth={growth}"
-            )
+        require_numbers("area_rule", start=start, growth=growth)
         self.start, self.growth = start, growth
 
     def masks(self, logits: Masks, areas: Areas, free: Free | None, *, progress: float) -> Masks:

@@ -3,8 +3,10 @@
 Convention: Kokhlikyan et al., "Captum: A unified and generic model interpretability library for PyTorch", 2020.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from numbers import Real
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from inr_xai.classifier.frozen import FrozenClassifier, require_head
+from inr_xai.classifier.probe import doubts, examine
 from inr_xai.errors import UserError, did_you_mean
 from inr_xai.fitting.fit import FitResult, fit_masks
 from inr_xai.fitting.importance import importance_maps
@@ -19,17 +22,28 @@ from inr_xai.method import Method
 from inr_xai.seeding import sha256
 from inr_xai.types import Images, Preprocessing
 
+AreaValues = float | Sequence[float]
+"""One fraction of the image, or several."""
+Target = int | Sequence[int] | Tensor | None
+"""A class index for all images, or one for each; None for a model that gives one score for each image."""
+NOT_UNIT = (-0.25, 1.25)
+"""Values beyond are not of images in [0, 1], but for a little that resizing may add."""
+log = logging.getLogger(__name__)
+
 
 class INRAttribution:
     """Area-exact masks of what a model needs to see of an image, drawn by implicit neural representations.
 
     Args:
-        model: a module (or any callable) that maps inputs b x c x h x w to logits b x n. It is not changed.
+        model: a module (or any callable) that maps inputs b x c x h x w to outputs b x n, or to b of them. It is not
+            changed.
         input_mean, input_std: mean and standard deviation of the inputs, one number or one per channel: 0 and 1 for
             normalised tensors, the data set's for images in [0, 1]. Only baselines of colours and of noise use them.
-        head: "softmax", or "sigmoid" for a multi-label model.
-        donors: other images, p x c x h x w in the units of the inputs. The default perturbation then also replaces
-            pixels by those of donors, which makes masks more reliable. None if there are none.
+        head: what the outputs are: "softmax" for logits; "sigmoid" for logits of a multi-label model, or for a single
+            logit (target 1 is then its positive class, and 0 the negative one); "probabilities" for a model that ends
+            in a softmax or sigmoid; "none" for scores that are no classes, such as a regression.
+        donors: other images, two or more, p x c x h x w in the units of the inputs. The default perturbation then also
+            replaces pixels by those of donors, which makes masks more reliable. None if there are none.
         method: any argument of `inr_xai.Method` except areas and explanations, such as steps=200, seed=1 or
             stop=Stop(share=0.2).
 
@@ -53,12 +67,13 @@ class INRAttribution:
         require_head(head)
         self.model, self.head, self.donors, self.method = model, head, donors, Method(**method)
         self.input_mean, self.input_std = input_mean, input_std
+        self._examined: set[tuple[int, ...]] = set()
 
     def attribute(
         self,
         inputs: Tensor | tuple[Tensor],
-        target: int | Sequence[int] | Tensor,
-        areas: Sequence[float] = (0.05, 0.1, 0.2, 0.3),
+        target: Target = None,
+        areas: AreaValues = (0.05, 0.1, 0.2, 0.3),
         explanations: int | str = 1,
         image_ids: Sequence[str] | None = None,
     ) -> Float[Tensor, "b k a h w"]:
@@ -66,8 +81,9 @@ class INRAttribution:
 
         Args:
             inputs: b x c x h x w, given to the model as they are (a tuple of one such tensor is accepted too).
-            target: a class index for all images, or one for each.
-            areas: fractions of the image that the masks keep.
+            target: a class index for all images, or one for each. None is right for a model that gives one score for
+                each image (head="none").
+            areas: fractions of the image that the masks keep, or a single one.
             explanations: masks per image and area, which do not overlap. With "auto" an image gets further masks
                 until the next one would carry less than `Stop.share` of the class, or no more than chance, with noise
                 in place of all other pixels. The result then has as many explanations as the image with the most;
@@ -75,11 +91,12 @@ class INRAttribution:
             image_ids: names from which the images' random draws derive; by default a hash of each image.
 
         Raises:
-            ValueError: bad input, or an image for which the model returns NaN or infinite logits.
+            ValueError: bad input, a model that cannot be explained (the first call with inputs of a size asks it for
+                a few images and for noise), or an image for which it returns NaN or infinite logits.
         """
-        images = _tensor(inputs)
-        method = replace(self.method, areas=tuple(areas), explanations=explanations)
-        return self._fit(images, target, method, _ids(images, image_ids)).masks.to(images)
+        images, ids, areas = _arguments(inputs, image_ids, areas)
+        method = replace(self.method, areas=areas, explanations=explanations)
+        return self._fit(images, target, method, ids).masks.to(images)
 
     @staticmethod
     def counts(masks: Float[Tensor, "b k a h w"]) -> Int[Tensor, " b"]:
@@ -95,35 +112,46 @@ class INRAttribution:
     def importance(
         self,
         inputs: Tensor | tuple[Tensor],
-        target: int | Sequence[int] | Tensor,
-        areas: Sequence[float] = (0.05, 0.1, 0.2, 0.3),
+        target: Target = None,
+        areas: AreaValues = (0.05, 0.1, 0.2, 0.3),
         image_ids: Sequence[str] | None = None,
     ) -> Float[Tensor, "b 1 h w"]:
         """Returns one heatmap in [0, 1] per image, for tools that expect one; see `inr_xai.fitting.importance`."""
-        images = _tensor(inputs)
-        method = replace(self.method, areas=tuple(areas), explanations=1)
-        ids = _ids(images, image_ids)
+        images, ids, areas = _arguments(inputs, image_ids, areas)
+        method = replace(self.method, areas=areas, explanations=1)
         result = self._fit(images, target, method, ids)
         size = (images.shape[-2], images.shape[-1])
         return importance_maps(result, method, ids, size).unsqueeze(1).to(images)
 
-    def _fit(
-        self,
-        images: Images,
-        target: int | Sequence[int] | Tensor,
-        method: Method,
-        image_ids: Sequence[str],
-    ) -> FitResult:
+    def _fit(self, images: Images, target: Target, method: Method, image_ids: Sequence[str]) -> FitResult:
         size, channels = (images.shape[-2], images.shape[-1]), images.shape[1]
+        statistics: list[tuple[float, ...]] = []
+        for name, value in (("input_mean", self.input_mean), ("input_std", self.input_std)):
+            values = [float(value)] * channels if isinstance(value, (int, float)) else list(map(float, value))
+            if len(values) != channels:
+                raise UserError(
+                    f"{name} must be one number or one for each of the {channels} channels; got {len(values)}"
+                )
+            statistics.append(tuple(values))
         classifier = FrozenClassifier(
             self.model,
             preprocessing=Preprocessing(size, size, "bilinear", (0.0,) * channels, (1.0,) * channels),
             head=self.head,
             normalise=False,  # the inputs are the model's own
-            input_mean=_per_channel("input_mean", self.input_mean, images),
-            input_std=_per_channel("input_std", self.input_std, images),
+            input_mean=statistics[0],
+            input_std=statistics[1],
         )
-        result = fit_masks(images, _targets(target, images), image_ids, classifier, method, donors=self.donors)
+        if self.donors is not None:
+            require_donors(self.donors, images)
+        if images.shape[1:] in self._examined:
+            targets = _targets(target, images, classifier)
+        else:
+            answers = examine(classifier, images, at_once=method.masks_per_forward)
+            targets = _targets(target, images, classifier)
+            if doubt := doubts(classifier, answers, targets[: len(answers.images)].tolist()):
+                log.warning("%s", doubt)
+            self._examined.add(tuple(images.shape[1:]))
+        result = fit_masks(images, targets, image_ids, classifier, method, donors=self.donors)
         if result.failures:
             position, reason = next(iter(result.failures.items()))
             raise UserError(f"image {position} of {len(images)}: {reason}")
@@ -139,37 +167,72 @@ def require_options(options: dict[str, Any]) -> None:
             raise UserError(f"{name}={options[name]!r} is not an option of the method{hint}")
 
 
-def _tensor(inputs: Tensor | tuple[Tensor]) -> Images:
+def require_donors(donors: Any, images: Images) -> None:
+    """Raises UserError unless donors are two or more finite images of the inputs' kind, size and range of values."""
+    if not isinstance(donors, Tensor) or not donors.is_floating_point() or donors.ndim != 4 or len(donors) < 2:
+        got = f"{tuple(donors.shape)} of {donors.dtype}" if isinstance(donors, Tensor) else type(donors).__name__
+        raise UserError(f"donors must be one floating-point tensor of two or more images, p x c x h x w; got {got}")
+    if donors.shape[1:] != images.shape[1:]:
+        raise UserError(
+            f"donors must have the channels and the size of the inputs, {tuple(images.shape[1:])}; got "
+            f"{tuple(donors.shape[1:])}"
+        )
+    bad = (~donors.isfinite().flatten(1).all(1)).nonzero().flatten().tolist()
+    if bad:
+        raise UserError(f"donor {bad[0]} of {len(donors)} holds NaN or infinite values; leave it out")
+    ranges = [(float(values.amin()), float(values.amax())) for values in (donors, images)]
+    unit = [NOT_UNIT[0] <= low and high <= NOT_UNIT[1] for low, high in ranges]
+    largest = [max(-low, high, torch.finfo(torch.float32).tiny) for low, high in ranges]
+    ratio = max(largest) / min(largest)
+    if (unit[0] != unit[1] and ratio > 2) or (unit == [False, False] and ratio > 10):
+        theirs, ours = (f"[{low:.4g}, {high:.4g}]" for low, high in ranges)
+        raise UserError(
+            f"the values of donors lie in {theirs} and those of the inputs in {ours}; give donors in the units of the "
+            "inputs, normalised as they are"
+        )
+
+
+def _arguments(
+    inputs: Tensor | tuple[Tensor], image_ids: Sequence[str] | None, areas: AreaValues
+) -> tuple[Images, list[str], tuple[float, ...]]:
+    """Returns the images, their names, which are hashes of their pixels if none are given, and the areas."""
     images = inputs[0] if isinstance(inputs, tuple) and len(inputs) == 1 else inputs
-    if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point() or len(images) == 0:
+    if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point() or not images.numel():
         got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise UserError(f"inputs must be one floating-point tensor of shape b x c x h x w, not empty; got {got}")
-    return images
-
-
-def _per_channel(name: str, value: float | Sequence[float], images: Images) -> tuple[float, ...]:
-    channels = images.shape[1]
-    values = (float(value),) * channels if isinstance(value, (int, float)) else tuple(float(part) for part in value)
-    if len(values) != channels:
-        raise UserError(f"{name} must be one number or one for each of the {channels} channels; got {len(values)}")
-    return values
-
-
-def _targets(target: int | Sequence[int] | Tensor, images: Images) -> Tensor:
-    try:
-        targets = torch.as_tensor(target, device=images.device).reshape(-1)
-    except (TypeError, ValueError, RuntimeError):
-        targets = images.new_zeros(0)
-    if targets.is_floating_point() or targets.dtype == torch.bool or len(targets) not in (1, len(images)):
-        raise UserError(
-            f"target must be a class index, or one for each of the {len(images)} images; got {target!r:.80}"
-        )
-    return targets.long().expand(len(images))
-
-
-def _ids(images: Images, image_ids: Sequence[str] | None) -> list[str]:
+    bad = (~images.isfinite().flatten(1).all(1)).nonzero().flatten().tolist()
+    if bad:
+        raise UserError(f"image {bad[0]} of {len(images)} holds NaN or infinite values; leave it out, or correct it")
     if image_ids is None:
-        return [sha256(image.float().cpu().numpy().tobytes()).hexdigest() for image in images.detach()]
+        image_ids = [sha256(image.float().cpu().numpy().tobytes()).hexdigest() for image in images.detach()]
     if len(image_ids) != len(images):
         raise UserError(f"image_ids must name each of the {len(images)} images; got {len(image_ids)}")
-    return list(image_ids)
+    try:
+        single = isinstance(areas, Real) or getattr(areas, "ndim", 1) == 0
+        fractions: Any = [areas] if single else areas
+        return images, list(image_ids), tuple([float(area) for area in fractions])
+    except (TypeError, ValueError):
+        raise UserError(f"areas must be fractions of the image such as 0.2 or (0.1, 0.2); got {areas!r:.80}") from None
+
+
+def _targets(target: Target, images: Images, classifier: FrozenClassifier) -> Tensor:
+    if target is None:
+        if classifier.head != "none" or classifier.count_classes() > 1:
+            raise UserError(
+                f"target=None is right for a model that gives one score for each image (head='none'); this one gives "
+                f"{classifier.count_classes()} outputs under head={classifier.head!r}: name the class"
+            )
+        target = 0
+    try:
+        targets = torch.as_tensor(target, device=images.device)
+    except (TypeError, ValueError, RuntimeError):
+        targets = images.new_zeros(0)
+    flat = targets.flatten()
+    whole = not (targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool)
+    # A row of several numbers for an image, such as a one-hot vector, is no index, also if there are as many images.
+    if not whole or len(flat) not in (1, len(images)) or (targets.ndim > 1 and targets.shape != (len(flat), 1)):
+        raise UserError(
+            f"target must be a class index, or one for each of the {len(images)} images; got {target!r:.80} (one-hot "
+            "vectors are no indices)"
+        )
+    return flat.long().expand(len(images))

@@ -3,18 +3,22 @@
 `main` reads the first argument. Without a verb, Hydra composes the configuration and calls `Gate` (which refuses it, or
 shows it) and then `job` (which does the work in `inr_xai.pipeline.run`): once for a run, once per job of a multirun.
 
-Exit status: 0 done, 1 a bug (with its traceback), 2 refused, 3 done but some images failed or could not be evaluated or
-audited, 130 interrupted. A refusal is one sentence.
+Exit status: 0 done, 1 a bug (with its traceback) or a fault of the machine, 2 refused, 3 done but some images failed or
+could not be evaluated or audited, 129, 130 and 143 ended by SIGHUP, SIGINT and SIGTERM. A refusal and a fault are one
+sentence each.
 """
 
 import atexit
 import logging
 import os
+import re
+import shlex
 import shutil
+import signal
 import sys
 import tempfile
-import traceback
-from contextlib import ExitStack
+from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +31,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from inr_xai.columns import less_is_better
 from inr_xai.config import check, conf_folder, register, sentence
-from inr_xai.errors import IMAGES_FAILED, INTERRUPTED, REFUSED, UserError, did_you_mean
+from inr_xai.config.environment import as_yaml
+from inr_xai.config.hydra_nodes import hydra_nodes_checked
+from inr_xai.config.places import check_files, check_place
+from inr_xai.config.programs import Interruption, report, report_interruption, run_program
+from inr_xai.errors import IMAGES_FAILED, REFUSED, RunFault, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from inr_xai.pipeline import RunOutcome
@@ -44,30 +52,34 @@ VERBS = {
 }
 """Verb -> the module whose `main` does its work (imported only if it is used), and what the verb is for."""
 
-_after_multirun = ExitStack()
-"""What is done after the last job of a multirun: Hydra does not tell its callbacks if a job has failed."""
-
 register()  # here, because a launcher's worker process imports this module alone
 
 
 def main() -> None:
     """Does what the arguments of the command line say, and exits with the status."""
-    first = sys.argv[1] if len(sys.argv) > 1 else ""
+    status = run_program(lambda: do(sys.argv[1:]))
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)  # as the other signals, from here on
+    sys.exit(status)
+
+
+def do(arguments: Sequence[str]) -> int:
+    """Does what the arguments say, and returns the exit status."""
+    first = arguments[0] if arguments else ""
     if first in VERBS:
-        sys.exit(import_module(VERBS[first][0]).main(sys.argv[2:]))
+        status: int = import_module(VERBS[first][0]).main(arguments[1:])
+        return status
     if first == "--version":
         from inr_xai import __version__
 
         sys.stdout.write(f"inr-xai {__version__}\n")
-        sys.exit(0)
+        return 0
     if first in ("--help", "-h"):
         verbs = "\n".join(f"  inr-xai {verb:10} {purpose}" for verb, (_, purpose) in VERBS.items())
         sys.stdout.write(f"Verbs (inr-xai VERB --help says more):\n{verbs}\n\nWithout a verb:\n\n")
     if first.isalpha():  # Hydra would take it for an option without a value, and say so
         hint = did_you_mean(first, VERBS) or f"; the verbs are {', '.join(VERBS)}"
-        sys.stderr.write(f"error: {first} is neither a verb nor KEY=VALUE{hint}\n")
-        sys.exit(REFUSED)
-    sys.exit(run_hydra())
+        raise UserError(f"{first} is neither a verb nor KEY=VALUE{hint}")
+    return run_hydra()
 
 
 def run_hydra() -> int:
@@ -76,7 +88,7 @@ def run_hydra() -> int:
     before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets exceptions through; Hydra would print them and exit by itself
     try:
-        with _after_multirun:
+        with multirun, hydra_nodes_checked():
             return _status(program, full_error=before == "1")
     finally:
         if before is None:
@@ -93,6 +105,33 @@ class ExitProgram(BaseException):
         self.status, self.error = status, error
 
 
+class Multirun:
+    """A context in which a multirun may be done; at its end the table of the jobs is made, whatever has become of them.
+
+    Hydra does not tell its callbacks if a job has failed.
+
+    Attributes:
+        folder: the folder of the jobs; None until Hydra says that there are any.
+    """
+
+    folder: Path | None = None
+
+    def __enter__(self) -> None:
+        self.folder = None
+
+    def __exit__(self, *error: object) -> None:
+        if self.folder is None:
+            return
+        from inr_xai.sweeps import conclude_multirun
+
+        table = conclude_multirun(self.folder)
+        if table is not None:
+            sys.stdout.write(f"\n{table}\nThe table is in {self.folder / 'sweep.md'} and sweep.csv.\n")
+
+
+multirun = Multirun()
+
+
 class Gate(Callback):
     """Hydra's callback that refuses, or shows, a configuration before Hydra makes any folder."""
 
@@ -100,7 +139,9 @@ class Gate(Callback):
         """Refuses the configuration of a single run, or prints it if it is a dry run."""
         cfg = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         try:
+            check_files(cfg)
             check(cfg)
+            check_place(str(config.hydra.run.dir), "hydra.run.dir")
         except UserError as error:
             raise ExitProgram(REFUSED, error) from error
         if cfg.dry_run:
@@ -115,7 +156,11 @@ class Gate(Callback):
             folder = tempfile.mkdtemp(prefix="inr_xai_dry_run_")
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
         else:
-            _after_multirun.callback(_print_sweep_table, Path(folder).absolute())
+            try:
+                check_place(folder, "out")
+            except UserError as error:
+                raise ExitProgram(REFUSED, error) from error
+            multirun.folder = Path(folder).absolute()
         config.hydra.sweep.dir = folder
         config.hydra.overrides.hydra.append("hydra.sweep.dir='" + folder.replace("'", r"\'") + "'")
 
@@ -123,18 +168,25 @@ class Gate(Callback):
         """Ends with the status of failed images if a job had any: its files say so, also from another process."""
         from inr_xai.runs.folder import RunFolder
 
-        folders = [RunFolder(path) for path in Path(config.hydra.sweep.dir).iterdir()]
-        if any(folder.read_failures() or folder.read_unmeasured() for folder in folders):
+        folders = [RunFolder(path) for path in Path(config.hydra.sweep.dir).iterdir() if path.is_dir()]
+        try:
+            failed = any(folder.read_failures() or folder.read_unmeasured() for folder in folders)
+        except UserError as error:
+            raise ExitProgram(error=error) from error
+        if failed:
             raise ExitProgram(IMAGES_FAILED)
 
 
 def job(cfg: DictConfig) -> float | None:
     """Does one run, alone or as a job of a multirun, and returns its `sweep_metric` for a sweeper."""
+    logging.raiseExceptions = False  # for a launcher's worker process; a log that cannot be written costs no more
     if cfg.get("dry_run"):  # of a multirun: the gate has ended the program if the run is a single one
         check(cfg)
         _show(cfg)
         return None
     hydra_cfg = HydraConfig.get()
+    if hydra_cfg.job.chdir:  # relative paths are those of the folder in which the program was started
+        os.chdir(hydra_cfg.runtime.cwd)
     return _job_of_multirun(cfg, hydra_cfg) if hydra_cfg.mode is RunMode.MULTIRUN else _single_run(cfg, hydra_cfg)
 
 
@@ -142,12 +194,15 @@ def _single_run(cfg: DictConfig, hydra_cfg: Any) -> float | None:
     """Does a run whose outcome is the program's exit status."""
     try:
         outcome = _run(cfg, hydra_cfg)
+    except (Interruption, KeyboardInterrupt) as error:
+        _write_to_log_file(f"interrupted ({error or 'SIGINT'})")
+        raise ExitProgram(report_interruption(error, _continuing(hydra_cfg.runtime.output_dir))) from error
     except Exception as error:
-        refusal = sentence(error)
-        if refusal is None:
+        message = sentence(error)
+        if message is None:
             raise
-        _write_to_log_file(refusal)
-        raise ExitProgram(REFUSED, error) from error
+        _write_to_log_file(message)
+        raise ExitProgram(error=error) from error
     if outcome.failures or outcome.unmeasured:
         raise ExitProgram(IMAGES_FAILED)
     return outcome.metric
@@ -155,7 +210,7 @@ def _single_run(cfg: DictConfig, hydra_cfg: Any) -> float | None:
 
 def _job_of_multirun(cfg: DictConfig, hydra_cfg: Any) -> float | None:
     """Does a job of a multirun, and notes in its folder how it ends, for the table of all jobs."""
-    from inr_xai.sweeps import DONE, FAILED, RUNNING, note_job  # late: it brings torch
+    from inr_xai.sweeps import DONE, FAILED, INTERRUPTED, RUNNING, note_job  # late: it brings torch
 
     folder, number, overrides = hydra_cfg.runtime.output_dir, hydra_cfg.job.num, list(hydra_cfg.overrides.task)
     note_job(folder, number, overrides, RUNNING)
@@ -165,10 +220,13 @@ def _job_of_multirun(cfg: DictConfig, hydra_cfg: Any) -> float | None:
             wandb.group = Path(hydra_cfg.sweep.dir).resolve().name
         outcome = _run(cfg, hydra_cfg)
     except Exception as error:
-        refusal = sentence(error)
+        message = sentence(error)
         # Hydra itself reports the first job that failed, after the last one has ended.
-        log.error("job %s (%s): %s", number, " ".join(overrides), refusal, exc_info=refusal is None)
-        note_job(folder, number, overrides, FAILED, refusal or repr(error))
+        log.error("job %s (%s): %s", number, " ".join(overrides), message, exc_info=message is None)
+        note_job(folder, number, overrides, FAILED, message or repr(error))
+        raise
+    except BaseException:
+        note_job(folder, number, overrides, INTERRUPTED)
         raise
     note_job(folder, number, overrides, DONE)
     return outcome.metric
@@ -177,7 +235,7 @@ def _job_of_multirun(cfg: DictConfig, hydra_cfg: Any) -> float | None:
 def _run(cfg: DictConfig, hydra_cfg: Any) -> "RunOutcome":
     """Does a run in the folder that Hydra made for it."""
     cfg.out = hydra_cfg.runtime.output_dir
-    log.info("configuration:\n%s", OmegaConf.to_yaml(cfg, resolve=True).rstrip())
+    _write_to_log_file(f"configuration:\n{as_yaml(cfg).rstrip()}", logging.INFO)
     from inr_xai.pipeline import run  # late: a refusal, a dry run and --help do not wait for it
 
     outcome = run(cfg)
@@ -197,52 +255,37 @@ def _check_direction(config: DictConfig) -> None:
         raise ExitProgram(REFUSED, error)
 
 
-def _print_sweep_table(folder: Path) -> None:
-    """Makes and prints the table of a multirun's jobs."""
-    from inr_xai.sweeps import conclude_multirun
-
-    table = conclude_multirun(folder)
-    if table is not None:
-        sys.stdout.write(f"\n{table}\nThe table is in {folder / 'sweep.md'} and sweep.csv.\n")
-
-
 def _show(cfg: DictConfig) -> None:
     """Prints the resolved configuration."""
-    sys.stdout.write(OmegaConf.to_yaml(cfg, resolve=True))
+    sys.stdout.write(as_yaml(cfg))
 
 
 def _status(program: Any, *, full_error: bool) -> int:
     """Runs Hydra's program, prints a refusal, and returns the exit status; a bug is raised."""
     try:
         program()
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except SystemExit as exit_:
-        # Lightning turns Ctrl-C into exit(1).
-        if isinstance(exit_.__context__, KeyboardInterrupt):
-            return INTERRUPTED
-        raise
-    except ExitProgram as ending:
-        return ending.status if ending.error is None else _report(ending.error, full_error=full_error)
-    except Exception as error:
-        if sentence(error) is None:
+    except (Interruption, KeyboardInterrupt) as error:
+        if multirun.folder is None:
             raise
-        return _report(error, full_error=full_error)
+        return report_interruption(error, _continuing(str(multirun.folder)))
+    except BrokenProcessPool as error:
+        return report(RunFault(f"{sentence(error)}: {_continuing(str(multirun.folder))}"), full=full_error)
+    except ExitProgram as ending:
+        return ending.status if ending.error is None else report(ending.error, full=full_error)
+    except Exception as error:
+        return report(error, full=full_error)
     return 0
 
 
-def _report(error: Exception, *, full_error: bool) -> int:
-    """Prints a refusal, with its traceback if the user asks for full errors, and returns the exit status."""
-    if full_error:
-        traceback.print_exception(error)
-    else:
-        sys.stderr.write(f"error: {sentence(error)}\n")
-    return REFUSED
+def _continuing(folder: str) -> str:
+    """Says how the run in a folder can be continued: its default name holds the time, so that it has to be given."""
+    value = folder if re.fullmatch(r"[\w./-]+", folder) else '"' + folder.replace('"', r"\"") + '"'
+    return f"continue with the same command and {shlex.quote(f'out={value}')}"
 
 
-def _write_to_log_file(message: str) -> None:
-    """Writes a refusal into the run's log alone: the terminal gets it once, as the program's last line."""
-    record = log.makeRecord(log.name, logging.ERROR, __file__, 0, message, (), None)
+def _write_to_log_file(message: str, level: int = logging.ERROR) -> None:
+    """Writes into the run's log alone what the terminal gets once as the program's last line, or need not get."""
+    record = log.makeRecord(log.name, level, __file__, 0, message, (), None)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handle(record)

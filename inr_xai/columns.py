@@ -56,6 +56,9 @@ METRICS = (
 )
 """The metrics of finished explanations (`inr_xai.evaluate`), as the option `evaluate` and --metrics name them."""
 
+METRICS_OF_PROBABILITIES = ("average_drop", "average_increase", "average_gain")
+"""The metrics that are shares of a probability, and of no other score."""
+
 
 def less_is_better(column: str) -> bool:
     """Returns whether the lowest value of a column is the best.

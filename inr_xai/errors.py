@@ -3,12 +3,15 @@
 This module does not import torch, so that a refusal comes at once.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
 FAULT, REFUSED, IMAGES_FAILED, HUNG_UP, INTERRUPTED, TERMINATED = 1, 2, 3, 129, 130, 143
 """Exit statuses of the programs besides 0 (done); a bug has the status of a fault, and its traceback."""
+NO_MEMORY = "can't allocate memory|not enough memory|out of memory"
+"""What torch says if an allocation fails."""
 
 
 class UserError(ValueError):
@@ -21,6 +24,17 @@ class RunFault(Exception):
     No image is to blame, so the work on one image lets it through. The command line prints its message alone, which
     says what to do, and ends with the status 1.
     """
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether an error says that the memory of the machine or of its accelerator is used up.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    (True, True)
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the name of torch's
+        return True
+    return isinstance(error, RuntimeError) and re.search(NO_MEMORY, str(error)) is not None
 
 
 def did_you_mean(word: str, choices: Iterable[str], *, prefix: str = "", most: int = 1, cutoff: float = 0.6) -> str:

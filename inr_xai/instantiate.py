@@ -1,20 +1,22 @@
 """Builds the parts of a run from its configuration (data, classifier, method, callbacks), and what run.json holds."""
 
+import logging
 import platform
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-import hydra
 import torch
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from inr_xai.callbacks.base import RunCallback
 from inr_xai.classifier.frozen import FrozenClassifier
+from inr_xai.config.environment import environment_digests, note_environment
+from inr_xai.config.targets import build
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.data.pools import is_synthetic
 from inr_xai.errors import UserError
@@ -22,10 +24,15 @@ from inr_xai.fitting.mask_module import device_of
 from inr_xai.limits import Exclusion, Stop
 from inr_xai.loggers import WandbSettings
 from inr_xai.method import Method
-from inr_xai.runs.folder import RunFolder
+from inr_xai.runs.folder import RunFolder, is_free
+from inr_xai.runs.lock import folder_lock
 from inr_xai.types import ImageData
 
+POOLS = ("scoring_pool", "donor_pool")
+KEPT = (*POOLS, "wandb_id", "seconds", "classifier_passes")
+"""What run.json keeps of the session that began the run, and of those that ended."""
 PACKAGES = ("inr-xai", "torch", "torchvision", "lightning", "timm", "wandb", "hydra-core")
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -51,13 +58,15 @@ class Parts:
 
 
 def instantiate(node: Any) -> Any:
-    """Builds what a `_target_` node describes. A UserError of its constructor is raised as it is."""
-    try:
-        return hydra.utils.instantiate(node, _convert_="all")  # plain lists and dicts, as the types say
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise
+    """Builds what a `_target_` node of a configuration describes, if the configuration's `allow_targets` allow it.
+
+    Raises:
+        UserError: a `_target_` in the node may not be built, or a constructor refuses its arguments.
+    """
+    if not isinstance(node, DictConfig):
+        return build(node, "node", [])
+    allow = OmegaConf.select(node._get_root(), "allow_targets", default=[])
+    return build(node, str(node._get_full_key("")), list(allow))
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -70,10 +79,13 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 def stored_configuration(config: Mapping[str, Any], overrides: Sequence[str]) -> DictConfig:
     """Returns a run's stored configuration with some values changed, given as KEY=VALUE.
 
+    The run's own `allow_targets` do not count: the file may come from someone else. The overrides may allow targets.
+
     Raises:
         UserError: an override is not of this form, or its key is not in the configuration.
     """
-    cfg = OmegaConf.create(dict(config))
+    note_environment()
+    cfg = OmegaConf.create(dict(config) | {"allow_targets": []})
     OmegaConf.set_struct(cfg, True)
     for override in overrides:
         key, separator, value = override.partition("=")
@@ -113,6 +125,20 @@ def build_method(cfg: DictConfig) -> Method:
     )
 
 
+def require_same_environment(folder: RunFolder, cfg: DictConfig) -> None:
+    """Raises UserError if a text that the run took from the environment is another now, and would change its results.
+
+    run.json holds a short hash of each, by its key.
+    """
+    now, stored = environment_digests(cfg), folder.read_run().get("environment", {})
+    changed = [key for key in sorted(now) if stored.get(key, now[key]) != now[key] and not is_free(key)]
+    if changed:
+        raise UserError(
+            f"{folder.path} holds a run whose {', '.join(changed)} had another value of the environment; set the "
+            "variable to the old value to continue it, or give another out=PATH"
+        )
+
+
 def start_or_continue(folder: RunFolder, config: dict[str, Any], data: ImageData) -> dict[str, Any]:
     """Returns what run.json will hold: of a new run, or of the run to continue, which keeps its pools and W&B run."""
     current = {
@@ -120,22 +146,72 @@ def start_or_continue(folder: RunFolder, config: dict[str, Any], data: ImageData
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "seed": config["seed"],
         "classifier": config["classifier"],
+        "threads": torch.get_num_threads(),
     }
     if folder.exists():
         folder.tidy()
-        facts = folder.read_run() | current
-    else:
-        pools = {"scoring_pool": list(data.scoring_ids), "donor_pool": list(data.donor_ids)}
-        facts = current | pools | {"wandb_id": secrets.token_hex(4), "seconds": 0.0, "classifier_passes": {}}
-    # Version 0.1.0 called the sessions sittings.
-    facts["sessions"] = facts.pop("sittings", facts.get("sessions", 0)) + 1
+        stored = folder.read_run()
+        if stored.get("threads", current["threads"]) != current["threads"]:
+            log.warning(
+                "%s was computed with %d threads and goes on with %d, so that single bits of further masks may differ; "
+                "threads=%d keeps them",
+                *(folder.path, stored["threads"], current["threads"], stored["threads"]),
+            )
+        return stored | current
+    pools = {"scoring_pool": list(data.scoring_ids), "donor_pool": list(data.donor_ids)}
+    return current | pools | {"wandb_id": secrets.token_hex(4), "seconds": 0.0, "classifier_passes": {}}
+
+
+def begin_session(folder: RunFolder, facts: dict[str, Any]) -> dict[str, Any]:
+    """Writes run.json with one more session, and returns what it holds.
+
+    Another shard may have begun the same run since `start_or_continue` looked: then it is continued.
+
+    Raises:
+        UserError: the other shard has another configuration, or other photos in its pools.
+    """
+    with folder_lock(folder.path):
+        stored = folder.read_run() if folder.exists() else {}
+        if stored:
+            folder.require_same(facts["config"])
+            if any(stored[pool] != facts[pool] for pool in POOLS):
+                raise UserError(
+                    f"{folder.path} has just been begun by another process, whose data have other photos than those of "
+                    "this one; give the same command again, with the same data"
+                )
+        # Version 0.1.0 called the sessions sittings.
+        sessions = stored.get("sittings", stored.get("sessions", 0)) + 1
+        kept = {key: value for key, value in stored.items() if key in KEPT}
+        facts = {key: value for key, value in (stored | facts | kept).items() if key != "sittings"}
+        facts["sessions"] = sessions
+        folder.write_run(facts)
     return facts
+
+
+def update_run(folder: RunFolder, **changes: Any) -> None:
+    """Changes some values of run.json, to which another shard may have written since."""
+    with folder_lock(folder.path):
+        folder.write_run(folder.read_run() | changes)
+
+
+@contextmanager
+def threads_of(cfg: DictConfig) -> Iterator[None]:
+    """Lets PyTorch use as many threads of the CPU as the option `threads` says, and afterwards as many as before."""
+    before, wanted = torch.get_num_threads(), OmegaConf.select(cfg, "threads")  # older runs have no such option
+    if wanted is None:
+        yield
+        return
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def assemble(cfg: DictConfig, data: ImageData, classifier: FrozenClassifier, facts: dict[str, Any]) -> Parts:
     """Builds everything that the loop over the images needs, and notes the device in the facts of run.json."""
     method = build_method(cfg)
-    scoring, donors = (make_photo_pool(facts[name], data, classifier) for name in ("scoring_pool", "donor_pool"))
+    scoring, donors = (make_photo_pool(facts[name], data, classifier) for name in POOLS)
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
     trainer = plain(cfg.trainer)
     device = device_of(trainer)

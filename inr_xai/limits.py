@@ -47,36 +47,96 @@ class Stop:
     most: int = 5
 
 
-SMALLEST = {
-    "steps": 1,
-    "image_batch_size": 1,
-    "masks_per_forward": 1,
-    "images_per_fit": 1,
-    "stride": 1,
-    "seed": 0,
-    "total_variation": 0,
-    "binary": 0,
-    "exclusion.weight": 0,
-    "shard.count": 1,
+RANGES: dict[str, tuple[float, float]] = {
+    "steps": (1, 1_000_000),
+    "image_batch_size": (1, 65_536),
+    "masks_per_forward": (1, 65_536),
+    "images_per_fit": (1, 65_536),
+    "threads": (1, 1024),
+    "stride": (1, 4096),
+    "seed": (0, 2**63 - 1),
+    "stop.most": (1, 64),
+    "total_variation": (0.0, 1e6),
+    "binary": (0.0, 1e6),
+    "exclusion.weight": (0.0, 1e6),
+    "shard.count": (1, 100_000),
+    "lock.wait": (0.0, 604_800.0),
+    "data.limit": (1, 10**9),
+    "data.every": (1, 10**9),
+    "data.size": (1, 100_000),
+    "data.image_size": (96, 4096),
+    "data.seed": (-(2**63), 2**63 - 1),
+    "data.pool_size": (4, 100_000),
+    "data.count": (1, 100_000),
+    "data.side": (2, 16),
+    "data.targets_per_mosaic": (1, 256),
+    "classifier.input_size": (1, 4096),
+    "classifier.resize": (1, 8192),
+    "classifier.mean": (-1e6, 1e6),
+    "classifier.std": (1e-6, 1e6),
+    "inr.width": (1, 4096),
+    "inr.depth": (1, 64),
+    "inr.frequencies": (1, 4096),
+    "inr.levels": (1, 64),
+    "inr.features": (1, 256),
+    "inr.base": (1, 4096),
+    "inr.growth": (1.0, 16.0),
+    "inr.table_size": (2, 2**24),
+    "inr.sides": (1, 4096),
+    "inr.gain": (1e-6, 1e6),
+    "inr.scale": (1e-6, 1e6),
+    "inr.sigma": (1e-6, 1e4),
+    "inr.omega": (1e-6, 1e4),
+    "inr.first_omega": (1e-6, 1e4),
+    "inr.hidden_omega": (1e-6, 1e4),
+    "inr.feature_scale": (1e-12, 1e4),
+    "area_rule.start": (0.0, 1e9),
+    "area_rule.end": (1e-4, 1e9),
+    "area_rule.hold": (1e-3, 1e3),
+    "area_rule.growth": (1.0, 1e9),
+    "objective.deletion": (1e-6, 1e6),
+    "perturbation.sigma": (1e-3, 1000.0),
+    "perturbation.levels": (2, 64),
+    "perturbation.colour": (-1e6, 1e6),
+    "optimizer.lr": (0.0, 1e4),
+    "optimizer.eps": (0.0, 1e4),
+    "optimizer.weight_decay": (0.0, 1e4),
+    "callbacks.seconds": (0.0, 1e6),
+    "callbacks.cell": (0.5, 6.0),
+    "callbacks.figures_in_table": (0, 10_000),
+    "callbacks.every": (1, 1_000_000),
+    "logger.finish_timeout": (0.0, 86_400.0),
 }
-"""Option -> the smallest value that it may have."""
-WEIGHTS = ("total_variation", "binary", "exclusion.weight")
-"""The options of SMALLEST that need not be whole numbers."""
+"""Option -> the smallest and the largest value that it may have; whole numbers stand for an option that is one.
+
+In the groups data, classifier and so on, an argument has the same range in every `_target_` of the group that has it.
+"""
+MOST_AREAS, MOST_EXPLANATIONS, MOST_MASKS = 100, 64, 1000
+"""Areas, explanations, and masks of one image: figures, tables and masks files have a place for each."""
+MOST_NUMBERS = 50_000_000
+"""Numbers that the INR of one image may consist of; as many fill 200 MB, and Adam keeps two more for each."""
+MOST_CONTROL = 100_000
+"""Images of an audit's control."""
 
 
 def check_numbers(options: Mapping[str, Any]) -> None:
-    """Raises UserError unless every option of SMALLEST has a value that is large enough; None is no value."""
+    """Raises UserError unless every option of RANGES has a value within its range; None is no value."""
     for name, value in options.items():
-        if value is None or name not in SMALLEST:
+        if value is None or name not in RANGES:
             continue
-        whole = name not in WEIGHTS
-        if (whole and type(value) is not int) or not (math.isfinite(value) and value >= SMALLEST[name]):
-            kind = "a whole number, " if whole else ""
-            raise UserError(f"{name}={shown(value)} is out of range; it must be {kind}at least {SMALLEST[name]}")
+        smallest, largest = RANGES[name]
+        whole = type(smallest) is int
+        number = type(value) is int or (not whole and type(value) is float)
+        if not (number and smallest <= value <= largest):
+            kind = "a whole number, " if whole else "a positive number, " if 0 < smallest < 0.01 else ""
+            limit = ("at most", largest) if number and value > largest else ("at least", smallest)
+            bound = f"{limit[0]} {limit[1] if whole else f'{limit[1]:.15g}'}"
+            text = f"{value:g}" if type(value) is float else shown(value)
+            raise UserError(f"{name}={text} is out of range; it must be {kind}{bound}")
 
 
 def check_masks(areas: Sequence[float], explanations: Any, exclusion: Exclusion, stop: Stop) -> None:
-    """Raises UserError unless all areas lie in (0, 1), none is repeated, and the explanations fit into an image."""
+    """Raises UserError unless areas lie in (0, 1), no two have one label, and the explanations fit into an image."""
     if explanations != AUTO and type(explanations) is not int:
         raise UserError(
             f"explanations={shown(explanations)} must be a whole number such as explanations=2, or explanations=auto"
@@ -86,17 +146,31 @@ def check_masks(areas: Sequence[float], explanations: Any, exclusion: Exclusion,
     outside = [area for area in areas if not 0 < area < 1]
     if outside:
         raise UserError(f"areas must lie in (0, 1), each the fraction of the image that a mask keeps; got {outside[0]}")
-    repeated = [area for area in areas if list(areas).count(area) > 1]
-    if repeated:
-        raise UserError(f"areas must not be repeated; {repeated[0]} occurs more than once in {list(areas)}")
+    if len(areas) > MOST_AREAS:
+        raise UserError(f"areas has {len(areas)} entries; give at most {MOST_AREAS}, and render others afterwards")
+    labels = [f"{area:g}" for area in areas]
+    for area, label in zip(areas, labels, strict=True):
+        if list(areas).count(area) > 1:
+            raise UserError(f"areas must not be repeated; {area} occurs more than once in {list(areas)}")
+        if label == "1":
+            raise UserError(f"areas must lie in (0, 1), also when written with six digits; got {area}")
+        if labels.count(label) > 1:
+            raise UserError(f"areas must differ in their first six digits; {label} names two of {list(areas)}")
     if not 0 <= stop.share <= 1:
         raise UserError(
             f"stop.share={stop.share} is out of range; it must lie in [0, 1], the part of the class's probability that "
             "each further explanation must carry by itself"
         )
-    if type(stop.most) is not int or stop.most < 1:
-        raise UserError(f"stop.most={stop.most} is out of range; it must be a whole number of explanations, at least 1")
-    check_exclusion(exclusion, areas=areas, explanations=1 if explanations == AUTO else int(explanations))
+    if type(stop.most) is not int or not 1 <= stop.most <= MOST_EXPLANATIONS:
+        bound = "at least 1" if type(stop.most) is not int or stop.most < 1 else f"at most {MOST_EXPLANATIONS}"
+        raise UserError(f"stop.most={stop.most} is out of range; it must be a whole number of explanations, {bound}")
+    count = 1 if explanations == AUTO else int(explanations)
+    check_exclusion(exclusion, areas=areas, explanations=count)
+    if count > MOST_EXPLANATIONS or count * len(areas) > MOST_MASKS:
+        raise UserError(
+            f"explanations={count} with {len(areas)} areas is too much for one image; give at most {MOST_EXPLANATIONS} "
+            f"explanations, and {MOST_MASKS} masks in all"
+        )
 
 
 def check_exclusion(exclusion: Exclusion, *, areas: Sequence[float], explanations: int) -> None:
@@ -154,8 +228,9 @@ def check_audit(area: Any, control: Any, *, areas: Sequence[float], explanations
     """
     if area not in areas:
         raise UserError(f"audit.area={shown(area)} was not fitted; choose one of areas={shown(list(areas))}")
-    if type(control) is not int or control < 1:
-        raise UserError(f"audit.control={shown(control)} must be a number of images, at least 1")
+    if type(control) is not int or not 1 <= control <= MOST_CONTROL:
+        bound = f"at most {MOST_CONTROL}" if type(control) is int and control > MOST_CONTROL else "at least 1"
+        raise UserError(f"audit.control={shown(control)} must be a number of images, {bound}")
     if explanations == 1:
         raise UserError(
             "an audit needs several explanations of each image, not explanations=1; set explanations=2 or more (or "
@@ -179,15 +254,45 @@ def most_explanations(exclusion: Exclusion, *, areas: Sequence[float], most: int
     return min(most, int(1 / max(*areas, exclusion.area or 0.0) + ROOM))
 
 
-def require_whole(group: str, **options: int) -> None:
-    """Raises UserError unless every option of a group is at least 1."""
-    for name, value in options.items():
-        if value < 1:
-            raise UserError(f"{group}.{name}={value} is out of range; it must be a whole number, at least 1")
+def require_numbers(group: str, **options: float | None) -> None:
+    """Raises UserError unless every option of a group lies within its range of RANGES; None is no value."""
+    check_numbers({f"{group}.{name}": value for name, value in options.items()})
 
 
-def require_positive(group: str, **options: float) -> None:
-    """Raises UserError unless every option of a group is positive and finite."""
-    for name, value in options.items():
-        if not 0 < value < float("inf"):
-            raise UserError(f"{group}.{name}={value:g} is out of range; it must be a positive number")
+def require_probabilities(head: str | None, what: str) -> None:
+    """Raises UserError if the classifier's head is `none`, whose outputs are scores, for what needs probabilities."""
+    if head == "none":
+        raise UserError(
+            f"{what} needs probabilities of classes, and with classifier.head=none the outputs are scores that are none"
+        )
+
+
+def require_capacity(numbers: float) -> None:
+    """Raises UserError if the INR of one image would consist of too many numbers."""
+    if numbers > MOST_NUMBERS:
+        raise UserError(
+            f"inr would have {numbers:.2g} numbers for each image; give at most {MOST_NUMBERS:g}, with smaller options "
+            "(width, depth, frequencies, levels, features, table_size, sides)"
+        )
+
+
+def require_size(size: tuple[int, int], *, areas: Sequence[float], stride: int) -> None:
+    """Raises UserError unless the INR is evaluated within an image, and each mask has a pixel and leaves one out.
+
+    Args:
+        size: height and width of the classifier's input in pixels.
+    """
+    height, width = size
+    if stride > min(size):
+        raise UserError(
+            f"stride={stride} is larger than the classifier's input of {height} x {width} pixels; give at most "
+            f"stride={max(1, min(size) // 4)}"
+        )
+    for area in areas:
+        kept = math.floor(area * height * width + 1e-6)
+        if not 1 <= kept < height * width:
+            which = "no pixel" if kept < 1 else "every pixel"
+            raise UserError(
+                f"areas holds {area:g}, which keeps {which} of the classifier's input of {height} x {width}; give "
+                f"areas from {1 / (height * width):.2g} to {1 - 1 / (height * width):.6g}"
+            )

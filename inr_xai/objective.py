@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from inr_xai.errors import UserError
+from inr_xai.limits import require_numbers
 from inr_xai.types import Areas, Masks
 
 ScoreValues = Float[Tensor, " n"]
@@ -24,7 +25,8 @@ MaskScore = Callable[[Masks], Float[Tensor, "b a"]]
 class ScoreFunction(ABC):
     """A class score of logits: a fit raises `evidence` on images that must show the class, `absence` on all others.
 
-    `sigmoid` is true for a multi-label head, whose probabilities are sigmoids of single logits and not a softmax.
+    `sigmoid` is true for a multi-label head, whose probabilities are sigmoids of single logits and not a softmax. With
+    the head `none` the logits are plain scores, and with `probabilities` the logarithms of probabilities.
     """
 
     @abstractmethod
@@ -59,14 +61,44 @@ class LogProbability(ScoreFunction):
         return _others(logits, targets).logsumexp(1) - logits.logsumexp(1)
 
 
-class Contrastive(ScoreFunction):
-    """The target's logit minus the largest logit of all other classes."""
+class OfLogarithm(ScoreFunction):
+    """What LogProbability is if the logits are the logarithms of probabilities already."""
 
     def evidence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> ScoreValues:
+        return logits.gather(1, targets[:, None])[:, 0]
+
+    def absence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> ScoreValues:
+        log_p = logits.gather(1, targets[:, None])[:, 0]
+        # Each branch is exact where the other is not: log(1 - p) for p near 1, and for p near 0.
+        large = (-log_p.clamp(min=-1).expm1()).clamp(min=torch.finfo(log_p.dtype).eps / 2).log()
+        small = (-log_p.clamp(max=-0.5).exp()).log1p()
+        return torch.where(log_p > -0.7, large, small)
+
+
+class Contrastive(ScoreFunction):
+    """The target's logit minus the largest logit of all other classes. Raises UserError if there are no others."""
+
+    def evidence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> ScoreValues:
+        require_columns(self, logits.shape[1])
         return logits.gather(1, targets[:, None])[:, 0] - _others(logits, targets).amax(1)
 
     def absence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> ScoreValues:
         return -self.evidence(logits, targets, sigmoid=sigmoid)
+
+
+def require_columns(score: ScoreFunction, columns: int) -> None:
+    """Raises UserError if a score compares a class with others and the classifier has a single output."""
+    if isinstance(score, Contrastive) and columns == 1:
+        raise UserError(
+            "score=contrastive compares a class with the others, and the classifier has one output; use score=logit"
+        )
+
+
+IN_PLACE_OF: dict[tuple[type[ScoreFunction], str], ScoreFunction] = {
+    (LogProbability, "probabilities"): OfLogarithm(),
+    (LogProbability, "none"): Logit(),
+}
+"""A score and a head -> the score that takes its place, as the logits of this head are no logits of a softmax."""
 
 
 def _others(logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"]) -> Float[Tensor, "n m"]:
@@ -126,6 +158,7 @@ class Hybrid(Objective):
             raise UserError(
                 f"objective.deletion must be positive, got {deletion}; objective=preservation has no deletion"
             )
+        require_numbers("objective", deletion=deletion)
         if areas is not None and not (areas and all(0 < area < 1 for area in areas)):
             raise UserError(f"objective.areas must lie in (0, 1), or be null for all masks; got {areas}")
         self.deletion, self.areas = deletion, None if areas is None else list(areas)

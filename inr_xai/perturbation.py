@@ -16,7 +16,7 @@ from torch import Tensor
 
 from inr_xai.blur import gaussian_blur
 from inr_xai.errors import UserError
-from inr_xai.limits import require_positive
+from inr_xai.limits import require_numbers
 from inr_xai.types import Images, Masks
 
 KeepFunction = Callable[[Masks], Float[Tensor, "b a c h w"]]
@@ -88,7 +88,7 @@ class Blur(Perturbation):
     """
 
     def __init__(self, sigma: float = 20.0):
-        require_positive("perturbation", sigma=sigma)
+        require_numbers("perturbation", sigma=sigma)
         self.sigma = sigma
 
     def bind(self, images: Images, around: Surroundings) -> Bound:
@@ -100,15 +100,12 @@ class BlurPyramid(Perturbation):
 
     Args:
         sigma: standard deviation of the strongest blur, in pixels of an image whose shorter side is 224.
-        levels: number of levels, the sharp image included.
+        levels: number of levels, 2 to 64, the sharp image included.
     """
 
     def __init__(self, sigma: float = 20.0, *, levels: int = 8):
-        require_positive("perturbation", sigma=sigma)
-        self.sigma = sigma
-        if levels < 2:
-            raise UserError(f"perturbation.levels must be at least 2 (the blurred and the sharp image), got {levels}")
-        self.levels = levels
+        require_numbers("perturbation", sigma=sigma, levels=levels)
+        self.sigma, self.levels = sigma, levels
 
     def bind(self, images: Images, around: Surroundings) -> Bound:
         sigma = self.sigma * min(images.shape[-2:]) / 224
@@ -137,6 +134,8 @@ class Constant(Perturbation):
     def __init__(self, colour: str | float | Sequence[float] = "mean"):
         if isinstance(colour, str) and colour != "mean":
             raise UserError(f'perturbation.colour must be "mean", a number, or one number per channel; got {colour!r}')
+        for value in () if isinstance(colour, str) else colour if isinstance(colour, Sequence) else (colour,):
+            require_numbers("perturbation", colour=value)
         self.colour = colour
 
     def bind(self, images: Images, around: Surroundings) -> Bound:

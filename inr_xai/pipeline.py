@@ -1,6 +1,7 @@
 """A run from beginning to end: explain the images, then evaluate the masks, then audit the classifier by them."""
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +9,10 @@ from omegaconf import DictConfig
 
 from inr_xai.config import check
 from inr_xai.errors import UserError
+from inr_xai.instantiate import threads_of
 from inr_xai.runner import ExplainedRun, explain
 from inr_xai.runs.load import load
+from inr_xai.runs.lock import ShardLock, WorkLock, lock_of_results
 from inr_xai.scoring.summary import format_table
 
 log = logging.getLogger(__name__)
@@ -33,9 +36,20 @@ class RunOutcome:
 
 
 def run(cfg: DictConfig) -> RunOutcome:
-    """Explains, evaluates and audits the images that the configuration names. Raises UserError if it cannot work."""
+    """Explains, evaluates and audits the images that the configuration names.
+
+    Raises:
+        UserError: it cannot work, or another process works on the same images in the same folder.
+        RunFault: a fault of the machine.
+    """
     check(cfg)
-    explained = explain(cfg)
+    with threads_of(cfg), ShardLock(Path(cfg.out), cfg.shard.index, cfg.shard.count, wait=cfg.lock.wait) as lock:
+        return _run(cfg, lock)
+
+
+def _run(cfg: DictConfig, lock: WorkLock) -> RunOutcome:
+    """Explains, evaluates and audits, while this process alone holds the lock of its images."""
+    explained = explain(cfg, lock)
     unmeasured = 0
     if cfg.evaluate is not None and explained.rows:
         unmeasured += _evaluate(cfg, explained)
@@ -47,6 +61,8 @@ def run(cfg: DictConfig) -> RunOutcome:
     # The printed table has the explanations asked for; if that is "auto", as many as the images have at most.
     explanations = max((int(row["explanation"]) for row in explained.rows), default=1) if method.auto else method.most
     log.info("\n%s", format_table(explained.summary, list(method.areas), explanations))
+    if explained.doubt is not None:
+        log.warning("%s", explained.doubt)  # once more, beside the numbers that it is about
     log.info("%d images explained, %d failed; everything is in %s", explained.images, explained.failures, folder.path)
     return RunOutcome(explained.summary.get(cfg.sweep_metric), explained.failures, folder.path, unmeasured)
 
@@ -56,14 +72,16 @@ def _evaluate(cfg: DictConfig, explained: ExplainedRun) -> int:
 
     The explanations are kept, whatever fails here.
     """
-    from inr_xai.evaluate.evaluation import evaluate_run  # late: a run without metrics does not wait for them
+    from inr_xai.evaluate.evaluation import OWN, evaluate_run  # late: a run without metrics does not wait for them
     from inr_xai.evaluate.loop import EvaluationContext
 
     names = None if cfg.evaluate == "all" else list(cfg.evaluate)
     parts, finished = explained.parts, load(explained.folder.path)
     context = EvaluationContext.of(parts.data, parts.classifier, parts.method, device=parts.device, donors=parts.donors)
+    path = explained.folder.path
     try:
-        return evaluate_run(finished, context, explained.folder.path / "evaluation", metrics=names)
+        with lock_of_results(path, OWN, wait=math.inf):  # another shard may be evaluating the same images
+            return evaluate_run(finished, context, path / "evaluation", metrics=names)
     except UserError as error:
         log.warning("not evaluated: %s", error)
         return len(finished)
@@ -80,7 +98,8 @@ def _audit(cfg: DictConfig, explained: ExplainedRun) -> int:
     finished = load(path)
     again = f"inr-xai audit {path} --area {options.area:g} --control {options.control} asks again"
     try:
-        unaudited = audit_runs([finished], cfg, path / FOLDER, options)
+        with lock_of_results(path, FOLDER, wait=math.inf):
+            unaudited = audit_runs([finished], cfg, path / FOLDER, options)
     except UserError as error:
         log.warning("not audited: %s; the explanations are kept, and %s", error, again)
         return len(finished)

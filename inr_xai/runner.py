@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,15 +12,33 @@ from omegaconf import DictConfig
 
 from inr_xai.callbacks.base import RunState
 from inr_xai.classifier.frozen import FrozenClassifier, require_class
+from inr_xai.classifier.probe import first_look
 from inr_xai.classifier.targets import TargetRule
+from inr_xai.config.environment import environment_digests, stored_form
 from inr_xai.data.mosaic import Grid
+from inr_xai.errors import RunFault
 from inr_xai.fitting.fit import FitResult, fit_masks, stack_size
 from inr_xai.fitting.run_scorer import RunScorer
-from inr_xai.instantiate import Parts, assemble, instantiate, plain, start_or_continue
+from inr_xai.instantiate import (
+    Parts,
+    assemble,
+    begin_session,
+    instantiate,
+    require_same_environment,
+    start_or_continue,
+    update_run,
+)
+from inr_xai.limits import require_probabilities, require_size
 from inr_xai.loggers import open_wandb
-from inr_xai.runs.folder import RunFolder, SampleRecord
+from inr_xai.objective import require_columns
+from inr_xai.runs.failures import FailureNotes
+from inr_xai.runs.folder import RunFolder
+from inr_xai.runs.index import ResultIndex
 from inr_xai.runs.load import describe_drawing
-from inr_xai.runs.loop import Guard
+from inr_xai.runs.lock import WorkLock, folder_lock
+from inr_xai.runs.loop import Guard, reason_of
+from inr_xai.runs.masks_file import SampleRecord
+from inr_xai.runs.tables import write_tables
 from inr_xai.scoring.summary import summarise
 from inr_xai.types import Batch, Image, ImageData, Row, Sample
 
@@ -33,51 +51,77 @@ class ExplainedRun:
 
     Args:
         summary: the content of summary.json, which speaks of the whole folder, other shards' images included.
-        rows: the scores of the whole folder, one dict per image, explanation and area.
+        rows: the scores of the whole folder, one dict per image, explanation and area; read anew by each walk.
         failures: the number of this run's images that could not be explained.
         images: the number of this run's images that are explained, those of earlier sessions included.
+        doubt: why the masks may explain nothing; None if nothing was noticed.
     """
 
     folder: RunFolder
     parts: Parts
     summary: dict[str, Any]
-    rows: list[Row]
+    rows: Collection[Row]
     failures: int
     images: int
+    doubt: str | None = None
 
 
-def explain(cfg: DictConfig) -> ExplainedRun:
+def explain(cfg: DictConfig, lock: WorkLock | None = None) -> ExplainedRun:
     """Explains the images that a checked configuration names, except those that its folder holds already.
+
+    Args:
+        lock: what the caller holds so that no other process explains the same images; it is asked before each batch.
 
     Raises:
         UserError: the folder holds a run of another configuration, or the parts do not go together.
+        RunFault: a fault of the machine, or another process has taken over the work.
     """
-    config, folder = plain(cfg), RunFolder(cfg.out)
+    config, folder = stored_form(cfg), RunFolder(cfg.out)
     if folder.exists():
         folder.require_same(config)
+        require_same_environment(folder, cfg)
     data: ImageData = instantiate(cfg.data)
     classifier: FrozenClassifier = instantiate(cfg.classifier)
-    facts = start_or_continue(folder, config, data)
+    facts = start_or_continue(folder, config, data) | {"environment": environment_digests(cfg)}
     parts = assemble(cfg, data, classifier, facts)
-    require_together(parts)
-    folder.write_run(facts)  # only now: a refusal before leaves nothing behind that would refuse other options
     plan = sample_plan(data, cfg.shard.index, cfg.shard.count)
+    doubt = require_together(parts, plan)
+    facts = begin_session(folder, facts)  # only now: a refusal before leaves nothing behind that refuses other options
     runner = Runner(folder, parts, facts, plan)
     with runner.reporting():
         # A batch is no larger than a stack, so that its images are stored as soon as they are fitted.
         size = min(cfg.image_batch_size, stack_size(parts.method, parts.device, cfg.image_batch_size))
         for sample_ids in batches(plan, size, folder.done()):
+            if lock is not None:
+                lock.require()
             runner.explain_batch(sample_ids)
-        return runner.conclude()
+        return replace(runner.conclude(), doubt=doubt)
 
 
-def require_together(parts: Parts) -> None:
-    """Raises UserError if a class given by its index does not exist, or the classifier refuses the size of mosaics."""
-    classes = parts.classifier.count_classes()
-    if isinstance(parts.data.targets, int):
-        require_class(parts.data.targets, classes)
+def require_together(parts: Parts, plan: Sequence[str]) -> str | None:
+    """Looks at the classifier by the first images, before any fit; returns what is doubtful about it, and logs it.
+
+    Raises:
+        UserError: the classifier cannot be explained, a class given by its index does not exist, or the input's size
+            does not go with the rest.
+    """
     if isinstance(parts.data, Grid):
         parts.classifier.require_mosaics(side=parts.data.side, device=parts.device)
+    side = parts.data.side if isinstance(parts.data, Grid) else 1
+    height, width = parts.classifier.preprocessing.size
+    require_size((height * side, width * side), areas=parts.method.areas, stride=parts.method.stride)
+    classifier, method = parts.classifier, parts.method
+    doubt = first_look(
+        classifier, parts.data, plan, seed=method.seed, device=parts.device, at_once=method.masks_per_forward
+    )
+    if isinstance(parts.data.targets, int):
+        require_class(parts.data.targets, classifier.count_classes())
+    if method.auto:
+        require_probabilities(classifier.head, "explanations=auto")
+    require_columns(method.score, classifier.count_classes())
+    if doubt is not None:
+        log.warning("%s", doubt)
+    return doubt
 
 
 def sample_plan(data: ImageData, index: int = 0, count: int = 1) -> list[str]:
@@ -104,21 +148,23 @@ class Runner:
     def __init__(self, folder: RunFolder, parts: Parts, facts: dict[str, Any], plan: Sequence[str]):
         self.folder, self.parts, self._facts, self._plan = folder, parts, facts, plan
         self.state = RunState(folder, parts.method, total=len(plan), class_names=parts.data.class_names)
+        self._broken: set[str] = set()
         self._rule = TargetRule(parts.data.targets, parts.method.seed)
         self._count_done()
 
     def _count_done(self) -> None:
         """Sets the run's counters to what earlier sessions have done."""
-        done = self.folder.done()
+        shard = self._facts["config"]["shard"]["index"], self._facts["config"]["shard"]["count"]
+        self._index, self._failures = ResultIndex(self.folder, shard), FailureNotes(self.folder, shard)
+        done = self._index.read()
         skipped = [sample_id for sample_id in self._plan if sample_id in done]
         self.state.images_done = len(skipped)
-        failures = self.folder.read_failures()
-        self.state.others_failures = {name: reason for name, reason in failures.items() if name not in self._plan}
+        self._failures.begin(self._plan, done)
         if skipped:
             counts = len(skipped), len(self._plan)
             log.info("continuing in %s: %d of %d images are done and skipped", self.folder.path, *counts)
         if done:
-            self.state.steps_done = max(sample.steps_after for sample in self.folder.rebuild(sorted(done)))
+            self.state.steps_done = max(entry.steps_after for entry in done.values())
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
@@ -127,22 +173,48 @@ class Runner:
         with ExitStack() as stack:
             if settings is not None:
                 run_id, name = self._facts["wandb_id"], config["name"]
-                wandb = open_wandb(settings, save_dir=self.folder.path, run_id=run_id, name=name, config=config)
+                shard = config["shard"]["index"], config["shard"]["count"]
+                path = self.folder.path
+                wandb = open_wandb(settings, save_dir=path, run_id=run_id, name=name, config=config, shard=shard)
                 self.state.wandb = wandb
                 if wandb is not None:
                     stack.callback(lambda: wandb.finish(failed=failed))
             for callback in self.parts.callbacks:
                 stack.callback(callback.close)
                 callback.on_run_start(self.state)
-            yield
+            try:
+                yield
+            except BaseException as error:
+                error.add_note(f"{self.state.images_done} of {self.state.total} images are done")
+                raise
             failed = False
 
     def explain_batch(self, sample_ids: Sequence[str]) -> None:
         """Loads, fits, scores and stores a batch; an image that fails is noted and costs no other."""
-        began, parts = time.monotonic(), self.parts
+        began = time.monotonic()
         samples, targets = self._load(sample_ids)
-        if not samples:
-            return
+        if len(samples) > 1:
+            try:
+                self._explain(samples, targets, began)
+            except RunFault:
+                raise
+            except Exception as error:  # which of the images is to blame?
+                reason = reason_of(error)
+                log.warning("%d images failed together (%s); they are explained one by one", len(samples), reason)
+                self._ask_callbacks("on_fit_failed")
+            else:
+                return
+        for sample, target in zip(samples, targets, strict=True):
+            with Guard(sample.sample_id, self._note_failure):
+                self._explain([sample], [target], began)
+
+    def _explain(self, samples: Sequence[Sample], targets: Sequence[int], began: float) -> None:
+        """Fits, scores and stores images. What it raises is raised before any of them is stored.
+
+        Args:
+            began: when the work on the batch began, by the monotonic clock.
+        """
+        parts = self.parts
         images = torch.stack([sample.image for sample in samples])
         batch = Batch(images, torch.tensor(targets), [sample.sample_id for sample in samples])
         scorer = self._new_scorer(batch)
@@ -163,7 +235,8 @@ class Runner:
             if position in failures:
                 log.warning("%s failed: %s", sample.sample_id, failures[position])
                 self._note_failure(sample.sample_id, failures[position])
-            else:
+                continue
+            with Guard(sample.sample_id, self._note_failure):
                 record = self._make_record(sample, batch, position, fitted, scorer, seconds)
                 self._store(record, images[position])
         self.state.steps_done += fitted.spans[-1][1]
@@ -217,37 +290,46 @@ class Runner:
 
     def _store(self, record: SampleRecord, image: Image) -> None:
         """Reports an image and writes its files; the masks file comes after the figure, which a rebuild cannot make."""
-        for callback in self.parts.callbacks:
-            callback.on_sample(record, image)
+        self._ask_callbacks("on_sample", record, image)
         self.folder.commit(record)
+        self._index.add(record)
         self.folder.append_rows(record.rows)
         self.state.images_done += 1
 
     def _note_failure(self, sample_id: str, reason: str) -> None:
         """Notes an image that could not be explained, in failures.csv and for the callbacks."""
         self.state.failures[sample_id] = reason
-        self.folder.write_failures(self.state.others_failures | self.state.failures)
+        self._failures.add(sample_id, reason)
+        self._ask_callbacks("on_sample_failed", sample_id, reason)
+
+    def _ask_callbacks(self, hook: str, *arguments: object) -> None:
+        """Calls a hook of each callback. What a callback raises is logged once, and costs no image."""
         for callback in self.parts.callbacks:
-            callback.on_sample_failed(sample_id, reason)
+            try:
+                getattr(callback, hook)(*arguments)
+            except RunFault:
+                raise
+            except Exception as error:
+                name = type(callback).__name__
+                level = logging.DEBUG if name in self._broken else logging.WARNING
+                self._broken.add(name)
+                log.log(level, "%s failed (%s); the masks are stored without it", name, reason_of(error), exc_info=True)
 
     def conclude(self) -> ExplainedRun:
         """Writes the files that speak of the whole folder, other shards' images included, and returns what they say."""
         folder, method, state = self.folder, self.parts.method, self.state
-        finished = sorted(folder.done())
-        stored = folder.rebuild(finished)
-        rows = [row for sample in stored for row in sample.rows]
-        others = {name: reason for name, reason in state.others_failures.items() if name not in finished}
-        failures = others | state.failures
-        folder.write_failures(failures)
-        summary: dict[str, Any] = summarise(rows)
-        seconds = sum(sample.seconds for sample in stored)
-        passes: dict[str, float] = {"per_explanation": method.passes}
-        summary |= {"images": len(finished), "failures": len(failures)}
-        if finished:
-            passes["per_image"] = method.passes * sum(sample.fits for sample in stored) / len(stored)
-            summary |= {"seconds_per_image": seconds / len(finished), "passes_per_image": passes["per_image"]}
-        folder.write_summary(summary)
-        folder.write_run(self._facts | {"seconds": seconds, "classifier_passes": passes})
-        for callback in self.parts.callbacks:
-            callback.on_run_end(summary, rows)
-        return ExplainedRun(folder, self.parts, summary, rows, len(state.failures), state.images_done)
+        with folder_lock(folder.path):
+            stored = self._index.read()
+            failures = self._failures.conclude(stored)
+            write_tables(folder.path, stored)
+            summary: dict[str, Any] = summarise(stored.rows)
+            seconds = sum(entry.seconds for entry in stored.values())
+            passes: dict[str, float] = {"per_explanation": method.passes}
+            summary |= {"images": len(stored), "failures": len(failures)}
+            if stored:
+                passes["per_image"] = method.passes * sum(entry.fits for entry in stored.values()) / len(stored)
+                summary |= {"seconds_per_image": seconds / len(stored), "passes_per_image": passes["per_image"]}
+            folder.write_summary(summary)
+            update_run(folder, seconds=seconds, classifier_passes=passes)
+        self._ask_callbacks("on_run_end", summary, stored.rows)
+        return ExplainedRun(folder, self.parts, summary, stored.rows, len(state.failures), state.images_done)

@@ -8,9 +8,10 @@ Start reading at `conclude_multirun`: `read_jobs`, then `sweep_table`, then the 
 
 import argparse
 import math
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from inr_xai.limits import AUTO
 from inr_xai.loggers import WandbSettings, open_wandb
 from inr_xai.runs.files import format_csv, markdown_table, read_json, write_bytes, write_json
 from inr_xai.runs.folder import RunFolder
+from inr_xai.runs.processes import is_running, machine, start_time
 
 JOB_FILE = "job.json"
-RUNNING, DONE, FAILED = "running", "done", "failed"
+RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
 PRESERVATION = "preservation_hard_mean_rel"
 FIGURES = {
     f"{PRESERVATION}/k1": ("preservation", ".3f"),
@@ -54,7 +56,8 @@ class Job:
 
     Args:
         values: option -> the value that the job was given on its command line.
-        status: "done", "unfinished" (it runs, or was killed) or "failed: " with the reason.
+        status: "done", "unfinished" (it runs, as far as this machine knows), "interrupted" (by a signal, or its process
+            was killed) or "failed: " with the reason.
         summary: the content of its summary.json; empty unless the job is done.
         facts: the content of its run.json; empty if it has none.
     """
@@ -99,16 +102,22 @@ class SweepTable:
 
 
 def note_job(folder: str | Path, number: int, overrides: Sequence[str], status: str, reason: str = "") -> None:
-    """Writes the job's job.json; `status` is running, done or failed, and `reason` says why it failed.
+    """Writes the job's job.json; `status` is running, done, failed or interrupted, and `reason` says why it failed.
 
     Args:
         overrides: the job's options as KEY=VALUE, as on the command line.
     """
     pairs = (override.lstrip("+").partition("=") for override in overrides)
     values = {key: value for key, _, value in pairs}
-    write_json(
-        Path(folder) / JOB_FILE, {"job": number, "values": values, "status": status, "reason": " ".join(reason.split())}
-    )
+    pid = os.getpid()
+    note = {
+        "job": number,
+        "values": values,
+        "status": status,
+        "reason": " ".join(reason.split()),
+        "process": [machine(), pid, start_time(pid)],
+    }
+    write_json(Path(folder) / JOB_FILE, note)
 
 
 def read_jobs(folder: str | Path) -> list[Job]:
@@ -198,8 +207,15 @@ def _read_job(file: Path) -> Job:
     except UserError as error:
         status = f"{FAILED}: {error}"
     else:
-        status = {RUNNING: "unfinished", FAILED: f"{FAILED}: {note['reason']}"}.get(status, status)
+        running = INTERRUPTED if _is_killed(note) else "unfinished"
+        status = {RUNNING: running, FAILED: f"{FAILED}: {note['reason']}"}.get(status, status)
     return Job(file.parent, int(note["job"]), note["values"], status, summary, facts)
+
+
+def _is_killed(note: Mapping[str, Any]) -> bool:
+    """Returns whether the process that wrote a job's note is one of this machine and has ended."""
+    where, *process = note.get("process", [""])  # older versions did not write it
+    return where == machine() and not is_running(*process)
 
 
 def _swept_options(jobs: Sequence[Job]) -> dict[str, list[Cell]]:

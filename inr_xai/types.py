@@ -115,7 +115,7 @@ class Classifier(Protocol):
     """What fits and scores need of a classifier: logits, the colours of its input, and a way to freeze it."""
 
     head: str
-    """`softmax` if an image has one class, `sigmoid` if it has several."""
+    """`softmax` or `sigmoid` for logits, `probabilities`, or `none` for scores: see `FrozenClassifier`."""
     colour_mean: tuple[float, ...]
     colour_std: tuple[float, ...]
     """Mean and standard deviation of each channel of the input, in its units."""
@@ -156,3 +156,11 @@ class ImageData(Protocol):
 
     def load(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
         """Returns a sample; the ids of both pools are allowed too. Raises UserError if it cannot be read."""
+
+
+@runtime_checkable
+class SharesPhotos(Protocol):
+    """A data set in which several samples can be of one photo, so that none of them is a baseline of another."""
+
+    def photo_of(self, sample_id: str) -> str:
+        """Returns a name of the sample's photo, the same for all its samples; an id that is no sample's stays."""

@@ -57,7 +57,7 @@ def test_a_bug_and_an_interruption_leave_a_table(program: Program) -> None:
         program("-m", "seed=1,1", "out=bug")
     assert [row["status"] for row in rows(Path("bug"))] == ["failed: ZeroDivisionError('division by zero')"] * 2
     assert program("-m", "seed=0,1", "out=stopped") == 130
-    assert [row["status"] for row in rows(Path("stopped"))] == ["unfinished"]
+    assert [row["status"] for row in rows(Path("stopped"))] == ["interrupted"]
 
 
 def test_no_table_of_what_did_not_run(program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ import inr_xai
 from inr_xai import runner
 from inr_xai.classifier.demo_network import MEAN, SIZE, STD, demo_network
 from inr_xai.data import Synthetic
-from inr_xai.errors import UserError
+from inr_xai.errors import RunFault, UserError
 from inr_xai.runs.folder import RunFolder
 from inr_xai.types import Preprocessing
 from tests.helpers import reference
@@ -61,8 +61,9 @@ def test_the_files_of_a_run(demo: Path) -> None:
     samples = [f"{kind}/{name}" for kind in ("figures", "masks") for name in IDS[:2]]
     suffixes = {"figures": ".png", "masks": ".safetensors"}
     expected = [name + suffixes[name.partition("/")[0]] for name in samples]
-    expected += ["curves.csv", "failures.csv", "per_image.csv", "run.json", "summary.json"]
-    assert sorted(files_below(demo)) == sorted(expected)
+    expected += ["curves.csv", "failures.csv", "per_image.csv", "run.json", "summary.json", "index/0-of-1.images"]
+    visible = [name for name in files_below(demo) if not name.startswith(".")]
+    assert sorted(visible) == sorted(expected)
     assert (demo / "failures.csv").read_text() == "image_id,reason\n"
     for name in IDS[:2]:
         with Image.open(demo / "figures" / f"{name}.png") as figure:
@@ -215,8 +216,8 @@ def test_scores_equal_those_computed_by_other_code(demo: Path) -> None:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Returns all files but run.json, which counts the sessions, and the masks files, whose seconds differ."""
-    names = [name for name in files_below(folder) if name != "run.json" and not name.startswith("masks/")]
+    """Returns all files but run.json, which counts the sessions, and those that hold the seconds of each image."""
+    names = [name for name in files_below(folder) if name != "run.json" and not name.startswith(("masks/", "index/"))]
     files = {name: (folder / name).read_bytes() for name in names}
     summary = json.loads(files.pop("summary.json"))
     del summary["seconds_per_image"]
@@ -247,12 +248,12 @@ def test_a_broken_run_is_continued_to_the_files_of_an_unbroken_one(
 
     def break_once(folder: RunFolder, *arguments: object) -> None:
         if next(calls) == (1 if where == "write_summary" else 2):
-            raise RuntimeError("broken on purpose")
+            raise RunFault("broken on purpose")
         method(folder, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, where, break_once)
-        with pytest.raises(RuntimeError, match="on purpose"):
+        with pytest.raises(RunFault, match="on purpose"):
             explain(tmp_path, "image_batch_size=1")
     assert len(masks_of(tmp_path)) == {"commit": 1, "append_rows": 2, "write_summary": 3}[where]
     if where == "append_rows":

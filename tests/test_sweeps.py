@@ -9,6 +9,7 @@ import pytest
 
 from inr_xai.runs.files import write_json
 from inr_xai.sweeps import DONE, FAILED, RUNNING, Job, main, note_job, read_jobs, sweep_table, write_sweep_table
+from tests.helpers.runs import FACTS
 
 METRIC = "preservation_hard_mean_rel/k1"
 SCORES = {
@@ -40,7 +41,8 @@ def job(
     note_job(folder, number, overrides, DONE)
     given = {key.replace("__", "/"): value for key, value in scores.items()}
     write_json(folder / "summary.json", SCORES | given)
-    write_json(folder / "run.json", {"config": {"sweep_metric": metric, "explanations": explanations}})
+    config = FACTS["config"] | {"sweep_metric": metric, "explanations": explanations}
+    write_json(folder / "run.json", FACTS | {"config": config})
     return folder
 
 

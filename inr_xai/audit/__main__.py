@@ -16,10 +16,12 @@ from pathlib import Path
 
 from inr_xai.audit.auditor import AREA, CONTROL_IMAGES, FOLDER, AuditOptions, audit_runs
 from inr_xai.config import exit_status
+from inr_xai.config.environment import stored_form
 from inr_xai.errors import UserError
-from inr_xai.instantiate import plain, stored_configuration
+from inr_xai.instantiate import stored_configuration, threads_of
 from inr_xai.runs.folder import differences
 from inr_xai.runs.load import load
+from inr_xai.runs.lock import lock_of_results
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,9 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError("name the folder of a finished run")
         runs = [load(path) for path in paths]
         cfg = stored_configuration(runs[0].info["config"], overrides)
-        if changed := differences(runs[0].info["config"], plain(cfg)):
+        if changed := differences(runs[0].info["config"], stored_form(cfg)):
             raise UserError(f"an audit is of the run as it was; leave out what changes {', '.join(changed)}")
-        return audit_runs(runs, cfg, paths[0] / FOLDER, options)
+        with threads_of(cfg), lock_of_results(paths[0], FOLDER):
+            return audit_runs(runs, cfg, paths[0] / FOLDER, options)
 
     return exit_status(work)
 

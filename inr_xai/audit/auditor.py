@@ -17,11 +17,12 @@ from inr_xai.audit.groups import class_groups
 from inr_xai.audit.measure import AuditContext, hard_regions, measure_image, object_with_seam
 from inr_xai.audit.report import ImageReport, flatten_groups, format_report, group_rows, image_row
 from inr_xai.audit.verdict import Thresholds, judge
+from inr_xai.classifier.probe import examine_alone
 from inr_xai.data.labels import class_label
 from inr_xai.errors import UserError
 from inr_xai.fitting.mask_module import device_of
 from inr_xai.instantiate import instantiate, make_photo_pool, plain
-from inr_xai.limits import check_audit
+from inr_xai.limits import check_audit, require_probabilities
 from inr_xai.runs.files import all_columns, format_csv, write_bytes
 from inr_xai.runs.folder import differences
 from inr_xai.runs.load import Run
@@ -73,6 +74,8 @@ def audit_runs(runs: Sequence[Run], cfg: DictConfig, folder: Path, options: Audi
     """
     sample_ids = require_auditable(runs, options)
     data, classifier, device = instantiate(cfg.data), instantiate(cfg.classifier), device_of(plain(cfg.trainer))
+    require_probabilities(classifier.head, "an audit")
+    examine_alone(classifier, device)
     groups = class_groups(data.class_names, classifier.count_classes(), options.groups)
     scoring = make_photo_pool(runs[0].info["scoring_pool"], data, classifier)
     context = AuditContext(data, classifier, scoring, device, seed=cfg.seed, masks_per_forward=cfg.masks_per_forward)
@@ -116,6 +119,7 @@ def require_auditable(runs: Sequence[Run], options: AuditOptions) -> list[str]:
             "mode": config["exclusion"]["mode"],
         }
         check_audit(options.area, options.control, **required)
+        require_probabilities(config.get("classifier", {}).get("head"), "an audit")
         if changed := [line for line in differences(first, config) if not line.startswith(MAY_DIFFER)]:
             raise UserError(f"these runs differ in {', '.join(changed)}; audit runs that differ in their seed alone")
     seeds = [run.info["config"]["seed"] for run in runs]

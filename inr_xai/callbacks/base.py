@@ -1,5 +1,6 @@
 """The base class of a run's callbacks: Lightning's hooks inside each fit, and hooks of the run around them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,7 +8,8 @@ import lightning
 
 from inr_xai.loggers.wandb_run import WandbRun
 from inr_xai.method import Method
-from inr_xai.runs.folder import RunFolder, SampleRecord
+from inr_xai.runs.folder import RunFolder
+from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Image, Row
 
 
@@ -22,7 +24,6 @@ class RunState:
         wandb: the open W&B run; None if W&B is off.
         class_names: readable names by class index, None if unknown.
         failures: image id -> why this run could not explain it.
-        others_failures: image id -> why another shard in the same folder could not explain it.
     """
 
     folder: RunFolder
@@ -33,7 +34,6 @@ class RunState:
     wandb: WandbRun | None = None
     class_names: list[str] | None = None
     failures: dict[str, str] = field(default_factory=dict)
-    others_failures: dict[str, str] = field(default_factory=dict)
 
     def class_name(self, target: int) -> str:
         """Returns the class's readable name with its index, or its index alone if it has no name."""
@@ -61,8 +61,16 @@ class RunCallback(lightning.Callback):
     def on_sample_failed(self, sample_id: str, reason: str) -> None:
         """Is called when an image could not be explained."""
 
-    def on_run_end(self, summary: dict[str, Any], rows: list[Row]) -> None:
-        """Is called after the last image, but not if the run stopped with an error."""
+    def on_fit_failed(self) -> None:
+        """Is called when the fits of a batch broke off, whose images are then explained one by one."""
+
+    def on_run_end(self, summary: dict[str, Any], rows: Collection[Row]) -> None:
+        """Is called after the last image, but not if the run stopped with an error.
+
+        Args:
+            rows: the scores of the whole folder, one dict per image, explanation and area. They are read from the disk
+                with each walk over them.
+        """
 
     def close(self) -> None:
         """Is called at the end in any case."""

@@ -1,6 +1,7 @@
 """What happens inside the fits: loss curves for W&B and, on request, pictures of how the masks develop."""
 
 import io
+import logging
 from typing import Any
 
 import lightning
@@ -10,11 +11,13 @@ from PIL import Image as PillowImage
 
 from inr_xai.callbacks.base import RunCallback
 from inr_xai.callbacks.figures import strip
-from inr_xai.errors import UserError
 from inr_xai.fitting.mask_module import MaskModule
+from inr_xai.limits import require_numbers
 from inr_xai.runs.files import write_bytes
-from inr_xai.runs.folder import SampleRecord
+from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Image
+
+log = logging.getLogger(__name__)
 
 
 class Curves(RunCallback):
@@ -45,6 +48,13 @@ class Curves(RunCallback):
     def on_sample_failed(self, sample_id: str, reason: str) -> None:
         self._flush()
 
+    def on_fit_failed(self) -> None:
+        self._pending.clear()
+        self._batch_start = -1
+
+    def on_fit_failed(self) -> None:
+        self._batch_start, self._pending = -1, []
+
     def _flush(self) -> None:
         for metrics, step in self._pending:
             self.state.log(metrics, steps_done=step)
@@ -59,10 +69,12 @@ class Evolution(RunCallback):
     """
 
     def __init__(self, every: int = 20):
-        if every < 1:
-            raise UserError(f"callbacks.evolution.every must be at least 1, in steps; got {every}")
+        require_numbers("callbacks", every=every)
         self.every = every
         self._frames: dict[str, list[np.ndarray]] = {}
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._frames.clear()  # those of a fit that broke
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -78,12 +90,21 @@ class Evolution(RunCallback):
         if not isinstance(pl_module, MaskModule):
             return
         for sample_id, frames in self._frames.items():
-            figure = self.state.folder.figure_file(sample_id)
-            file = figure.with_name(f"{figure.stem}.evolution.k{pl_module.explanation}.png")
-            stream = io.BytesIO()
-            PillowImage.fromarray(np.concatenate(frames)).save(stream, format="png")
-            write_bytes(file, stream.getvalue())
-            if self.state.wandb is not None:
-                caption = f"{sample_id}, explanation {pl_module.explanation}, every {self.every} steps"
-                self.state.wandb.log_images("evolution", {caption: file}, images_done=self.state.images_done)
+            try:
+                self._draw(sample_id, frames, pl_module.explanation)
+            except OSError as error:  # of this image's file; a picture is not worth the fit of its stack
+                log.warning("the evolution of %s cannot be drawn: %s", sample_id, error)
         self._frames.clear()
+
+    def on_fit_failed(self) -> None:
+        self._frames.clear()
+
+    def _draw(self, sample_id: str, frames: list[np.ndarray], explanation: int) -> None:
+        """Writes the picture of an image's explanation."""
+        file = self.state.folder.figure_file(sample_id, f".evolution.k{explanation}.png")
+        stream = io.BytesIO()
+        PillowImage.fromarray(np.concatenate(frames)).save(stream, format="png")
+        write_bytes(file, stream.getvalue())
+        if self.state.wandb is not None:
+            caption = f"{sample_id}, explanation {explanation}, every {self.every} steps"
+            self.state.wandb.log_images("evolution", {caption: file}, images_done=self.state.images_done)

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from inr_xai.callbacks.base import RunCallback
+from inr_xai.limits import require_numbers
 from inr_xai.runs.files import write_bytes
-from inr_xai.runs.folder import SampleRecord
+from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Image
 
 CONTOURS = ("#ffd400", "#00d5ff", "#ff5ec4", "#7dff5e")
@@ -25,10 +26,11 @@ class Figures(RunCallback):
     """Writes `figures/<sample_id>.png` and logs it to W&B.
 
     Args:
-        cell: width of one picture in the figure in inches, at 100 dots an inch.
+        cell: width of one picture in the figure in inches, 0.5 to 6, at 100 dots an inch.
     """
 
     def __init__(self, cell: float = 2.1):
+        require_numbers("callbacks", cell=cell)
         self.cell = cell
 
     def on_sample(self, record: SampleRecord, image: Image) -> None:

@@ -10,7 +10,8 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from inr_xai.callbacks.base import RunCallback, RunState
-from inr_xai.runs.folder import SampleRecord
+from inr_xai.limits import require_numbers
+from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Image
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ class Progress(RunCallback):
     """
 
     def __init__(self, seconds: float = 10.0):
+        require_numbers("callbacks", seconds=seconds)
         self.seconds = seconds
 
     def on_run_start(self, state: RunState) -> None:
@@ -32,6 +34,7 @@ class Progress(RunCallback):
         # Since the start: sums over the images explained, their number, and the number of those that have ended.
         self._preserved, self._p_full, self._area_error = 0.0, 0.0, 0.0
         self._explained, self._ended = 0, 0
+        self._last_image: tuple[str, float, float, float] | None = None
         self._bar: tqdm[Any] | None = None
         if sys.stderr.isatty():
             self._redirect = logging_redirect_tqdm()
@@ -40,20 +43,34 @@ class Progress(RunCallback):
 
     def on_sample(self, record: SampleRecord, image: Image) -> None:
         rows = [row for row in record.rows if row["explanation"] == 1]
-        self._preserved += sum(row["preservation_hard_mean"] for row in rows) / len(rows)
-        self._p_full += rows[0]["p_full"]
-        self._area_error += sum(row["area_error"] for row in rows) / len(rows)
-        self._explained += 1
+        preserved, area_error = (
+            sum(row[column] for row in rows) / len(rows) for column in ("preservation_hard_mean", "area_error")
+        )
+        self._last_image = record.sample_id, preserved, rows[0]["p_full"], area_error
+        self._count(1)
         share = self._preserved / self._p_full if self._p_full else math.nan
         self._show(f"kept {share:.2f} of p, area error {self._area_error / self._explained:.4f}")
 
     def on_sample_failed(self, sample_id: str, reason: str) -> None:
+        if self._last_image is not None and self._last_image[0] == sample_id:
+            self._count(-1)  # it was explained, but could not be stored
+            self._last_image = None
+            return
         self._show(f"{len(self.state.failures)} failed")
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._redirect.__exit__(None, None, None)
+
+    def _count(self, sign: int) -> None:
+        """Adds the last image that was explained to the means, or takes it out again."""
+        assert self._last_image is not None
+        _, preserved, p_full, area_error = self._last_image
+        self._preserved += sign * preserved
+        self._p_full += sign * p_full
+        self._area_error += sign * area_error
+        self._explained += sign
 
     def _show(self, scores: str) -> None:
         """Counts an image that has ended, explained or not, and shows the scores so far."""

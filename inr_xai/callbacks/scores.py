@@ -1,12 +1,20 @@
 """Scores for W&B: those of each image as soon as it is done, and at the end the table of all rows and the summary."""
 
+import logging
+from collections.abc import Collection
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from inr_xai.callbacks.base import RunCallback
-from inr_xai.runs.folder import SampleRecord
+from inr_xai.limits import require_numbers
+from inr_xai.runs.files import all_columns
+from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Image, Row
 
+ROWS_IN_TABLE = 10_000
+"""The most rows of W&B's table, which is made in memory."""
+log = logging.getLogger(__name__)
 NAMES = ("sample_id", "target", "explanation", "area")
 """The columns of a row that say what it is about; the others are scores."""
 
@@ -19,6 +27,7 @@ class Scores(RunCallback):
     """
 
     def __init__(self, figures_in_table: int = 32):
+        require_numbers("callbacks", figures_in_table=figures_in_table)
         self.figures_in_table = figures_in_table
 
     def on_sample(self, record: SampleRecord, image: Image) -> None:
@@ -29,13 +38,16 @@ class Scores(RunCallback):
                     metrics[f"image/{column}/k{row['explanation']}/a{row['area']:g}"] = value
         self.state.log(metrics, images_done=self.state.images_done + 1)
 
-    def on_run_end(self, summary: dict[str, Any], rows: list[Row]) -> None:
+    def on_run_end(self, summary: dict[str, Any], rows: Collection[Row]) -> None:
         if self.state.wandb is None:
             return
-        if rows:
-            columns = list(rows[0])
-            lines = [[row[column] for column in columns] for row in rows]
-            self.state.wandb.log_table("per_image", columns, lines, images=self._figures(rows))
+        first = list(islice(rows, ROWS_IN_TABLE))
+        if first:
+            columns = all_columns(first)
+            lines = [[row.get(column) for column in columns] for row in first]
+            self.state.wandb.log_table("per_image", columns, lines, images=self._figures(first))
+        if len(rows) > len(first):
+            log.info("W&B's table has the first %d of %d rows; per_image.csv has all of them", len(first), len(rows))
         self.state.wandb.summary(summary)
 
     def _figures(self, rows: list[Row]) -> list[Path | None]:

@@ -3,6 +3,8 @@
 import contextlib
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -11,19 +13,76 @@ from torch import Tensor, nn
 from inr_xai.errors import UserError
 from inr_xai.types import Images, Logits, Preprocessing, Targets
 
-PROBABILITIES: dict[str, Callable[[Tensor], Tensor]] = {
-    "softmax": lambda logits: logits.softmax(dim=1),
-    "sigmoid": torch.sigmoid,
-}
+ONE_OUTPUT = (
+    "the classifier returns one output for each image, and a softmax over one output is 1 for every image; set "
+    "classifier.head=sigmoid if it is the logit of a class (class 1, and class 0 is its negative), "
+    "classifier.head=probabilities if it is a probability, or classifier.head=none if it is a score"
+)
+BUILT_FOR_INFERENCE = (
+    "the classifier was built under torch.inference_mode, so its tensors can take part in no gradient; build it "
+    "outside of it, or explain copy.deepcopy(model), made outside of it"
+)
+
+
+def both_classes(logits: Float[Tensor, "b m"]) -> Logits:
+    """Returns the logits -z and z of the negative and the positive class if a model gives one logit z an image.
+
+    >>> both_classes(torch.tensor([[2.0]])).tolist()
+    [[-2.0, 2.0]]
+    """
+    return torch.cat([-logits, logits], 1) if logits.shape[1] == 1 else logits
+
+
+def log_probabilities(outputs: Float[Tensor, "b m"]) -> Logits:
+    """Returns the logarithms of probabilities, which are finite at 0 too; one column p stands for 1 - p and p.
+
+    >>> log_probabilities(torch.tensor([[0.25]])).exp().tolist()
+    [[0.75, 0.25]]
+    """
+    pair = torch.cat([1 - outputs, outputs], 1) if outputs.shape[1] == 1 else outputs
+    return pair.clamp(min=torch.finfo(pair.dtype).tiny).log()
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the outputs of a model are.
+
+    Args:
+        probabilities: what is reported of each class, made from the logits: its probability, or with `none` its score.
+        logits: makes the logits from the outputs of the model.
+        fewest: the smallest number of outputs for an image.
+    """
+
+    probabilities: Callable[[Logits], Float[Tensor, "b n"]]
+    logits: Callable[[Float[Tensor, "b m"]], Logits] = torch.positive  # which returns its argument
+    fewest: int = 1
+
+
+class Heads(dict[str, Head]):
+    """The heads by their names. Raises UserError if there is none of a name."""
+
+    def __missing__(self, name: str) -> Head:
+        raise UserError(f"classifier.head={name!r} is not allowed; choose one of {', '.join(self)}")
+
+
+HEADS = Heads(
+    softmax=Head(partial(torch.softmax, dim=1), fewest=2),
+    sigmoid=Head(torch.sigmoid, both_classes),
+    probabilities=Head(torch.exp, log_probabilities),
+    none=Head(torch.positive),
+)
 
 
 class FrozenClassifier:
     """Maps images to logits. It is not an nn.Module, so it never becomes a part of a Lightning module.
 
     Args:
-        model: a module that returns logits, or any callable (which can only be frozen if it is a module's method).
+        model: a module that returns b x n outputs, or b of them, or any callable (which can only be frozen if it is a
+            module's method). It may change its input in place.
         preprocessing: how a photo becomes the input, and the statistics of the normalisation.
-        head: "softmax" if an image has one class, "sigmoid" if it has several.
+        head: what the outputs are: "softmax" for logits if an image has one class, "sigmoid" for logits if it has
+            several or the model has a single logit (then class 1 is the positive class and 0 the negative one),
+            "probabilities" if the model ends in a softmax or sigmoid, and "none" for scores that are no classes.
         normalise: False passes inputs to the model unchanged.
         input_mean, input_std: statistics per channel in the units of the input, for baselines of colours and noise; by
             default those of `preprocessing`, or 0 and 1 if `normalise` is False.
@@ -44,7 +103,7 @@ class FrozenClassifier:
     ) -> None:
         self.model = model
         self.preprocessing = preprocessing
-        self.head = require_head(head)
+        self.head, self._head = head, HEADS[head]
         self.normalise = normalise
         channels = len(preprocessing.mean)
         mean, std = (preprocessing.mean, preprocessing.std) if normalise else ((0.0,) * channels, (1.0,) * channels)
@@ -58,23 +117,36 @@ class FrozenClassifier:
     def __call__(self, images: Images) -> Logits:
         """Returns the logits of images in [0, 1] (if `normalise` is False: of inputs in the units of the model).
 
-        Raises UserError if the model returns anything but one floating tensor, b x n or with such `logits`.
+        Raises UserError as `outputs` does.
         """
-        inputs = images
+        logits = self._head.logits(self.outputs(images))
+        self.num_classes = logits.shape[1]
+        return logits
+
+    def outputs(self, images: Images) -> Float[Tensor, "b m"]:
+        """Returns what the model gives for the images, as one row for each.
+
+        Raises UserError if the model returns anything but one floating tensor, b x m or b or with such `logits`, or
+        fewer outputs than the head needs.
+        """
         if self.normalise:
             mean, std = self._mean_std(images)
             inputs = (images - mean) / std
-        output = self.model(inputs.contiguous(memory_format=self.memory_format))
-        logits = getattr(output, "logits", output)  # Hugging Face's models return an object
+        else:
+            inputs = images.clone()  # the model may change it in place
+        returned = self.model(inputs.contiguous(memory_format=self.memory_format))
+        outputs = getattr(returned, "logits", returned)  # Hugging Face's models return an object
         expected = (
             f"expected a floating tensor of {len(images)} x classes; wrap the model so that it returns its logits alone"
         )
-        if not isinstance(logits, Tensor):
-            raise UserError(f"the classifier returned a {type(output).__name__}, {expected}")
-        if logits.ndim != 2 or len(logits) != len(images) or not logits.is_floating_point():
-            raise UserError(f"the classifier returned {tuple(logits.shape)} of {logits.dtype}, {expected}")
-        self.num_classes = logits.shape[1]
-        return logits
+        if not isinstance(outputs, Tensor):
+            raise UserError(f"the classifier returned a {type(returned).__name__}, {expected}")
+        rows = outputs.unsqueeze(1) if outputs.ndim == 1 else outputs
+        if rows.ndim != 2 or len(rows) != len(images) or not rows.is_floating_point() or not rows.shape[1]:
+            raise UserError(f"the classifier returned {tuple(outputs.shape)} of {outputs.dtype}, {expected}")
+        if rows.shape[1] < self._head.fewest:
+            raise UserError(ONE_OUTPUT)
+        return rows
 
     @torch.no_grad()
     def count_classes(self) -> int:
@@ -93,6 +165,8 @@ class FrozenClassifier:
         try:
             with self.frozen(device, black.dtype):
                 self(black)
+        except UserError:
+            raise
         except Exception as error:  # models raise different errors for a wrong size
             raise UserError(
                 f"the classifier cannot take mosaics of {height} x {width} pixels ({' '.join(str(error).split())}); "
@@ -101,8 +175,8 @@ class FrozenClassifier:
             ) from error
 
     def probability(self, logits: Logits, targets: Targets) -> Float[Tensor, " b"]:
-        """Returns the probability of each image's target under the head."""
-        return PROBABILITIES[self.head](logits).gather(1, targets.unsqueeze(1)).squeeze(1)
+        """Returns the probability of each image's target under the head, or its score if the head is `none`."""
+        return self._head.probabilities(logits).gather(1, targets.unsqueeze(1)).squeeze(1)
 
     def of(self, model: nn.Module) -> "FrozenClassifier":
         """Returns a classifier with another model that has the same inputs and head."""
@@ -116,15 +190,36 @@ class FrozenClassifier:
     ) -> Iterator["FrozenClassifier"]:
         """Puts the model into eval mode without gradients of its parameters, on `device` and in `dtype`.
 
-        None leaves device or dtype as it is. On exit, also by an error, the model has its own tensors, flags, device,
-        dtype and memory format again. Contexts may be nested.
+        None leaves device or dtype as it is. On exit, also by an error, the model has its own tensors (themselves, not
+        copies), flags, device, dtype and memory format again. Buffers are copied for the time within, because some
+        models write into them even in eval mode. Contexts may be nested.
+
+        Raises UserError, and changes nothing, if the model was built under torch.inference_mode.
         """
         module = owner(self.model)
         if module is None:
             yield self
             return
+        tensors = *module.parameters(), *module.buffers()
+        if True in [tensor.is_inference() for tensor in tensors]:
+            raise UserError(BUILT_FOR_INFERENCE)
         with contextlib.ExitStack() as restore:
-            freeze(module, device, dtype, self.memory_format, restore)
+            for part in module.modules():
+                restore.callback(setattr, part, "training", part.training)
+            module.eval()
+            for parameter in module.parameters():
+                restore.callback(parameter.requires_grad_, parameter.requires_grad)
+                restore.callback(setattr, parameter, "data", parameter.data)
+                parameter.requires_grad_(False)
+                parameter.data = parameter.data.to(device, dtype if parameter.is_floating_point() else None)
+            for buffer in module.buffers():
+                restore.callback(setattr, buffer, "data", buffer.data)
+                buffer.data = buffer.data.to(device, dtype if buffer.is_floating_point() else None, copy=True)
+            for part in module.modules():
+                if isinstance(part, nn.Conv2d):
+                    part.weight.data = part.weight.data.contiguous(memory_format=self.memory_format)
+                if isinstance(part, nn.BatchNorm2d):
+                    restore.callback(part.register_forward_hook(keep_layout).remove)
             yield self
 
     def _mean_std(self, images: Images) -> Float[Tensor, "2 1 c 1 1"]:
@@ -136,11 +231,9 @@ class FrozenClassifier:
         return self._statistics[key]
 
 
-def require_head(head: str) -> str:
-    """Returns the head's name. Raises UserError if there is no such head."""
-    if head not in PROBABILITIES:
-        raise UserError(f"classifier.head={head!r} is not allowed; choose one of {', '.join(PROBABILITIES)}")
-    return head
+def require_head(head: str) -> None:
+    """Raises UserError if there is no such head."""
+    HEADS[head]
 
 
 def require_class(target: int, num_classes: int) -> None:
@@ -156,36 +249,6 @@ def owner(model: nn.Module | Callable[[Tensor], Tensor]) -> nn.Module | None:
     """Returns the module whose state the model uses: itself, or the module whose method it is; None if neither."""
     candidate = model if isinstance(model, nn.Module) else getattr(model, "__self__", None)
     return candidate if isinstance(candidate, nn.Module) else None
-
-
-def freeze(
-    module: nn.Module,
-    device: torch.device | str | None,
-    dtype: torch.dtype | None,
-    memory_format: torch.memory_format,
-    restore: contextlib.ExitStack,
-) -> None:
-    """Puts the module into eval mode, without gradients, its tensors on `device` and in `dtype`.
-
-    `restore` then puts back every training flag, gradient flag and tensor, the tensors themselves and not copies.
-    Buffers are always copied, because some models write into them even in eval mode.
-    """
-    for part in module.modules():
-        restore.callback(setattr, part, "training", part.training)
-    module.eval()
-    for parameter in module.parameters():
-        restore.callback(parameter.requires_grad_, parameter.requires_grad)
-        restore.callback(setattr, parameter, "data", parameter.data)
-        parameter.requires_grad_(False)
-        parameter.data = parameter.data.to(device, dtype if parameter.is_floating_point() else None)
-    for buffer in module.buffers():
-        restore.callback(setattr, buffer, "data", buffer.data)
-        buffer.data = buffer.data.to(device, dtype if buffer.is_floating_point() else None, copy=True)
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d):
-            part.weight.data = part.weight.data.contiguous(memory_format=memory_format)
-        if isinstance(part, nn.BatchNorm2d):
-            restore.callback(part.register_forward_hook(keep_layout).remove)
 
 
 def keep_layout(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

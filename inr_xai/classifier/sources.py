@@ -1,15 +1,16 @@
 """The sources of classifiers, one function each: the demo, timm, torchvision, or the user's own module."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from inr_xai.classifier import timm_models, torchvision_models
-from inr_xai.classifier.checkpoint import load_into, read_state, without_prefix
+from inr_xai.classifier.checkpoint import Checkpoint, load_into, read_state
 from inr_xai.classifier.frozen import FrozenClassifier, require_head
+from inr_xai.classifier.options import height_and_width, read_options
 from inr_xai.classifier.torchvision_models import IMAGENET_MEAN, IMAGENET_STD
 from inr_xai.errors import UserError
 from inr_xai.types import Preprocessing
@@ -26,7 +27,16 @@ def demo() -> FrozenClassifier:
 
 
 def from_timm(
-    name: str, *, pretrained: bool = True, checkpoint: str | Path | None = None, head: str = "softmax"
+    name: str,
+    *,
+    pretrained: bool = True,
+    checkpoint: str | Path | None = None,
+    checkpoint_key: str | None = None,
+    input_size: int | Sequence[int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    head: str = "softmax",
 ) -> FrozenClassifier:
     """Returns a model of timm with its own evaluation transform.
 
@@ -34,27 +44,42 @@ def from_timm(
         name: any name that timm.create_model takes ("resnet50.tv_in1k", "hf-hub:owner/name", "local-dir:PATH").
         pretrained: load the hub's weights; False draws them at random.
         checkpoint: a local file of weights to load instead, without the hub.
-        head: "softmax" or "sigmoid".
+        checkpoint_key: which part of that file is loaded: names of dicts and prefixes of keys, joined by dots.
+        input_size: side of the square input in pixels, or its height and width, in place of the model's own.
+        mean, std: statistics per channel with which images in [0, 1] are normalised, in place of the model's own.
+        model_args: further arguments of timm.create_model.
+        head: what the outputs are; see `FrozenClassifier`.
 
     Raises:
-        UserError: timm has no such model, or its weights cannot be loaded.
+        UserError: timm has no such model, its weights cannot be loaded, or they would only fit if they were changed.
     """
     require_head(head)
-    state = None if checkpoint is None else read_state(checkpoint)
-    timm_name = timm_models.resolve_name(name, weights=pretrained and state is None)
-    if state is not None and checkpoint is not None:
-        model = timm_models.with_checkpoint(timm_name, state, checkpoint)
+    options = read_options(input_size, mean, std, model_args)
+    file = read_checkpoint(checkpoint, checkpoint_key)
+    timm_name = timm_models.resolve_name(name, weights=pretrained and file is None)
+    size = options.size
+    if file is not None:
+        model, size = timm_models.with_checkpoint(timm_name, file, size=size, **options.model_args)
     elif pretrained:
-        model = timm_models.from_hub(timm_name)
+        model = timm_models.from_hub(timm_name, size=size, **options.model_args)
     else:
         warn_untrained(name)
-        model = timm_models.build(timm_name)
-    preprocessing = timm_models.preprocessing_of(model, name)
+        model = timm_models.build(timm_name, size=size, **options.model_args)
+    preprocessing = options.normalised(timm_models.preprocessing_of(model, name, size))
     return FrozenClassifier(model, preprocessing=preprocessing, head=head, channels_last=True)
 
 
 def from_torchvision(
-    name: str, *, pretrained: bool = False, checkpoint: str | Path | None = None, head: str = "softmax"
+    name: str,
+    *,
+    pretrained: bool = False,
+    checkpoint: str | Path | None = None,
+    checkpoint_key: str | None = None,
+    input_size: int | Sequence[int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    head: str = "softmax",
 ) -> FrozenClassifier:
     """Returns a classification model of torchvision with the evaluation transform of torchvision's weights.
 
@@ -62,22 +87,28 @@ def from_torchvision(
         name: any name that torchvision.models.get_model takes.
         pretrained: load torchvision's newest weights, downloaded once; False draws them at random.
         checkpoint: a local file of weights to load instead, without a download.
-        head: "softmax" or "sigmoid".
+        checkpoint_key: which part of that file is loaded: names of dicts and prefixes of keys, joined by dots.
+        input_size: side of the square input in pixels, in place of the model's own.
+        mean, std: statistics per channel with which images in [0, 1] are normalised, in place of the model's own.
+        model_args: further arguments of torchvision's builder of the model.
+        head: what the outputs are; see `FrozenClassifier`.
 
     Raises:
-        UserError: torchvision has no such model, or its weights cannot be loaded.
+        UserError: torchvision has no such model, its weights cannot be loaded, or they do not fit.
     """
     require_head(head)
-    state = None if checkpoint is None else read_state(checkpoint)
+    options = read_options(input_size, mean, std, model_args)
+    file = read_checkpoint(checkpoint, checkpoint_key)
     torchvision_models.require_name(name)
-    if state is not None and checkpoint is not None:
-        model = torchvision_models.with_checkpoint(name, state, checkpoint)
+    size = options.size
+    if file is not None:
+        model, size = torchvision_models.with_checkpoint(name, file, size=size, **options.model_args)
     elif pretrained:
-        model = torchvision_models.from_hub(name)
+        model = torchvision_models.from_hub(name, size=size, **options.model_args)
     else:
         warn_untrained(name)
-        model = torchvision_models.build(name)
-    preprocessing = torchvision_models.preprocessing_of(name)
+        model = torchvision_models.build(name, size=size, **options.model_args)
+    preprocessing = options.normalised(torchvision_models.preprocessing_of(name, size))
     return FrozenClassifier(model, preprocessing=preprocessing, head=head, channels_last=True)
 
 
@@ -90,6 +121,7 @@ def custom(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
     checkpoint: str | Path | None = None,
+    checkpoint_key: str | None = None,
     head: str = "softmax",
 ) -> FrozenClassifier:
     """Returns a classifier of the user's own module, which maps normalised images to logits.
@@ -102,7 +134,8 @@ def custom(
         interpolation: "nearest", "bilinear", "bicubic" or "lanczos".
         mean, std: statistics per channel with which images in [0, 1] are normalised.
         checkpoint: a local file of weights that the module's load_state_dict takes.
-        head: "softmax" or "sigmoid".
+        checkpoint_key: which part of that file is loaded: names of dicts and prefixes of keys, joined by dots.
+        head: what the outputs are; see `FrozenClassifier`.
 
     Raises:
         UserError: an option that is not allowed, or a checkpoint that does not fit the module.
@@ -115,9 +148,9 @@ def custom(
             f"classifier.mean has {len(mean)} and classifier.std {len(std)} values ({list(std)}); "
             "give one of each per channel, every std above 0"
         )
-    if checkpoint is not None:
-        state = without_prefix(read_state(checkpoint), model)
-        load_into(model, state, name=type(model).__name__, file=checkpoint)
+    file = read_checkpoint(checkpoint, checkpoint_key)
+    if file is not None:
+        load_into(model, file.state_for(model), name=type(model).__name__, file=file.file)
     preprocessing = Preprocessing(
         size=height_and_width(input_size, "input_size"),
         resize=resize if isinstance(resize, int) else height_and_width(resize, "resize"),
@@ -128,12 +161,11 @@ def custom(
     return FrozenClassifier(model, preprocessing=preprocessing, head=head)
 
 
-def height_and_width(size: int | Sequence[int], option: str) -> tuple[int, int]:
-    """Returns height and width, which one number gives for both. Raises UserError for anything else."""
-    sides = [size, size] if isinstance(size, int) else list(size)
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise UserError(f"classifier.{option}={size!r} is not allowed; give pixels, or [height, width]")
-    return sides[0], sides[1]
+def read_checkpoint(file: str | Path | None, key: str | None) -> Checkpoint | None:
+    """Returns the tensors of a local file; None if there is no file, which a key then needs."""
+    if file is None and key is not None:
+        raise UserError(f"classifier.checkpoint_key={key!r} names a part of a file; give classifier.checkpoint too")
+    return None if file is None else read_state(file, key)
 
 
 def warn_untrained(name: str) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from inr_xai.classifier.frozen import PROBABILITIES, FrozenClassifier, require_class
+from inr_xai.classifier.frozen import HEADS, FrozenClassifier, require_class
 from inr_xai.errors import UserError
+from inr_xai.limits import require_probabilities
 from inr_xai.seeding import generator
 from inr_xai.types import Image
 
@@ -44,6 +45,8 @@ class TargetRule:
         Raises:
             UserError: the image has no label, the classifier has no such class, or the image may show every class.
         """
+        if self.targets == "wrong":
+            require_probabilities(classifier.head, "data.targets=wrong")
         if self.asks_classifier:
             with classifier.frozen(image.device, image.dtype):
                 target = int(classifier(image[None]).argmax())
@@ -51,6 +54,8 @@ class TargetRule:
                 target = wrong_target(classifier, image, target, label, image_id, self.seed)
         elif isinstance(self.targets, int):
             target = self.targets
+        elif classifier.head == "none" and classifier.count_classes() == 1:
+            target = 0  # a label says nothing of the one score
         elif label is None:
             raise UserError(f"{image_id!r} has no label; set data.targets=predicted")
         else:
@@ -69,10 +74,11 @@ def wrong_target(
         target, label: classes that are never drawn: the one that is explained, and the image's label.
 
     Raises:
-        UserError: there is no such class.
+        UserError: there is no such class, or the outputs are no probabilities.
     """
+    require_probabilities(classifier.head, "a class that the image does not show")
     with classifier.frozen(image.device, image.dtype):
-        p = PROBABILITIES[classifier.head](classifier(image[None]))[0]
+        p = HEADS[classifier.head].probabilities(classifier(image[None]))[0]
     absent = [index for index in (p < ABSENT).nonzero().flatten().tolist() if index not in (target, label)]
     if not absent:
         raise UserError(f"the classifier gives every other class of {image_id!r} a probability of {ABSENT} or more")

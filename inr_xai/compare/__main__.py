@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from inr_xai.classifier.probe import examine_alone
 from inr_xai.compare.comparison import DEFAULTS, Comparison, ComparisonContext, MapMaker, map_facts
 from inr_xai.compare.methods.registry import METHODS, MethodFactory, MethodSetup, build_explainer
 from inr_xai.compare.report import make_tables, write_curve, write_tables
@@ -24,8 +25,10 @@ from inr_xai.compare.store import MapCache, RowStore
 from inr_xai.compare.stored_sheet import draw_stored_sheet
 from inr_xai.compare.tables import common_photos, load_scores
 from inr_xai.config import composed, exit_status
+from inr_xai.config.environment import stored_form
 from inr_xai.fitting.mask_module import device_of
 from inr_xai.instantiate import build_method, instantiate, make_photo_pool, plain
+from inr_xai.limits import require_probabilities
 from inr_xai.loggers.tables import log_tables
 from inr_xai.runner import sample_plan
 
@@ -71,11 +74,13 @@ def compare(args: argparse.Namespace) -> int:
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     cfg = composed(*DEFAULTS, *args.overrides)
+    require_probabilities(cfg.classifier.get("head"), "a comparison, whose tables are shares of p_full,")
     data, classifier = instantiate(cfg.data), instantiate(cfg.classifier)
     scoring, donors = (make_photo_pool(ids, data, classifier) for ids in (data.scoring_ids, data.donor_ids))
     trainer = plain(cfg.trainer)
+    examine_alone(classifier, device_of(trainer), at_once=cfg.masks_per_forward)
     setup = MethodSetup(classifier, device_of(trainer), tuple(cfg.areas), layer=args.layer, seed=cfg.seed)
-    maker = MapMaker(MapCache(args.cache / args.set), map_facts(plain(cfg)))
+    maker = MapMaker(MapCache(args.cache / args.set), map_facts(stored_form(cfg)))
     factory = MethodFactory(
         setup,
         lambda options: build_method(composed(*DEFAULTS, *args.overrides, *options)),

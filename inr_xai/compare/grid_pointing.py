@@ -20,16 +20,16 @@ from inr_xai.compare.comparison import MapMaker, accepted_digests
 from inr_xai.compare.methods.base import Explainer, MethodMaps
 from inr_xai.compare.methods.ours import MaskFitter
 from inr_xai.compare.store import RowStore
-from inr_xai.data.mosaic import Grid
-from inr_xai.data.photo_pool import photo_of
+from inr_xai.data.mosaic import Grid, mosaic_of
 from inr_xai.digests import digest
 from inr_xai.errors import UserError
 from inr_xai.metrics.localisation.grid_pointing import grid_pointing_game
 from inr_xai.metrics.statistics.bootstrap import Interval, interval_columns, mean_interval, paired_difference
 from inr_xai.runner import sample_plan
-from inr_xai.runs.folder import RunFolder, SampleRecord
+from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.load import Explained, describe_drawing
 from inr_xai.runs.loop import each_image, each_part
+from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Row, Sample
 
 COLUMNS = ("image_id", "target", "gridpg", "seconds", "passes", "layer", "settings", "failed")
@@ -260,7 +260,7 @@ def _share_of_mosaics(rows: RowStore, name: str) -> dict[str, float]:
     shares: dict[str, list[float]] = {}
     for image_id, (row,) in sorted(rows.read(name).items()):
         if not row["failed"]:
-            shares.setdefault(photo_of(image_id), []).append(float(row["gridpg"]))
+            shares.setdefault(mosaic_of(image_id), []).append(float(row["gridpg"]))
     return {mosaic: math.fsum(values) / len(values) for mosaic, values in shares.items()}
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from inr_xai.compare.methods.base import Explainer
 from inr_xai.compare.methods.registry import OTHER_METHODS, MethodSetup, build_other_method
 from inr_xai.config import exit_status
+from inr_xai.config.environment import stored_form
 from inr_xai.errors import UserError
 from inr_xai.fitting.mask_module import device_of
 from inr_xai.instantiate import instantiate, plain, stored_configuration
@@ -58,7 +59,7 @@ def make_maps(args: argparse.Namespace) -> int:
     data, classifier, device = instantiate(cfg.data), instantiate(cfg.classifier), device_of(plain(cfg.trainer))
     setup = MethodSetup(classifier, device, tuple(cfg.areas), layer=args.layer, seed=cfg.seed)
     methods = {name: build_other_method(name, setup) for name in args.methods.split(",")}
-    settings = {name: {"method": dict(method.settings)} | facts_of(plain(cfg)) for name, method in methods.items()}
+    settings = {name: {"method": dict(method.settings)} | facts_of(stored_form(cfg)) for name, method in methods.items()}
     folders = {name: args.run / "maps" / name for name in methods}
     for name, folder in folders.items():
         require_same_settings(folder, settings[name], root=cfg.data.get("root"))

@@ -1,26 +1,28 @@
 """Refuses a configuration that cannot work, before anything is downloaded, built or written.
 
 Each refusal is one sentence with the key, its value and what would be right. Cheap checks come first: only the walk
-over the targets imports the heavy packages.
+over the targets imports the heavy packages. The last of them build what costs nothing: the parts of a fit, callbacks.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from inr_xai.columns import METRICS, SUMMARY_COLUMNS
+from inr_xai.columns import METRICS, METRICS_OF_PROBABILITIES, SUMMARY_COLUMNS
+from inr_xai.config.allowed import check_allow_targets, check_paths, is_a
+from inr_xai.config.places import check_place
 from inr_xai.config.schema import COLLECTIONS, TARGETS, Lock, Schema, Shard
 from inr_xai.config.sentences import sentence_of
-from inr_xai.config.targets import argument, check_nodes_within, check_target, locate, takes
+from inr_xai.config.targets import argument, build, check_nodes_within, check_target, locate, takes
 from inr_xai.errors import UserError, did_you_mean, listing, shown
 from inr_xai.limits import (
     AUTO,
     MOST_AUDITED,
+    RANGES,
     Exclusion,
     Stop,
     check_audit,
@@ -28,6 +30,8 @@ from inr_xai.limits import (
     check_nested,
     check_numbers,
     most_explanations,
+    require_probabilities,
+    require_size,
 )
 
 TRAINER = {
@@ -41,6 +45,35 @@ AUDIT = ("area", "control")
 CONTROL = ("targets", "limit", "every")
 """What an audit's wrong-target control sets of the data."""
 ONE_DEVICE_HINT = "; a run uses one device: divide the images with -m shard.count=2 shard.index=0,1"
+KINDS = {
+    "perturbation": "inr_xai.perturbation:Perturbation",
+    "inr": "inr_xai.inr:INR",
+    "area_rule": "inr_xai.area:AreaRule",
+    "objective": "inr_xai.objective:Objective",
+    "score": "inr_xai.objective:ScoreFunction",
+    "optimizer": "torch.optim:Optimizer",
+    "callbacks": "inr_xai.callbacks:RunCallback",
+    "logger": "inr_xai.loggers:WandbSettings",
+}
+"""Group -> the class that its parts are of, as module:name."""
+CHEAP = ("perturbation", "inr", "area_rule", "objective", "score", "optimizer", "jitter", "reveal")
+"""The groups whose parts are built by the check."""
+DRAWN = ("inr_xai.data.Synthetic", "inr_xai.data.ShapesInContext", "inr_xai.data.scenes.")
+"""How the targets of data begin that read no file."""
+SIDES = {
+    "inr_xai.classifier.demo": 96,
+    "inr_xai.classifier.context.shapes_in_context": 128,
+    "inr_xai.classifier.shapes_in_context": 128,
+}
+"""Target -> the side of its input in pixels, for a refusal that need not build it."""
+CHOICES = {
+    "classifier.interpolation": ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
+    "data.task": ("segmentation", "boxes"),
+}
+"""Option -> its values, of those that are else read late."""
+LONGEST_NAME = 200
+USUAL_SIDE = 16
+"""Pixels; no classifier has a smaller input, or nearly none."""
 PLACEHOLDERS = {"root": "PATH", "checkpoint": "PATH", "name": "NAME", "_target_": "package.module.Class"}
 """What a refusal shows as the value of a key that is required."""
 
@@ -55,14 +88,22 @@ def check(cfg: DictConfig) -> None:
     plain = _resolved(cfg)
     _check_numbers(plain)
     check_masks(plain["areas"], plain["explanations"], Exclusion(**plain["exclusion"]), Stop(**plain["stop"]))
+    side = _known_side(plain)
+    if side is not None:
+        require_size((side, side), areas=plain["areas"], stride=plain["stride"])
     _check_metric(plain)
     _check_evaluate(plain["evaluate"])
     _check_audit(plain)
+    _check_head(plain)
     _check_trainer(plain["trainer"])
+    check_allow_targets(plain["allow_targets"])
+    for group in (*TARGETS, *COLLECTIONS):
+        check_paths(plain[group], group, plain["allow_targets"])
     _check_groups(plain)
     _check_control(plain)
     _check_nested(plain)
-    _check_inr(plain["inr"])
+    _check_parts(plain)
+    _check_size(plain)
 
 
 def _check_keys(cfg: DictConfig, schema: type, prefix: str) -> None:
@@ -98,16 +139,63 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
 
 def _check_numbers(plain: Mapping[str, Any]) -> None:
     """Refuses numbers out of their ranges, and empty names."""
-    groups = {f"{group}.{key}": value for group in ("exclusion", "shard") for key, value in plain[group].items()}
+    groups = {f"{group}.{key}": value for group in ("exclusion", "shard", "lock") for key, value in plain[group].items()}
     check_numbers({**plain, **groups})
+    for group in (*TARGETS, *COLLECTIONS):
+        for key, option, value in _arguments(plain[group], group, group):
+            _check_number(key, option, value)
     index, count = plain["shard"]["index"], plain["shard"]["count"]
     if not 0 <= index < count:
         raise UserError(
             f"shard.index={index} is out of range; it must lie in 0..{count - 1}, below shard.count={count}"
         )
-    for key in ("name", "out"):
+    for key, value in (("name", "NAME"), ("out", "PATH")):
         if not plain[key].strip():
-            raise UserError(f"{key} is empty; give {key}=NAME")
+            raise UserError(f"{key} is empty; give {key}={value}")
+    check_name(plain["name"])
+    check_place(plain["out"], "out")
+    for key, choices in CHOICES.items():
+        group, name = key.split(".")
+        value = plain[group].get(name) if isinstance(plain[group], Mapping) else None
+        if isinstance(value, str) and value not in choices:
+            hint = did_you_mean(value, choices)
+            raise UserError(f"{key}={value} is not allowed; choose one of {listing(choices)}{hint}")
+
+
+def check_name(name: str) -> None:
+    """Raises UserError unless the name of a run can be the name of a folder."""
+    wrong = [character for character in name if character in "/\\" or not character.isprintable()]
+    if wrong or name in (".", ".."):
+        what = repr(wrong[0]) if wrong else "nothing but dots"
+        raise UserError(f"name={name!r} holds {what}, and is the name of a folder; give letters, digits, dots or dashes")
+    if len(name.encode()) > LONGEST_NAME:
+        raise UserError(f"name={name[:20]}... has {len(name.encode())} bytes; give at most {LONGEST_NAME}")
+
+
+def _arguments(node: Any, group: str, key: str) -> Iterator[tuple[str, str, Any]]:
+    """Yields key, option and value of each argument of a target of ours or of torch, at any depth of a node."""
+    if isinstance(node, list):
+        for position, part in enumerate(node):
+            yield from _arguments(part, group, f"{key}[{position}]")
+    if isinstance(node, Mapping):
+        ours = str(node.get("_target_")).split(".")[0] in ("inr_xai", "torch")
+        for name, value in node.items():
+            if ours:
+                yield f"{key}.{name}", f"{group}.{name}", value
+            yield from _arguments(value, group, f"{key}.{name}")
+
+
+def _check_number(key: str, option: str, value: Any) -> None:
+    """Refuses a number, or one in a list, that lies outside the range of its option."""
+    if isinstance(value, str) and option in RANGES and option.startswith("optimizer."):
+        raise UserError(f"{key}={value} is of the wrong type; it must be a number")
+    values = value if isinstance(value, list) else [value]
+    for number in values:
+        if option in RANGES and type(number) in (int, type(RANGES[option][0])):  # the signature says what is no int
+            try:
+                check_numbers({option: number})
+            except UserError as error:
+                raise UserError(str(error).replace(f"{option}=", f"{key}=", 1)) from None
 
 
 def _most_explanations(plain: Mapping[str, Any]) -> int:
@@ -172,6 +260,20 @@ def _check_audit(plain: Mapping[str, Any]) -> None:
     _check_number_of_explanations(plain)
 
 
+def _check_head(plain: Mapping[str, Any]) -> None:
+    """Refuses what needs probabilities of classes if the classifier's outputs are said to be scores."""
+    nodes = [plain[group] if isinstance(plain[group], Mapping) else {} for group in ("classifier", "data")]
+    head, metrics = nodes[0].get("head"), plain["evaluate"] if isinstance(plain["evaluate"], list) else []
+    needed = {
+        "audit": plain["audit"] is not None,
+        "explanations=auto": plain["explanations"] == AUTO,
+        "data.targets=wrong": nodes[1].get("targets") == "wrong",
+    } | {f"evaluate=[{name}]": name in metrics for name in METRICS_OF_PROBABILITIES}
+    for what, asked in needed.items():
+        if asked:
+            require_probabilities(head, what)
+
+
 def _check_number_of_explanations(plain: Mapping[str, Any]) -> None:
     """Refuses an audit of many explanations: it asks the classifier for every set of an image's explanations."""
     explanations, stop = plain["explanations"], plain["stop"]
@@ -209,22 +311,34 @@ def _check_trainer(trainer: Any) -> None:
 
 def _check_groups(plain: Mapping[str, Any]) -> None:
     """Refuses what cannot be imported or called in the groups whose nodes have a `_target_`."""
+    allow = plain["allow_targets"]
     for group in TARGETS:
-        check_target(plain[group], group)
+        check_target(plain[group], group, allow)
+        _check_kind(plain[group], group, allow)
     for group in COLLECTIONS:
         entries = plain[group]
         if not isinstance(entries, Mapping):
             raise UserError(f"{group}={shown(entries)} must hold entries; write {group}.NAME=null to switch one off")
         for name, entry in entries.items():
             if entry is not None:
-                check_target(entry, f"{group}.{name}")
+                check_target(entry, f"{group}.{name}", allow)
+                _check_kind(entry, f"{group}.{name}", allow)
             elif name not in COLLECTIONS[group]:
                 names = COLLECTIONS[group]
                 hint = did_you_mean(name, names, prefix=f"{group}.")
                 raise UserError(
                     f"{group}.{name}=null switches off what is not there; {group} has {listing(names)}{hint}"
                 )
-    check_nodes_within(plain["trainer"], "trainer")
+    check_nodes_within(plain["trainer"], "trainer", allow)
+
+
+def _check_kind(node: Mapping[str, Any], key: str, allow: list[str]) -> None:
+    """Refuses a class that is not of the kind that the group builds; what a function returns is not known yet."""
+    base = KINDS.get(key.split(".")[0])
+    target = locate(node["_target_"], f"{key}._target_", allow)
+    if base is not None and isinstance(target, type) and not is_a(target, [base]):
+        module, _, name = base.partition(":")
+        raise UserError(f"{key}._target_={node['_target_']} is no {name}; give a subclass of {module}.{name}")
 
 
 def _check_control(plain: Mapping[str, Any]) -> None:
@@ -233,7 +347,7 @@ def _check_control(plain: Mapping[str, Any]) -> None:
         return
     data = plain["data"]
     for name in CONTROL:
-        if not takes(data, name):
+        if not takes(data, name, plain["allow_targets"]):
             raise UserError(
                 f"audit asks for data.{name}, which its wrong-target control sets, and "
                 f"data._target_={data['_target_']} does not take it; choose other data, such as data=image_folder, or "
@@ -244,16 +358,77 @@ def _check_control(plain: Mapping[str, Any]) -> None:
 def _check_nested(plain: Mapping[str, Any]) -> None:
     """Refuses `nested=true` if larger masks cannot contain the smaller."""
     if plain["nested"]:
-        conditioning, exclusion = argument(plain["inr"], "conditioning"), Exclusion(**plain["exclusion"])
-        rule = locate(plain["area_rule"]["_target_"], "area_rule._target_")
+        allow, exclusion = plain["allow_targets"], Exclusion(**plain["exclusion"])
+        conditioning = argument(plain["inr"], "conditioning", allow)
+        rule = locate(plain["area_rule"]["_target_"], "area_rule._target_", allow)
         projected = "AreaProjection" in [kind.__name__ for kind in getattr(rule, "__mro__", ())]
         most = _most_explanations(plain)
         check_nested(conditioning, exclusion, areas=plain["areas"], explanations=most, projected=projected)
 
 
-def _check_inr(node: Mapping[str, Any]) -> None:
-    """Makes a network of one image, for the refusals of its constructor: they would else wait for the first fit."""
-    if node.get("_partial_", False):
-        import torch  # late: importing this module must not wait for it
+def _check_parts(plain: Mapping[str, Any]) -> None:
+    """Builds the parts that cost nothing, for the refusals of their constructors: they would else wait for the run."""
+    for group in CHEAP:
+        node, allow = plain[group], plain["allow_targets"]
+        part = build(node, group, allow)
+        if group == "inr" and node.get("_partial_", False):
+            _build_network(part)
+        elif group == "optimizer":
+            _try_optimizer(part)
+        elif KINDS.get(group) is not None and not is_a(type(part), [KINDS[group]]):
+            raise UserError(f"{group}._target_={node['_target_']} makes no {KINDS[group].partition(':')[2]}")
+    for group in COLLECTIONS:
+        for name, node in plain[group].items():
+            if node is not None:
+                build(node, f"{group}.{name}", plain["allow_targets"])
+    if plain["data"]["_target_"].startswith(DRAWN) and not any("?" in str(value) for value in plain["data"].values()):
+        build(plain["data"], "data", plain["allow_targets"])
 
-        hydra.utils.instantiate(node, _convert_="all")([torch.Generator()])
+
+def _build_network(family: Any) -> None:
+    """Makes a network of one image."""
+    import torch  # late: importing this module must not wait for it
+
+    family([torch.Generator()])
+
+
+def _try_optimizer(factory: Any) -> None:
+    """Refuses an optimiser that does not take its arguments, or no step: it says so only once it has parameters."""
+    import torch
+
+    parameter = torch.nn.Parameter(torch.ones(2, 2))
+
+    def closure() -> Any:
+        parameter.grad = torch.ones(2, 2)
+        return parameter.detach().sum()
+
+    try:
+        optimizer = factory([parameter])
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise TypeError(f"it makes a {type(optimizer).__name__}, which is no torch.optim.Optimizer")
+        optimizer.step(closure)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"optimizer cannot be built: {error}; correct the values of optimizer") from error
+
+
+def _check_size(plain: Mapping[str, Any]) -> None:
+    """Refuses areas and a stride that the classifier's input is too small for.
+
+    The classifier is built for it, but only if the values are unusual: building one can take long.
+    """
+    areas, stride = plain["areas"], plain["stride"]
+    usual = stride <= USUAL_SIDE and all(1 / USUAL_SIDE**2 <= area <= 1 - 1 / USUAL_SIDE**2 for area in areas)
+    if not usual and _known_side(plain) is None:
+        allow, data = plain["allow_targets"], plain["data"]
+        height, width = build(plain["classifier"], "classifier", allow).preprocessing.size
+        side = argument(data, "side", allow) if data["_target_"].endswith(".Grid") else 1
+        require_size((height * side, width * side), areas=areas, stride=stride)
+
+
+def _known_side(plain: Mapping[str, Any]) -> int | None:
+    """Returns the side of the classifier's square input if the configuration tells it; None if not."""
+    classifier, data = plain["classifier"], plain["data"]
+    if not isinstance(classifier, Mapping) or not isinstance(data, Mapping) or str(data.get("_target_")).endswith("Grid"):
+        return None
+    side = SIDES.get(str(classifier.get("_target_")), classifier.get("input_size"))
+    return side if type(side) is int else None

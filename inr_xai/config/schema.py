@@ -11,6 +11,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from inr_xai.config.environment import note_environment
 from inr_xai.limits import Exclusion, Stop
 
 TARGETS = (
@@ -96,3 +97,4 @@ def register() -> None:
         OmegaConf.set_readonly(node[group], False)  # OmegaConf makes the nodes of frozen dataclasses read-only
     ConfigStore.instance().store("schema", node)
     OmegaConf.register_new_resolver("token", lambda: secrets.token_hex(3), use_cache=True, replace=True)
+    note_environment()

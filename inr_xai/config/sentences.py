@@ -1,9 +1,8 @@
 """The errors that Hydra and OmegaConf raise for a user's mistake, as one sentence: what is wrong and what is right."""
 
 import re
-import sys
 import typing
-from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import fields, is_dataclass
 from functools import singledispatch
 from typing import Any
@@ -18,8 +17,9 @@ from hydra.errors import (
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from inr_xai.config.environment import without_secrets
 from inr_xai.config.schema import Schema
-from inr_xai.errors import IMAGES_FAILED, REFUSED, UserError, did_you_mean, listing
+from inr_xai.errors import RunFault, UserError, did_you_mean, is_out_of_memory, listing
 
 TYPE_NAMES: dict[Any, str] = {
     int: "a whole number",
@@ -43,52 +43,81 @@ COMPOSITION_ERRORS = (
     ),
 )
 """What Hydra says of a configuration that it cannot compose, as a pattern -> our sentence."""
+LESS_MEMORY = "give a smaller masks_per_forward or image_batch_size, or a machine with more memory"
 
 
-def exit_status(work: Callable[[], int]) -> int:
-    """Does the work of a program, prints a refusal, and returns the exit status.
+def sentence(error: BaseException) -> str | None:
+    """Returns the sentence to print for an error; None if it is a bug, whose traceback is wanted.
 
-    Args:
-        work: returns how many images failed.
-
-    >>> exit_status(lambda: 0), exit_status(lambda: 4)
-    (0, 3)
+    Values from environment variables are not shown in it.
     """
-    try:
-        failures = work()
-    except Exception as error:
-        message = sentence(error)
-        if message is None:
-            raise
-        sys.stderr.write(f"error: {message}\n")
-        return REFUSED
-    return IMAGES_FAILED if failures else 0
+    text = _sentence(error)
+    return None if text is None else without_secrets(text)
 
 
 @singledispatch
-def sentence(error: BaseException) -> str | None:
-    """Returns the sentence to print for an error; None if it is a bug, whose traceback is wanted."""
+def _sentence(error: BaseException) -> str | None:
+    """Returns the sentence for an error of a kind that has none of its own."""
+    if is_out_of_memory(error):
+        return f"the memory is used up ({one_line(str(error)) or type(error).__name__}); {LESS_MEMORY}"
     return None
 
 
-@sentence.register
+def is_fault(error: BaseException) -> bool:
+    """Returns whether an error that has a sentence is a fault of the machine, and nothing that the user asked for."""
+    return isinstance(cause_of(error), RunFault | OSError | BrokenProcessPool) or is_out_of_memory(cause_of(error))
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Returns the error behind those that Hydra and Python's logging wrap around the errors of what they build."""
+    while error.__cause__ is not None and (
+        isinstance(error, InstantiationException) or str(error).startswith("Unable to configure handler")
+    ):
+        error = error.__cause__
+    return error
+
+
+@_sentence.register
 def _(error: UserError) -> str:
     return str(error)
 
 
-@sentence.register
+@_sentence.register
+def _(error: RunFault) -> str:
+    return str(error)
+
+
+@_sentence.register
+def _(error: OSError) -> str:
+    """Errors about one image never come here, and those of the user's files are refusals already."""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    reason = error.strerror or one_line(str(error)) or type(error).__name__
+    return f"{where}{reason}; mend that, then the same command continues (HYDRA_FULL_ERROR=1 shows where it happened)"
+
+
+@_sentence.register
+def _(error: BrokenProcessPool) -> str:
+    return (
+        "a process that worked on a job was killed (the system does so if the memory is used up), which has ended the "
+        "other jobs too; the jobs that have not ended go on where they were"
+    )
+
+
+@_sentence.register
 def _(error: HydraException) -> str:
     return one_line(str(error))
 
 
-@sentence.register
+@_sentence.register
 def _(error: YAMLError) -> str:
     return f"a configuration file is not valid YAML: {one_line(str(error))}"
 
 
-@sentence.register
+@_sentence.register
 def _(error: ValueError) -> str | None:
     """Hydra raises a bare ValueError for some overrides, such as `inr=null`: known by the module that raised it."""
+    if isinstance(cause_of(error), OSError):  # a log file that cannot be opened
+        return sentence(cause_of(error))
     innermost = error.__traceback__
     while innermost is not None and innermost.tb_next is not None:
         innermost = innermost.tb_next
@@ -97,26 +126,26 @@ def _(error: ValueError) -> str | None:
     return text if module.startswith("hydra.") else None
 
 
-@sentence.register
+@_sentence.register
 def _(error: OverrideParseException) -> str:
     reason = one_line(error.message.removeprefix(f"Error parsing override '{error.override}'"))
     return f"{error.override} cannot be read as KEY=VALUE ({reason}); quote values that hold , = [ or a space"
 
 
-@sentence.register
+@_sentence.register
 def _(error: InstantiationException) -> str | None:
     """A ValueError of a constructor is about its arguments, the user's mistake; any other error is a bug."""
-    cause: BaseException | None = error
-    while isinstance(cause, InstantiationException):
-        cause = cause.__cause__
-    if cause is None or isinstance(cause, UserError):
-        return one_line(str(cause or error))
+    cause = cause_of(error)
+    if isinstance(cause, InstantiationException | UserError):
+        return one_line(str(cause))
+    if is_fault(cause):
+        return sentence(cause)
     key = re.search(r"full_key: (\S+)", str(error))
     prefix = f"{key[1]}: " if key else ""
     return f"{prefix}{one_line(str(cause))}" if isinstance(cause, ValueError) else None
 
 
-@sentence.register
+@_sentence.register
 def _(error: MissingConfigException) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     if not group:
@@ -130,7 +159,7 @@ def _(error: MissingConfigException) -> str:
     )
 
 
-@sentence.register
+@_sentence.register
 def _(error: ConfigCompositionException) -> str:
     text = one_line(str(error))
     cause = error.__cause__ or error.__context__

@@ -1,14 +1,18 @@
-"""A walk over every `_target_`: it must be importable, and the other keys of its node must fit its signature.
+"""A walk over every `_target_`: it must be one that may be built, and its other keys must fit. And the building.
 
 Hydra itself finds a misspelt argument only when it instantiates the node, after other nodes have begun their work.
 """
 
-import importlib
 import inspect
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
+import hydra
+from hydra.errors import InstantiationException
+from omegaconf import OmegaConf
+
+from inr_xai.config.allowed import check_paths, locate
 from inr_xai.errors import UserError, did_you_mean, listing, shown
 
 Node = Mapping[str, Any]
@@ -25,76 +29,86 @@ ACCEPTED_TYPES: dict[Any, tuple[type, ...]] = {
 """Annotation -> the types of the values that it accepts."""
 
 
-def check_target(node: Any, key: str) -> None:
-    """Raises UserError unless `node` has a `_target_` that can be called with its other keys as arguments."""
+def check_target(node: Any, key: str, allow: Sequence[str] = ()) -> None:
+    """Raises UserError unless `node` has a `_target_` that may be built, with its other keys as arguments.
+
+    Args:
+        key: names the node in a refusal.
+        allow: the packages that the user allows, see `inr_xai.config.allowed.locate`.
+    """
     if not isinstance(node, Mapping) or node.get("_target_") is None:
         raise UserError(
             f"{key}={shown(node)} has no _target_, the import path of what it builds; give {key}._target_=package.Class"
         )
-    check_nodes_within(node, key)
+    check_nodes_within(node, key, allow)
 
 
-def check_nodes_within(value: Any, key: str) -> None:
+def check_nodes_within(value: Any, key: str, allow: Sequence[str] = ()) -> None:
     """Does the same for every node with a `_target_` inside `value`, which may be of any type."""
     if isinstance(value, Mapping):
         if "_target_" in value:
-            _check_node(value, key)
+            _check_node(value, key, allow)
         for name, part in value.items():
-            check_nodes_within(part, f"{key}.{name}")
+            check_nodes_within(part, f"{key}.{name}", allow)
     elif isinstance(value, list):
         for position, part in enumerate(value):
-            check_nodes_within(part, f"{key}[{position}]")
+            check_nodes_within(part, f"{key}[{position}]", allow)
 
 
-def argument(node: Node, name: str) -> Any:
+def argument(node: Node, name: str, allow: Sequence[str] = ()) -> Any:
     """Returns the value of an argument when the node's target is called: as configured, or the signature's default."""
     if name in node:
         return node[name]
-    parameter = _parameters(locate(node["_target_"], "")).get(name)
+    parameter = _parameters(locate(node["_target_"], "_target_", allow)).get(name)
     return None if parameter is None else parameter.default
 
 
-def takes(node: Node, name: str) -> bool:
+def takes(node: Node, name: str, allow: Sequence[str] = ()) -> bool:
     """Returns whether the node's target has an argument of this name."""
-    parameters = _parameters(locate(node["_target_"], ""))
+    parameters = _parameters(locate(node["_target_"], "_target_", allow))
     return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-def locate(path: str, key: str) -> Callable[..., Any]:
-    """Returns the class or function at a dotted path; `key` names it in the refusal."""
-    target: Any
-    target, names = _import(path, f"{key}={path}")
-    for name in names:
-        if not hasattr(target, name):
-            parent = getattr(target, "__name__", path)
-            hint = did_you_mean(name, dir(target), prefix=f"{parent}.")
-            raise UserError(f"{key}={path} cannot be imported: {parent} has no {name}{hint or '; check the spelling'}")
-        target = getattr(target, name)
-    if not callable(target):
-        raise UserError(f"{key}={path} is a {type(target).__name__}; give a class or a function")
-    return target
+def build(node: Any, key: str, allow: Sequence[str]) -> Any:
+    """Builds what a node describes. A UserError of its constructor is raised as it is.
+
+    Args:
+        key: names the node in a refusal.
+        allow: the packages that the user allows, see `inr_xai.config.allowed.locate`.
+
+    Raises:
+        UserError: a `_target_` in the node may not be built, or its arguments are wrong.
+    """
+    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    check_paths(plain, key, allow)
+    _check_objects(plain, key, allow)
+    try:
+        return hydra.utils.instantiate(_escaped(plain), _convert_="all")  # plain lists and dicts, as the types say
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise
 
 
-def _import(path: str, entry: str) -> tuple[types.ModuleType, list[str]]:
-    """Imports the longest part of the path that is a module, and returns it with the names that remain."""
-    if not isinstance(path, str) or not all(part.isidentifier() for part in path.split(".")):
-        raise UserError(f"{entry} is not an import path; give one such as package.module.Class")
-    parts = path.split(".")
-    for end in range(len(parts), 0, -1):
-        name = ".".join(parts[:end])
-        try:
-            return importlib.import_module(name), parts[end:]
-        except ModuleNotFoundError as error:
-            missing = error.name or ""
-            if missing.split(".")[0] == parts[0] and not f"{name}.".startswith(f"{missing}."):
-                raise  # a package that misses a part of its own is a bug
-            if not f"{name}.".startswith(f"{missing}."):
-                raise UserError(
-                    f"{entry} cannot be imported: it needs the package {missing}; install {missing}"
-                ) from error
-        except ImportError as error:
-            raise UserError(f"{entry} cannot be imported: {error}; mend {name}") from error
-    raise UserError(f"{entry} cannot be imported: there is no package {parts[0]}; check the spelling or install it")
+def _check_objects(value: Any, key: str, allow: Sequence[str]) -> None:
+    """Refuses every `_target_` inside a value that is not of a kind that may be built."""
+    if isinstance(value, Mapping):
+        if value.get("_target_") is not None:
+            locate(value["_target_"], f"{key}._target_", allow)
+        for name, part in value.items():
+            _check_objects(part, f"{key}.{name}", allow)
+    elif isinstance(value, list):
+        for position, part in enumerate(value):
+            _check_objects(part, f"{key}[{position}]", allow)
+
+
+def _escaped(value: Any) -> Any:
+    """Returns plain values in which no text is an interpolation: all of them are resolved already."""
+    if isinstance(value, Mapping):
+        return {key: _escaped(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_escaped(part) for part in value]
+    return value.replace("${", r"\${") if isinstance(value, str) else value
 
 
 def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -109,9 +123,9 @@ _ANY_POSITIONAL = inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)
 _ANY_KEYWORD = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)
 
 
-def _check_node(node: Node, key: str) -> None:
+def _check_node(node: Node, key: str, allow: Sequence[str]) -> None:
     """Refuses a node whose keys are no arguments of its target, are of a wrong type, or leave a required one out."""
-    parameters = _parameters(locate(node["_target_"], f"{key}._target_"))
+    parameters = _parameters(locate(node["_target_"], f"{key}._target_", allow))
     named = {p.name: p for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name in _argument_names(node, key):

@@ -4,7 +4,7 @@ Marks refer to the pixels as the photo's file stores them; if EXIF turns the pho
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from inr_xai.data.labels import check_selection, parse_targets
 from inr_xai.data.marks import upright
 from inr_xai.data.pools import is_synthetic, load_synthetic, split_pools
-from inr_xai.data.transform import read_image, segmentation_to_input, to_input
+from inr_xai.data.transform import PhotoReader, segmentation_to_input
 from inr_xai.errors import UserError
 from inr_xai.types import Preprocessing, Sample
 
@@ -56,8 +56,11 @@ class Annotated(ABC):
     scoring_ids: list[str]
     donor_ids: list[str]
 
-    def __init__(self, *, targets: str | int, limit: int | None, every: int) -> None:
+    def __init__(
+        self, *, targets: str | int, limit: int | None, every: int, range: Sequence[float] | None = None
+    ) -> None:
         check_selection(limit=limit, every=every)
+        self._reader = PhotoReader(range)
         self.targets, self.limit, self.every = parse_targets(targets), limit, every
 
     def load(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
@@ -71,7 +74,7 @@ class Annotated(ABC):
                 f"there is no sample {sample_id!r}; the options of data, or the files below data.root, may have changed"
             )
         sample = self._samples[sample_id]
-        image, frame = to_input(read_image(sample.photo), preprocessing)
+        image, frame = self._reader.read_input(sample.photo, preprocessing)
         marks = self._marks(sample_id)
         if marks.segmentation is not None and not marks.segmentation.any():
             raise UserError(f"the segmentation of {sample_id!r} has no pixel of its class; leave out the photo")
@@ -92,6 +95,10 @@ class Annotated(ABC):
             on_photo=upright(extent, sample.photo),
             difficult=sample.others and float(extent.double().mean()) < SMALL,
         )
+
+    def photo_of(self, sample_id: str) -> str:
+        """Returns the file of a sample's photo, which several samples share; the id itself if it is no sample."""
+        return str(self._samples[sample_id].photo) if sample_id in self._samples else sample_id
 
     def _set_samples(
         self,

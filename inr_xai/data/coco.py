@@ -5,6 +5,7 @@ Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014. The package 
 
 import contextlib
 import io
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -33,6 +34,7 @@ class COCO(Annotated):
         split: name of the split, such as "val2014" or "val2017".
         targets: which class to explain: "label", "predicted", "wrong" or a class index.
         limit, every: explain every n-th sample, and at most `limit` of them.
+        range: values of black and white in photos of more than 8 bits; None for the rule of `data.value_range`.
         pool_size: photos in each of the two pools of baselines.
     """
 
@@ -45,9 +47,10 @@ class COCO(Annotated):
         targets: str | int = "label",
         limit: int | None = None,
         every: int = 1,
+        range: Sequence[float] | None = None,
         pool_size: int = POOL_SIZE,
     ) -> None:
-        super().__init__(targets=targets, limit=limit, every=every)
+        super().__init__(targets=targets, limit=limit, every=every, range=range)
         folder = Path(root).expanduser()
         default = f"annotations/instances_{split}.json"
         require_folder(folder, f"{split}/*.jpg and {default}")

@@ -4,9 +4,11 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
+from inr_xai.data.files import safe_name, walk
+from inr_xai.data.image_file import KINDS
 from inr_xai.data.labels import (
     check_selection,
     folder_label,
@@ -19,12 +21,41 @@ from inr_xai.data.labels import (
 )
 from inr_xai.data.marks import read_object
 from inr_xai.data.pools import POOL_SIZE, is_synthetic, load_synthetic, split_pools
-from inr_xai.data.transform import read_image, segmentation_to_input, to_input
+from inr_xai.data.transform import PhotoReader, segmentation_to_input
 from inr_xai.errors import UserError
 from inr_xai.types import Preprocessing, Sample
 
-KINDS = "jpg|jpeg|jpe|jfif|png|apng|bmp|dib|gif|tif|tiff|webp|avif|ppm|pgm|pbm|pnm|tga|jp2"
 SUFFIX = re.compile(rf"\.({KINDS})", re.IGNORECASE)
+OTHER_SUFFIXES = frozenset(
+    f".{kind}"
+    for kind in (
+        *(
+            "heic",
+            "heif",
+            "hif",
+            "heics",
+            "avifs",
+            "jxl",
+            "jxr",
+            "wdp",
+            "hdp",
+            "jpf",
+            "jpx",
+            "jpm",
+            "j2k",
+            "j2c",
+            "jpc",
+        ),
+        *("svg", "svgz", "eps", "ps", "ai", "emf", "wmf", "psd", "psb", "xcf", "kra", "ora", "afphoto", "exr", "hdr"),
+        *("dng", "cr2", "cr3", "crw", "nef", "nrw", "arw", "srf", "sr2", "orf", "rw2", "raf", "pef", "srw", "x3f"),
+        *("3fr", "fff", "erf", "kdc", "dcr", "k25", "mef", "mos", "mrw", "rwl", "iiq", "raw", "gpr", "ptx", "cap"),
+        *("dcm", "dicom", "nii", "fits", "fit", "fts", "nrrd", "mha", "czi", "lif", "nd2", "svs", "ndpi", "vsi"),
+        *("ico", "icns", "cur", "pcx", "dcx", "sgi", "rgb", "rgba", "bw", "ras", "xbm", "xpm", "dds", "pam", "pfm"),
+        *("qoi", "flif", "bpg", "mng", "jng", "jls", "cin", "dpx", "pic", "pct", "pict", "fpx", "djvu", "tpic", "icb"),
+        *("vda", "vst", "mpo", "insp", "jps", "pns"),
+    )
+)
+"""Suffixes of pictures that are not read; they are counted, so that nobody misses them unaware."""
 LAYOUT = "val/<wnid>/*.JPEG (such as val/n01440764/ILSVRC2012_val_00000293.JPEG), or the wnid folders themselves"
 log = logging.getLogger(__name__)
 
@@ -38,6 +69,7 @@ class ImageFolder:
         classes: index file of the folders' classes, see `read_classes`; None if the folders are named by wnids.
         segmentations: folder with masks of the objects, see `find_masks`; a photo without a mask has no segmentation.
         limit, every: explain every n-th photo, and at most `limit` of them.
+        range: values of black and white in photos of more than 8 bits; None for the rule of `data.value_range`.
         pool_size: photos in each of the two pools of baselines.
     """
 
@@ -50,9 +82,11 @@ class ImageFolder:
         segmentations: str | Path | None = None,
         limit: int | None = None,
         every: int = 1,
+        range: Sequence[float] | None = None,
         pool_size: int = POOL_SIZE,
     ) -> None:
         check_selection(limit=limit, every=every)
+        self._reader = PhotoReader(range)
         self.targets = parse_targets(targets)
         self.limit = limit
         self.every = every
@@ -106,7 +140,7 @@ class ImageFolder:
                 f"the folder of {str(path)!r} is not among {where}, so the image has no label; "
                 "move it, or set data.targets=predicted"
             )
-        image, frame = to_input(read_image(self.root / path), preprocessing)
+        image, frame = self._reader.read_input(self.root / path, preprocessing)
         marked = read_object(self._masks[sample_id]) if sample_id in self._masks else None
         segmentation = None if marked is None else segmentation_to_input(marked, frame)
         return Sample(image, label, sample_id, frame, segmentation, on_photo=marked)
@@ -131,14 +165,19 @@ class ImageFolder:
 
 
 def imagenet(
-    root: str | Path, *, targets: str | int = "label", limit: int | None = None, every: int = 1
+    root: str | Path,
+    *,
+    targets: str | int = "label",
+    limit: int | None = None,
+    every: int = 1,
+    range: Sequence[float] | None = None,
 ) -> ImageFolder:
     """Returns ImageNet-1k's validation photos, in wnid folders below `root`/val, `root`/validation or `root`."""
     folder = Path(root).expanduser()
     inside = next((folder / name for name in ("val", "validation") if (folder / name).is_dir()), folder)
     if inside.is_dir() and not any(child.name in imagenet_index() for child in inside.iterdir()):
         raise UserError(f"data.root={str(root)!r} has no wnid folders; expected {LAYOUT}, or take data=image_folder")
-    return ImageFolder(inside, targets=targets, limit=limit, every=every)
+    return ImageFolder(inside, targets=targets, limit=limit, every=every, range=range)
 
 
 def find_masks(folder: str | Path, root: Path, photos: Collection[str]) -> dict[str, Path]:
@@ -156,7 +195,7 @@ def find_masks(folder: str | Path, root: Path, photos: Collection[str]) -> dict[
     option = f"data.segmentations={str(folder)!r}"
     masks: dict[str, Path] = {}
     for path in find_images(masks_folder, option="data.segmentations"):
-        name = str(path.with_suffix(""))
+        name = safe_name(str(path.with_suffix("")))
         if name in masks:
             raise UserError(f"{option} holds two masks of {name!r}, {masks[name].name} and {path.name}; remove one")
         if name in photos:
@@ -185,27 +224,34 @@ def find_images(root: Path, *, option: str = "data.root") -> list[PurePosixPath]
         reason = "is not a folder" if root.exists() else "does not exist"
         raise UserError(f"{option}={str(root)!r} {reason}; give the folder that holds the images")
     paths: list[PurePosixPath] = []
-    seen: set[str] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=refuse_unlistable):
-        real = os.path.realpath(folder)
-        if real in seen:
-            subfolders.clear()
-            continue
-        if "run.json" in files and "masks" in subfolders:  # the folder of a run, whose figures are no photos
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        inside = PurePosixPath(Path(folder).relative_to(root).as_posix())
-        paths += [inside / name for name in files if is_image(name)]
+    passed_over: Counter[str] = Counter()
+    irregular: list[PurePosixPath] = []
+    try:
+        for folder, subfolders, files, others in walk(root):
+            if "run.json" in files and "masks" in subfolders:  # the folder of a run, whose figures are no photos
+                subfolders.clear()
+                continue
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            inside = PurePosixPath(folder.relative_to(root).as_posix())
+            paths += [inside / name for name in files if is_image(name)]
+            irregular += [inside / name for name in others if is_image(name)]
+            passed_over.update(suffix for name in files if (suffix := other_picture(name)))
+    except OSError as error:
+        raise UserError(f"cannot list the folder {error.filename!r} ({error.strerror}); make it readable") from error
+    others_found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(passed_over.items()))
     if not paths:
-        raise UserError(f"{option}={str(root)!r} holds no images (no file ends in {KINDS}); give another folder")
+        beside = f"; it has {others_found}, which are not read" if others_found else ""
+        raise UserError(
+            f"{option}={str(root)!r} holds no images (no file ends in {KINDS}{beside}); give another folder"
+        )
+    if others_found:
+        log.warning(
+            "pictures passed over below %s: %s; convert them to PNG or JPEG to have them too", root, others_found
+        )
+    if irregular:
+        names = first_names([safe_name(str(path)) for path in sorted(irregular, key=str)])
+        log.warning("%d names below %s are no regular files and are left out: %s", len(irregular), root, names)
     return sorted(paths, key=str)
-
-
-def refuse_unlistable(error: OSError) -> None:
-    """Raises UserError for a folder that cannot be listed; `os.walk` would skip its images silently."""
-    raise UserError(f"cannot list the folder {error.filename!r} ({error.strerror}); make it readable") from error
 
 
 def is_image(name: str) -> bool:
@@ -213,11 +259,24 @@ def is_image(name: str) -> bool:
     return not name.startswith(".") and SUFFIX.fullmatch(os.path.splitext(name)[1]) is not None
 
 
+def other_picture(name: str) -> str:
+    """Returns the suffix of a picture of a kind that is not read, in lower case; empty for all other files.
+
+    >>> other_picture("IMG_1.HEIC"), other_picture("a.jpg"), other_picture("notes.txt")
+    ('.heic', '', '')
+    """
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix if suffix in OTHER_SUFFIXES and not name.startswith(".") else ""
+
+
 def sample_paths(paths: list[PurePosixPath]) -> dict[str, PurePosixPath]:
-    """Returns id -> path. An id is the path without suffix; with suffix if two paths differ in nothing else."""
-    ids = {path: str(path.with_suffix("")) for path in paths}
+    """Returns id -> path. An id is the path without suffix; with suffix if two paths differ in nothing else.
+
+    Characters that break a line or are no UTF-8 are escaped in the id, see `safe_name`.
+    """
+    ids = {path: safe_name(str(path.with_suffix(""))) for path in paths}
     while repeated := {name for name, count in Counter(ids.values()).items() if count > 1}:
-        ids |= {path: str(path) for path, name in ids.items() if name in repeated}
+        ids |= {path: safe_name(str(path)) for path, name in ids.items() if name in repeated}
     return {name: path for path, name in ids.items()}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inr_xai.data.annotated import Annotated, Marks, PhotoClass, require_folder
+from inr_xai.data.files import read_text
 from inr_xai.data.image_folder import find_images, first_names, sample_paths
 from inr_xai.data.labels import imagenet_index, imagenet_names
 from inr_xai.data.marks import read_label_map
@@ -37,6 +38,7 @@ class ImageNetS(Annotated):
             folders of the split, which must then be complete; subset 50 needs no file.
         targets: which class to explain: "label", "predicted", "wrong" or a class index.
         limit, every: explain every n-th sample, and at most `limit` of them.
+        range: values of black and white in photos of more than 8 bits; None for the rule of `data.value_range`.
         pool_size: photos in each of the two pools of baselines.
     """
 
@@ -50,9 +52,10 @@ class ImageNetS(Annotated):
         targets: str | int = "label",
         limit: int | None = None,
         every: int = 1,
+        range: Sequence[float] | None = None,
         pool_size: int = POOL_SIZE,
     ) -> None:
-        super().__init__(targets=targets, limit=limit, every=every)
+        super().__init__(targets=targets, limit=limit, every=every, range=range)
         if subset not in SUBSETS:
             raise UserError(f"data.subset={subset} is not allowed; choose one of {', '.join(map(str, SUBSETS))}")
         name, folder = f"ImageNetS{subset}", Path(root).expanduser()
@@ -102,7 +105,7 @@ def require_all(wnids: Sequence[str], subset: int, source: str) -> list[str]:
 def read_categories(file: str | Path) -> list[str]:
     """Returns the wnids of a file with one per line. Raises UserError if it cannot be read or names anything else."""
     try:
-        wnids = Path(file).expanduser().read_text(encoding="utf-8-sig").split()
+        wnids = read_text(Path(file).expanduser()).split()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"data.categories={str(file)!r} cannot be read ({error}); give a file of wnids") from error
     if unknown := sorted(set(wnids) - set(imagenet_index())):

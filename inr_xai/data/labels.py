@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 
+from inr_xai.data.files import read_text
 from inr_xai.errors import UserError
 
 WNID = re.compile(r"(?:^|(?<=_))n\d{8}(?=_|$)")
@@ -56,7 +57,7 @@ def read_classes(file: str | Path) -> dict[str, int]:
     """
     path = Path(file).expanduser()
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"data.classes={str(file)!r} cannot be read ({error}); give a text file of folder names, one a line"

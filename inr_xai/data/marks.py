@@ -1,6 +1,7 @@
 """Marks on photos as tensors: label maps from PNG files, filled boxes, and both turned as EXIF turns the photo."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from jaxtyping import Bool, UInt8
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
+from inr_xai.data.image_file import opened_image, reason_of
 from inr_xai.errors import UserError
 
 Box = tuple[int, int, int, int]
@@ -20,14 +22,13 @@ def read_label_map(file: Path, modes: tuple[str, ...]) -> UInt8[Tensor, "*shape"
 
     Raises UserError if the file cannot be read, or if its mode of Pillow is not one of `modes`.
     """
-    picture = _opened(file)
-    mode = picture.mode
-    if mode not in modes:
-        raise UserError(
-            f"the segmentation {str(file)!r} is of mode {mode}, not {' or '.join(modes)}, so its values are no class "
-            "ids; take the file as published"
-        )
-    return torch.from_numpy(np.array(picture))
+    with _loaded(file) as picture:
+        if picture.mode not in modes:
+            raise UserError(
+                f"the segmentation {str(file)!r} is of mode {picture.mode}, not {' or '.join(modes)}, so its values "
+                "are no class ids; take the file as published"
+            )
+        return torch.from_numpy(np.array(picture))
 
 
 def read_object(file: Path) -> Bool[Tensor, "H W"]:
@@ -37,14 +38,16 @@ def read_object(file: Path) -> Bool[Tensor, "H W"]:
 
     Raises UserError if the file cannot be read, or if it has no such pixel.
     """
-    opened = _opened(file)
-    least = 128 if opened.format == "JPEG" else 1
-    picture = ImageOps.exif_transpose(opened)
-    bands = dict(zip(picture.getbands(), map(np.asarray, picture.split()), strict=True))
-    opaque = bands.pop("A", None)
-    mask = np.any([values >= least for values in bands.values()], axis=0)
-    if opaque is not None:
-        mask &= opaque != 0
+    with _loaded(file) as picture:
+        least = 128 if picture.format == "JPEG" else 1
+        ImageOps.exif_transpose(picture, in_place=True)
+        mask = np.zeros((picture.height, picture.width), dtype=bool)
+        names = picture.getbands()
+        for band in names:
+            if band != "A":
+                mask |= np.asarray(picture.getchannel(band) if len(names) > 1 else picture) >= least
+        if "A" in names:
+            mask &= np.asarray(picture.getchannel("A")) != 0
     if not mask.any():
         values = "0" if least == 1 else f"below {least}"
         raise UserError(
@@ -72,25 +75,38 @@ def fill_boxes(boxes: Iterable[Box], size: tuple[int, int]) -> Bool[Tensor, "H W
 
 
 def stored_size(photo: Path) -> tuple[int, int]:
-    """Returns the height and width of an image file before EXIF turns it."""
-    with Image.open(photo) as opened:
-        return opened.height, opened.width
+    """Returns the height and width of an image file before EXIF turns it. Raises UserError if it cannot be read."""
+    with _readable(photo, "image"), opened_image(photo, reducible=True) as (_, size):
+        return size
 
 
 def upright(mask: Bool[Tensor, "H W"], photo: Path) -> Bool[Tensor, "I J"]:
-    """Turns a mask, which refers to the stored pixels of `photo`, as EXIF turns the photo."""
-    with Image.open(photo) as opened:
+    """Turns a mask, which refers to the stored pixels of `photo`, as EXIF turns the photo.
+
+    Raises UserError if the photo cannot be read.
+    """
+    with _readable(photo, "image"), opened_image(photo, reducible=True) as (opened, _):
         orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
     picture = Image.fromarray(mask.numpy())
     picture.getexif()[ExifTags.Base.Orientation] = orientation
     return torch.from_numpy(np.array(ImageOps.exif_transpose(picture)))
 
 
-def _opened(file: Path) -> Image.Image:
+@contextmanager
+def _loaded(file: Path) -> Iterator[Image.Image]:
+    with _readable(file, "segmentation"), opened_image(file) as (picture, _):
+        picture.load()
+        yield picture
+
+
+@contextmanager
+def _readable(file: Path, kind: str) -> Iterator[None]:
+    """Gives any error of a file the sentence of a UserError."""
     try:
-        with Image.open(file) as opened:
-            opened.load()
-            return opened
+        yield
+    except UserError:
+        raise
     except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise UserError(f"cannot read the segmentation {str(file)!r} ({reason}); restore or mend the file") from error
+        raise UserError(
+            f"cannot read the {kind} {str(file)!r} ({reason_of(error)}); restore or mend the file"
+        ) from error

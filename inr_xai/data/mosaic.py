@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from inr_xai.data.files import read_text
 from inr_xai.data.labels import check_selection, is_count
 from inr_xai.data.pools import POOL_SIZE, is_synthetic, load_synthetic, split_pools
 from inr_xai.errors import UserError
@@ -133,6 +134,15 @@ class Grid:
         return torch.randperm(self.side**2, generator=generator(self.seed, "cell", index)).tolist()
 
 
+def mosaic_of(sample_id: str) -> str:
+    """Returns the mosaic of a cell.
+
+    >>> mosaic_of("mosaic-00003@2")
+    'mosaic-00003'
+    """
+    return sample_id.partition("@")[0]
+
+
 def tiled(images: Images, side: int) -> Float[Tensor, "c i j"]:
     """Returns one image of side x side images, row by row.
 
@@ -156,7 +166,7 @@ def read_photos(file: str | Path) -> dict[str, int]:
     path = Path(file).expanduser()
     remedy = "benchmarks/gridpg.py --choose writes such a file"
     try:
-        photos = json.loads(path.read_text(encoding="utf-8"))["photos"]
+        photos = json.loads(read_text(path))["photos"]
         indices = {str(name): int(target) for name, target in photos.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(

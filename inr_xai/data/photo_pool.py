@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr_xai.errors import UserError
-from inr_xai.types import Image, ImageData, Images, Preprocessing
+from inr_xai.data.image_file import reason_of
+from inr_xai.errors import RunFault, UserError
+from inr_xai.types import Image, ImageData, Images, Preprocessing, SharesPhotos
 
 DRAWS = 3  # photos with which one sample is scored
 CACHED = 256  # photos of a pool; neighbouring samples are scored with the same ones
@@ -21,22 +22,27 @@ log = logging.getLogger(__name__)
 
 
 class PhotoPool:
-    """The photos of one pool. A photo is read on first use, and left out if it cannot be read.
+    """The photos of one pool. A photo is read on first use, and left out if it cannot be read, whatever the reason.
 
     Args:
         ids: the photos' ids in any order; run.json fixes them, so that no result depends on limit, batch or shard.
-        reserve: ids that are used only if too few of `ids` can be read.
+        reserve: ids that are used only if too few of `ids` can be read; a warning says so once.
     """
 
     def __init__(self, ids: Sequence[str], data: ImageData, preprocessing: Preprocessing, reserve: Sequence[str] = ()):
         self.ids, self.reserve = sorted(ids), sorted(reserve)
+        self._photo_of = data.photo_of if isinstance(data, SharesPhotos) else str
+        self._warned = False
 
         @functools.lru_cache(maxsize=CACHED)
         def read(sample_id: str) -> Image | None:
             try:
                 return data.load(sample_id, preprocessing).image
-            except UserError as error:
-                log.warning("left out of the pool of baselines: %s", error)
+            except RunFault:
+                raise
+            except Exception as error:  # a pool's photo that fails costs itself alone
+                reason = str(error) if isinstance(error, UserError) else f"{sample_id!r} fails ({reason_of(error)})"
+                log.warning("left out of the pool of baselines: %s", reason)
                 return None
 
         self._read = read
@@ -47,10 +53,11 @@ class PhotoPool:
         Raises UserError if fewer can be read.
         """
         start = bisect.bisect_right(self.ids, sample_id)
-        photos = []
+        photos: list[Image] = []
         for other in [*self.ids[start:], *self.ids[:start], *self.reserve]:
-            photo = None if photo_of(other) == photo_of(sample_id) else self._read(other)
+            photo = None if self._photo_of(other) == self._photo_of(sample_id) else self._read(other)
             if photo is not None:
+                self._warn_of_reserve(other, f"{len(photos)} readable photos beside {sample_id!r}", DRAWS - len(photos))
                 photos.append(photo)
             if len(photos) == DRAWS:
                 return torch.stack(photos)
@@ -66,7 +73,8 @@ class PhotoPool:
     @functools.cached_property
     def _all(self) -> Images:
         photos = [photo for photo in map(self._read, self.ids) if photo is not None]
-        if len(photos) <= DRAWS:
+        if len(photos) <= DRAWS and self.reserve:
+            self._warn_of_reserve(self.reserve[0], f"{len(photos)} readable photos", len(self.reserve))
             photos += [photo for photo in map(self._read, self.reserve) if photo is not None]
         if not photos:
             raise UserError(
@@ -74,11 +82,13 @@ class PhotoPool:
             )
         return torch.stack(photos)
 
-
-def photo_of(sample_id: str) -> str:
-    """Returns the id without the class, which data sets with several classes per photo append to it.
-
-    >>> photo_of("2007_000032@person")
-    '2007_000032'
-    """
-    return sample_id.partition("@")[0]
+    def _warn_of_reserve(self, sample_id: str, present: str, count: int) -> None:
+        """Says once that drawn scenes of the reserve stand in for photos: how many, and why."""
+        if sample_id in self.reserve and not self._warned:
+            self._warned = True
+            log.warning(
+                "the pool of baselines has %s, so %d drawn scenes stand in for photos, which changes scores; add "
+                "images to data.root to avoid it",
+                present,
+                count,
+            )

@@ -1,16 +1,19 @@
-"""Turns a photo into the classifier's input by its own evaluation transform, and maps a mask back onto the photo.
+"""Reads a photo, turns it into the classifier's input by its own evaluation transform, and maps masks back onto it.
 
 The geometry is that of timm's `create_transform` (crop modes center and squash) and of torchvision's Resize+CenterCrop.
 """
 
+import logging
 from os import PathLike
 
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
+from inr_xai.data.image_file import has_deep_colours, opened_image, reason_of, require_bright
+from inr_xai.data.value_range import STRIP, Range, is_wide, parse_range, range_of, to_grey
 from inr_xai.errors import UserError
 from inr_xai.types import Frame, Preprocessing
 from inr_xai.types import Image as InputImage
@@ -25,45 +28,94 @@ RESAMPLING = {
 }
 MODES = {1: "L", 3: "RGB"}
 WHITE = (255, 255, 255, 255)
-LARGEST = 2**28  # pixels of a resized photo; a strip of 1 x 10,000 pixels would otherwise fill the memory
+LARGEST = 2**28  # pixels of a resized photo; a narrower strip has no input that shows it
+AT_ONCE = 72 * 10**6  # pixels of a photo, of the resized photo and of the step between them, with 4 bytes each
+log = logging.getLogger(__name__)
 
 
-def read_image(path: str | PathLike[str]) -> Image.Image:
-    """Returns a photo in RGB: EXIF orientation applied, transparency over white, 16 bits scaled to 8.
+class PhotoReader:
+    """Reads the photos of a data set.
 
-    Raises UserError if the file cannot be read.
+    Args:
+        values: the option data.range, the values of black and white in photos of more than 8 bits; None for the rule
+            of `inr_xai.data.value_range`. A range that is only a guess is said once, in a warning.
+
+    Raises:
+        UserError: `values` is no range.
     """
-    try:
-        with Image.open(path) as opened:
-            opened.load()
-            return to_rgb(ImageOps.exif_transpose(opened))
-    except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise UserError(f"cannot read the image {str(path)!r} ({reason}); replace or remove the file") from error
+
+    def __init__(self, values: object = None) -> None:
+        self._range = parse_range(values)
+        self._told: set[Range] = set()
+
+    def read(self, path: str | PathLike[str]) -> tuple[Image.Image, tuple[int, int]]:
+        """Returns the upright photo in RGB, and its (height, width), which is larger if the photo was decoded smaller.
+
+        Raises UserError if the file cannot be read, for whatever reason.
+        """
+        try:
+            with opened_image(path, reducible=True) as (image, (height, width)):
+                deep = has_deep_colours(image)
+                image.load()
+                sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+                ImageOps.exif_transpose(image, in_place=True)
+                if deep:
+                    require_bright(image)
+                return self._to_rgb(image, path), (width, height) if sideways else (height, width)
+        except Exception as error:
+            raise UserError(
+                f"cannot read the image {str(path)!r} ({reason_of(error)}); replace or remove the file"
+            ) from error
+
+    def read_input(self, path: str | PathLike[str], preprocessing: Preprocessing) -> tuple[InputImage, Frame]:
+        """Returns what `to_input` makes of a photo. Raises UserError if the file cannot be read."""
+        image, original = self.read(path)
+        return to_input(image, preprocessing, original=original)
+
+    def _to_rgb(self, image: Image.Image, path: str | PathLike[str]) -> Image.Image:
+        if not is_wide(image):
+            return to_rgb(image)
+        limits, warning = (self._range, "") if self._range is not None else range_of(image)
+        if warning and limits not in self._told:
+            self._told.add(limits)
+            log.warning("%s: %s; this is said once for all such photos", path, warning)
+        return to_grey(image, limits).convert("RGB")
+
+
+def read_image(path: str | PathLike[str], values: object = None) -> Image.Image:
+    """Returns a photo in RGB: EXIF orientation applied, transparency over white, more than 8 bits scaled to 8.
+
+    A JPEG that is too large for the memory is returned at a half, a quarter or an eighth of its size.
+
+    Args:
+        values: the values of black and white in photos of more than 8 bits; None for the rule, see `PhotoReader`.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    return PhotoReader(values).read(path)[0]
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Converts an image of any mode of Pillow to RGB."""
-    if image.mode.startswith(("I", "F")):
-        return wide_to_rgb(image)
-    if image.has_transparency_data:
-        layers = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layers.size, WHITE), layers).convert("RGB")
-    return image.convert("RGB")
+    """Converts an image of 8 bits or less to RGB, in strips if it has transparent pixels, which become white."""
+    if not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    result = Image.new("RGB", image.size)
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        layers = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        result.paste(Image.alpha_composite(Image.new("RGBA", layers.size, WHITE), layers).convert("RGB"), (0, top))
+    return result
 
 
-def wide_to_rgb(image: Image.Image) -> Image.Image:
-    """Converts grey values of more than 8 bits: integers in [0, 65535]; floats in [0, 1], [0, 255] or [0, 65535]."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
-    top = float(values.max())
-    scale = next((range_ for range_ in ranges if top <= range_), top)
-    grey = np.rint(values.clip(0, scale) * (255.0 / scale)).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
+def to_input(
+    image: Image.Image, preprocessing: Preprocessing, *, original: tuple[int, int] | None = None
+) -> tuple[InputImage, Frame]:
+    """Returns the input before normalisation, values in [0, 1], and how it was cut from the photo.
 
-
-def to_input(image: Image.Image, preprocessing: Preprocessing) -> tuple[InputImage, Frame]:
-    """Returns the input before normalisation, values in [0, 1], and how it was cut from the photo."""
+    Args:
+        original: (height, width) of the photo, if `image` is a smaller copy of it.
+    """
     if preprocessing.interpolation not in RESAMPLING:
         allowed = ", ".join(RESAMPLING)
         raise UserError(f"interpolation {preprocessing.interpolation!r} is unknown; choose one of {allowed}")
@@ -72,12 +124,27 @@ def to_input(image: Image.Image, preprocessing: Preprocessing) -> tuple[InputIma
         raise UserError(
             f"photos have 1 or 3 channels and the classifier asks for {channels}; choose another classifier"
         )
-    frame = frame_of((image.height, image.width), preprocessing)
-    height, width = frame.resized
-    converted = image.convert(MODES[channels])
-    resized = converted.resize((width, height), RESAMPLING[preprocessing.interpolation])
-    values = torch.from_numpy(np.array(resized)).reshape(height, width, channels).permute(2, 0, 1)
-    return cut(values, frame).to(torch.float32).div(255), frame
+    frame = frame_of(original or (image.height, image.width), preprocessing)
+    converted = image if image.mode == MODES[channels] else image.convert(MODES[channels])
+    part = resized_part(converted, frame, RESAMPLING[preprocessing.interpolation])
+    values = torch.from_numpy(np.array(part)).reshape(part.height, part.width, channels).permute(2, 0, 1)
+    return padded(values, frame).to(torch.float32).div(255), frame
+
+
+def resized_part(image: Image.Image, frame: Frame, resampling: Image.Resampling) -> Image.Image:
+    """Returns the part of the resized photo that the crop keeps.
+
+    Only if the whole resized photo would not fit into the memory, or if `image` is a smaller copy of the photo, the
+    part alone is resized; its values then differ by rounding.
+    """
+    (height, width), (_, rows), (_, columns) = frame.resized, *overlaps(frame)
+    whole = frame.original == (image.height, image.width)
+    if whole and height * width + image.height * width + image.height * image.width <= AT_ONCE:
+        return image.resize((width, height), resampling).crop((columns.start, rows.start, columns.stop, rows.stop))
+    down, across = image.height / height, image.width / width
+    right, bottom = min(columns.stop * across, image.width), min(rows.stop * down, image.height)
+    box = (columns.start * across, rows.start * down, right, bottom)
+    return image.resize((columns.stop - columns.start, rows.stop - rows.start), resampling, box=box)
 
 
 def frame_of(original: tuple[int, int], preprocessing: Preprocessing) -> Frame:
@@ -111,12 +178,22 @@ def offset(resized: int, size: int) -> int:
 
 def cut(values: Shaped[Tensor, "*lead hr wr"], frame: Frame) -> Shaped[Tensor, "*lead h w"]:
     """Returns the crop of resized values, which is 0 (black, background) beyond their borders."""
-    result = values.new_zeros((*values.shape[:-2], *frame.size))
-    (y_out, y_in), (x_out, x_in) = (
-        overlap_slices(*axis) for axis in zip((frame.top, frame.left), frame.size, frame.resized, strict=True)
-    )
-    result[..., y_out, x_out] = values[..., y_in, x_in]
+    (_, rows), (_, columns) = overlaps(frame)
+    return padded(values[..., rows, columns], frame)
+
+
+def padded(part: Shaped[Tensor, "*lead hp wp"], frame: Frame) -> Shaped[Tensor, "*lead h w"]:
+    """Returns the crop, given the part of it that the photo fills; it is 0 beyond."""
+    result = part.new_zeros((*part.shape[:-2], *frame.size))
+    (rows, _), (columns, _) = overlaps(frame)
+    result[..., rows, columns] = part
     return result
+
+
+def overlaps(frame: Frame) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Returns slices for rows and for columns: the part of the crop that the photo fills, and where it is there."""
+    down, across = zip((frame.top, frame.left), frame.size, frame.resized, strict=True)
+    return overlap_slices(*down), overlap_slices(*across)
 
 
 def overlap_slices(start: int, size: int, resized: int) -> tuple[slice, slice]:
@@ -133,10 +210,22 @@ def segmentation_to_input(segmentation: Shaped[Tensor, "H W"], frame: Frame) -> 
             "give segmentations of the photo's own size"
         )
     rows, columns = (
-        ((2 * torch.arange(new) + 1) * old // (2 * new)).to(segmentation.device)
-        for new, old in zip(frame.resized, frame.original, strict=True)
+        ((2 * torch.arange(new) + 1) * old // (2 * new))[part].to(segmentation.device)
+        for new, old, (_, part) in zip(frame.resized, frame.original, overlaps(frame), strict=True)
     )
-    return cut(segmentation[rows][:, columns], frame)
+    return padded(segmentation[rows][:, columns], frame)
+
+
+def map_to_input(values: Float[Tensor, "H W"], frame: Frame) -> Float[Tensor, "h w"]:
+    """Returns a map of the photo's own pixels in the input frame: bilinear, the same crop, 0 in the padding.
+
+    Where the photo shrinks, the bilinear filter is as wide as a pixel of the input, as it is for the photo.
+    """
+    rows, columns = (
+        shrinking_weights(*axis).to(values.device)
+        for axis in zip((frame.top, frame.left), frame.size, frame.resized, frame.original, strict=True)
+    )
+    return (rows.to(values) @ values @ columns.to(values).T).to(values.dtype)
 
 
 def mask_to_image(masks: Float[Tensor, "*lead h w"], frame: Frame) -> Float[Tensor, "*lead H W"]:
@@ -164,3 +253,13 @@ def axis_weights(cells: int, start: int, size: int, resized: int, original: int)
     weights.scatter_add_(1, upper.unsqueeze(1), share)
     inside = (centres >= 0) & (centres < size)
     return weights * inside.unsqueeze(1)
+
+
+def shrinking_weights(start: int, size: int, resized: int, original: int) -> Float[Tensor, "o i"]:
+    """Returns bilinear weights along one axis, input's pixels x photo's pixels; a row in the padding is 0."""
+    scale = original / resized
+    places = torch.arange(start, start + size, dtype=torch.float64).unsqueeze(1)
+    distances = torch.arange(original, dtype=torch.float64) + 0.5 - (places + 0.5) * scale
+    weights = (1 - distances.abs() / max(scale, 1.0)).clamp(min=0)
+    inside = (places >= 0) & (places < resized)
+    return torch.where(inside, weights / weights.sum(1, keepdim=True).clamp(min=1e-12), 0.0)

@@ -6,13 +6,14 @@ images whose indices are 0 for background, 1 to 20 for the classes and 255 for v
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
 from inr_xai.data.annotated import Annotated, Marks, PhotoClass, require_folder
+from inr_xai.data.files import open_regular, read_text
 from inr_xai.data.labels import imagenet_index, imagenet_names
 from inr_xai.data.marks import Box, fill_boxes, read_label_map, stored_size
 from inr_xai.data.pools import POOL_SIZE
@@ -74,6 +75,7 @@ class VOC(Annotated):
             of many; if it matters, use targets="predicted".
         targets: which class to explain: "label", "predicted", "wrong" or a class index.
         limit, every: explain every n-th sample, and at most `limit` of them.
+        range: values of black and white in photos of more than 8 bits; None for the rule of `data.value_range`.
         pool_size: photos in each of the two pools of baselines.
     """
 
@@ -88,9 +90,10 @@ class VOC(Annotated):
         targets: str | int = "label",
         limit: int | None = None,
         every: int = 1,
+        range: Sequence[float] | None = None,
         pool_size: int = POOL_SIZE,
     ) -> None:
-        super().__init__(targets=targets, limit=limit, every=every)
+        super().__init__(targets=targets, limit=limit, every=every, range=range)
         require_choice("task", task, SETS)
         require_choice("classes", classes, LABELS)
         labels, class_names = LABELS[classes]()
@@ -170,7 +173,10 @@ def read_split(folder: Path, split: str) -> list[str]:
         raise UserError(
             f"data.split={split!r} needs {str(file)!r}, which does not exist; the splits there are {splits}"
         )
-    photos = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        photos = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {str(file)!r} ({error}); restore the file") from error
     if not photos or any(" " in photo for photo in photos):
         reason = "lists photos with a flag, as of one class" if photos else "lists no photo"
         raise UserError(f"{str(file)!r} {reason}; choose a split of all classes, such as data.split=val")
@@ -180,8 +186,9 @@ def read_split(folder: Path, split: str) -> list[str]:
 def read_objects(file: Path) -> list[Object]:
     """Returns the objects of an annotation, without their parts. Raises UserError if it cannot be read."""
     try:
-        objects = [parse_object(node) for node in ElementTree.parse(file).getroot().findall("object")]
-    except (OSError, ElementTree.ParseError, ValueError) as error:
+        with open_regular(file) as stream:
+            objects = [parse_object(node) for node in ElementTree.parse(stream).getroot().findall("object")]
+    except Exception as error:  # a broken file makes the reader raise anything
         raise UserError(f"cannot read the annotation {str(file)!r} ({error}); restore the file") from error
     if unknown := [thing.name for thing in objects if thing.name not in IMAGENET]:
         raise UserError(

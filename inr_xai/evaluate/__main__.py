@@ -16,10 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inr_xai.config import exit_status
+from inr_xai.config.environment import stored_form
 from inr_xai.evaluate.evaluation import OWN, evaluate_run
 from inr_xai.evaluate.loop import EvaluationContext
-from inr_xai.instantiate import plain, stored_configuration
+from inr_xai.evaluate.registry import choose
+from inr_xai.instantiate import stored_configuration, threads_of
 from inr_xai.runs.load import load
+from inr_xai.runs.lock import lock_of_results
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,15 +41,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> int:
         run = load(args.run)
         cfg = stored_configuration(run.info["config"], args.overrides)
-        return evaluate_run(
-            run,
-            EvaluationContext.of_run(run, cfg),
-            args.run / "evaluation",
-            metrics=args.metrics.split(",") if args.metrics else None,
-            maps=args.maps,
-            name=args.name or (OWN if args.maps is None else args.maps.resolve().name),
-            config=plain(cfg),
-        )
+        metrics = args.metrics.split(",") if args.metrics else None
+        own = args.maps is None
+        choose(
+            metrics, masks=own, fits=own, head=cfg.classifier.get("head", "softmax")
+        )  # refuses before anything is built
+        name = args.name or (OWN if args.maps is None else args.maps.resolve().name)
+        with threads_of(cfg), lock_of_results(args.run, name):
+            return evaluate_run(
+                run,
+                EvaluationContext.of_run(run, cfg),
+                args.run / "evaluation",
+                metrics=metrics,
+                maps=args.maps,
+                name=name,
+                config=stored_form(cfg),
+            )
 
     return exit_status(work)
 

@@ -58,7 +58,7 @@ def evaluate_run(
     source: Source = RunSource(run) if maps is None else FolderSource(maps, run)
     if isinstance(source, FolderSource) and source.missing:
         log.warning("%d of the run's %d images have no map in %s", len(source.missing), len(run), maps)
-    chosen = choose(metrics, masks=source.has_masks, fits=maps is None)
+    chosen = choose(metrics, masks=source.has_masks, fits=maps is None, head=context.classifier.head)
     if metrics is not None:
         require_marks(context.data, context.classifier, source.ids, metrics)
     facts = [facts_of(run.info["config"] if config is None else config)]

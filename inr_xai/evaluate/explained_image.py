@@ -115,7 +115,8 @@ class ExplainedImage:
         name = self.sample.sample_id
         if marks is None:
             raise UserError(f"{name!r} has neither segmentation nor boxes; take a data set that has them (data=...)")
-        if self.sample.target not in (None, self.target):  # without a label, marks are of the object, not of a class
+        # Without a label, marks are of the object and not of a class, and so is a single score.
+        if self.sample.target not in (None, self.target) and self.classifier.num_classes != 1:
             raise UserError(
                 f"the marks of {name!r} are of class {self.sample.target} and class {self.target} was explained; "
                 "explain the label (data.targets=label)"

@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from inr_xai.classifier.frozen import FrozenClassifier
+from inr_xai.classifier.probe import examine_alone
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.digests import digest
 from inr_xai.errors import UserError
@@ -72,8 +73,10 @@ class EvaluationContext:
     def of_run(cls, run: Run, cfg: DictConfig) -> "EvaluationContext":
         """Returns the context of a finished run, whose parts are made from a configuration."""
         data, classifier, method = instantiate(cfg.data), instantiate(cfg.classifier), build_method(cfg)
+        device = device_of(plain(cfg.trainer))
+        examine_alone(classifier, device, at_once=method.masks_per_forward)
         donors = make_photo_pool(run.info["donor_pool"], data, classifier) if method.perturbation.needs_donors else None
-        return cls.of(data, classifier, method, device=device_of(plain(cfg.trainer)), donors=donors)
+        return cls.of(data, classifier, method, device=device, donors=donors)
 
 
 class Evaluation:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
+from inr_xai.columns import METRICS_OF_PROBABILITIES
 from inr_xai.errors import UserError, did_you_mean
 from inr_xai.evaluate import by_refitting, of_heatmaps, of_masks, of_objects
 from inr_xai.evaluate.explained_image import ExplainedImage, MetricValues
+from inr_xai.limits import require_probabilities
 from inr_xai.runs.loop import is_unexpected, reason_of
 
 log = logging.getLogger(__name__)
@@ -69,24 +71,31 @@ def directions() -> dict[str, bool | None]:
     return {name: metric.higher_is_better for name, metric in REGISTRY.items()}
 
 
-def choose(names: Sequence[str] | None, *, masks: bool, fits: bool) -> dict[str, EvaluationMetric]:
+def choose(
+    names: Sequence[str] | None, *, masks: bool, fits: bool, head: str = "softmax"
+) -> dict[str, EvaluationMetric]:
     """Returns the metrics of some names.
 
     Args:
         names: None for all metrics that the explanations allow and that fit nothing anew.
         masks: whether the explanations have masks.
         fits: whether other inputs and models can be explained.
+        head: the classifier's; with `none` it has no probabilities.
 
     Raises:
         UserError: a name that is no metric, or one that the explanations do not allow.
     """
     if names is None:
-        available = {name: metric for name, metric in REGISTRY.items() if masks or not metric.of_masks}
+        needless = METRICS_OF_PROBABILITIES if head == "none" else ()
+        available = {name: REGISTRY[name] for name in REGISTRY if name not in needless}
+        available = {name: metric for name, metric in available.items() if masks or not metric.of_masks}
         return {name: metric for name, metric in available.items() if not metric.costly}
     for name in names:
         if name not in REGISTRY:
             hint = did_you_mean(name, REGISTRY) or f"; choose some of {', '.join(REGISTRY)}"
             raise UserError(f"--metrics names {name!r}, which is no metric{hint}")
+        if name in METRICS_OF_PROBABILITIES:
+            require_probabilities(head, name)
         if REGISTRY[name].of_masks and not masks:
             raise UserError(f"{name} reads masks, and maps of other tools have none; leave it out of --metrics")
         if REGISTRY[name].costly and not fits:

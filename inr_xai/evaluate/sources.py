@@ -1,5 +1,6 @@
 """The sources of explanations: a finished run, or a folder of maps that another tool made for the run's images."""
 
+import contextlib
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -8,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from inr_xai.data.transform import map_to_input
 from inr_xai.errors import UserError
 from inr_xai.moved import with_old_paths
 from inr_xai.runs.load import Run
@@ -76,7 +77,8 @@ class RunSource(Source):
 class FolderSource(Source):
     """Maps of another tool for the images of a run: `<folder>/<sample id>.npy`, or .safetensors with one tensor.
 
-    A map is h x w or 1 x h x w. A smaller or larger map is resized bilinearly to the size of the input.
+    A map is h x w or 1 x h x w, and has the shape of the input or of the upright photo as its file stores it. A map of
+    the photo goes through the photo's resize and crop (`map_to_input`). If both have one shape, a map is of the input.
 
     Raises:
         UserError: there is no such folder, or it has no map of an image of the run.
@@ -105,15 +107,29 @@ class FolderSource(Source):
         return [name for name in self._run if name not in self._files]
 
     def digest(self, sample_id: str) -> str:
-        return sha256(self._files[sample_id].read_bytes(), _facts(self._run[sample_id].target)).hexdigest()
+        facts: list[object] = [self._run[sample_id].target]
+        with contextlib.suppress(UserError):  # `read` tells what is wrong with a map
+            if self._of_photo(sample_id, read_map(self._files[sample_id])):
+                facts.append("of the photo")  # earlier versions squashed it
+        return sha256(self._files[sample_id].read_bytes(), _facts(*facts)).hexdigest()
 
     def read(self, sample_id: str) -> Explanation:
         stored = self._run[sample_id]
         heatmap = read_map(self._files[sample_id])
-        size = stored.frame.size
-        if tuple(heatmap.shape) != size:
-            heatmap = F.interpolate(heatmap[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+        if self._of_photo(sample_id, heatmap):
+            heatmap = map_to_input(heatmap, stored.frame)
         return Explanation(stored.target, heatmap)
+
+    def _of_photo(self, sample_id: str, heatmap: Float[Tensor, "h w"]) -> bool:
+        """Returns whether a map is of the whole photo, not of the input. Raises UserError if it is of neither."""
+        frame, shape = self._run[sample_id].frame, tuple(heatmap.shape)
+        if shape not in (frame.size, frame.original):
+            (h, w), (height, width) = frame.size, frame.original
+            raise UserError(
+                f"{str(self._files[sample_id])!r} holds a map of {shape[0]} x {shape[1]} pixels, which is neither the "
+                f"size of the input, {h} x {w}, nor that of the photo, {height} x {width}; resize it to one of them"
+            )
+        return shape != frame.size
 
     def _find(self, sample_id: str) -> Path | None:
         files = (self._folder / f"{sample_id}{suffix}" for suffix in SUFFIXES)

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Float16
 from torch import Tensor
 
 from inr_xai.classifier.frozen import require_class
+from inr_xai.errors import TERMINATED
 from inr_xai.fitting.drawing import Drawing, export_network
 from inr_xai.fitting.mask_module import MaskModule, device_of, light_trainer, quiet_lightning
 from inr_xai.fitting.stopping import Candidate, KeepRule, NoiseRule
@@ -26,6 +27,10 @@ DIVERGED = (
     "the fit diverged; try a smaller learning rate or another score"
 )
 NOT_FINITE = "the classifier returns NaN or infinite logits for this image; check its weights and the image's values"
+NO_ROOM = (
+    "%s ends with %d explanations: the masks of its areas do not lie in each other and leave no room for another; "
+    "fewer explanations, one area, or nested=true leave more"
+)
 log = logging.getLogger(__name__)
 
 
@@ -176,12 +181,21 @@ class Stack:
             keep: see `fit_masks`; None keeps every explanation.
         """
         for explanation in range(1, self._method.most + 1):
-            self._end_images_without_room(explanation)
+            room = self._drawing.room  # masks of several areas may block more pixels than the largest area
+            for place, enough in zip(self._remaining, room, strict=True):
+                if not (enough or self._method.auto):
+                    log.warning(NO_ROOM, self._batch.sample_ids[place], explanation - 1)
+            self._narrow(room)
             if not self._remaining:
                 break
             free = self._drawing.free
             module = self._new_module(explanation, free)
-            light_trainer(trainer, callbacks).fit(module, train_dataloaders=list(range(self._method.steps)))
+            try:
+                light_trainer(trainer, callbacks).fit(module, train_dataloaders=list(range(self._method.steps)))
+            except SystemExit as ending:  # Lightning makes one of Ctrl-C, and of SIGTERM one whose status means success
+                if isinstance(ending.__context__, KeyboardInterrupt):
+                    raise ending.__context__ from None
+                raise SystemExit(TERMINATED if ending.code is None else ending.code) from ending
             masks = self._drawing.next(module.inr.to(self._batch.images.device))
             curves = torch.stack(module.losses, dim=1).float().cpu()
             stays = curves.isfinite().all(1).tolist()
@@ -202,19 +216,6 @@ class Stack:
                     self.results[place].networks.append(export_network(module.inr, row))
             self._narrow(stays)
         return list(self.results.values())
-
-    def _end_images_without_room(self, explanation: int) -> None:
-        """Ends images with too few free pixels: masks of several areas may block more pixels than the largest area."""
-        room = self._drawing.room
-        for place, enough in zip(self._remaining, room, strict=True):
-            if not (enough or self._method.auto):
-                log.warning(
-                    "%s ends with %d explanations: the masks of its areas do not lie in each other and leave no room "
-                    "for another; fewer explanations, one area, or nested=true leave more",
-                    self._batch.sample_ids[place],
-                    explanation - 1,
-                )
-        self._narrow(room)
 
     def _new_module(self, explanation: int, free: Free | None) -> MaskModule:
         places, earlier = self._remaining, None

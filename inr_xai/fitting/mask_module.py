@@ -21,6 +21,7 @@ from torch import Tensor
 from inr_xai.errors import UserError
 from inr_xai.fitting.drawing import pixel_centres
 from inr_xai.method import Method
+from inr_xai.objective import IN_PLACE_OF
 from inr_xai.perturbation import Bound, KeepFunction, Surroundings
 from inr_xai.seeding import generator
 from inr_xai.types import Batch, Classifier, Free, Masks
@@ -99,8 +100,9 @@ class MaskModule(lightning.LightningModule):
         masks = self.current_masks(progress)
         assert self._bound is not None
         kept = self._bound.draw(range(len(masks)), self._generators)
-        evidence = partial(self._score_masks, kept, method.score.evidence, progress)
-        absence = partial(self._score_masks, kept, method.score.absence, progress)
+        score = IN_PLACE_OF.get((type(method.score), self._outside[0].head), method.score)
+        evidence = partial(self._score_masks, kept, score.evidence, progress)
+        absence = partial(self._score_masks, kept, score.absence, progress)
         game = method.objective(masks, self.areas, evidence, absence, step=step)
         regularisers = method.total_variation * total_variation(masks).sum(1)
         grayness = (4 * masks * (1 - masks)).mean((-2, -1))

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from inr_xai.limits import require_probabilities
 from inr_xai.masks import hard_masks
 from inr_xai.method import Method
 from inr_xai.scoring.baselines import white_noise
@@ -70,9 +71,13 @@ class NoiseRule:
 
     Args:
         batch: images in the units of the classifier's input, on the device that computes.
+
+    Raises:
+        UserError: the classifier's outputs are no probabilities.
     """
 
     def __init__(self, classifier: Classifier, batch: Batch, method: Method):
+        require_probabilities(classifier.head, "explanations=auto")
         self._classifier, self._batch, self._method = classifier, batch, method
 
     def __call__(self, candidate: Candidate) -> list[bool]:

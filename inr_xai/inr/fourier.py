@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inr_xai.inr.base import INR
 from inr_xai.inr.mlp import StackedMLP
-from inr_xai.limits import require_positive, require_whole
+from inr_xai.limits import require_numbers
 from inr_xai.seeding import stacked_normal
 from inr_xai.types import Areas
 
@@ -45,8 +45,7 @@ class FourierINR(INR[Features]):
         conditioning: str = "concat",
     ):
         super().__init__()
-        require_whole("inr", frequencies=frequencies)
-        require_positive("inr", sigma=sigma)
+        require_numbers("inr", frequencies=frequencies, sigma=sigma)
         self.register_buffer("frequencies", stacked_normal(generators, (2, frequencies), sigma))
         self.network = StackedMLP(generators, 2 * frequencies, width=width, depth=depth, conditioning=conditioning)
 

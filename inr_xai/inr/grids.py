@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from inr_xai.errors import UserError
 from inr_xai.inr.base import INR
 from inr_xai.inr.mlp import StackedMLP
-from inr_xai.limits import require_positive, require_whole
+from inr_xai.limits import require_capacity, require_numbers
 from inr_xai.seeding import stacked_normal, stacked_uniform
 from inr_xai.types import Areas
 
 PRIMES = (1, 2_654_435_761)  # the paper's pi_1 and pi_2
+FINEST = 65_536  # cells a side; the largest input has fewer pixels
 CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))
 
 
@@ -57,10 +58,11 @@ class PyramidINR(INR[Cells]):
         if not sides:
             raise UserError("inr.sides names no grid; give the cells per side of each, such as inr.sides=[4,7,14,28]")
         for side in sides:
-            require_whole("inr", sides=side)
-        require_positive("inr", gain=gain, scale=scale)
+            require_numbers("inr", sides=side)
+        require_numbers("inr", gain=gain, scale=scale)
         self.sides, self.gain = list(sides), gain
         self.sizes = [(side + 1) ** 2 for side in sides]
+        require_capacity(sum(self.sizes))
         self.table = nn.Parameter(stacked_normal(generators, (sum(self.sizes),), scale))
 
     def encode(self, coordinates: Float[Tensor, "p 2"]) -> Cells:
@@ -105,14 +107,18 @@ class GridINR(INR[Cells]):
         conditioning: str = "concat",
     ):
         super().__init__()
-        require_whole("inr", levels=levels, features=features, base=base)
-        require_positive("inr", feature_scale=feature_scale)
-        if not 1 <= growth < float("inf"):
-            raise UserError(f"inr.growth={growth:g} is out of range; it must be at least 1, such as inr.growth=1.5")
+        require_numbers("inr", levels=levels, features=features, base=base, growth=growth)
+        require_numbers("inr", table_size=table_size, feature_scale=feature_scale)
         if table_size is not None and (table_size < 2 or table_size & (table_size - 1)):
             raise UserError(f"inr.table_size={table_size} is no power of two; use one such as 256, or null (dense)")
+        if base * growth ** (levels - 1) > FINEST:
+            raise UserError(
+                f"inr would have {base * growth ** (levels - 1):.2g} cells a side at its finest level; give fewer "
+                f"inr.levels or less inr.growth, for at most {FINEST}"
+            )
         self.sides = [int(base * growth**level + 1e-9) for level in range(levels)]
         self.sizes = [min((side + 1) ** 2, table_size or (side + 1) ** 2) for side in self.sides]
+        require_capacity(sum(self.sizes) * features)
         self.table = nn.Parameter(stacked_uniform(generators, (sum(self.sizes), features), feature_scale))
         self.network = StackedMLP(generators, levels * features, width=width, depth=depth, conditioning=conditioning)
 

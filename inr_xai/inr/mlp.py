@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from inr_xai.inr.conditioning import make_conditioning
 from inr_xai.inr.stacked import StackedLinear
-from inr_xai.limits import require_whole
+from inr_xai.limits import require_capacity, require_numbers
 from inr_xai.types import Areas
 
 Coordinates = Float[Tensor, "b p 2"]
@@ -44,7 +44,8 @@ class StackedMLP(nn.Module):
         last_bound: float | None = None,
     ):
         super().__init__()
-        require_whole("inr", width=width, depth=depth)
+        require_numbers("inr", width=width, depth=depth)
+        require_capacity(2 * width * (inputs + width * (depth - 1)))
         make = layer or (lambda inputs, _: StackedLinear(generators, inputs, width))
         self.activation = activation
         self.first = make(inputs, True)

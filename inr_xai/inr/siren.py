@@ -12,7 +12,7 @@ from torch import Tensor
 from inr_xai.inr.base import INR
 from inr_xai.inr.mlp import Coordinates, StackedMLP
 from inr_xai.inr.stacked import StackedLinear
-from inr_xai.limits import require_positive, require_whole
+from inr_xai.limits import require_numbers
 from inr_xai.types import Areas
 
 
@@ -40,8 +40,7 @@ class SirenINR(INR[Coordinates]):
         conditioning: str = "concat",
     ):
         super().__init__()
-        require_whole("inr", width=width)
-        require_positive("inr", first_omega=first_omega, hidden_omega=hidden_omega)
+        require_numbers("inr", width=width, first_omega=first_omega, hidden_omega=hidden_omega)
 
         def layer(inputs: int, first: bool) -> StackedLinear:
             if first:

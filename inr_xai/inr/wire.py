@@ -14,7 +14,7 @@ from torch import Tensor
 from inr_xai.inr.base import INR
 from inr_xai.inr.mlp import Coordinates, StackedMLP
 from inr_xai.inr.stacked import StackedLinear
-from inr_xai.limits import require_positive, require_whole
+from inr_xai.limits import require_numbers
 from inr_xai.types import Areas
 
 
@@ -41,8 +41,7 @@ class WireINR(INR[Coordinates]):
         conditioning: str = "concat",
     ):
         super().__init__()
-        require_whole("inr", width=width)
-        require_positive("inr", omega=omega, scale=scale)
+        require_numbers("inr", width=width, omega=omega, scale=scale)
         gain = [omega] * width + [scale] * width
         self.network = StackedMLP(
             generators,

@@ -5,19 +5,21 @@ Whatever might wait for the network happens in a background thread. The run fold
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import shlex
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from lightning.pytorch.loggers import WandbLogger
 
 from inr_xai.errors import UserError
+from inr_xai.loggers import environment, service
 from inr_xai.loggers.background import Background
 from inr_xai.loggers.reachable import stored_key, unreachable_reason
+from inr_xai.loggers.transaction_log import is_complete
 from inr_xai.loggers.upload import Upload
 
 if TYPE_CHECKING:
@@ -38,9 +40,13 @@ AXES = ("images_done", "steps_done")
 STEP_KEYS = ("loss/",)
 """Keys that begin so have the x axis steps_done; all others have images_done."""
 STEPS_OF_A_PART = 1_000_000_000
+PROJECT = "inr_xai"
+LONGEST_TAG = 64
 # What an unreachable W&B may cost, in seconds: PROBE_SECONDS and `finish_timeout`.
 PROBE_SECONDS = 3.0
+OPEN_SECONDS = 30.0
 CLOSE_SECONDS = 15.0
+WRITE_SECONDS = 2.0
 FLUSH_SECONDS = 5.0
 
 
@@ -51,15 +57,19 @@ class WandbSettings:
     Args:
         mode: "offline" writes files that `wandb sync` uploads later, "online" uploads while the run goes on (or stays
             offline if W&B cannot be reached), "disabled" does nothing.
+        project, group, entity: by default what WANDB_PROJECT, WANDB_RUN_GROUP and WANDB_ENTITY say.
+        tags: they are joined by those of WANDB_TAGS.
         finish_timeout: seconds that the end of an online run waits for its upload; the rest stays on the disk.
+        name: what W&B calls the run; by default what WANDB_NAME says, else the run's own name.
     """
 
-    project: str = "inr_xai"
+    project: str = field(default_factory=lambda: os.environ.get("WANDB_PROJECT", ""))
     mode: str = "offline"
-    group: str | None = None
+    group: str | None = field(default_factory=lambda: os.environ.get("WANDB_RUN_GROUP"))
     tags: list[str] = field(default_factory=list)
-    entity: str | None = None
+    entity: str | None = field(default_factory=lambda: os.environ.get("WANDB_ENTITY"))
     finish_timeout: float = 12.0
+    name: str | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -68,6 +78,8 @@ class WandbSettings:
                 " (it is taken from the environment variable WANDB_MODE if that is set)"
             )
         self.mode = MODES[self.mode]
+        self.project, self.group, self.entity = self.project or PROJECT, self.group or None, self.entity or None
+        self.tags = [self.tags] if isinstance(self.tags, str) else list(self.tags or ())
 
 
 def open_wandb(
@@ -78,36 +90,48 @@ def open_wandb(
     name: str,
     config: Mapping[str, Any],
     job_type: str = "explain",
+    shard: tuple[int, int] = (0, 1),
 ) -> "WandbRun | None":
     """Starts the W&B run `run_id`, or continues it.
 
     Args:
-        save_dir: W&B makes its folder `wandb` there.
+        save_dir: W&B makes its folder `wandb` there, unless WANDB_DIR names another place.
+        name, job_type: what W&B calls the run and its kind, unless the settings or W&B's environment variables do.
+        shard: which one of how many shards writes; each is a W&B run of its own, in one group.
 
     Returns:
         The open run; None if W&B is disabled or cannot be started at all.
     """
     if settings.mode == "disabled":
         return None
+    index, count = shard
+    folder = environment.folder_or(str(save_dir))
+    tags = (tag.strip()[:LONGEST_TAG] for tag in [*map(str, settings.tags), *environment.tags()])
     options = {
-        "project": settings.project,
+        "project": str(settings.project),
         "entity": settings.entity,
-        "group": settings.group,
-        "tags": list(settings.tags),
-        "dir": str(save_dir),
-        "id": run_id,
-        "name": name,
+        "group": str(settings.group) if settings.group else None if count == 1 else f"{name}-{run_id}",
+        "tags": [tag for tag in dict.fromkeys(tags) if tag],
+        "dir": folder,
+        "id": run_id if count == 1 else f"{run_id}-{index + 1}of{count}",
+        "name": settings.name or environment.name_or(name),
         "config": dict(config),
-        "job_type": job_type,
+        "job_type": environment.job_type_or(job_type),
         "resume": "allow",
         "reinit": "create_new",  # never the run that the caller's own program has open
     }
-    try:
-        _set_up()
-        return _start(options, settings)
-    except Exception as error:
-        log.warning("W&B could not be started (%s); the run goes on without it.", _sentence(error))
-        return None
+    opened: list[WandbRun] = []
+    failures: list[Exception] = []
+    background = Background(failures.append)
+    background.call(lambda: opened.append(_start(options, settings, folders=dict.fromkeys((str(save_dir), folder)))))
+    in_time = background.close(seconds=OPEN_SECONDS)
+    if opened:
+        return opened[0]
+    reason = _sentence(failures[0]) if failures else f"it was not ready within {OPEN_SECONDS:g} s"
+    log.warning("W&B could not be started (%s); the run goes on without it.", reason)
+    if in_time:
+        service.leave()
+    return None
 
 
 class WandbRun:
@@ -122,20 +146,19 @@ class WandbRun:
         finish_timeout: seconds that `finish` waits for the upload.
 
     Attributes:
-        logger: Lightning's logger of this run.
         folder: where W&B keeps this part of the run.
         remedy: the command that uploads it.
     """
 
     def __init__(self, run: "wandb.Run", *, parts: Sequence[Path], finish_timeout: float) -> None:
         self.folder = Path(run.dir).parent
-        self.remedy = " ".join(["wandb sync", *map(str, [*parts, self.folder])])
-        self.logger = WandbLogger(experiment=run, project=run.project, save_dir=self.folder.parent.parent, id=run.id)
+        self.remedy = shlex.join(["wandb", "sync", *map(str, [*parts, self.folder])])
         self._run = run
         self._parts = [*parts, self.folder]
         self._finish_timeout = finish_timeout
         self._upload: Upload | None = None
         self._known = set(AXES)
+        self._failed = False
         self._background = Background(self._fail)
         self._background.call(self._begin)
 
@@ -198,10 +221,27 @@ class WandbRun:
     def finish(self, *, failed: bool = False) -> None:
         """Ends the run; what cannot be uploaded in time stays in `folder`."""
         closed = self._background.close(seconds=CLOSE_SECONDS, last=lambda: self._run.finish(exit_code=int(failed)))
+        complete = closed and self._is_complete()
         if not closed:
             log.warning("W&B did not close its files in %s; the CSV files are complete.", self.folder)
-        if self._upload is not None and not self._upload.finish(seconds=self._finish_timeout if closed else 0.0):
-            log.warning("W&B did not take everything in time; upload the rest with `%s`.", self.remedy)
+        elif not complete and not self._failed:
+            log.warning("W&B could not write all of %s (is the disk full?); the CSV files are complete.", self.folder)
+        if self._failed or not complete:
+            service.leave()
+        if self._upload is None:
+            return
+        reason = self._upload.finish(seconds=self._finish_timeout if complete else 0.0)
+        if reason is None and (reason := _offline_reason()) is not None:  # a stranger may have taken it all
+            self._upload.unmark()
+        if reason is not None:
+            log.warning("W&B did not take everything (%s); upload the rest with `%s`.", reason, self.remedy)
+
+    def _is_complete(self) -> bool:
+        """Returns whether the run's file is written to its end, for which W&B may need a moment longer."""
+        deadline = time.monotonic() + (0 if self._failed else WRITE_SECONDS)
+        while not (complete := is_complete(self.folder / f"run-{self._run.id}.wandb")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return complete
 
     def _send(self, payload: dict[str, Any]) -> None:
         """Logs values in the background thread, and gives each new key its x axis.
@@ -213,7 +253,7 @@ class WandbRun:
                 self._known.add(key)
                 axis = "steps_done" if key.startswith(STEP_KEYS) else "images_done"
                 self._run.define_metric(key, step_metric=axis)
-        self.logger.log_metrics(payload)
+        self._run.log(payload)  # not by Lightning's logger, which is mute if the launcher has given a rank above 0
 
     def _begin(self) -> None:
         """Defines the axes, and sets W&B's own step, which restarts with each part, beyond those of earlier parts."""
@@ -223,44 +263,45 @@ class WandbRun:
             self._run.log({}, step=(len(self._parts) - 1) * STEPS_OF_A_PART)
 
     def _fail(self, error: Exception) -> None:
-        """Logs the failure that switches W&B off."""
+        """Logs the first failure, which switches W&B off."""
+        if self._failed:
+            return
+        self._failed = True
         log.warning("W&B failed (%s); the run goes on without it, the CSV files are complete.", _sentence(error))
 
 
-def _set_up() -> None:
-    """Loads W&B, silenced; it reads its environment here, once per process."""
-    # W&B's analytics would be sent from offline runs too, and hold up the end of the process if no server answers.
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    with _without_mode():
-        import wandb
+def _start(options: dict[str, Any], settings: WandbSettings, *, folders: Iterable[str]) -> WandbRun:
+    """Opens the run, which is written to the disk as W&B's offline runs are; if online, it is uploaded from there.
 
-        wandb.setup(wandb.Settings(silent=True))
-
-
-@contextmanager
-def _without_mode() -> Iterator[None]:
-    """Hides WANDB_MODE, which `WandbSettings` has read already: W&B fails if it is empty."""
-    mode = os.environ.pop("WANDB_MODE", None)
-    try:
-        yield
-    finally:
-        if mode is not None:
-            os.environ["WANDB_MODE"] = mode
-
-
-def _start(options: dict[str, Any], settings: WandbSettings) -> WandbRun:
-    """Opens the run, which is written to the disk as W&B's offline runs are; if online, it is uploaded from there."""
+    Args:
+        folders: where earlier parts of the run may lie.
+    """
+    refused = service.set_up()
     import wandb
 
-    files = Path(options["dir"], "wandb").resolve().glob(f"*run-*/run-{escape(options['id'])}.wandb")
-    parts = sorted(file.parent for file in files)
-    quiet = wandb.Settings(silent=True, console="off", save_code=False, x_transaction_log_flush_interval=FLUSH_SECONDS)
-    wandb_run = wandb.init(**options, mode="offline", settings=quiet)
+    name = f"*run-*/run-{escape(options['id'])}.wandb"
+    files = [file for folder in folders for file in Path(folder, "wandb").resolve().glob(name)]
+    parts = sorted({file.parent for file in files}, key=lambda part: part.name)
+    quiet = wandb.Settings(
+        silent=True,
+        console="off",
+        save_code=False,
+        symlink=False,  # several processes may begin in one folder at once
+        x_transaction_log_flush_interval=FLUSH_SECONDS,
+    )
+    with environment.hidden(*refused):
+        wandb_run = wandb.init(**options, mode="offline", settings=quiet)
+    service.leave_at_exit()
     run = WandbRun(wandb_run, parts=parts, finish_timeout=settings.finish_timeout)
+    if not run.folder.is_relative_to(Path(options["dir"]).resolve()):
+        log.warning("W&B cannot write in %s; its files are in %s.", Path(options["dir"], "wandb"), run.folder)
+    names = ", ".join(sorted(refused))
     if settings.mode == "offline":
+        if refused:
+            log.warning("W&B cannot read %s and goes without.", names)
         log.info("W&B is offline; upload this run later with `%s`.", run.remedy)
         return run
-    reason = _offline_reason()
+    reason = f"cannot read {names}" if refused else _offline_reason()
     if reason is None:
         run.upload()
     else:
@@ -274,7 +315,7 @@ def _offline_reason() -> str | None:
 
     settings = wandb.setup().settings
     key = None
-    if settings.identity_token_file is None:
+    if not (os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or settings.identity_token_file):
         key = os.environ.get("WANDB_API_KEY") or settings.api_key or stored_key(settings.base_url)
         if key is None:
             return "has no API key (run `wandb login` or set WANDB_API_KEY)"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from inr_xai.errors import UserError
-from inr_xai.runs.files import format_csv, write_bytes
+from inr_xai.runs.files import append_text, format_csv, write_bytes
 
 TextRow = dict[str, str]
 """A row as the file has it: column -> text."""
@@ -79,8 +79,7 @@ class CsvStore:
             self._write()
             return
         self.groups[group] = new
-        with self.file.open("a", encoding="utf-8", newline="") as stream:
-            stream.write(format_csv(self._lines(new), self._header, header=False))
+        append_text(self.file, format_csv(self._lines(new), self._header, header=False))
 
     def tidy(self) -> None:
         """Leaves one line a key in the file, groups in alphabetical order."""
@@ -94,7 +93,7 @@ class CsvStore:
         if not self.file.is_file():
             return ""
         try:
-            content = self.file.read_text(encoding="utf-8")
+            content = self.file.read_bytes().decode()  # as it is: a cell may hold a carriage return
             complete = content[: content.rfind("\n") + 1]
             reader = csv.DictReader(io.StringIO(complete, newline=""))
             rows = [row for row in reader if None not in row.values()]

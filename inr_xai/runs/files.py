@@ -1,30 +1,59 @@
 """Small files: rows as CSV or Markdown, facts as JSON, and writing that leaves a file whole or not at all."""
 
 import csv
-import io
+import errno
+import functools
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from inr_xai.errors import UserError
+from inr_xai.errors import RunFault, UserError
+from inr_xai.runs.processes import is_running, machine, start_time
+from inr_xai.runs.structure import Shape, require
 from inr_xai.types import Row
 
 ASIDE = ".writing-"
-"""How the name of a file begins that is not whole yet."""
+"""How the name of a file begins that is not whole yet; then it says which process writes it."""
+AGAIN = "then the same command continues"
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), f"free space there, {AGAIN}"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), f"make the folder writable, {AGAIN}"),
+    **dict.fromkeys((errno.ENOENT, errno.ESTALE), f"the folder is gone; put it back, {AGAIN}"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), f"allow more open files (ulimit -n), {AGAIN}"),
+    errno.EIO: f"look after the disk, {AGAIN}",
+}
+"""The faults of a machine, by the number of the system's error -> what to do."""
+
+
+class _Lines(list[str]):
+    """What a CSV writer writes to, one line at a time.
+
+    The writer quotes a cell with one of the characters that end its lines, and a lone carriage return needs quotes too.
+    So it ends its lines by both characters, and one of them is dropped here.
+    """
+
+    def write(self, line: str) -> None:
+        self.append(line.removesuffix("\r\n") + "\n")
 
 
 def format_csv(rows: Sequence[Row], columns: Sequence[str] | None = None, *, header: bool = True) -> str:
-    """Returns rows as CSV; the columns are those of the first row unless given."""
+    """Returns rows as CSV; the columns are those of the first row unless given.
+
+    A cell with a line break or a carriage return is quoted, and what UTF-8 cannot hold is written as an escape.
+    """
     names = list(columns) if columns is not None else list(rows[0]) if rows else []
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, names, lineterminator="\n")
+    lines = _Lines()
+    writer = csv.DictWriter(lines, names, lineterminator="\r\n")
     if header and names:
         writer.writeheader()
     writer.writerows(rows)
-    return stream.getvalue()
+    return "".join(lines).encode(errors="backslashreplace").decode()
 
 
 def all_columns(rows: Iterable[Row]) -> list[str]:
@@ -69,28 +98,124 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Returns the content of a JSON file. Raises UserError if it is missing or damaged."""
+def read_json(path: Path, shape: Shape | None = None, remedy: str = "give another out=PATH") -> dict[str, Any]:
+    """Returns the content of a JSON file, which is an object.
+
+    Args:
+        shape: what the object must be, see `inr_xai.runs.structure`.
+        remedy: what a refusal advises.
+
+    Raises:
+        UserError: the file is missing, damaged, or has another shape.
+    """
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(path.read_bytes())
+        require(content, {} if shape is None else shape)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{path} does not exist; is {path.parent} the folder of a run?") from error
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); give another out=PATH") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}); {remedy}") from error
     return content
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=ASIDE)
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A context for what is written to `path`: a fault of the machine becomes a RunFault, which says what to do.
+
+    Other errors of the system, such as a name that is too long, pass: they are about this one file.
+    """
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        reason = f"{path} cannot be written ({error.strerror or error})"
+        raise RunFault(f"{reason}; {REMEDIES[error.errno]}") from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file so that it is there whole or not at all. Raises RunFault for a fault of the machine."""
+    write_chunks(path, [data])
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
+    """Does the same with data that comes in parts, of which one alone is in memory at a time."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f"{ASIDE}{_this_process(os.getpid())}-")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.writelines(chunks)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(aside, 0o644)
+            os.replace(aside, path)
+        except BaseException:
+            Path(aside).unlink(missing_ok=True)
+            raise
+
+
+def append_text(path: Path, text: str) -> int:
+    """Adds whole lines to the end of a file, which is made if there is none, and returns where they begin, in bytes.
+
+    A line without an end, which a killed process left, goes first. If the disk takes a part of the text alone, the file
+    is cut back to what it was.
+
+    Raises:
+        RunFault: a fault of the machine.
+    """
+    data = text.encode(errors="backslashreplace")
+    with writing(path):
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+        try:
+            size = _end_of_lines(handle)
+            try:
+                written = 0
+                while written < len(data):
+                    written += os.write(handle, data[written:])
+            except BaseException:
+                with suppress(OSError):
+                    if os.fstat(handle).st_size == size + written:
+                        os.ftruncate(handle, size)
+                raise
+        finally:
+            os.close(handle)
+    return size
+
+
+def is_abandoned(file: Path) -> bool:
+    """Returns whether no process of this machine writes the file, whose name begins with ASIDE, any more.
+
+    A file of another machine counts as abandoned too if nothing was written to it for ten minutes.
+    """
+    match = re.fullmatch(rf"{re.escape(ASIDE)}(\w+)\.(\d+)\.(\d*)-.*", file.name)
+    if match is None:
+        return True
+    if match[1] == machine():
+        return not is_running(int(match[2]), int(match[3]) if match[3] else None)
+    with suppress(OSError):
+        return time.time() - file.stat().st_mtime > 600
+    return False
+
+
+@functools.cache
+def _this_process(pid: int) -> str:
+    """Returns a name of the process of a number, which is this one; a fork of it has another number."""
+    started = start_time(pid)
+    return f"{machine()}.{pid}.{'' if started is None else started}"
+
+
+def _end_of_lines(handle: int) -> int:
+    """Cuts off an unfinished last line of an open file, and returns the file's size."""
+    size = end = os.lseek(handle, 0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - 65536)
+        os.lseek(handle, start, os.SEEK_SET)
+        block = os.read(handle, end - start)
+        if b"\n" in block:
+            end = start + block.rindex(b"\n") + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(handle, end)
+    return end

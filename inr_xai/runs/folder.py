@@ -5,22 +5,19 @@ files hold, and can be rebuilt from them.
 """
 
 import csv
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from inr_xai.errors import UserError
+from inr_xai.errors import RunFault, UserError
 from inr_xai.moved import with_new_paths
-from inr_xai.runs.files import ASIDE, format_csv, read_json, write_bytes, write_json
-from inr_xai.types import Frame, Row
+from inr_xai.runs.files import ASIDE, append_text, format_csv, is_abandoned, read_json, write_bytes, write_json
+from inr_xai.runs.lock import folder_lock
+from inr_xai.runs.masks_file import SampleRecord, pack_record, read_facts, read_record
+from inr_xai.runs.names import files_below, id_file, id_of_name
+from inr_xai.types import Row
 
 FREE_KEYS = (
     "data.root",
@@ -43,57 +40,25 @@ FREE_KEYS = (
     "dry_run",
 )
 """The options, and groups of options, that a continued run may change: where and how it is computed, not what."""
-FORMAT = "1"
-
-
-@dataclass
-class SampleRecord:
-    """Everything that is stored of one image.
-
-    Args:
-        areas: the areas of the masks, in their order.
-        masks: float16, k x a x h x w, values in [0, 1]; images may have different numbers of explanations.
-        inrs: the weights and buffers of each explanation's INR, by name.
-        losses: the loss at each step of each fit, f x steps; f is k, or k + 1 if a last explanation was fitted and not
-            kept.
-        rows: the scores, one dict per explanation and area.
-        drawing: what rendering needs in addition to the weights: family, area rule, exclusion and seed.
-        steps_before, steps_after: the steps of the whole run before this image's stack and after it, from which curves
-            are rebuilt.
-        seconds: how long the image took, its part of the batch's time.
-        extra: holds `dropped`, what the explanation that was not kept carried, if there is one.
-    """
-
-    sample_id: str
-    target: int
-    frame: Frame
-    areas: list[float]
-    masks: Float[Tensor, "k a h w"]
-    inrs: list[dict[str, Tensor]]
-    losses: Float[Tensor, "f s"]
-    rows: list[Row]
-    drawing: dict[str, Any]
-    steps_before: int = 0
-    steps_after: int = 0
-    seconds: float = 0.0
-    extra: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class StoredFacts:
-    """What a masks file says about its image, without the masks.
-
-    Args:
-        rows: the scores, one dict per explanation and area.
-        seconds: how long the image took.
-        steps_after: the steps of the whole run after this image's stack.
-        fits: the number of fits, one per explanation and one for an explanation that was not kept.
-    """
-
-    rows: list[Row]
-    seconds: float
-    steps_after: int
-    fits: int
+RUN = {
+    "config": {str: object, "data": {str: object}, "classifier": {str: object}, "sweep_metric": str},
+    "scoring_pool": [str],
+    "donor_pool": [str],
+    "wandb_id": str,
+    "seconds?": float,
+    "sessions?": int,
+    "sittings?": int,
+    "classifier_passes?": {str: float},
+    "device?": str,
+    "seed?": int,
+    "versions?": {str: str},
+    "classifier?": {str: object},
+}
+"""The shape of run.json."""
+SUMMARY = {str: float, "unmeasured?": int}
+"""The shape of summary.json."""
+MASKS, MASKS_SUFFIX = "masks", ".safetensors"
+FAILURES, FAILURE_COLUMNS = "failures.csv", ["image_id", "reason"]
 
 
 class RunFolder:
@@ -101,6 +66,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self._begun = False
 
     @property
     def run_file(self) -> Path:
@@ -112,21 +78,25 @@ class RunFolder:
         return self.run_file.exists()
 
     def read_run(self) -> dict[str, Any]:
-        """Returns run.json, with the new paths of moved classes. Raises UserError if it is missing or damaged."""
-        facts = read_json(self.run_file)
+        """Returns run.json, with the new paths of moved classes.
+
+        Raises UserError if it is missing, damaged, or not what `write_run` writes.
+        """
+        facts = read_json(self.run_file, RUN)
         return facts | {key: with_new_paths(facts[key]) for key in ("config", "classifier") if key in facts}
 
     def write_run(self, facts: Mapping[str, Any]) -> None:
         """Writes run.json."""
         write_json(self.run_file, facts)
+        self._begun = True
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes summary.json."""
         write_json(self.path / "summary.json", summary)
 
     def read_summary(self) -> dict[str, Any]:
-        """Returns summary.json. Raises UserError if it is missing or damaged."""
-        return read_json(self.path / "summary.json")
+        """Returns summary.json. Raises UserError if it is missing, damaged, or no object of numbers."""
+        return read_json(self.path / "summary.json", SUMMARY, "remove it, and the same command makes it again")
 
     def read_unmeasured(self) -> int:
         """Returns how many images are explained, but could not be evaluated or audited."""
@@ -141,137 +111,103 @@ class RunFolder:
             )
 
     def tidy(self) -> None:
-        """Removes the files that a killed process left half written."""
+        """Removes the files that a killed process left half written, and no file that another process writes now."""
         for file in self.path.rglob(f"{ASIDE}*"):
-            file.unlink(missing_ok=True)
+            if is_abandoned(file):
+                file.unlink(missing_ok=True)
 
     def masks_file(self, sample_id: str) -> Path:
         """Returns the path of an image's masks file."""
-        return self.path / "masks" / f"{sample_id}.safetensors"
+        return id_file(self.path / MASKS, sample_id, MASKS_SUFFIX)
 
-    def figure_file(self, sample_id: str) -> Path:
+    def figure_file(self, sample_id: str, suffix: str = ".png") -> Path:
         """Returns the path of an image's figure."""
-        return self.path / "figures" / f"{sample_id}.png"
+        return id_file(self.path / "figures", sample_id, suffix)
 
     def done(self) -> set[str]:
         """Returns the ids of the images whose masks file is there."""
-        root = self.path / "masks"
-        files = (file.relative_to(root).as_posix() for file in root.rglob("*.safetensors") if file.is_file())
-        return {name.removesuffix(".safetensors") for name in files}
+        return {self.id_of(name) for name, _ in self.masks_files()}
+
+    def masks_files(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Yields the masks files: the path below the folder of masks, and what the system knows of the file."""
+        return files_below(self.path / MASKS, MASKS_SUFFIX)
+
+    def id_of(self, name: str) -> str:
+        """Returns the image of a masks file, which says its id itself if its name has a hash instead.
+
+        Args:
+            name: the path below the folder of masks.
+
+        Raises:
+            UserError: the file has to be read for that, and is damaged.
+        """
+        known = id_of_name(name.removesuffix(MASKS_SUFFIX))
+        return str(read_facts(self.path / MASKS / name)[0]["sample_id"]) if known is None else known
 
     def commit(self, record: SampleRecord) -> None:
-        """Writes an image's masks file; from then on the image is done."""
-        tensors = {
-            "masks": record.masks.to(torch.float16),
-            "areas": torch.tensor(record.areas, dtype=torch.float32),
-            "losses": record.losses.float(),
-        }
-        for k, weights in enumerate(record.inrs, start=1):
-            tensors |= {f"inr.{k}.{name}": value for name, value in weights.items()}
-        meta = {
-            "format": FORMAT,
-            "polarity": "1 keeps the pixel, 0 replaces it",
-            "sample_id": record.sample_id,
-            "target": record.target,
-            "frame": asdict(record.frame),
-            "areas": record.areas,
-            "rows": record.rows,
-            "drawing": record.drawing,
-            "steps_before": record.steps_before,
-            "steps_after": record.steps_after,
-            "seconds": record.seconds,
-            "extra": record.extra,
-        }
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        data = safetensors.torch.save(tensors, metadata={"inr_xai": json.dumps(meta)})
-        write_bytes(self.masks_file(record.sample_id), data)
+        """Writes an image's masks file; from then on the image is done. Raises RunFault if the run's folder is gone."""
+        self.require_there()
+        write_bytes(self.masks_file(record.sample_id), pack_record(record))
+
+    def require_there(self) -> None:
+        """Raises RunFault if the folder is gone in which this process has begun a run: it must not begin anew."""
+        if self._begun and not self.run_file.exists():
+            raise RunFault(f"{self.path} has lost its run.json; put the folder back, then the same command continues")
 
     def read(self, sample_id: str) -> SampleRecord:
-        """Returns what is stored of an image. Raises UserError if its masks file is missing or damaged."""
-        tensors, meta = self._open(sample_id)
-        frame_items = meta["frame"].items()  # JSON has made lists of the pairs
-        frame: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in frame_items}
-        explanations = tensors["masks"].shape[0]
-        inrs: list[dict[str, Tensor]] = [{} for _ in range(explanations)]
-        for name, tensor in tensors.items():
-            if name.startswith("inr."):
-                _, k, weight = name.split(".", 2)
-                inrs[int(k) - 1][weight] = tensor
-        return SampleRecord(
-            sample_id=sample_id,
-            target=meta["target"],
-            frame=Frame(**frame),
-            areas=meta["areas"],
-            masks=tensors["masks"],
-            inrs=inrs,
-            losses=tensors["losses"],
-            rows=meta["rows"],
-            drawing=meta["drawing"],
-            steps_before=meta["steps_before"],
-            steps_after=meta.get("steps_after", 0),  # older files have none
-            seconds=meta["seconds"],
-            extra=meta["extra"],
-        )
+        """Returns what is stored of an image.
 
-    def read_meta(self, sample_id: str) -> dict[str, Any]:
-        """Returns what is stored of an image, without tensors. Raises UserError as `read` does."""
-        return self._open(sample_id, only=())[1]
-
-    def _open(self, sample_id: str, *, only: Sequence[str] | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Reads the tensors (or only those named) and the plain values of a masks file."""
+        Raises:
+            UserError: its masks file is missing, damaged, or that of another image.
+        """
         file = self.masks_file(sample_id)
         if not file.exists():
             raise UserError(f"{self.path} has no masks of {sample_id!r}; inr_xai.load(run).keys() lists what it has")
-        try:
-            with safetensors.safe_open(str(file), framework="pt") as opened:
-                meta = json.loads(opened.metadata()["inr_xai"])
-                names = list(opened.keys()) if only is None else only
-                tensors = {name: opened.get_tensor(name) for name in names}
-        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-            raise UserError(
-                f"{file} is damaged ({error}); delete it and run the same command to make it again"
-            ) from error
-        return tensors, meta
+        record = read_record(file)
+        if record.sample_id != sample_id:
+            raise UserError(f"{file} holds the masks of {record.sample_id!r}; give it the name that it had")
+        return record
 
     def append_rows(self, rows: Sequence[Row]) -> None:
-        """Adds rows to per_image.csv; `rebuild` repairs a line that a killed process left half written."""
+        """Adds rows to per_image.csv, which is written anew at the end of the run; columns that it lacks wait for that.
+
+        Raises RunFault if the run's folder is gone.
+        """
+        self.require_there()
         file = self.path / "per_image.csv"
-        text = format_csv(rows, header=not file.exists())
-        with file.open("a", newline="") as stream:
-            stream.write(text)
-
-    def rebuild(self, sample_ids: Iterable[str]) -> list[StoredFacts]:
-        """Writes per_image.csv and curves.csv anew from the masks files of these images, and returns their facts."""
-        stored: list[StoredFacts] = []
-        curves: dict[tuple[int, int, int], list[float]] = {}
-        for sample_id in sample_ids:
-            tensors, meta = self._open(sample_id, only=("losses",))
-            fits, steps = tensors["losses"].shape
-            stored.append(StoredFacts(meta["rows"], meta["seconds"], meta.get("steps_after", 0), fits))
-            for k, losses in enumerate(tensors["losses"].tolist(), start=1):
-                for step, loss in enumerate(losses):
-                    done = meta["steps_before"] + (k - 1) * steps + step
-                    curves.setdefault((done, k, step), []).append(loss)
-        lines = [
-            {"steps_done": done, "explanation": k, "step": step, "loss": sum(batch) / len(batch), "images": len(batch)}
-            for (done, k, step), batch in sorted(curves.items())
-        ]
-        write_bytes(self.path / "per_image.csv", format_csv([row for sample in stored for row in sample.rows]).encode())
-        write_bytes(self.path / "curves.csv", format_csv(lines).encode())
-        return stored
-
-    def write_failures(self, failures: Mapping[str, str]) -> None:
-        """Writes failures.csv: image id -> why the image could not be explained."""
-        rows = [{"image_id": sample_id, "reason": reason} for sample_id, reason in sorted(failures.items())]
-        write_bytes(self.path / "failures.csv", format_csv(rows, columns=["image_id", "reason"]).encode())
+        with folder_lock(self.path):
+            columns = _header(file)
+            fitting = [{name: row.get(name) for name in columns} for row in rows] if columns else rows
+            append_text(file, format_csv(fitting, header=not columns))
 
     def read_failures(self) -> dict[str, str]:
-        """Returns failures.csv as image id -> reason; empty if there is no such file."""
-        file = self.path / "failures.csv"
-        if not file.exists():
+        """Returns failures.csv as image id -> reason; empty if there is no such file.
+
+        Raises UserError if it is not what a run writes.
+        """
+        file = self.path / FAILURES
+        try:
+            content = file.read_bytes().decode()
+            reader = csv.reader(io.StringIO(content, newline=""), strict=True)
+            header, *lines = [line for line in reader if line]
+            if header != FAILURE_COLUMNS or any(len(line) != len(header) for line in lines):
+                raise ValueError(f"its columns are not {','.join(FAILURE_COLUMNS)}")
+        except FileNotFoundError:
             return {}
-        with file.open(newline="") as stream:
-            return {row["image_id"]: row["reason"] for row in csv.DictReader(stream)}
+        except (OSError, ValueError, csv.Error) as error:
+            raise UserError(f"{file} is damaged ({error}); remove it, and the same command makes it again") from error
+        return {name: reason for name, reason in lines}
+
+
+def _header(file: Path) -> list[str]:
+    """Returns the columns of a CSV; none if it is missing or empty, or if its first line is no header of scores."""
+    try:
+        with file.open(newline="", encoding="utf-8", errors="replace") as stream:
+            line = stream.readline(1_000_000)
+    except FileNotFoundError:
+        return []
+    columns = next(csv.reader([line]), [])
+    return columns if line.endswith("\n") else []
 
 
 _ABSENT = object()

@@ -2,7 +2,8 @@
 
 import functools
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,17 @@ from inr_xai.limits import Exclusion
 from inr_xai.method import Method
 from inr_xai.moved import new_path
 from inr_xai.runs.files import read_json
-from inr_xai.runs.folder import RunFolder, SampleRecord
+from inr_xai.runs.folder import RUN, RunFolder
+from inr_xai.runs.index import StoredRows
+from inr_xai.runs.masks_file import SampleRecord, read_facts
+from inr_xai.runs.structure import require
 from inr_xai.types import Row
 
 FRAMES = ("input", "image")
+CHANGED = "was the file changed by hand?"
+NUMBERS = (str, float, bool, None, [(str, float, bool, None)])
+PLAIN = (str, float, bool, None, [NUMBERS], {str: NUMBERS})
+"""The shape of an argument that a file has."""
 
 
 class Explained:
@@ -36,10 +44,13 @@ class Explained:
         target: the index of the explained class.
         frame: how the photo became the classifier's input.
         rows: the scores, one dict per explanation and area.
+
+    Args:
+        allow_targets: the packages, modules or classes that may be imported besides our own to draw masks, see `load`.
     """
 
-    def __init__(self, record: SampleRecord):
-        self.record = record
+    def __init__(self, record: SampleRecord, allow_targets: Sequence[str] = ()):
+        self.record, self._allow = record, allow_targets
         self.masks: Float[Tensor, "k a h w"] = record.masks
         self.areas, self.target, self.frame, self.rows = record.areas, record.target, record.frame, record.rows
 
@@ -65,14 +76,14 @@ class Explained:
         if frame not in FRAMES:
             raise UserError(f"frame must be input or image; got {frame!r}")
         shape = self._size(size)
-        mask = draw_record(self.record, [area], shape, explanation)[0]
+        mask = draw_record(self.record, [area], shape, explanation, self._allow)[0]
         return mask if frame == "input" else mask_to_image(mask, self.frame)
 
     def importance(self, size: tuple[int, int] | int | None = None) -> Float[Tensor, "h w"]:
         """Returns one heatmap of explanation 1, values in [0, 1]; see `inr_xai.fitting.importance`."""
         shape = self._size(size)
         areas = importance_areas(shape)
-        return weighted_mean(draw_record(self.record, areas, shape, 1), areas)
+        return weighted_mean(draw_record(self.record, areas, shape, 1, self._allow), areas)
 
     def _size(self, size: tuple[int, int] | int | None) -> tuple[int, int]:
         """Returns height and width of a mask, or refuses a size that is neither a side nor a pair of sides."""
@@ -89,17 +100,18 @@ class Run(Mapping[str, Explained]):
 
     Attributes:
         info: the content of run.json.
+        allow_targets: see `load`.
     """
 
-    def __init__(self, path: str | Path):
-        self._folder = RunFolder(path)
+    def __init__(self, path: str | Path, allow_targets: Sequence[str] = ()):
+        self._folder, self.allow_targets = RunFolder(path), tuple(allow_targets)
         self.info: dict[str, Any] = self._folder.read_run()
-        self._ids = sorted(self._folder.done())
+        self._ids = dict.fromkeys(sorted(self._folder.done()))
 
     def __getitem__(self, sample_id: str) -> Explained:
         if sample_id not in self._ids:
             raise KeyError(f"{sample_id!r} is not in this run; it has {len(self._ids)} samples: list(run) names them")
-        return Explained(self._folder.read(sample_id))
+        return Explained(self._folder.read(sample_id), self.allow_targets)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._ids)
@@ -110,7 +122,7 @@ class Run(Mapping[str, Explained]):
     @property
     def stored_config(self) -> dict[str, Any]:
         """The configuration as run.json holds it: moved classes have the paths of the version that wrote it."""
-        config: dict[str, Any] = read_json(self._folder.run_file)["config"]
+        config: dict[str, Any] = read_json(self._folder.run_file, RUN)["config"]
         return config
 
     @property
@@ -119,14 +131,24 @@ class Run(Mapping[str, Explained]):
         return self._folder.read_summary()
 
     @property
-    def rows(self) -> list[Row]:
-        """The scores, one dict per image, explanation and area, as in per_image.csv."""
-        return [row for sample_id in self._ids for row in self._folder.read_meta(sample_id)["rows"]]
+    def rows(self) -> Collection[Row]:
+        """The scores, one dict per image, explanation and area, as in per_image.csv; each walk reads them anew."""
+        return StoredRows(
+            lambda: (read_facts(self._folder.masks_file(sample_id))[0]["rows"] for sample_id in self._ids)
+        )
 
 
-def load(run: str | Path) -> Run:
-    """Reads a run folder back. Raises UserError if the folder holds no run."""
-    return Run(run)
+def load(run: str | Path, allow_targets: Sequence[str] = ()) -> Run:
+    """Reads a run folder back.
+
+    Args:
+        allow_targets: packages, modules or classes that may be imported to draw masks. Without it only our own INRs and
+            area rules are, because the masks files name the classes, and may come from someone else.
+
+    Raises:
+        UserError: the folder holds no run, or run.json is not what a run writes.
+    """
+    return Run(run, allow_targets)
 
 
 def describe_drawing(method: Method) -> dict[str, Any]:
@@ -144,38 +166,43 @@ def describe_drawing(method: Method) -> dict[str, Any]:
     }
 
 
-def stored_method(record: SampleRecord, areas: Sequence[float]) -> Method:
+def stored_method(record: SampleRecord, areas: Sequence[float], allow_targets: Sequence[str] = ()) -> Method:
     """Returns a method that renders masks at `areas` as the method did that `describe_drawing` described.
 
-    Its other parts have their defaults. Raises UserError if the stored area rule cannot be imported.
+    Its other parts have their defaults. Raises UserError if the stored area rule is none, or may not be imported.
     """
     rule, exclusion = record.drawing["area_rule"], record.drawing["exclusion"]
     return Method(
         areas=tuple(areas),
         exclusion=Exclusion("exclude" if exclusion["exclude"] else "penalty", exclusion["area"]),
         seed=record.drawing["seed"],
-        area_rule=_import_class(rule["class"], AreaRule)(**rule["arguments"]),
+        area_rule=_build(rule, AreaRule, allow_targets),
     )
 
 
 def draw_record(
-    record: SampleRecord, areas: Sequence[float], size: tuple[int, int], explanation: int
+    record: SampleRecord,
+    areas: Sequence[float],
+    size: tuple[int, int],
+    explanation: int,
+    allow_targets: Sequence[str] = (),
 ) -> Float[Tensor, "a h w"]:
     """Draws masks of one stored explanation, values in [0, 1]; earlier ones are drawn first, for the pixels they take.
 
     Raises:
-        UserError: the explanation was not fitted, or a mask does not fit beside the earlier ones.
+        UserError: the explanation was not fitted, a mask does not fit beside the earlier ones, or the record names
+            classes that may not be imported, or that its arguments and weights do not fit.
     """
     if not 1 <= explanation <= len(record.inrs):
         raise UserError(f"explanation must lie in 1 to {len(record.inrs)}, the number fitted; got {explanation}")
     for area in areas:
         exclusion = record.drawing["exclusion"]
         check_rendering(area, explanation, exclusion_area=exclusion["area"], exclude=exclusion["exclude"])
-    drawing = Drawing.of(stored_method(record, areas), [record.sample_id], size)
+    drawing = Drawing.of(stored_method(record, areas, allow_targets), [record.sample_id], size)
     for k in range(1, explanation):
         stored = _stored(record, drawing.areas, size, k)
-        drawing.next(_network(record, k)) if stored is None else drawing.add(stored)
-    return drawing.next(_network(record, explanation))[0].float()
+        drawing.next(_network(record, k, allow_targets)) if stored is None else drawing.add(stored)
+    return drawing.next(_network(record, explanation, allow_targets))[0].float()
 
 
 def _stored(
@@ -190,12 +217,18 @@ def _stored(
     return record.masks[k - 1, [record.areas.index(area) for area in areas]].unsqueeze(0)
 
 
-def _network(record: SampleRecord, explanation: int) -> INR:
+def _network(record: SampleRecord, explanation: int, allow_targets: Sequence[str]) -> INR:
     """Returns the INR of a stored explanation."""
-    weights, family = record.inrs[explanation - 1], record.drawing["inr"]
-    inr: INR = _import_class(family["class"], INR)([torch.Generator()], **family["arguments"])
-    inr.to(next(value for value in weights.values() if value.is_floating_point()).dtype)
-    load_networks(inr, [weights])
+    weights = record.inrs[explanation - 1]
+    inr: INR = _build(record.drawing["inr"], INR, allow_targets, [torch.Generator()])
+    try:
+        inr.to(next(value for value in weights.values() if value.is_floating_point()).dtype)
+        load_networks(inr, [weights])
+    except (RuntimeError, KeyError, StopIteration, TypeError) as error:
+        raise UserError(
+            f"the weights of explanation {explanation} of {record.sample_id!r} are not those of the INR that its masks "
+            f"file names ({' '.join(str(error).split())}); delete the file and run the same command to make it again"
+        ) from error
     return inr
 
 
@@ -204,15 +237,43 @@ def _class_path(target: Any) -> str:
     return f"{target.__module__}:{target.__qualname__}"
 
 
-def _import_class(path: str, base: type) -> Any:
-    """Returns the class at a path; anything but a subclass of `base` is refused, since the path comes from a file."""
+def _build(node: Mapping[str, Any], base: type, allow_targets: Sequence[str], *arguments: Any) -> Any:
+    """Returns an object of the class that a file names, made with the arguments that the file has.
+
+    Args:
+        node: holds `class`, the path of a subclass of `base`, and `arguments`, which are plain values.
+        arguments: what comes before these.
+    """
+    target = _import_class(node["class"], base, allow_targets)
+    try:
+        require(node["arguments"], {str: PLAIN})
+        inspect.signature(target).bind(*arguments, **node["arguments"])
+        return target(*arguments, **node["arguments"])
+    except (TypeError, ValueError, RuntimeError, MemoryError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"this run names {node['class']} with arguments that it does not take ({reason}); {CHANGED}"
+        ) from error
+
+
+def _import_class(path: str, base: type, allow_targets: Sequence[str]) -> Any:
+    """Returns the class at a path; anything but a subclass of `base` is refused, since the path comes from a file.
+
+    Nothing is imported unless it is of the folder in which `base` is, or the user allows it.
+    """
     module, _, name = new_path(path).partition(":")
+    places = [base.__module__.removesuffix(".base"), *allow_targets]
+    if not any(f"{module}.{name}.".startswith(f"{place}.") for place in places):
+        raise UserError(
+            f"this run names {path}, which is none of our classes; if you trust it, "
+            f"allow_targets=[{module.partition('.')[0]}] lets it be imported"
+        )
     try:
         target = functools.reduce(getattr, name.split("."), importlib.import_module(module))
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise UserError(
             f"this run needs {path}, which cannot be imported ({error}); install what defines it"
         ) from error
     if not (isinstance(target, type) and issubclass(target, base)):
-        raise UserError(f"this run names {path}, which is no {base.__name__}; was the file changed by hand?")
+        raise UserError(f"this run names {path}, which is no {base.__name__}; {CHANGED}")
     return target

@@ -1,13 +1,16 @@
 """Work on one image after another: whatever one of them raises costs that image alone.
 
 This is the one rule of what a failure costs, for explaining, evaluating, auditing and comparing: the image is noted
-with the reason, the log says it (with the traceback if it is no refusal), and the other images go on.
+with the reason, the log says it (with the traceback if it is no refusal), and the other images go on. A fault of the
+machine alone, such as a full disk, ends the work, because no image is to blame.
 """
 
 import logging
 from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import TypeVar
+
+from inr_xai.errors import RunFault, is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +21,8 @@ Note = Callable[[str, str], object]
 
 class Guard:
     """A context for the work on one image. Afterwards, `failed` says whether the work raised an Exception.
+
+    A RunFault passes.
 
     Args:
         name: the id of the image.
@@ -40,7 +45,7 @@ class Guard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        if not isinstance(error, Exception):
+        if not isinstance(error, Exception) or isinstance(error, RunFault):
             return False
         self.failed = True
         reason = reason_of(error)
@@ -108,15 +113,19 @@ def each_part(
 def reason_of(error: Exception) -> str:
     """Returns what an error says, on one line; if it is unexpected, with the name of its class.
 
-    >>> reason_of(ValueError("no object")), reason_of(RuntimeError("out of\\nmemory"))
-    ('no object', 'RuntimeError: out of memory')
+    >>> reason_of(ValueError("no object")), reason_of(RuntimeError("a\\nbug"))
+    ('no object', 'RuntimeError: a bug')
+    >>> reason_of(MemoryError())
+    'the memory is used up (MemoryError); give a smaller masks_per_forward, or a smaller input'
     """
     name, text = type(error).__name__, " ".join(str(error).split())
+    if is_out_of_memory(error):
+        return f"the memory is used up ({text or name}); give a smaller masks_per_forward, or a smaller input"
     if not text:
         return name
     return f"{name}: {text}" if is_unexpected(error) else text
 
 
 def is_unexpected(error: Exception) -> bool:
-    """Returns whether an error is neither a refusal nor about a file, so that its traceback is wanted."""
-    return not isinstance(error, ValueError | OSError)
+    """Returns whether an error is no refusal, nor about a file or the memory, so that its traceback is wanted."""
+    return not (isinstance(error, ValueError | OSError) or is_out_of_memory(error))

@@ -4,7 +4,7 @@ A mean of ratios would explode if p_full of one image is small (docs/method.md, 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import fsum, nan
+from math import fsum, isfinite, nan
 
 from inr_xai.columns import P_FULL, RELATIVE
 from inr_xai.types import Row
@@ -29,27 +29,122 @@ def summarise(rows: Iterable[Row]) -> dict[str, int | float]:
 
     `images` is the number of images. Images may have different numbers of explanations: means are over the
     `images/k<k>` images that have the k-th, and `explanations/mean` is the mean number of explanations.
-    `<column>_rel` is the column's mean over images divided by that of p_full (NaN if that is 0). Rows may come from a
-    CSV: an empty cell does not enter a mean, and columns of text are left out.
+    `<column>_rel` is the column's mean over images divided by that of p_full (NaN unless that is positive). Rows may
+    come from a CSV: an empty cell does not enter a mean, and columns of text are left out.
 
     >>> rows = [{"sample_id": p, "explanation": 1, "area": 0.1, "p_full": p, "chance": 0.2} for p in (0.2, 0.6)]
     >>> round(summarise(rows)["chance_rel/k1/a0.1"], 6)
     0.5
     """
-    groups: dict[tuple[int, float], list[Row]] = {}
+    groups: dict[tuple[int, float], _Group] = {}
     images: dict[int, set[object]] = {}
     for row in rows:
         explanation = int(str(row["explanation"]))
         images.setdefault(explanation, set()).add(row["sample_id"])
-        groups.setdefault((explanation, float(str(row["area"]))), []).append(row)
+        groups.setdefault((explanation, float(str(row["area"]))), _Group()).add(row)
     summary = _counts(images)
     over_areas: dict[str, list[float]] = {}
-    names = _score_columns([row for group in groups.values() for row in group])
-    for (explanation, area), group in sorted(groups.items()):
-        for name, value in _means(group, names).items():
+    names = _score_columns(groups.values())
+    for (explanation, area), group in sorted(groups.items(), key=lambda item: item[0]):
+        for name, value in group.means(names).items():
             summary[f"{name}/k{explanation}/a{area:g}"] = value
             over_areas.setdefault(f"{name}/k{explanation}", []).append(value)
     return summary | {key: _mean(values) for key, values in over_areas.items()}
+
+
+class _Group:
+    """The rows of one explanation and area, of which few are in memory at a time.
+
+    Attributes:
+        names: the columns that a row has, in the order in which they appear.
+        text: the columns among them of which a cell is neither a number nor empty.
+    """
+
+    AT_ONCE = 512
+
+    def __init__(self) -> None:
+        self.names: dict[str, None] = {}
+        self.text: set[str] = set()
+        self._rows: list[Row] = []
+        self._sums: dict[str, _Sum] = {}
+        self._pairs: dict[str, tuple[_Sum, _Sum]] = {}
+
+    def add(self, row: Row) -> None:
+        """Adds a row."""
+        self._rows.append(row)
+        if len(self._rows) == self.AT_ONCE:
+            self.take_in()
+
+    def take_in(self) -> None:
+        """Adds the rows that wait to the sums."""
+        rows, self._rows = self._rows, []
+        for row in rows:
+            self.names.update(dict.fromkeys(row))
+        full = self._numbers(rows, P_FULL)
+        for name in self.names:
+            if name in KEYS or name in self.text:
+                continue
+            cells = self._numbers(rows, name)
+            self._sums.setdefault(name, _Sum()).add(cells)
+            if name in RELATIVE:
+                both = [(value, whole) for value, whole in zip(cells, full, strict=False) if None not in (value, whole)]
+                for total, values in zip(self._pairs.setdefault(name, (_Sum(), _Sum())), zip(*both), strict=False):
+                    total.add(values)
+
+    def means(self, names: Sequence[str]) -> dict[str, float]:
+        """Returns the means over the rows, with the relative columns."""
+        means = {}
+        for name in names:
+            total = self._sums.get(name)
+            if total is not None and total.count:
+                means[name] = total.value() / total.count
+            value, full = self._pairs.get(name, (_Sum(), _Sum()))
+            if value.count:
+                means[f"{name}_rel"] = value.value() / full.value() if full.value() > 0 else nan
+        return means
+
+    def _numbers(self, rows: Sequence[Row], name: str) -> list[float | None]:
+        """Returns a number for each row; None for an empty cell, and in a column of text."""
+        cells = [row.get(name) for row in rows]
+        if all(type(cell) is float for cell in cells):
+            return cells
+        try:
+            return [_number(cell) for cell in cells]
+        except ValueError:
+            self.text.add(name)
+            return [None] * len(cells)
+
+
+class _Sum:
+    """The sum of numbers that come bit by bit, rounded once at the end, as `fsum` rounds that of all of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._parts: list[float] = []
+
+    def add(self, numbers: Iterable[float | None]) -> None:
+        """Adds the numbers that are there. A few parts stand for them, whose sum is exactly that of the numbers."""
+        values = [number for number in numbers if number is not None]
+        self.count += len(values)
+        values += self._parts
+        self._parts = []
+        while (rest := _fsum(values)) != 0:  # NaN is not, either
+            self._parts.append(rest)
+            if not isfinite(rest):
+                break
+            values.append(-rest)
+
+    def value(self) -> float:
+        """Returns the sum."""
+        return _fsum(self._parts)
+
+
+def _fsum(values: Iterable[float]) -> float:
+    """Returns the sum; NaN if infinities of both signs are among the numbers."""
+    try:
+        return fsum(values)
+    except (ValueError, OverflowError):
+        return nan
 
 
 def format_table(summary: Mapping[str, int | float], areas: Sequence[float], explanations: int) -> str:
@@ -81,34 +176,15 @@ def _counts(images: Mapping[int, set[object]]) -> dict[str, int | float]:
     return counts
 
 
-def _means(group: Sequence[Row], names: Sequence[str]) -> dict[str, float]:
-    """Returns the means over the images of one explanation and area, with the relative columns."""
-    means = {}
-    for name in names:
-        values = [value for row in group if (value := _number(row.get(name))) is not None]
-        if values:
-            means[name] = _mean(values)
-        if name in RELATIVE:
-            pairs = [(_number(row.get(name)), _number(row.get(P_FULL))) for row in group]
-            both = [(value, full) for value, full in pairs if value is not None and full is not None]
-            full = fsum(full for _, full in both)
-            if both:
-                means[f"{name}_rel"] = fsum(value for value, _ in both) / full if full else nan
-    return means
-
-
-def _score_columns(rows: Sequence[Row]) -> list[str]:
-    """Returns the names of the columns of numbers, in the order in which they appear."""
-    names = dict.fromkeys(name for row in rows for name in row if name not in KEYS)
-    return [name for name in names if all(_is_number(row.get(name)) for row in rows)]
-
-
-def _is_number(cell: object) -> bool:
-    try:
-        _number(cell)
-    except ValueError:
-        return False
-    return True
+def _score_columns(groups: Iterable[_Group]) -> list[str]:
+    """Takes in all rows, and returns the columns of numbers in the order in which they appear."""
+    names: dict[str, None] = {}
+    text: set[str] = set()
+    for group in groups:
+        group.take_in()
+        names.update(group.names)
+        text |= group.text
+    return [name for name in names if name not in KEYS and name not in text]
 
 
 def _number(cell: object) -> float | None:
@@ -117,4 +193,4 @@ def _number(cell: object) -> float | None:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return fsum(values) / len(values)
+    return _fsum(values) / len(values)

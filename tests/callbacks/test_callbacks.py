@@ -16,7 +16,8 @@ from inr_xai.callbacks.figures import SHADE, darken_outside, draw_figure, strip
 from inr_xai.callbacks.progress import log as progress_log
 from inr_xai.errors import UserError
 from inr_xai.method import Method
-from inr_xai.runs.folder import RunFolder, SampleRecord
+from inr_xai.runs.folder import RunFolder
+from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Frame
 from tests.helpers import wandb_read
 from tests.helpers.runs import TINY, explain, files_below, messages, process, same_masks, table

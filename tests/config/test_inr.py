@@ -15,11 +15,12 @@ from inr_xai.errors import UserError
 from inr_xai.fitting.fit import fit_masks
 from inr_xai.inr import INR, FourierINR, GridINR, SirenINR, WireINR
 from inr_xai.instantiate import build_method, instantiate
-from inr_xai.runs.folder import RunFolder, SampleRecord
+from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.load import describe_drawing, load
+from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Frame
 from tests.conftest import pictures
-from tests.helpers.runs import ROOT, configured
+from tests.helpers.runs import FACTS, ROOT, configured
 
 # The families that end in a network; the pyramid has none, and its tests are in tests/inr/test_grids.py.
 CHOICES: dict[str, type[INR]] = {
@@ -118,7 +119,7 @@ def test_stored_masks_are_drawn_again(choice: str, changed: Changed, tiny: Froze
         drawing=describe_drawing(method),
     )
     folder = RunFolder(tmp_path)
-    folder.write_run({"config": {}})
+    folder.write_run(FACTS)
     folder.commit(record)
     explained = load(tmp_path)["a"]
     for k in (1, 2):

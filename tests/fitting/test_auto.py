@@ -1,6 +1,7 @@
 """Runs with `explanations=auto`: rows, files and counters when images have different numbers of explanations."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import torch
 from PIL import Image
 
 import inr_xai
-from inr_xai.errors import UserError
+from inr_xai.errors import RunFault, UserError
 from inr_xai.runs.folder import RunFolder
+from inr_xai.runs.masks_file import read_record
 from tests.helpers import wandb_read
 from tests.helpers.planted import CORNERS, folder
 from tests.helpers.runs import FOLDER, explain, masks_of, messages, same_masks, table
@@ -136,12 +138,12 @@ def test_a_ragged_run_that_broke_is_continued_to_the_same_results(
 
     def breaks(run_folder: RunFolder, record: object) -> None:
         if run_folder.done():
-            raise RuntimeError("broken on purpose")
+            raise RunFault("broken on purpose")
         commit(run_folder, record)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "commit", breaks)
-        with pytest.raises(RuntimeError, match="on purpose"):
+        with pytest.raises(RunFault, match="on purpose"):
             explain(tmp_path, *AUTO, base=base)
     assert list(masks_of(tmp_path)) == IDS[:1]
     caplog.set_level("INFO")
@@ -154,19 +156,18 @@ def test_a_ragged_run_that_broke_is_continued_to_the_same_results(
     ]
 
 
-def test_each_masks_file_is_opened_once_at_the_end(
+def test_no_masks_file_is_opened_by_a_run_that_has_its_index(
     auto: Path, base: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened: list[str] = []
-    read = RunFolder._open
-
-    def counting(run_folder: RunFolder, sample_id: str, **options: object) -> object:
-        opened.append(sample_id)
-        return read(run_folder, sample_id, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(RunFolder, "_open", counting)
+    opened: list[Path] = []
+    monkeypatch.setattr("inr_xai.runs.index.read_record", lambda file: opened.append(file) or read_record(file))
+    before = {name: (auto / name).read_bytes() for name in ("per_image.csv", "curves.csv", "summary.json")}
     explain(auto, *AUTO, base=base)
-    assert opened == IDS * 2  # once at the start of the session, once at its end
+    assert opened == []
+    shutil.rmtree(auto / "index")
+    explain(auto, *AUTO, base=base)
+    assert [file.stem for file in opened] == IDS
+    assert {name: (auto / name).read_bytes() for name in before} == before
 
 
 @pytest.mark.slow

@@ -12,11 +12,13 @@ from inr_xai.fitting.fit import fit_masks
 from inr_xai.inr import FourierINR
 from inr_xai.masks import hard_masks
 from inr_xai.method import Method
-from inr_xai.runs.folder import RunFolder, SampleRecord
+from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.load import describe_drawing, draw_record, load
+from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Frame
 from tests.conftest import pictures, tiny_classifier
 from tests.fitting.test_importance import mean_of_weights
+from tests.helpers.runs import FACTS
 
 METHOD = Method(
     areas=(0.1, 0.3),
@@ -116,7 +118,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         drawing=describe_drawing(METHOD),
     )
     folder = RunFolder(tmp_path_factory.mktemp("stored"))
-    folder.write_run({"config": {}})
+    folder.write_run(FACTS)
     folder.commit(record)
     return folder
 
@@ -177,7 +179,7 @@ def test_impossible_renderings_are_refused(folder: RunFolder) -> None:
 
 def test_a_file_can_only_name_classes_of_the_right_kind(stored: SampleRecord) -> None:
     stored.drawing["inr"]["class"] = "os:system"
-    with pytest.raises(UserError, match=r"os:system, which is no INR"):
+    with pytest.raises(UserError, match=r"os:system, which is none of our classes"):
         draw_record(stored, [0.1], (24, 24), 1)
 
 

@@ -26,15 +26,24 @@ from inr_xai.classifier.torchvision_models import IMAGENET_MEAN, IMAGENET_STD
 from inr_xai.config import register
 from inr_xai.data import Synthetic
 from inr_xai.pipeline import RunOutcome, run
-from inr_xai.runs.folder import RunFolder, SampleRecord
+from inr_xai.runs.folder import RunFolder
+from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Preprocessing
 from tests.conftest import tiny_network
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = "from inr_xai.cli import main; main()"
 CLASSES = 8
+FACTS = {
+    "config": {"data": {}, "classifier": {}, "sweep_metric": ""},
+    "scoring_pool": [],
+    "donor_pool": [],
+    "wandb_id": "",
+}
+"""The least that run.json holds."""
 SHORT = ["steps=2", "areas=[0.1,0.3]", "logger=none", "trainer.accelerator=cpu", "data.size=3"]
 TINY = [
+    "allow_targets=[tests]",
     "classifier=custom",
     "classifier.model._target_=tests.helpers.runs.network",
     "classifier.input_size=24",

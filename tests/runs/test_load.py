@@ -13,8 +13,8 @@ from inr_xai.errors import UserError
 from inr_xai.inr import FourierINR, PyramidINR
 from inr_xai.limits import Exclusion
 from inr_xai.method import Method
-from inr_xai.runs.folder import SampleRecord
 from inr_xai.runs.load import Run, describe_drawing, draw_record, stored_method
+from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Frame
 
 STORED = Path(__file__).resolve().parent / "data" / "run_0.1.0"
@@ -65,10 +65,14 @@ def test_the_family_is_described_by_its_class_and_arguments(family: Any, expecte
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("not_there.module:Rule", "this run needs not_there.module:Rule, which cannot be imported"),
+        ("not_there.module:Rule", "this run names not_there.module:Rule, which is none of our classes; if you trust it"),
         ("inr_xai.area:Nothing", "this run needs inr_xai.area:Nothing, which cannot be imported"),
-        ("os:system", "this run names os:system, which is no AreaRule; was the file changed by hand?"),
-        ("inr_xai.inr.grids:PyramidINR", "which is no AreaRule"),
+        ("os:system", "this run names os:system, which is none of our classes"),
+        ("inr_xai.area:torch.os.system", "which is no AreaRule; was the file changed by hand?"),
+        ("inr_xai.area.:x", "cannot be imported"),
+        ("", "which is none of our classes"),
+        ("inr_xai.inr.grids:PyramidINR", "which is none of our classes"),
+        ("inr_xai.area:torch.nn.Module", "which is no AreaRule"),
     ],
 )
 def test_a_class_path_that_is_no_area_rule_is_refused(path: str, message: str) -> None:

@@ -1,0 +1,91 @@
+"""Which values of a photo are black and white, if it has more than 8 bits.
+
+The rule, for integers and floats alike: black is 0, and white is the full scale of the smallest kind that holds all
+values: 1 (floats only), 255, 4,095 (12 bits) or 65,535. A photo with negative, larger or no finite values has no such
+scale and fails; the option data.range=[LOW,HIGH] settles it for all photos. Values of 8 bits are always 0 to 255.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from inr_xai.errors import UserError
+
+Range = tuple[float, float]
+"""The values that become black and white."""
+FULL_SCALES = (1, 255, 4095, 65535)
+AMBIGUOUS = {True: (255, 4095), False: (4095,)}
+"""Whether values are integers -> full scales that are a guess, since such files mostly have 16 bits or unit range."""
+STRIP = 2**20  # pixels that are converted at once
+
+
+def parse_range(option: object) -> Range | None:
+    """Returns the option data.range as two numbers; None for the rule. Raises UserError for anything else.
+
+    >>> parse_range([0, 4095])
+    (0.0, 4095.0)
+    """
+    if option is None:
+        return None
+    numbers = list(option) if isinstance(option, Sequence) and not isinstance(option, str) else []
+    real = all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers)
+    if len(numbers) != 2 or not real or not all(map(math.isfinite, numbers)) or not numbers[0] < numbers[1]:
+        raise UserError(
+            f"data.range={option!r} is not allowed; give the values of black and white, such as data.range=[0,4095], "
+            "or null"
+        )
+    return float(numbers[0]), float(numbers[1])
+
+
+def is_wide(image: Image.Image) -> bool:
+    """Returns whether the image has grey values of more than 8 bits."""
+    return image.mode.startswith(("I", "F"))
+
+
+def values_seen(image: Image.Image) -> Range:
+    """Returns the smallest and the largest value; NaN if one is NaN."""
+    ends = [(values.min(), values.max()) for _, values in strips(image)]
+    low, high = np.min([low for low, _ in ends]), np.max([high for _, high in ends])
+    return float(low), float(high)
+
+
+def range_of(image: Image.Image) -> tuple[Range, str]:
+    """Returns the range by the rule, and a warning if it is a guess, else an empty text.
+
+    Raises:
+        ValueError: a value is negative, too large, or not finite.
+    """
+    low, high = values_seen(image)
+    integers = image.mode != "F"
+    shown = "NaN" if math.isnan(low) else f"{low:g} to {high:g}"
+    if not (low >= 0 and high <= FULL_SCALES[-1]):
+        raise ValueError(
+            f"its values are {shown}, which has no known black and white; give them by data.range=[LOW,HIGH], such as "
+            "data.range=[-1000,1000]"
+        )
+    top = next(scale for scale in FULL_SCALES[int(integers) :] if high <= scale)
+    guess = top in AMBIGUOUS[integers] and high > 0
+    warning = f"its values are {shown} and are read as 0 to {top}; data.range=[LOW,HIGH] sets black and white"
+    return (0.0, float(top)), warning if guess else ""
+
+
+def to_grey(image: Image.Image, limits: Range) -> Image.Image:
+    """Returns an image of mode L in which `limits` are 0 and 255; values outside are clipped, and NaN is black."""
+    low, high = limits
+    grey = Image.new("L", image.size)
+    for top, values in strips(image):
+        known = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+        scaled = np.rint((known.clip(low, high) - low) * (255.0 / (high - low)))
+        grey.paste(Image.fromarray(scaled.astype(np.uint8)), (0, top))
+    return grey
+
+
+def strips(image: Image.Image) -> Iterator[tuple[int, Float[np.ndarray, "h w"]]]:
+    """Yields the first row and the values of strips of the image, in double precision, for little memory."""
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        yield top, np.asarray(strip, dtype=np.float64)

@@ -1,0 +1,280 @@
+"""What a run knows of its results without their masks files: an index of one line an image, kept while the run goes on.
+
+Each shard adds to a file of its own, and whoever asks reads those of all shards. The index only repeats what the masks
+files hold. A masks file without a line, or that was changed since, is read once and gets a line; a line without its
+masks file does not count.
+"""
+
+import base64
+import json
+import logging
+import os
+import time
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from inr_xai.errors import UserError
+from inr_xai.runs.files import append_text, writing
+from inr_xai.runs.folder import MASKS, RunFolder
+from inr_xai.runs.masks_file import SampleRecord, read_record
+from inr_xai.runs.structure import require
+from inr_xai.types import Row
+
+INDEX = "index"
+"""The folder of what the shards know, within the run folder."""
+SUFFIX = ".images"
+FACTS = {
+    "id": str,
+    "file": str,
+    "size": int,
+    "mtime": int,
+    "steps_before": int,
+    "steps_after": int,
+    "seconds": float,
+    "fits": int,
+    "rows": int,
+}
+"""The shape of what stands first in a line; behind it stand the scores, as JSON, and the losses."""
+log = logging.getLogger(__name__)
+
+
+class IndexEntry(NamedTuple):
+    """What the index says of an image.
+
+    Args:
+        file: the file of the index in which its line is.
+        place, sizes: where its scores begin there, and how many bytes the scores and the losses have.
+        size, mtime: of the masks file, when the line was written.
+        steps_before, steps_after, seconds: those of the image's `SampleRecord`.
+        fits: the number of fits, one per explanation and one for an explanation that was not kept.
+        rows: the number of rows of scores.
+    """
+
+    file: Path
+    place: int
+    sizes: tuple[int, int]
+    size: int
+    mtime: int
+    steps_before: int
+    steps_after: int
+    seconds: float
+    fits: int
+    rows: int
+
+
+class ResultIndex:
+    """The index of a run, to which one shard of the run adds.
+
+    Args:
+        shard: the number of this shard, from 0, and how many there are.
+    """
+
+    def __init__(self, folder: RunFolder, shard: tuple[int, int] = (0, 1)):
+        self.folder = folder
+        self.file = folder.path / INDEX / f"{shard[0]}-of-{shard[1]}{SUFFIX}"
+
+    def add(self, record: SampleRecord) -> None:
+        """Adds the line of an image whose masks file has just been written. Raises RunFault as `append_text` does."""
+        file = self.folder.masks_file(record.sample_id)
+        self._append(_line(record, file.relative_to(self.folder.path / MASKS).as_posix(), file.stat()))
+
+    def read(self) -> "StoredResults":
+        """Returns what is stored of all images whose masks file is there, those of other shards included.
+
+        Raises:
+            UserError: a masks file has to be read for that, and is damaged or has the name of another image.
+        """
+        known, results, unknown = self._known(), dict[str, IndexEntry](), list[str]()
+        for name, stat in self.folder.masks_files():
+            sample_id, entry = known.get(name, ("", None))
+            if entry is not None and (entry.size, entry.mtime) == (stat.st_size, stat.st_mtime_ns):
+                results[sample_id] = entry
+            else:
+                unknown.append(name)
+        if unknown:
+            results |= self._read_masks_files(unknown)
+        return StoredResults(dict(sorted(results.items())))
+
+    def _known(self) -> dict[str, tuple[str, IndexEntry]]:
+        """Returns what the lines of all shards say, by the name of the masks file; the last line of a name counts."""
+        known: dict[str, tuple[str, IndexEntry]] = {}
+        for file in index_files(self.folder.path):
+            damaged = 0
+            for place, line in index_lines(file):
+                found = parse_line(line, file, place)
+                if found is None:
+                    damaged += 1
+                else:
+                    known[found[0]] = found[1:]
+            if damaged:
+                log.warning("%s has %d damaged lines, which are made again from the masks files", file, damaged)
+        return known
+
+    def _read_masks_files(self, names: Sequence[str]) -> dict[str, IndexEntry]:
+        """Adds masks files to the index, one after another, and returns what it says of them now."""
+        began, found = time.monotonic(), {}
+        log.info("%d masks files are not in the index of %s: reading them", len(names), self.folder.path)
+        for name in sorted(names):
+            file = self.folder.path / MASKS / name
+            record = read_record(file)
+            if self.folder.masks_file(record.sample_id) != file:
+                raise UserError(f"{file} holds the masks of {record.sample_id!r}; give it the name that it had")
+            line = _line(record, name, file.stat())
+            place = self._append(line)
+            parsed = parse_line(line.encode(), self.file, place)
+            assert parsed is not None
+            found[record.sample_id] = parsed[2]
+        log.info("%d masks files read in %.0f s", len(names), time.monotonic() - began)
+        return found
+
+    def _append(self, line: str) -> int:
+        with writing(self.file):
+            self.file.parent.mkdir(exist_ok=True)
+        return append_text(self.file, line)
+
+
+class StoredResults(Mapping[str, IndexEntry]):
+    """What is stored of the images of a run, by their ids in sorted order. Scores and losses stay on the disk."""
+
+    def __init__(self, entries: dict[str, IndexEntry]):
+        self._entries = entries
+
+    def __getitem__(self, sample_id: str) -> IndexEntry:
+        return self._entries[sample_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def rows(self) -> "StoredRows":
+        """The scores of all images."""
+        return StoredRows(self.scores, sum(entry.rows for entry in self.values()))
+
+    def scores(self) -> Iterator[list[Row]]:
+        """Yields the rows of each image."""
+        with _Reader() as reader:
+            for entry in self.values():
+                yield json.loads(reader.read(entry.file, entry.place, entry.sizes[0]))
+
+    def curves(self) -> Iterator[tuple[int, int, int, list[float]]]:
+        """Yields the steps of all fits: the step of the run, the explanation, its own step, and the images' losses.
+
+        The steps are in the order of these numbers. In memory are those of fits alone that were made side by side.
+        """
+        waiting: dict[tuple[int, int, int], list[tuple[str, float]]] = {}
+        now = 0
+        with _Reader() as reader:
+            for sample_id, entry in sorted(self.items(), key=lambda item: (item[1].steps_before, item[0])):
+                if entry.steps_before > now:
+                    yield from _finished(waiting, before=(now := entry.steps_before))
+                data = reader.read(entry.file, entry.place + entry.sizes[0] + 1, entry.sizes[1])
+                losses = np.frombuffer(base64.b64decode(data), "<f4").reshape(entry.fits, -1).tolist()
+                for k, curve in enumerate(losses):
+                    for step, loss in enumerate(curve, start=k * len(curve)):
+                        key = (now + step, k + 1, step - k * len(curve))
+                        waiting.setdefault(key, []).append((sample_id, loss))
+        yield from _finished(waiting, before=None)
+
+
+class StoredRows(Collection[Row]):
+    """The scores of a run, one dict per image, explanation and area; each walk over them reads them anew.
+
+    Args:
+        read: begins to read them, and yields the rows of one image after another.
+        count: the number of rows; None to count them when they are asked for.
+    """
+
+    def __init__(self, read: Callable[[], Iterator[list[Row]]], count: int | None = None):
+        self._read, self._count = read, count
+
+    def __iter__(self) -> Iterator[Row]:
+        return (row for rows in self._read() for row in rows)
+
+    def __len__(self) -> int:
+        return sum(len(rows) for rows in self._read()) if self._count is None else self._count
+
+    def __contains__(self, row: object) -> bool:
+        return any(row == other for other in self)
+
+
+class _Reader:
+    """Reads parts of files, which stay open meanwhile."""
+
+    def __enter__(self) -> "_Reader":
+        self._streams: dict[Path, BinaryIO] = {}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for stream in self._streams.values():
+            stream.close()
+
+    def read(self, file: Path, place: int, size: int) -> bytes:
+        """Returns `size` bytes of a file from a place on."""
+        if file not in self._streams:
+            self._streams[file] = file.open("rb")
+        self._streams[file].seek(place)
+        return self._streams[file].read(size)
+
+
+def index_files(run: Path) -> list[Path]:
+    """Returns the files of a run's index, one for each shard that has results."""
+    return sorted((run / INDEX).glob(f"*{SUFFIX}"))
+
+
+def index_lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    """Yields where each line of a file of the index begins, and the line, but not an unfinished last one."""
+    place = 0
+    with file.open("rb") as stream:
+        for line in stream:
+            if line.endswith(b"\n"):
+                yield place, line
+            place += len(line)
+
+
+def parse_line(line: bytes, file: Path, place: int) -> tuple[str, str, IndexEntry] | None:
+    """Returns the name of the masks file that a line is about, the image's id, and the rest; None if it is damaged."""
+    try:
+        check, text = line.rstrip(b"\n").split(b"\t", 1)
+        facts, rows, losses = text.split(b"\t")
+        values: dict[str, Any] = json.loads(facts)
+        require(values, FACTS)
+        if int(check, 16) != zlib.crc32(text):
+            return None
+    except ValueError:
+        return None
+    start = place + len(check) + len(facts) + 2
+    numbers = [values[name] for name in ("size", "mtime", "steps_before", "steps_after", "seconds", "fits", "rows")]
+    return values["file"], values["id"], IndexEntry(file, start, (len(rows), len(losses)), *numbers)
+
+
+def _line(record: SampleRecord, name: str, stat: os.stat_result) -> str:
+    """Returns the line of an image: a sum of the rest, facts, scores and losses, between tabulators."""
+    facts = {
+        "id": record.sample_id,
+        "file": name,
+        "size": stat.st_size,
+        "mtime": stat.st_mtime_ns,
+        "steps_before": record.steps_before,
+        "steps_after": record.steps_after,
+        "seconds": record.seconds,
+        "fits": len(record.losses),
+        "rows": len(record.rows),
+    }
+    losses = record.losses.detach().cpu().float().numpy().astype("<f4").tobytes()
+    text = "\t".join([json.dumps(facts), json.dumps(record.rows), base64.b64encode(losses).decode()])
+    return f"{zlib.crc32(text.encode()):08x}\t{text}\n"
+
+
+def _finished(
+    waiting: dict[tuple[int, int, int], list[tuple[str, float]]], *, before: int | None
+) -> Iterator[tuple[int, int, int, list[float]]]:
+    """Takes out and yields the steps that no later fit can add to: those before a step of the run, or all."""
+    for key in sorted(key for key in waiting if before is None or key[0] < before):
+        yield *key, [loss for _, loss in sorted(waiting.pop(key))]

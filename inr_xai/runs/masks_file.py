@@ -1,0 +1,245 @@
+"""One image's masks file: what is in it, how it is written, and what must hold before anything in it is believed."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inr_xai.errors import UserError
+from inr_xai.runs.structure import require
+from inr_xai.seeding import sha256
+from inr_xai.types import Frame, Row
+
+FORMAT = "1"
+FACTS, CHECKSUM = "inr_xai", "sha256"
+"""The names of the file's metadata: everything that is no tensor, as JSON, and the hash of that and of all tensors."""
+PAIR = [int]
+CLASS = {"class": str, "arguments": {str: object}}
+SHAPE = {
+    "format": str,
+    "sample_id": str,
+    "target": int,
+    "frame": {"original": PAIR, "resized": PAIR, "top": int, "left": int, "size": PAIR},
+    "areas": [float],
+    "rows": [{"explanation": int, "area": float}],
+    "drawing": {
+        "inr": CLASS,
+        "area_rule": CLASS,
+        "exclusion": {"exclude": bool, "area": float},
+        "seed": int,
+    },
+    "steps_before": int,
+    "steps_after?": int,  # older files have none
+    "seconds": float,
+    "extra": {str: object},
+}
+REMEDY = "delete it and run the same command to make it again"
+
+
+@dataclass
+class SampleRecord:
+    """Everything that is stored of one image.
+
+    Args:
+        areas: the areas of the masks, in their order.
+        masks: float16, k x a x h x w, values in [0, 1]; images may have different numbers of explanations.
+        inrs: the weights and buffers of each explanation's INR, by name.
+        losses: the loss at each step of each fit, f x steps; f is k, or k + 1 if a last explanation was fitted and not
+            kept.
+        rows: the scores, one dict per explanation and area.
+        drawing: what rendering needs in addition to the weights: family, area rule, exclusion and seed.
+        steps_before, steps_after: the steps of the whole run before this image's stack and after it, from which curves
+            are rebuilt.
+        seconds: how long the image took, its part of the batch's time.
+        extra: holds `dropped`, what the explanation that was not kept carried, if there is one.
+    """
+
+    sample_id: str
+    target: int
+    frame: Frame
+    areas: list[float]
+    masks: Float[Tensor, "k a h w"]
+    inrs: list[dict[str, Tensor]]
+    losses: Float[Tensor, "f s"]
+    rows: list[Row]
+    drawing: dict[str, Any]
+    steps_before: int = 0
+    steps_after: int = 0
+    seconds: float = 0.0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def pack_record(record: SampleRecord) -> bytes:
+    """Returns the content of a record's masks file."""
+    tensors = {
+        "masks": record.masks.to(torch.float16),
+        "areas": torch.tensor(record.areas, dtype=torch.float32),
+        "losses": record.losses.float(),
+    }
+    for k, weights in enumerate(record.inrs, start=1):
+        tensors |= {f"inr.{k}.{name}": value for name, value in weights.items()}
+    meta = {
+        "format": FORMAT,
+        "polarity": "1 keeps the pixel, 0 replaces it",
+        "sample_id": record.sample_id,
+        "target": record.target,
+        "frame": asdict(record.frame),
+        "areas": record.areas,
+        "rows": record.rows,
+        "drawing": record.drawing,
+        "steps_before": record.steps_before,
+        "steps_after": record.steps_after,
+        "seconds": record.seconds,
+        "extra": record.extra,
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(meta)
+    return safetensors.torch.save(tensors, metadata={FACTS: text, CHECKSUM: _checksum(text, tensors)})
+
+
+def read_record(file: Path) -> SampleRecord:
+    """Returns what a masks file holds.
+
+    Raises:
+        UserError: the file is missing, has another format, or is not what `pack_record` makes to the last byte (but
+            files of before have no checksum).
+    """
+    with _reading(file):
+        data = file.read_bytes()
+        metadata = _metadata(data)
+        meta = _facts(metadata)
+        tensors = safetensors.torch.load(data)
+        if CHECKSUM in metadata and metadata[CHECKSUM] != _checksum(metadata[FACTS], tensors):
+            raise ValueError("its content does not have the checksum that was written with it")
+        inrs = _networks(tensors, meta)
+        frame: dict[str, Any] = {  # JSON has made lists of the pairs
+            key: tuple(value) if isinstance(value, list) else value for key, value in meta["frame"].items()
+        }
+        return SampleRecord(
+            sample_id=meta["sample_id"],
+            target=meta["target"],
+            frame=Frame(**frame),
+            areas=meta["areas"],
+            masks=tensors["masks"],
+            inrs=inrs,
+            losses=tensors["losses"],
+            rows=meta["rows"],
+            drawing=meta["drawing"],
+            steps_before=meta["steps_before"],
+            steps_after=meta.get("steps_after", 0),
+            seconds=meta["seconds"],
+            extra=meta["extra"],
+        )
+
+
+def read_facts(file: Path) -> tuple[dict[str, Any], bool]:
+    """Returns what a masks file holds beside tensors, and whether the file has a checksum, which is not compared here.
+
+    Raises UserError as `read_record` does.
+    """
+    with _reading(file), file.open("rb") as stream:
+        start = stream.read(8)
+        metadata = _metadata(start + stream.read(min(int.from_bytes(start, "little"), file.stat().st_size)))
+        return _facts(metadata), CHECKSUM in metadata
+
+
+class _reading:
+    """A context in which whatever a file that is no masks file makes its readers raise becomes a UserError."""
+
+    def __init__(self, file: Path):
+        self._file = file
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, UserError):
+            raise UserError(f"{self._file} {error}") from error
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
+            raise UserError(f"{self._file} cannot be read ({reason}); make it readable, or {REMEDY}") from error
+        if isinstance(error, Exception):
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(f"{self._file} is damaged ({reason}); {REMEDY}") from error
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """Returns the metadata from the beginning of a safetensors file; raises ValueError if there is anything else."""
+    header = data[8 : 8 + int.from_bytes(data[:8], "little")].rstrip(b" ")
+    metadata: dict[str, str] = json.loads(header)["__metadata__"]
+    require(metadata, {FACTS: str, f"{CHECKSUM}?": str}, "its metadata")
+    if unknown := metadata.keys() - {FACTS, CHECKSUM}:
+        raise ValueError(f"its metadata has {min(unknown)!r}")
+    if not header.endswith(b"}"):
+        raise ValueError("its header does not end where it should")
+    return metadata
+
+
+def _facts(metadata: dict[str, str]) -> dict[str, Any]:
+    """Returns the plain values of a file, which have the types that they must have."""
+    facts: dict[str, Any] = json.loads(metadata[FACTS])
+    require(facts, {"format": str}, "its description")
+    if facts["format"] != FORMAT:
+        raise UserError(
+            f"has the format {facts['format']!r}, and this version of inr_xai reads {FORMAT!r}; read it with the "
+            "version that wrote it"
+        )
+    require(facts, SHAPE)
+    if any(len(facts["frame"][name]) != 2 for name in ("original", "resized", "size")):
+        raise ValueError("frame has sizes that are no pairs")
+    if not facts["areas"] or not all(0 < area < 1 for area in facts["areas"]):
+        raise ValueError(f"areas is {facts['areas']}, not a list of fractions between 0 and 1")
+    return facts
+
+
+def _networks(tensors: dict[str, Tensor], facts: dict[str, Any]) -> list[dict[str, Tensor]]:
+    """Returns the weights of each explanation. Raises ValueError unless all tensors are there, as they must be."""
+    for name, dtype, axes in (("masks", torch.float16, 4), ("areas", torch.float32, 1), ("losses", torch.float32, 2)):
+        if name not in tensors:
+            raise ValueError(f"it has no tensor {name!r}")
+        if tensors[name].dtype != dtype or tensors[name].ndim != axes:
+            raise ValueError(f"{name} is {_described(tensors[name])}, not {dtype} with {axes} axes")
+    masks, losses = tensors["masks"], tensors["losses"]
+    explanations, areas = masks.shape[:2]
+    if areas != len(facts["areas"]) or not torch.equal(tensors["areas"], torch.tensor(facts["areas"]).float()):
+        raise ValueError(f"areas is {tensors['areas'].tolist()}, and its description says {facts['areas']}")
+    if list(masks.shape[2:]) != facts["frame"]["size"] or explanations < 1:
+        raise ValueError(f"masks has the shape {tuple(masks.shape)}, and the input is {facts['frame']['size']}")
+    if not bool(((masks >= 0) & (masks <= 1)).all()):  # which NaN is not, either
+        raise ValueError("masks has values that do not lie in [0, 1]")
+    if losses.shape[0] not in (explanations, explanations + 1):
+        raise ValueError(f"losses has {losses.shape[0]} curves for {explanations} explanations")
+    inrs: list[dict[str, Tensor]] = [{} for _ in range(explanations)]
+    for name in (name for name in tensors if name not in ("masks", "areas", "losses")):
+        kind, _, rest = name.partition(".")
+        k, _, weight = rest.partition(".")
+        if kind != "inr" or not k.isdecimal() or not 1 <= int(k) <= explanations or not weight:
+            raise ValueError(f"it has an unknown tensor {name!r}")
+        if tensors[name].is_floating_point() and not bool(tensors[name].isfinite().all()):
+            raise ValueError(f"{name} has values that are not finite")
+        inrs[int(k) - 1][weight] = tensors[name]
+    for number, weights in enumerate(inrs, start=1):
+        if missing := inrs[0].keys() ^ weights.keys():
+            raise ValueError(f"explanation {number} does not have the tensors of the first: {min(missing)!r}")
+        if not weights:
+            raise ValueError(f"explanation {number} has no weights")
+    return inrs
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{tensor.dtype} of shape {tuple(tensor.shape)}"
+
+
+def _checksum(text: str, tensors: dict[str, Tensor]) -> str:
+    """Returns the hash of the plain values as text and of every tensor's name, type, shape and bytes."""
+    parts = [text.encode()]
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        parts.append(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        parts.append(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return sha256(*parts).hexdigest()
