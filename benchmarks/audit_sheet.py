@@ -17,6 +17,7 @@ from PIL import Image
 from inr_xai.config import exit_status
 from inr_xai.errors import UserError
 from inr_xai.runs.files import write_bytes
+from inr_xai.runs.names import id_file
 
 ADVICE = "audit it first: inr-xai audit RUN"
 
@@ -38,7 +39,7 @@ def draw_sheet(folder: Path, count: int, by: str, columns: int) -> int:
         if number < 1:
             raise UserError(f"{option} {number} makes no sheet; give a whole number from 1")
     ranked = rank_images(folder, count, by)
-    figures = [open_figure(folder / "figures" / f"{sample_id}.png") for sample_id, _ in ranked]
+    figures = [open_figure(id_file(folder / "figures", sample_id, ".png")) for sample_id, _ in ranked]
     width, height = (max(figure.size[side] for figure in figures) for side in (0, 1))
     sheet = Image.new("RGB", (columns * width, math.ceil(len(figures) / columns) * height), "white")
     for place, figure in enumerate(figures):

@@ -1,4 +1,4 @@
-"""Image files of 36 kinds and broken copies of them, the same ones for the same seed.
+"""Image files of 38 kinds and broken copies of them, the same ones for the same seed.
 
 Bytes are flipped, cut off, inserted, repeated and exchanged between kinds, and numbers of headers become extreme. The
 checksums of every second broken PNG are right again, or its reader would look no further.
@@ -136,14 +136,19 @@ def with_checksums(png: bytes) -> bytes:
     return b"".join(parts) + png[place:]
 
 
-def png_of_one_colour(width: int, height: int, *, depth: int = 8, colour: int = 2, frames: int = 1) -> bytes:
-    """Returns a PNG of black pixels, whose file is tiny for any size; `colour` is the type of PNG, 2 for RGB."""
+def png_of_one_colour(width: int, height: int, *, depth: int = 8, colour: int = 2, rows: int | None = None) -> bytes:
+    """Returns a PNG of black pixels, whose file is tiny for any size.
+
+    Args:
+        depth, colour: bits of a value, and the type of the PNG, 2 for RGB.
+        rows: the number of rows that the file really has; all by default.
+    """
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
     row = bytes(1 + (width * channels * depth + 7) // 8)
     packer = zlib.compressobj(9)
-    data = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    data = b"".join(packer.compress(row) for _ in range(height if rows is None else rows)) + packer.flush()
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return PNG_START + chunk(b"IHDR", header) + chunk(b"IDAT", data) * frames + chunk(b"IEND", b"")
+    return PNG_START + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def _interlaced() -> bytes:

@@ -11,7 +11,7 @@ from fault_runs import Process, make_network, start
 from PIL import Image
 
 REFUSED, ENDS, EITHER_WAY = "refused", "ends", "refused or ends"
-LOG = "inr_xai.log"
+LOG, LOCK = "inr_xai.log", ".lock"
 SECONDS = 120.0  # after which a configuration counts as hanging
 MEMORY = 12 * 2**30  # bytes of address space that a configuration may take before it fails
 
@@ -253,7 +253,7 @@ areas=[0.001]
 TO_END = r"""
 steps=1
 steps=${seed} seed=3
-steps=${oc.decode:${oc.env:FAULTS_NUMBER,2}}
+'steps="${oc.decode:${oc.env:FAULTS_NUMBER,2}}"'
 ++steps=2
 areas=[0.01]
 areas=[0.999]
@@ -374,7 +374,7 @@ class Outcome:
     expected: str
     outcome: str
     status: int | None
-    seconds: float
+    cpu_seconds: float
     sentence: str
     left: str = ""
 
@@ -448,7 +448,7 @@ def _outcome(line: str, expected: str, late: bool, place: Path, process: Process
     """Waits for a configuration, and says what became of it."""
     ended = process.wait(SECONDS)
     process.terminal.unlink()
-    paths = [path for path in sorted(place.rglob("*")) if not (late and (path.is_dir() or path.name == LOG))]
+    paths = [path for path in sorted(place.rglob("*")) if not (late and (path.is_dir() or path.name in (LOG, LOCK)))]
     left = [path.relative_to(place).as_posix() for path in paths]
     said = [text for text in ended.text.splitlines() if re.match(r"(inr-xai[\w ]*: )?error: ", text)]
     sentence = re.sub(r"/\S*/given", "given", re.sub(r"/\S*/case-\d+", ".", " / ".join(said)))
@@ -462,4 +462,4 @@ def _outcome(line: str, expected: str, late: bool, place: Path, process: Process
         outcome = ENDS
     else:
         outcome = f"status {ended.status} with {len(said)} sentences"
-    return Outcome(line, expected, outcome, ended.status, round(ended.seconds, 2), sentence, " ".join(left))
+    return Outcome(line, expected, outcome, ended.status, round(ended.cpu_seconds, 2), sentence, " ".join(left))

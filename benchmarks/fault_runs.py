@@ -77,11 +77,14 @@ class Ended:
     Args:
         status: its exit status; minus the number of the signal that killed it; None if it had to be stopped.
         text: what it printed, on both streams.
+        seconds, cpu_seconds: the time that passed, and the time that it used the processor, which does not grow with
+            other work on the machine.
     """
 
     status: int | None
     text: str
     seconds: float
+    cpu_seconds: float
 
     @property
     def errors(self) -> list[str]:
@@ -106,12 +109,14 @@ class Process:
     terminal: Path
     began: float = field(default_factory=time.monotonic)
     _status: int | None = None
+    _cpu_seconds: float = 0.0
 
     def has_ended(self) -> bool:
         """Returns whether the process has ended."""
         if self._status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self._status = os.waitstatus_to_exitcode(status) if pid else None
+            pid, status, used = os.wait4(self.pid, os.WNOHANG)
+            if pid:
+                self._status, self._cpu_seconds = os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
         return self._status is not None
 
     def send(self, number: signal.Signals, after: float) -> bool:
@@ -134,7 +139,7 @@ class Process:
                 hanging = True
             time.sleep(0.005)
         text = self.terminal.read_text(errors="replace")
-        return Ended(None if hanging else self._status, text, time.monotonic() - self.began)
+        return Ended(None if hanging else self._status, text, time.monotonic() - self.began, self._cpu_seconds)
 
 
 _numbers = itertools.count()
@@ -182,9 +187,12 @@ def _become(
         os.dup2(handle, 2)
         os.chdir(folder)
         os.environ.pop("HYDRA_FULL_ERROR", None)
+        os.environ["OMP_NUM_THREADS"] = "1"
         for kind, most in limits.items():
             if most is not None:
                 resource.setrlimit(kind, (most, most))
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)  # a shell ignores some of them for what it starts in the background
         if mark is not None:
             environment = os.environ | {"PYTHONPATH": str(ROOT)}
             os.execve(sys.executable, [sys.executable, "-c", COLD, str(mark), *arguments], environment)

@@ -29,8 +29,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch: a process with threads cannot be forked safely
-os.environ.setdefault("WANDB_MODE", "disabled")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: a process with threads cannot be forked safely
 
 import numpy as np
 import torch
@@ -46,6 +45,7 @@ RESULTS = Path("benchmarks/results/faults")
 CONTINUES = "same command"
 """What the one line says that an interrupted process prints."""
 DONE, FAULT, REFUSED, IMAGES_FAILED = 0, 1, 2, 3
+TRIES = 8
 EVALUATE = ("sparseness", "pointing_game")
 Figures = dict[str, Any]
 
@@ -136,13 +136,13 @@ def kill(part: Part) -> None:
     plain, length = part.undisturbed()
     kinds: list[tuple[Path, float, Sequence[str]]] = [(plain, length, ())]
     if not part.quick:
-        kinds.append((*part.undisturbed(*WITH_METRICS), WITH_METRICS))
+        kinds += [(*part.undisturbed(*more), more) for more in (WITH_METRICS, WITH_AUDIT)]
     kills, ends = part.count(50, 3), 0
     while part.cases < kills:
         expected, length, more = kinds[ends % len(kinds)]
         name = part.new_name()
         command = [*part.options, *more, f"out={name}"]
-        while part.cases < kills:
+        for _ in range(min(KILLS, kills - part.cases)):
             process = start(*command, folder=part.folder)
             if not process.send(signal.SIGKILL, after=part.draw.uniform(0, length)):
                 break
@@ -160,7 +160,9 @@ def kill(part: Part) -> None:
     part.figures = {"equal_ends": ends}
 
 
+KILLS = 3  # the most of one run
 WITH_METRICS = ("callbacks.figures={_target_: inr_xai.callbacks.Figures}", f"evaluate=[{','.join(EVALUATE)}]")
+WITH_AUDIT = ("audit={area: 0.1, control: 2}",)
 
 
 def stop_by(number: signal.Signals, status: int) -> Callable[[Part], None]:
@@ -233,16 +235,15 @@ def _stop_each(
 ) -> None:
     """Stops a command once at each of some moments, looks at how it ends, and continues it to its end."""
     for offset in part.offsets(tries, length):
-        ended, earlier = None, offset
-        while ended is None:
+        for earlier in (offset * 0.7**k for k in range(TRIES)):
             command, folder = make()
             process = start(*command, folder=part.folder, cold=cold)
             sent = process.send(number, after=earlier)
             ended = process.wait()
-            if not sent or (ended.status == DONE and not differences(expected, folder)):
-                ended, earlier = None, earlier * 0.7  # it was done before: the next try is stopped earlier
+            if sent and (ended.status not in (DONE, -number) or differences(expected, folder)):
+                break  # otherwise all was done before, and the next try is stopped earlier
         part.cases += 1
-        what = f"{number.name} after {earlier:.2f} s of {' '.join(command[:1] if cold else command[:2])[:60]}"
+        what = f"{number.name} after {earlier:.2f} s of {command[0] if command[0].isalpha() else 'a run'}"
         part.require(ended.status == status, f"{what}: not status {status}", ended)
         lines = [line for line in ended.text.splitlines() if CONTINUES in line]
         part.require(len(lines) == 1, f"{what}: {len(lines)} lines say how to continue", ended)
@@ -356,6 +357,33 @@ def fill(place: Path, *, leave: int) -> None:
     filling.write_bytes(bytes(max(0, facts.f_bavail * facts.f_frsize - leave)))
 
 
+def gone(part: Part) -> None:
+    """The run folder is moved away at random moments of a run; when it is back, the same command continues."""
+    expected, length = part.undisturbed()
+    for offset in part.offsets(part.count(5, 1), length):
+        for earlier in (offset * 0.7**k for k in range(TRIES)):
+            run = part.folder / part.new_name()
+            aside = run.with_suffix(".aside")
+            process = start(*part.options, f"out={run.name}", folder=part.folder)
+            while not (run / "run.json").exists() and not process.has_ended():
+                time.sleep(0.005)
+            time.sleep(max(0.0, process.began + earlier - time.monotonic()))
+            run.rename(aside)
+            ended = process.wait()
+            if ended.status != DONE:
+                break  # otherwise all was done before, and the next try is earlier
+        part.cases += 1
+        what = f"folder moved away after {earlier:.2f} s"
+        part.require(ended.status == FAULT, f"{what}: not status {FAULT}", ended)
+        part.require(ended.is_clean and len(ended.errors) == 1, f"{what}: not one sentence", ended)
+        part.require(not run.exists(), f"{what}: another folder is made in its place")
+        shutil.rmtree(run, ignore_errors=True)
+        aside.rename(run)
+        ended = finish(*part.options, f"out={run.name}", folder=part.folder)
+        part.require(ended.status == DONE and ended.is_clean, f"{what}: continued, it does not end well", ended)
+        part.require_equal(expected, run, f"{what}, continued")
+
+
 def images(part: Part) -> None:
     """Broken image files, and whole ones of unusual sizes, loaded as a run loads them."""
     decoding = decode_broken(part.folder, part.count(10_000, 300), part.draw.randrange(1000))
@@ -377,7 +405,7 @@ def configure(part: Part) -> None:
     part.cases = len(rows)
     part.faults = [row.fault for row in rows if row.fault is not None]
     part.figures = {outcome: sum(row.outcome == outcome for row in rows) for outcome in ("refused", "ends")}
-    slow = [row for row in rows if row.outcome == "refused" and row.seconds > 3]
+    slow = [row for row in rows if row.outcome == "refused" and row.cpu_seconds > 3]
     part.figures["refusals_over_3_seconds"] = len(slow)
     part.figures["rows"] = [asdict(row) for row in rows]
 
@@ -390,6 +418,7 @@ PARTS: Mapping[str, Callable[[Part], None]] = {
     "shards": shards,
     "twice": twice,
     "disk": disk,
+    "gone": gone,
     "images": images,
     "configurations": configure,
 }
@@ -401,6 +430,7 @@ TITLES = {
     "shards": "two shards started at once in a new folder",
     "twice": "the same shard started twice, refused or waiting",
     "disk": "disk full, and continued when there is space",
+    "gone": "run folder moved away, and continued when it is back",
     "images": "broken image files, loaded",
     "configurations": "unusual configurations",
 }

@@ -22,7 +22,7 @@ from inr_xai.method import Method
 from inr_xai.seeding import sha256
 from inr_xai.types import Images, Preprocessing
 
-AreaValues = float | Sequence[float]
+AreaValues = float | Sequence[float] | Tensor
 """One fraction of the image, or several."""
 Target = int | Sequence[int] | Tensor | None
 """A class index for all images, or one for each; None for a model that gives one score for each image."""
@@ -42,8 +42,9 @@ class INRAttribution:
         head: what the outputs are: "softmax" for logits; "sigmoid" for logits of a multi-label model, or for a single
             logit (target 1 is then its positive class, and 0 the negative one); "probabilities" for a model that ends
             in a softmax or sigmoid; "none" for scores that are no classes, such as a regression.
-        donors: other images, two or more, p x c x h x w in the units of the inputs. The default perturbation then also
-            replaces pixels by those of donors, which makes masks more reliable. None if there are none.
+        donors: a tensor of other images, two or more, p x c x h x w in the units of the inputs. The default
+            perturbation then also replaces pixels by those of donors, which makes masks more reliable. None if there
+            are none.
         method: any argument of `inr_xai.Method` except areas and explanations, such as steps=200, seed=1 or
             stop=Stop(share=0.2).
 
@@ -60,7 +61,7 @@ class INRAttribution:
         input_mean: float | Sequence[float] = 0.0,
         input_std: float | Sequence[float] = 1.0,
         head: str = "softmax",
-        donors: Images | None = None,
+        donors: Any = None,
         **method: Any,
     ):
         require_options(method)
@@ -232,7 +233,7 @@ def _targets(target: Target, images: Images, classifier: FrozenClassifier) -> Te
     # A row of several numbers for an image, such as a one-hot vector, is no index, also if there are as many images.
     if not whole or len(flat) not in (1, len(images)) or (targets.ndim > 1 and targets.shape != (len(flat), 1)):
         raise UserError(
-            f"target must be a class index, or one for each of the {len(images)} images; got {target!r:.80} (one-hot "
-            "vectors are no indices)"
+            f"target must be a class index, or one for each of the {len(images)} images; got "
+            f"{' '.join(repr(target).split())[:80]} (one-hot vectors are no indices)"
         )
     return flat.long().expand(len(images))

@@ -134,8 +134,9 @@ class Constant(Perturbation):
     def __init__(self, colour: str | float | Sequence[float] = "mean"):
         if isinstance(colour, str) and colour != "mean":
             raise UserError(f'perturbation.colour must be "mean", a number, or one number per channel; got {colour!r}')
-        for value in () if isinstance(colour, str) else colour if isinstance(colour, Sequence) else (colour,):
-            require_numbers("perturbation", colour=value)
+        if not isinstance(colour, str):
+            for value in colour if isinstance(colour, Sequence) else (colour,):
+                require_numbers("perturbation", colour=value)
         self.colour = colour
 
     def bind(self, images: Images, around: Surroundings) -> Bound:
@@ -197,6 +198,8 @@ class Donor(Perturbation):
         donors = around.donors.to(images)
         # A photo that is itself explained does not donate to itself.
         others = [[i for i, donor in enumerate(donors) if not torch.equal(donor, image)] for image in images]
+        if [] in others:
+            raise UserError("every donor is the image that is explained; give donors that are other photos")
 
         def sample(position: int, generator: torch.Generator) -> Float[Tensor, "c h w"]:
             which, dy, dx, mirror = (

@@ -76,7 +76,7 @@ def _evaluate(cfg: DictConfig, explained: ExplainedRun) -> int:
     from inr_xai.evaluate.loop import EvaluationContext
 
     names = None if cfg.evaluate == "all" else list(cfg.evaluate)
-    parts, finished = explained.parts, load(explained.folder.path)
+    parts, finished = explained.parts, load(explained.folder.path, cfg.allow_targets)
     context = EvaluationContext.of(parts.data, parts.classifier, parts.method, device=parts.device, donors=parts.donors)
     path = explained.folder.path
     try:
@@ -95,7 +95,7 @@ def _audit(cfg: DictConfig, explained: ExplainedRun) -> int:
     from inr_xai.audit.auditor import FOLDER, AuditOptions, audit_runs  # late: most runs have no audit
 
     options, path = AuditOptions(cfg.audit.area, cfg.audit.control), explained.folder.path
-    finished = load(path)
+    finished = load(path, cfg.allow_targets)
     again = f"inr-xai audit {path} --area {options.area:g} --control {options.control} asks again"
     try:
         with lock_of_results(path, FOLDER, wait=math.inf):

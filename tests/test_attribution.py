@@ -1,5 +1,9 @@
 """The Python API: Captum's convention, the same masks as on the command line, and one sentence for bad input."""
 
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -8,9 +12,13 @@ from inr_xai import INRAttribution, Method
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.errors import UserError
 from inr_xai.fitting.fit import fit_masks
+from inr_xai.objective import Contrastive, Deletion, Hybrid, Logit, LogProbability, Objective, ScoreFunction
+from inr_xai.types import Preprocessing
 from tests.conftest import pictures, tiny_network
 
 AREAS = (0.1, 0.3)
+SMALL = Preprocessing((24, 24), 24, "bilinear", (0.0,) * 3, (1.0,) * 3)
+DOUBLE = {"accelerator": "cpu", "devices": 1, "precision": "64-true"}
 
 
 class Normalised(nn.Module):
@@ -79,6 +87,10 @@ def test_the_model_is_not_changed() -> None:
         ({"areas": (1e-5,)}, "area 1e-05 is less than one pixel of a mask of 24 x 24"),
         ({"target": 9}, "class 9 does not exist: the classifier has 5 classes"),
         ({"areas": (0.1, 2.0)}, r"areas must lie in \(0, 1\)"),
+        ({"target": torch.eye(5)[:2].long()}, r"got tensor\(.*one-hot vectors are no indices"),
+        ({"target": torch.tensor([[0, 1]])}, "one-hot vectors are no indices"),
+        ({"target": None}, r"target=None is right for .* \(head='none'\); this one gives 5 outputs"),
+        ({"areas": torch.zeros(2, 2)}, "areas must be fractions of the image such as 0.2"),
         ({"areas": (0.4,), "explanations": 3}, "3 explanations of area 0.4 do not fit"),
         ({"image_ids": ["a"]}, "image_ids must name each of the 2 images; got 1"),
     ],
@@ -100,11 +112,176 @@ def test_wrong_options_are_refused_by_the_constructor() -> None:
         INRAttribution(tiny_network(), input_mean=(0.1, 0.2), steps=1).attribute(pictures(1), target=0)
 
 
-def test_an_image_with_nan_logits_is_named() -> None:
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_an_image_that_is_not_finite_is_named(value: float) -> None:
     images = pictures(2)
-    images[1, 0, 0, 0] = torch.nan
-    with pytest.raises(UserError, match="image 1 of 2: the classifier returns NaN or infinite logits"):
+    images[1, 0, 0, 0] = value
+    with pytest.raises(UserError, match="image 1 of 2 holds NaN or infinite values"):
         INRAttribution(tiny_network(), steps=1).attribute(images, target=0, areas=AREAS)
+
+
+def test_an_image_with_nan_logits_is_named() -> None:
+    network, images = tiny_network().eval(), pictures(2)
+
+    def model(inputs: torch.Tensor) -> torch.Tensor:
+        is_second = (inputs - images[1]).abs().amax((1, 2, 3)) < 1e-6
+        return network(inputs).masked_fill(is_second[:, None], torch.nan)
+
+    with pytest.raises(UserError, match="image 1 of 2: the classifier returns NaN or infinite logits"):
+        INRAttribution(model, steps=1).attribute(images, target=0, areas=AREAS)
+
+
+@pytest.mark.parametrize("areas", [0.25, np.float64(0.25), torch.tensor(0.25), [0.25], torch.tensor([0.25])])
+def test_a_single_area_may_be_a_number(areas: object) -> None:
+    explainer = INRAttribution(tiny_network(), steps=1)
+    expected = explainer.attribute(pictures(1), target=1, areas=(0.25,))
+    assert torch.equal(explainer.attribute(pictures(1), target=1, areas=areas), expected)  # type: ignore[arg-type]
+    assert torch.equal(
+        explainer.importance(pictures(1), target=1, areas=areas),  # type: ignore[arg-type]
+        explainer.importance(pictures(1), target=1, areas=(0.25,)),
+    )
+
+
+def test_a_column_of_targets_is_one_for_each_image() -> None:
+    explainer = INRAttribution(tiny_network(), steps=1)
+    expected = explainer.attribute(pictures(2), target=[3, 1], areas=AREAS)
+    assert torch.equal(explainer.attribute(pictures(2), target=torch.tensor([[3], [1]]), areas=AREAS), expected)
+
+
+@pytest.mark.parametrize(
+    ("donors", "sentence"),
+    [
+        ((255 * pictures(3)).byte(), "got .* of torch.uint8"),
+        (pictures(3).numpy(), "p x c x h x w; got ndarray"),
+        (pictures(1)[0], r"p x c x h x w; got \(3, 24, 24\) of torch.float32"),
+        (pictures(1), "two or more images"),
+        (pictures(3, side=32), r"the channels and the size of the inputs, \(3, 24, 24\); got \(3, 32, 32\)"),
+        (pictures(3)[:, :1], r"got \(1, 24, 24\)"),
+        (pictures(3).where(pictures(3) < 0.9, torch.nan), "donor . of 3 holds NaN"),
+        (255 * pictures(3), r"donors lie in \[.*\] and those of the inputs in \[.*\]"),
+        ((pictures(3) - 0.45) / 0.22, "normalised as they are"),
+    ],
+)
+def test_donors_are_checked_as_the_inputs_are(donors: object, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        INRAttribution(tiny_network(), steps=1, donors=donors).attribute(pictures(1), target=0)
+
+
+@pytest.mark.parametrize("transform", [lambda x: x, lambda x: (x - 0.45) / 0.22, lambda x: 255 * x])
+def test_donors_in_the_units_of_the_inputs_are_taken(transform: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    images, donors = transform(pictures(1)), transform(pictures(4, seed=3))
+    with_donors = INRAttribution(tiny_network(), steps=5, donors=donors).attribute(images, target=0)
+    assert not torch.equal(with_donors, INRAttribution(tiny_network(), steps=5).attribute(images, target=0))
+
+
+def test_donors_that_are_all_the_image_itself_are_refused() -> None:
+    with pytest.raises(UserError, match="every donor is the image that is explained"):
+        INRAttribution(tiny_network(), steps=1, donors=pictures(1).repeat(3, 1, 1, 1)).attribute(pictures(1), target=0)
+
+
+def test_donors_of_other_ranges_are_refused_for_normalised_inputs_too() -> None:
+    images = (pictures(1) - 0.45) / 0.22
+    for donors in (pictures(3), 255 * pictures(3)):
+        with pytest.raises(UserError, match="in the units of the inputs"):
+            INRAttribution(tiny_network(), steps=1, donors=donors).attribute(images, target=0)
+
+
+class Signs(nn.Module):
+    """A network of one logit z, or of the equivalent two, -z and z."""
+
+    def __init__(self, *, both: bool) -> None:
+        super().__init__()
+        self.network, self.both = tiny_network(1), both
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        z = self.network(images)
+        return torch.cat([-z, z], 1) if self.both else z
+
+
+@pytest.mark.parametrize("target", [0, 1])
+def test_a_single_logit_explains_both_of_its_classes(target: int) -> None:
+    single, pair = (INRAttribution(Signs(both=both), head="sigmoid", steps=4) for both in (False, True))
+    masks = single.attribute(pictures(2), target=target, areas=AREAS)
+    assert torch.equal(masks, pair.attribute(pictures(2), target=target, areas=AREAS))
+    assert not torch.equal(masks, single.attribute(pictures(2), target=1 - target, areas=AREAS))
+
+
+@pytest.mark.parametrize("objective", [Deletion(), Hybrid()], ids=["deletion", "hybrid"])
+@pytest.mark.parametrize("score", [LogProbability(), Contrastive()], ids=["log_probability", "contrastive"])
+def test_probabilities_give_the_masks_of_their_logits(objective: Objective, score: ScoreFunction) -> None:
+    method = Method(steps=6, areas=AREAS, objective=objective, score=score)
+    images, targets, network = pictures(1).double(), torch.tensor([2]), tiny_network().double()
+    fits = []
+    for model, head in ((network, "softmax"), (nn.Sequential(network, nn.Softmax(1)), "probabilities")):
+        classifier = FrozenClassifier(model, preprocessing=SMALL, head=head, normalise=False)
+        fits.append(fit_masks(images, targets, ["a"], classifier, method, trainer=DOUBLE))
+    assert (fits[0].masks - fits[1].masks).abs().max() < 1e-3  # a unit in the last place of what is stored
+    torch.testing.assert_close(fits[0].losses, fits[1].losses, rtol=1e-5, atol=1e-6)
+
+
+def test_sigmoids_give_the_masks_of_their_logits() -> None:
+    network = tiny_network().double()
+    logits = INRAttribution(network, head="sigmoid", steps=6)
+    probabilities = INRAttribution(nn.Sequential(network, nn.Sigmoid()), head="probabilities", steps=6)
+    images = pictures(1).double()
+    masks = [explainer.attribute(images, target=2, areas=AREAS) for explainer in (logits, probabilities)]
+    assert (masks[0] - masks[1]).abs().max() < 2e-3
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_scalar_score_is_explained_without_a_target(flat: bool) -> None:
+    network = tiny_network(1).eval()
+    explainer = INRAttribution(lambda x: network(x)[:, 0] if flat else network(x), head="none", steps=6)
+    masks = explainer.attribute(pictures(1), areas=(0.2,))
+    assert torch.equal(masks, explainer.attribute(pictures(1), target=0, areas=(0.2,)))
+    # The score itself is raised, whatever `score` is: the masks are those of the logit of the only class.
+    logit = INRAttribution(network, head="sigmoid", score=Logit(), steps=6)
+    assert torch.equal(masks, logit.attribute(pictures(1), target=1, areas=(0.2,)))
+    with pytest.raises(UserError, match="class 1 does not exist"):
+        explainer.attribute(pictures(1), target=1)
+    with pytest.raises(UserError, match="explanations=auto needs probabilities of classes"):
+        explainer.attribute(pictures(1), explanations="auto")
+    with pytest.raises(UserError, match="score=contrastive compares a class with the others"):
+        INRAttribution(network, head="none", score=Contrastive(), steps=1).attribute(pictures(1))
+
+
+def test_of_several_scores_one_must_be_named() -> None:
+    explainer = INRAttribution(tiny_network(), head="none", steps=1)
+    assert explainer.attribute(pictures(1), target=3, areas=(0.2,)).shape == (1, 1, 1, 24, 24)
+    with pytest.raises(UserError, match="this one gives 5 outputs under head='none'"):
+        explainer.attribute(pictures(1))
+
+
+class Doubled(ScoreFunction):
+    """A score of a user's own, which is told whether the head is a sigmoid."""
+
+    told: ClassVar[list[bool]] = []
+
+    def evidence(self, logits: torch.Tensor, targets: torch.Tensor, *, sigmoid: bool) -> torch.Tensor:
+        self.told.append(sigmoid)
+        return 2 * logits.gather(1, targets[:, None])[:, 0]
+
+    def absence(self, logits: torch.Tensor, targets: torch.Tensor, *, sigmoid: bool) -> torch.Tensor:
+        return -self.evidence(logits, targets, sigmoid=sigmoid)
+
+
+@pytest.mark.parametrize("head", ["softmax", "sigmoid", "probabilities", "none"])
+def test_a_score_of_the_users_is_called_as_ever(head: str) -> None:
+    Doubled.told.clear()
+    model = nn.Sequential(tiny_network(), nn.Softmax(1)) if head == "probabilities" else tiny_network()
+    INRAttribution(model, head=head, score=Doubled(), steps=1).attribute(pictures(1), target=0, areas=(0.2,))
+    assert Doubled.told == [head == "sigmoid"]
+
+
+@pytest.mark.parametrize("size", [(24, 24), (24, 32)])
+def test_a_classifier_is_examined_once_for_each_size_of_inputs(size: tuple[int, int]) -> None:
+    network, seen = tiny_network().eval(), []
+    explainer = INRAttribution(lambda x: (seen.append(tuple(x.shape)), network(x))[1], steps=1)
+    images = torch.nn.functional.interpolate(pictures(2), size=size)
+    explainer.attribute(images, target=0, areas=(0.2,))
+    first, seen[:] = list(seen), []
+    explainer.attribute(images, target=0, areas=(0.2,))
+    assert first == [(12, 3, *size), *seen]
 
 
 def test_half_precision_inputs_are_fitted_in_single_precision() -> None:

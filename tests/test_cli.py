@@ -149,7 +149,8 @@ class Recorder(Callback):
 
 def test_a_job_returns_its_metric_to_the_sweeper(program: Program) -> None:
     Recorder.values.clear()
-    assert program("-m", "seed=0,1", f"+hydra.callbacks.recorder._target_={__name__}.Recorder") == 0
+    recorder = f"+hydra.callbacks.recorder._target_={__name__}.Recorder"
+    assert program("-m", "seed=0,1", recorder, "allow_targets=[tests]") == 0
     assert Recorder.values == [0.25, 0.25]
 
 

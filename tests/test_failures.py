@@ -185,7 +185,7 @@ def test_an_image_whose_class_has_probability_0_is_scored(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("optimizer.lr=-1", r"optimizer cannot be built: Invalid learning rate: -1"),
+        ("optimizer.lr=-1", r"optimizer.lr=-1 is out of range; it must be at least 0"),
         ("logger.wandb.mode=onlin", r"logger.wandb.mode is 'onlin'; choose offline"),
     ],
 )

@@ -3,7 +3,18 @@
 import pytest
 import torch
 
-from inr_xai.objective import Contrastive, Deletion, Hybrid, Logit, LogProbability, Preservation
+from inr_xai.errors import UserError
+from inr_xai.objective import (
+    IN_PLACE_OF,
+    Contrastive,
+    Deletion,
+    Hybrid,
+    Logit,
+    LogProbability,
+    OfLogarithm,
+    Preservation,
+    ScoreFunction,
+)
 
 AREAS = torch.tensor([0.3, 0.1, 0.22])
 LOGITS = torch.tensor([[1.0, 3.0, -2.0], [0.5, 0.0, 4.0]], dtype=torch.float64)
@@ -36,6 +47,40 @@ def test_logit_and_contrastive() -> None:
     assert Logit().absence(LOGITS, TARGETS, sigmoid=False).tolist() == [-3.0, -0.5]
     assert Contrastive().evidence(LOGITS, TARGETS, sigmoid=False).tolist() == [2.0, -3.5]
     assert Contrastive().absence(LOGITS, TARGETS, sigmoid=False).tolist() == [-2.0, 3.5]
+
+
+def test_of_logarithms_of_probabilities_evidence_and_absence_are_exact_at_both_ends() -> None:
+    p = torch.tensor([1e-30, 1e-9, 0.2, 0.49, 0.51, 0.9, 1 - 1e-9], dtype=torch.float64)
+    logits = torch.stack([p.log(), torch.zeros_like(p)], 1).requires_grad_()
+    targets = torch.zeros(len(p), dtype=torch.int64)
+    torch.testing.assert_close(OfLogarithm().evidence(logits, targets, sigmoid=False), p.log())
+    absence = OfLogarithm().absence(logits, targets, sigmoid=False)
+    torch.testing.assert_close(absence, torch.log1p(-p), rtol=1e-6, atol=0)
+    (gradient,) = torch.autograd.grad(absence.sum(), logits)
+    torch.testing.assert_close(gradient[:, 0], -p / (1 - p), rtol=1e-6, atol=0)
+    single = torch.tensor([[0.0]], requires_grad=True)  # p = 1
+    end = OfLogarithm().absence(single, targets[:1], sigmoid=False)
+    assert end.isfinite().all()
+    assert end < -15
+    (gradient,) = torch.autograd.grad(end.sum(), single)
+    assert gradient.isfinite().all()
+
+
+def test_only_the_default_score_has_another_in_its_place_and_no_class_of_the_users() -> None:
+    class Own(LogProbability):
+        pass
+
+    places = {(kind, head) for kind, head in IN_PLACE_OF}
+    assert places == {(LogProbability, "probabilities"), (LogProbability, "none")}
+    assert IN_PLACE_OF.get((Own, "none")) is None
+    assert isinstance(IN_PLACE_OF[LogProbability, "none"], Logit)
+    assert all(isinstance(score, ScoreFunction) for score in IN_PLACE_OF.values())
+
+
+def test_contrastive_needs_another_class() -> None:
+    for score in (Contrastive().evidence, Contrastive().absence):
+        with pytest.raises(UserError, match="score=contrastive compares a class with the others"):
+            score(torch.zeros(2, 1), torch.tensor([0, 0]), sigmoid=False)
 
 
 def test_games_score_the_mask_and_its_complement() -> None:

@@ -27,6 +27,7 @@ from inr_xai.runs.files import all_columns, format_csv, write_bytes
 from inr_xai.runs.folder import differences
 from inr_xai.runs.load import Run
 from inr_xai.runs.loop import each_image
+from inr_xai.runs.names import id_file
 
 AREA = 0.1
 """The area whose regions are audited by default."""
@@ -189,7 +190,7 @@ class Auditor:
         explained = self._runs[0][report.sample_id]
         regions = hard_regions(explained, self._options.area, seed=self._context.seed)[: report.estimates.regions]
         figure = draw_audit(report, sample.image, regions, truth=object_with_seam(sample))
-        write_bytes(self._folder / "figures" / f"{report.sample_id}.png", figure)
+        write_bytes(id_file(self._folder / "figures", report.sample_id, ".png"), figure)
 
 
 def write_report(reports: Sequence[ImageReport], folder: Path, *, facts: Mapping[str, object]) -> None:

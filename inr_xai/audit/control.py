@@ -66,7 +66,7 @@ def measure_control(
     control_cfg = control_configuration(cfg, images=images, out=out, every=every)
     check(control_cfg)
     explain(control_cfg)
-    control = load(out)
+    control = load(out, cfg.allow_targets)
     fitted = set(control)  # may be more images, from an earlier audit with a larger control
     sample_ids = [sample_id for sample_id in context.data.ids[::every][:images] if sample_id in fitted]
     measured: list[AuditedImage] = []

@@ -21,6 +21,7 @@ from inr_xai.limits import MOST_AUDITED
 from inr_xai.masks import hard_masks
 from inr_xai.runs.files import read_json, write_json
 from inr_xai.runs.load import Explained, Run
+from inr_xai.runs.names import id_file
 from inr_xai.scoring.baselines import scoring_baselines
 from inr_xai.scoring.masked_model import MaskedModel
 from inr_xai.seeding import generator
@@ -78,7 +79,7 @@ def measure_image(
         "masks": [tensor_digest(fit.masks) for fit in fits],
         "object": None if truth is None else tensor_digest(truth),
     }
-    file = cache / f"{sample_id}.json"
+    file = id_file(cache, sample_id, ".json")
     if file.is_file() and (stored := _read_cache(file))["key"] == key:
         return _from_plain(stored)
     regions = [hard_regions(fit, area, seed=context.seed) for fit in fits]

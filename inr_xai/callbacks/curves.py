@@ -49,10 +49,6 @@ class Curves(RunCallback):
         self._flush()
 
     def on_fit_failed(self) -> None:
-        self._pending.clear()
-        self._batch_start = -1
-
-    def on_fit_failed(self) -> None:
         self._batch_start, self._pending = -1, []
 
     def _flush(self) -> None:

@@ -48,7 +48,7 @@ class Progress(RunCallback):
         )
         self._last_image = record.sample_id, preserved, rows[0]["p_full"], area_error
         self._count(1)
-        share = self._preserved / self._p_full if self._p_full else math.nan
+        share = self._preserved / self._p_full if self._p_full > 0 else math.nan
         self._show(f"kept {share:.2f} of p, area error {self._area_error / self._explained:.4f}")
 
     def on_sample_failed(self, sample_id: str, reason: str) -> None:

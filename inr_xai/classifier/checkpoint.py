@@ -1,9 +1,11 @@
 """Weights from a local file: chosen among what the file holds, compared with the model before loading."""
 
 import logging
+import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class FoundWeights:
     """Weights of a file that have all of a model's keys.
 
     Args:
@@ -62,20 +64,10 @@ class Checkpoint:
     tensors: State
     parts: tuple[str, ...]
 
-    def whole(self) -> State:
-        """Returns the tensors of the preferred dict of the file, without prefixes that all its keys share."""
-        part = min(self.parts, key=preference)
-        start = f"{part}." if part else ""
-        state = {key.removeprefix(start): value for key, value in self.tensors.items() if key.startswith(start)}
-        while all("." in key for key in state) and len({key.partition(".")[0] for key in state}) == 1:
-            state = {key.partition(".")[2]: value for key, value in state.items()}
-        return state
-
     def state_for(self, model: nn.Module) -> State:
         """Returns the weights by the model's keys: those under one prefix that has all of them, if there is one.
 
-        What was taken and left out is logged. Otherwise returns the tensors under the prefix with most of the keys, or
-        the whole, for a message, or for a library that knows other names.
+        What was taken and left out is logged. Otherwise returns the first of `guesses`, for a message.
 
         Raises:
             UserError: several prefixes have all of the model's keys, and none is preferred.
@@ -83,15 +75,14 @@ class Checkpoint:
         candidates = list(self._candidates(model))
         complete = [candidate for candidate in candidates if not unexpected(candidate.state, model)]
         if not complete:
-            return candidates[0].state if candidates else self._nearest(model)
+            return (candidates or self.guesses(model))[0].state
         best = self._preferred([c for c in complete if mismatch(c.state, model) is None] or complete)
-        others = [c for c in complete if c is not best and not same(c.state, best.state)]
-        left = [key for key in self.tensors if key not in best.sources]
-        of_others = {source for other in others for source in other.sources}
-        self._report(best, [other.path for other in others], [key for key in left if key not in of_others])
+        others = [c.path for c in complete if c is not best and not same(c.state, best.state)]
+        taken = {source for candidate in complete for source in candidate.sources}
+        self._report(best, others, [key for key in self.tensors if key not in taken])
         return best.state
 
-    def _candidates(self, model: nn.Module) -> Iterator[Candidate]:
+    def _candidates(self, model: nn.Module) -> Iterator[FoundWeights]:
         """Yields the weights under each prefix that has all of the model's keys."""
         initial = model.state_dict()
         needed = [key for key in initial if not key.endswith(COUNTER)]
@@ -110,11 +101,11 @@ class Checkpoint:
                 chosen = {wanted.get(name, name): path for name, path in rest.items()}
                 kept = {key: path for key, path in chosen.items() if key in initial or belongs(key, model)}
                 state = {key: self.tensors[path] for key, path in kept.items()}
-                yield Candidate(start.rstrip("."), state, set(kept.values()))
+                yield FoundWeights(start.rstrip("."), state, set(kept.values()))
             if found:
                 return
 
-    def _preferred(self, candidates: list[Candidate]) -> Candidate:
+    def _preferred(self, candidates: list[FoundWeights]) -> FoundWeights:
         """Returns the preferred one of several weights. Raises UserError if no rule prefers one."""
         ranks = {candidate.path: preference(candidate.path) for candidate in candidates}
         first = [candidate for candidate in candidates if ranks[candidate.path] == min(ranks.values())]
@@ -126,24 +117,35 @@ class Checkpoint:
             )
         return first[0]
 
-    def _nearest(self, model: nn.Module) -> State:
-        """Returns the tensors under the prefix with most of the model's keys; the whole if no prefix has one."""
+    def guesses(self, model: nn.Module) -> list[FoundWeights]:
+        """Returns what may be the weights if the keys are not the model's, for a library that knows other names.
+
+        They are the tensors under the prefix with most of the model's keys, and those of the file's preferred dict.
+        """
         expected = model.state_dict().keys()
         counts: Counter[str] = Counter()
         for path in self.tensors:
             words = path.split(".")
             ends = (".".join(words[number:]) for number in range(len(words)))
             counts.update(path.removesuffix(end) for end in ends if end in expected)
-        if not counts:
-            return self.whole()
-        start = min(counts, key=lambda prefix: (-counts[prefix], preference(prefix)))
-        return {path.removeprefix(start): value for path, value in self.tensors.items() if path.startswith(start)}
+        nearest = [min(counts, key=lambda prefix: (-counts[prefix], preference(prefix)))] if counts else []
+        part = min(self.parts, key=preference)
+        start = f"{part}." if part else ""
+        paths = [path.split(".")[:-1] for path in self.tensors if path.startswith(start)]
+        columns = takewhile(lambda names: len(set(names)) == 1, zip(*paths, strict=False))
+        shared = "".join(f"{names[0]}." for names in columns)
+        return [self._below(start) for start in dict.fromkeys([*nearest, shared])]
 
-    def _report(self, best: Candidate, others: list[str], left: list[str]) -> None:
+    def _below(self, start: str) -> FoundWeights:
+        """Returns the tensors whose paths begin so, by the rest of their paths."""
+        state = {path.removeprefix(start): value for path, value in self.tensors.items() if path.startswith(start)}
+        return FoundWeights(start.rstrip("."), state, {start + key for key in state})
+
+    def _report(self, best: FoundWeights, others: list[str], left: list[str]) -> None:
         """Logs in one line which weights were taken and what was left out, if there was a choice."""
         parts = []
         if others:
-            passed = named([path or "(root)" for path in others])
+            passed = first_few([path or "(root)" for path in others])
             parts.append(
                 f"took the weights of {best.path or '(root)'} and not of {passed} (classifier.checkpoint_key chooses)"
             )
@@ -151,9 +153,18 @@ class Checkpoint:
             parts.append(f"took the weights of {best.path}")
         left = [key for key in left if not key.endswith(DERIVED)]
         if left:
-            parts.append(f"left out {len(left)} other tensors ({named(left)})")
+            parts.append(f"left out {len(left)} other tensors ({first_few(left)})")
         if parts:
             log.info("classifier.checkpoint=%r: %s", self.file, ", ".join(parts))
+        statistics = [key for key in left if key.rpartition(".")[2].removeprefix("pixel_") in ("mean", "std")]
+        if statistics:
+            values = "; ".join(f"{key} = {self.tensors[key].flatten()[:3].tolist()}" for key in statistics)
+            log.warning(
+                "classifier.checkpoint=%r: a normalisation within the model was left out (%s); the inputs must be "
+                "normalised so by classifier.mean and classifier.std",
+                self.file,
+                values,
+            )
 
 
 def read_state(file: str | Path, key: str | None = None) -> Checkpoint:
@@ -171,7 +182,7 @@ def read_state(file: str | Path, key: str | None = None) -> Checkpoint:
         raise UserError(f"classifier.checkpoint={str(file)!r} is no file; give a local .safetensors or .pth file")
     key = None if key is None else str(key)
     content = pickles.read(path, key)
-    tensors = dict(tensors_in(content))
+    tensors = dict(tensors_in(content, key or ""))
     if not tensors:
         raise UserError(
             f"classifier.checkpoint={str(file)!r} holds no state dict of tensors ({described(content)}); save "
@@ -182,28 +193,32 @@ def read_state(file: str | Path, key: str | None = None) -> Checkpoint:
         paths = list(dict.fromkeys(part or path.partition(".")[0] for path, (_, part) in tensors.items()))
         raise UserError(
             f"classifier.checkpoint_key={key!r} is not in {str(file)!r}, which holds tensors below "
-            f"{named(paths)}{did_you_mean(key or '', paths)}"
+            f"{first_few(paths)}{did_you_mean(key or '', paths)}"
         )
     parts = dict.fromkeys(part for _, part in found.values())
     return Checkpoint(str(file), {path: value for path, (value, _) in found.items()}, tuple(parts))
 
 
-def tensors_in(content: Any, path: str = "") -> Iterator[tuple[str, tuple[Tensor, str]]]:
-    """Yields each tensor of nested dicts by its path, with the path of its dict. State of a training is passed over."""
+def tensors_in(content: Any, key: str, path: str = "") -> Iterator[tuple[str, tuple[Tensor, str]]]:
+    """Yields each tensor of nested dicts by its path, with the path of its dict.
+
+    The state of a training is passed over, unless the key names a part of it.
+    """
     if not isinstance(content, Mapping):
         return
     for name, value in content.items():
+        full = f"{path}.{name}" if path else str(name)
         if isinstance(value, Tensor):
-            yield (f"{path}.{name}" if path else str(name)), (value.detach(), path)
-        elif not str(name).startswith(TRAINING):
-            yield from tensors_in(value, f"{path}.{name}" if path else str(name))
+            yield full, (value.detach(), path)
+        elif not str(name).startswith(TRAINING) or f"{key}.".startswith(f"{full}."):
+            yield from tensors_in(value, key, full)
 
 
 def described(content: Any) -> str:
     """Returns what a file without weights holds: its first keys, or its kind."""
     if not isinstance(content, Mapping):
         return f"it is a {type(content).__name__}"
-    return f"it holds {named(list(leaves(content)))}" if content else "it is empty"
+    return f"it holds {first_few(list(leaves(content)))}" if content else "it is empty"
 
 
 def leaves(content: Mapping[Any, Any], path: str = "") -> Iterator[str]:
@@ -216,10 +231,10 @@ def leaves(content: Mapping[Any, Any], path: str = "") -> Iterator[str]:
             yield f"{path}{name}: {home}{type(value).__name__}"
 
 
-def named(words: list[str]) -> str:
+def first_few(words: list[str]) -> str:
     """Returns the first few of the words.
 
-    >>> named(["a", "b", "c", "d", "e"])
+    >>> first_few(["a", "b", "c", "d", "e"])
     'a, b, c, d, ...'
     """
     return ", ".join(words[:NAMED]) + (", ..." if len(words) > NAMED else "")
@@ -232,7 +247,7 @@ def preference(path: str) -> tuple[bool, int]:
     True
     """
     words = path.strip(".").split(".")
-    averaged = any(word in AVERAGED for name in words for word in name.split("_"))
+    averaged = any(word in AVERAGED for word in re.split(r"[^a-z]+", path.lower()))
     return not averaged, min(USUAL.index(name) if name in USUAL else len(USUAL) for name in words)
 
 

@@ -1,7 +1,7 @@
 """What the user says of a library's classifier because weights do not tell it: input size, statistics, arguments."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,8 @@ RESERVED = {
     **dict.fromkeys(("checkpoint_path", "pretrained_strict", "pretrained_filter_fn"), "classifier.checkpoint"),
 }
 """Arguments of builders that an option of its own gives."""
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 CHANNELS = 3
 LARGEST = 8192
 """The largest side of an input in pixels."""
@@ -42,12 +44,12 @@ class ClassifierOptions:
 
 
 def read_options(
-    input_size: int | Sequence[int] | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    model_args: Mapping[str, Any] | None,
+    input_size: Any,
+    mean: Any,
+    std: Any,
+    model_args: Any,
 ) -> ClassifierOptions:
-    """Returns the checked settings. Raises UserError if one is not allowed."""
+    """Returns the checked settings, which a configuration gives as any type. Raises UserError if one is not allowed."""
     if model_args is not None and not isinstance(model_args, Mapping):
         raise UserError(f"classifier.model_args={model_args!r} is not allowed; give {{ARGUMENT: VALUE}}")
     arguments = dict(model_args or {})
@@ -68,11 +70,11 @@ def read_options(
     return ClassifierOptions(sizes[0] if sizes else None, statistics["mean"], statistics["std"], arguments)
 
 
-def statistic(values: Sequence[float] | None, name: str) -> tuple[float, ...] | None:
+def statistic(values: Any, name: str) -> tuple[float, ...] | None:
     """Returns a statistic with one value for each channel. Raises UserError for anything else."""
     if values is None:
         return None
-    numbers = [values] if isinstance(values, (int, float, str)) else list(values)
+    numbers = list(values) if isinstance(values, (list, tuple)) else [values]
     if (
         len(numbers) != CHANNELS
         or not all(isinstance(value, (int, float)) and math.isfinite(value) for value in numbers)
@@ -86,9 +88,9 @@ def statistic(values: Sequence[float] | None, name: str) -> tuple[float, ...] | 
     return tuple(float(value) for value in numbers)
 
 
-def height_and_width(size: int | Sequence[int], option: str) -> tuple[int, int]:
+def height_and_width(size: Any, option: str) -> tuple[int, int]:
     """Returns height and width, which one number gives for both. Raises UserError for anything else."""
-    sides = [size, size] if isinstance(size, (int, float, str)) else list(size)
+    sides = list(size) if isinstance(size, (list, tuple)) else [size, size]
     if len(sides) != 2 or not all(type(side) is int and 0 < side <= LARGEST for side in sides):
         raise UserError(
             f"classifier.{option}={size!r} is not allowed; give pixels from 1 to {LARGEST}, or [height, width]"

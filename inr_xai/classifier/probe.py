@@ -241,7 +241,7 @@ def probabilities_already(
     """
     finite = outputs[outputs.isfinite().all(1)]
     one = finite.shape[1] > 1 and bool(((finite.sum(1) - 1).abs() <= TOLERANCE).all())
-    low, high = bounds(finite)
+    low, high = bounds(outputs)
     if not len(finite) or not (one or bool((high - low).amax() > least)):
         return None
     mean, std = torch.tensor([classifier.colour_mean, classifier.colour_std])[:, :, None, None]

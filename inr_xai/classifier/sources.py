@@ -1,19 +1,22 @@
-"""The sources of classifiers, one function each: the demo, timm, torchvision, or the user's own module."""
+"""The sources of classifiers, one function each: the demo, timm, torchvision, or the user's own module.
+
+Each imports what it needs when it is called.
+"""
 
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from inr_xai.classifier import timm_models, torchvision_models
-from inr_xai.classifier.checkpoint import Checkpoint, load_into, read_state
 from inr_xai.classifier.frozen import FrozenClassifier, require_head
-from inr_xai.classifier.options import height_and_width, read_options
-from inr_xai.classifier.torchvision_models import IMAGENET_MEAN, IMAGENET_STD
+from inr_xai.classifier.options import IMAGENET_MEAN, IMAGENET_STD, height_and_width, read_options
 from inr_xai.errors import UserError
 from inr_xai.types import Preprocessing
+
+if TYPE_CHECKING:
+    from inr_xai.classifier.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,8 @@ def from_timm(
     Raises:
         UserError: timm has no such model, its weights cannot be loaded, or they would only fit if they were changed.
     """
+    from inr_xai.classifier import timm_models
+
     require_head(head)
     options = read_options(input_size, mean, std, model_args)
     file = read_checkpoint(checkpoint, checkpoint_key)
@@ -96,6 +101,8 @@ def from_torchvision(
     Raises:
         UserError: torchvision has no such model, its weights cannot be loaded, or they do not fit.
     """
+    from inr_xai.classifier import torchvision_models
+
     require_head(head)
     options = read_options(input_size, mean, std, model_args)
     file = read_checkpoint(checkpoint, checkpoint_key)
@@ -150,6 +157,8 @@ def custom(
         )
     file = read_checkpoint(checkpoint, checkpoint_key)
     if file is not None:
+        from inr_xai.classifier.checkpoint import load_into
+
         load_into(model, file.state_for(model), name=type(model).__name__, file=file.file)
     preprocessing = Preprocessing(
         size=height_and_width(input_size, "input_size"),
@@ -161,11 +170,15 @@ def custom(
     return FrozenClassifier(model, preprocessing=preprocessing, head=head)
 
 
-def read_checkpoint(file: str | Path | None, key: str | None) -> Checkpoint | None:
+def read_checkpoint(file: str | Path | None, key: str | None) -> "Checkpoint | None":
     """Returns the tensors of a local file; None if there is no file, which a key then needs."""
     if file is None and key is not None:
         raise UserError(f"classifier.checkpoint_key={key!r} names a part of a file; give classifier.checkpoint too")
-    return None if file is None else read_state(file, key)
+    if file is None:
+        return None
+    from inr_xai.classifier.checkpoint import read_state
+
+    return read_state(file, key)
 
 
 def warn_untrained(name: str) -> None:

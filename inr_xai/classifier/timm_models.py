@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from inr_xai.classifier.checkpoint import Checkpoint, State, coded, load_into, mismatch, reshaped
+from inr_xai.classifier.checkpoint import Checkpoint, FoundWeights, State, coded, load_into, mismatch, reshaped
 from inr_xai.classifier.conversion import changed_keys
 from inr_xai.classifier.hub import REMEDY, hub_file, require_online, require_reachable, torch_hub_file
 from inr_xai.classifier.untrained import fixed_seed
@@ -112,7 +112,7 @@ def from_hub(name: str, *, size: tuple[int, int] | None = None, **options: Any) 
 
     Raises UserError if they do not fit the size and the options as they are; timm would resample them instead.
     """
-    model = hub_model(name)
+    model = downloaded_model(name)
     if size is None and not options:
         return model
     built = build(name, size=size, **options)
@@ -126,7 +126,7 @@ def from_hub(name: str, *, size: tuple[int, int] | None = None, **options: Any) 
     return built
 
 
-def hub_model(name: str) -> nn.Module:
+def downloaded_model(name: str) -> nn.Module:
     """Returns the model with the hub's weights; those of an earlier download are loaded without the hub."""
     if ":" in name:
         return build(name, pretrained=True)
@@ -177,7 +177,8 @@ def with_checkpoint(
         classes = classes_of_head(state, config.get("classifier"))
         offset = config.get("label_offset") or 0
         if offset and classes == config["num_classes"] + offset:
-            classes = config["num_classes"]  # timm drops the background class of these weights
+            classes = config["num_classes"]
+            log.info("timm drops the background class of the weights of %s", name)
         if classes is not None and classes != model.num_classes:
             options["num_classes"] = classes
             model = build(name, size=size, **options)
@@ -189,9 +190,13 @@ def with_checkpoint(
         load_into(model, state, name=name, file=checkpoint.file)
         return model, size
     if ":" not in name and not coded(state, model):
-        whole = checkpoint.whole()
-        for source in [state] if state.keys() == whole.keys() else [state, whole]:
-            if (translated := with_translated(name, source, checkpoint.file, model, size, options)) is not None:
+        guesses = [FoundWeights("", state, set()), *checkpoint.guesses(model)]
+        for guess in {frozenset(guess.state): guess for guess in guesses}.values():
+            if (translated := with_translated(name, guess.state, checkpoint.file, model, size, options)) is not None:
+                place = guess.path or "all"
+                log.info(
+                    "classifier.checkpoint=%r: timm translated the names of the weights (%s)", checkpoint.file, place
+                )
                 return translated, size
     height, width = size or config["input_size"][-2:]
     hint = (
@@ -241,7 +246,6 @@ def with_translated(
             "would resample it, which makes another function; give the checkpoint's classifier.input_size or "
             "classifier.model_args, or the classifier.name of the checkpoint"
         )
-    log.info("classifier.checkpoint=%r: timm translated the names of the weights", file)
     return loaded
 
 
@@ -255,23 +259,33 @@ def fitting_side(name: str, state: State, model: nn.Module, options: dict[str, A
         return None
     expected = {key: value.shape for key, value in model.state_dict().items()}
     config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
-    side = config["input_size"][-1]
-    probes = [shapes(name, probe, options) or {} for probe in (side // 2, 2 * side)]
-    tables = [key for key in other if any(probe.get(key, expected[key]) != expected[key] for probe in probes)]
-    if not tables:
-        return None
-    wanted = {key: state[key].shape for key in tables}
+    usual = config["input_size"][-1]
     patch = getattr(getattr(model, "patch_embed", None), "patch_size", None) or 1
     patch = patch[0] if isinstance(patch, (tuple, list)) else patch
     # Usual sizes come first: more than one size may have these shapes.
-    for step in [step for step in (32, 16, 8) if step % patch == 0] or [patch]:
+    steps = [step for step in (32, 16, 8) if step % patch == 0] or [patch]
+    guess = usual * math.sqrt(state[other[0]].numel() / expected[other[0]].numel())
+    for side in dict.fromkeys(max(1, round(guess / step)) * step for step in steps):
+        found = shapes(name, side, options) or {}
+        if all(found.get(key) == state[key].shape for key in other):
+            return side
+    probes = [shapes(name, side, options) or {} for side in (usual // 2, 2 * usual)]
+    tables = [key for key in other if any(probe.get(key, expected[key]) != expected[key] for probe in probes)]
+    wanted = {key: state[key].shape for key in tables}
+    return _searched_side(name, wanted, options, steps if patch == 1 else steps[-1:]) if tables else None
+
+
+def _searched_side(name: str, wanted: dict[str, torch.Size], options: dict[str, Any], steps: list[int]) -> int | None:
+    """Returns a multiple of one of the steps for which the tensors have the wanted shapes; None if there is none."""
+    first = next(iter(wanted))
+    for step in steps:
         low, high = 1, LARGEST_SIDE // step
         while low <= high:
             middle = (low + high) // 2
             found = shapes(name, middle * step, options) or {}
-            if {key: found.get(key) for key in tables} == wanted:
+            if {key: found.get(key) for key in wanted} == wanted:
                 return middle * step
-            if tables[0] in found and found[tables[0]].numel() > wanted[tables[0]].numel():
+            if first in found and found[first].numel() > wanted[first].numel():
                 high = middle - 1
             else:
                 low = middle + 1

@@ -14,14 +14,13 @@ from torch import nn
 
 from inr_xai.classifier.checkpoint import Checkpoint, State, classes_by_shape, load_into, mismatch, reshaped
 from inr_xai.classifier.hub import REMEDY, require_reachable, torch_hub_file
+from inr_xai.classifier.options import IMAGENET_MEAN, IMAGENET_STD
 from inr_xai.classifier.untrained import fixed_seed
 from inr_xai.errors import UserError, did_you_mean
 from inr_xai.types import Preprocessing
 
 log = logging.getLogger(__name__)
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 CLASSES = 1000
 OTHER_NORMALISATION = ("googlenet", "inception_v3")  # their weights expect it; the models convert to it inside
 RENAMED = [
@@ -125,7 +124,7 @@ def with_checkpoint(
     model = build(name, keys=checkpoint.tensors, size=size, **arguments)
     state = checkpoint.state_for(model)
     classes = CLASSES if "num_classes" in arguments else classes_by_shape(state, model, CLASSES) or CLASSES
-    side = fitting_side(state, model) if size is None else None
+    side = side_of_positions(state, model) if size is None else None
     if side is not None:
         log.warning("classifier %s is built for the checkpoint's input of %d x %d pixels", name, side, side)
         size = side, side
@@ -138,7 +137,8 @@ def with_checkpoint(
 def with_new_names(state: State) -> State:
     """Returns the state with the names that torchvision's networks have today, as torchvision renames its own files.
 
-    >>> list(with_new_names({"features.denseblock1.denselayer1.norm.1.weight": torch.zeros(1)}))
+    >>> from torch import zeros
+    >>> list(with_new_names({"features.denseblock1.denselayer1.norm.1.weight": zeros(1)}))
     ['features.denseblock1.denselayer1.norm1.weight']
     """
     renamed = {}
@@ -149,7 +149,7 @@ def with_new_names(state: State) -> State:
     return renamed
 
 
-def fitting_side(state: State, model: nn.Module) -> int | None:
+def side_of_positions(state: State, model: nn.Module) -> int | None:
     """Returns the side of the square input of a vision transformer's checkpoint; None if it is the model's."""
     positions, patches = (state.get(key) for key in ("encoder.pos_embedding", "conv_proj.weight"))
     if positions is None or patches is None or "encoder.pos_embedding" not in reshaped(state, model):
@@ -160,7 +160,7 @@ def fitting_side(state: State, model: nn.Module) -> int | None:
 
 def from_hub(name: str, *, size: tuple[int, int] | None = None, **arguments: Any) -> nn.Module:
     """Returns the network with torchvision's weights. Raises UserError if they do not fit the size and arguments."""
-    model = hub_model(name)
+    model = with_own_weights(name)
     if size is None and not arguments:
         return model
     built = build(name, keys=model.state_dict(), size=size, **arguments)
@@ -173,7 +173,7 @@ def from_hub(name: str, *, size: tuple[int, int] | None = None, **arguments: Any
     return built
 
 
-def hub_model(name: str) -> nn.Module:
+def with_own_weights(name: str) -> nn.Module:
     """Returns the network with torchvision's own weights. Raises UserError if they cannot be loaded."""
     from torchvision import models
 

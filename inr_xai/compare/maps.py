@@ -31,6 +31,7 @@ from inr_xai.runs.files import read_json, write_bytes, write_json
 from inr_xai.runs.folder import differences, facts_of
 from inr_xai.runs.load import load
 from inr_xai.runs.loop import each_image, each_part
+from inr_xai.runs.names import id_file
 from inr_xai.types import Image
 
 SETTINGS_FILE = "settings.json"
@@ -67,7 +68,7 @@ def make_maps(args: argparse.Namespace) -> int:
         write_json(folder / SETTINGS_FILE, settings[name])
 
     def explain_image(sample_id: str, place: str) -> int:
-        files = {name: folder / f"{sample_id}.npy" for name, folder in folders.items()}
+        files = {name: id_file(folder, sample_id, ".npy") for name, folder in folders.items()}
         due = {name: file for name, file in files.items() if not file.exists()}
         if not due:
             return 0

@@ -18,6 +18,7 @@ from inr_xai.compare.methods.base import MethodMaps
 from inr_xai.compare.scorer import COMPARED_SCORES
 from inr_xai.runs.csv_store import CsvStore, TextRow
 from inr_xai.runs.files import write_bytes
+from inr_xai.runs.names import flat_id_file
 from inr_xai.types import Row
 
 COLUMNS = ("image_id", "target", "area", *COMPARED_SCORES, "layer", "settings", "failed")
@@ -98,7 +99,7 @@ class MapCache:
         self.folder = folder
 
     def file(self, method: str, image_id: str) -> Path:
-        return self.folder / method / f"{image_id.replace('/', '__')}.safetensors"
+        return flat_id_file(self.folder / method, image_id, ".safetensors")
 
     def read(self, method: str, image_id: str, *, target: int, accepted: Collection[str]) -> MethodMaps | None:
         """Returns the maps of this class under accepted settings, also those of another method's name; else None."""

@@ -141,7 +141,7 @@ def is_within(path: str, names: Sequence[str]) -> bool:
 
 
 def check_paths(value: Any, key: str, allow: Sequence[str]) -> None:
-    """Refuses every `_target_` inside a value whose package may not be imported, and imports nothing itself."""
+    """Refuses every `_target_` in a resolved value whose package may not be imported, and imports nothing itself."""
     if isinstance(value, Mapping):
         if value.get("_target_") is not None:
             check_path(value["_target_"], f"{key}._target_", allow)
@@ -150,6 +150,8 @@ def check_paths(value: Any, key: str, allow: Sequence[str]) -> None:
     elif isinstance(value, list):
         for position, part in enumerate(value):
             check_paths(part, f"{key}[{position}]", allow)
+    elif isinstance(value, str) and "${" in value:  # Hydra would resolve it once more, into what nobody has looked at
+        raise UserError(f"{key}={shown(value)} holds ${{ after it has been resolved; write the value out")
 
 
 def check_path(path: Any, key: str, allow: Sequence[str]) -> None:
@@ -199,7 +201,7 @@ def locate(path: str, key: str, allow: Sequence[str] = ()) -> Callable[..., Any]
         raise UserError(_not_built(path, key, reason, first, allow))
     if inspect.isabstract(target):
         raise UserError(f"{key}={path} is an abstract class; give one of its subclasses")
-    return target  # type: ignore[no-any-return]
+    return target
 
 
 def is_a(target: Any, bases: Sequence[str]) -> bool:

@@ -13,11 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from inr_xai.columns import METRICS, METRICS_OF_PROBABILITIES, SUMMARY_COLUMNS
-from inr_xai.config.allowed import check_allow_targets, check_paths, is_a
+from inr_xai.config.allowed import check_allow_targets, check_paths, is_a, locate
 from inr_xai.config.places import check_place
 from inr_xai.config.schema import COLLECTIONS, TARGETS, Lock, Schema, Shard
 from inr_xai.config.sentences import sentence_of
-from inr_xai.config.targets import argument, build, check_nodes_within, check_target, locate, takes
+from inr_xai.config.targets import argument, build, check_nodes_within, check_target, takes
 from inr_xai.errors import UserError, did_you_mean, listing, shown
 from inr_xai.limits import (
     AUTO,
@@ -139,7 +139,9 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
 
 def _check_numbers(plain: Mapping[str, Any]) -> None:
     """Refuses numbers out of their ranges, and empty names."""
-    groups = {f"{group}.{key}": value for group in ("exclusion", "shard", "lock") for key, value in plain[group].items()}
+    groups = {
+        f"{group}.{key}": value for group in ("exclusion", "shard", "lock") for key, value in plain[group].items()
+    }
     check_numbers({**plain, **groups})
     for group in (*TARGETS, *COLLECTIONS):
         for key, option, value in _arguments(plain[group], group, group):
@@ -167,7 +169,9 @@ def check_name(name: str) -> None:
     wrong = [character for character in name if character in "/\\" or not character.isprintable()]
     if wrong or name in (".", ".."):
         what = repr(wrong[0]) if wrong else "nothing but dots"
-        raise UserError(f"name={name!r} holds {what}, and is the name of a folder; give letters, digits, dots or dashes")
+        raise UserError(
+            f"name={name!r} holds {what}, and is the name of a folder; give letters, digits, dots or dashes"
+        )
     if len(name.encode()) > LONGEST_NAME:
         raise UserError(f"name={name[:20]}... has {len(name.encode())} bytes; give at most {LONGEST_NAME}")
 
@@ -428,7 +432,11 @@ def _check_size(plain: Mapping[str, Any]) -> None:
 def _known_side(plain: Mapping[str, Any]) -> int | None:
     """Returns the side of the classifier's square input if the configuration tells it; None if not."""
     classifier, data = plain["classifier"], plain["data"]
-    if not isinstance(classifier, Mapping) or not isinstance(data, Mapping) or str(data.get("_target_")).endswith("Grid"):
+    if (
+        not isinstance(classifier, Mapping)
+        or not isinstance(data, Mapping)
+        or str(data.get("_target_")).endswith("Grid")
+    ):
         return None
     side = SIDES.get(str(classifier.get("_target_")), classifier.get("input_size"))
     return side if type(side) is int else None

@@ -87,7 +87,7 @@ def _stored(node: Container) -> Any:
     """Returns a dict or list of a configuration as `stored_form` does."""
     values: dict[Any, Any] = {}
     for name in _names(node):
-        value = node[name]  # type: ignore[index]
+        value = node[name]
         if isinstance(value, DictConfig | ListConfig):
             values[name] = _stored(value)
         elif isinstance(value, str) and _is_from_environment(node, name):

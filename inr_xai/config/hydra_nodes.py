@@ -87,7 +87,9 @@ def _pairs(node: Any) -> list[tuple[Any, Any]]:
 def _check_targets(node: Any, key: str, allow: Sequence[str], *, known: Sequence[str] = ()) -> None:
     """Refuses each `_target_` at any depth, but for the known ones, samplers, and what the user allows."""
     if isinstance(node, str) and node.startswith("${") and node.endswith("}"):
-        raise UserError(f"{key}={node} is known only while the program runs, so that it cannot be checked; write it out")
+        raise UserError(
+            f"{key}={node} is known only while the program runs, so that it cannot be checked; write it out"
+        )
     for name, value in _pairs(node):
         if name != "_target_":
             _check_targets(value, f"{key}.{name}", allow)

@@ -13,9 +13,17 @@ from omegaconf.errors import OmegaConfBaseException
 from inr_xai.errors import UserError
 
 FOLDERS = ("root", "segmentations")
-FILES = ("classes", "annotations", "categories", "photos", "checkpoint")
-"""Arguments that name a folder, or a file, to read."""
+FILES = {
+    "classes": "a text file of folder names, one a line",
+    "annotations": "a JSON file of instances",
+    "categories": "a text file of wnids",
+    "photos": "a JSON file of photos",
+    "checkpoint": "a local .safetensors or .pth file",
+}
+"""Arguments that name a folder to read, and those that name a file, with what it holds."""
 GROUPS = ("data", "classifier")
+CLASSES = ("voc", "imagenet")
+"""What `data.classes` says for VOC, of which it names no file."""
 LONGEST, SHOWN = 3_500, 100
 """Bytes of a path that leave room for the names of a run's files; characters of a path in a message."""
 
@@ -61,7 +69,7 @@ def _check_node(node: Any, key: str) -> None:
     ours = str(node.get("_target_")).startswith("inr_xai.")
     for name, value in node.items():
         _check_node(value, f"{key}.{name}")
-        if not ours or not isinstance(value, str) or value == "???":
+        if not ours or not isinstance(value, str) or value == "???" or (name == "classes" and value in CLASSES):
             continue
         path = Path(value).expanduser()
         option = f"{key}.{name}"
@@ -69,4 +77,4 @@ def _check_node(node: Any, key: str) -> None:
             what = "is a file" if path.is_file() else "does not exist"
             raise UserError(f"{option}={value} {what}; give the folder as {option}=PATH")
         if name in FILES and not path.exists():
-            raise UserError(f"{option}={value} does not exist; give the file as {option}=PATH")
+            raise UserError(f"{option}={value!r} is no file; give {FILES[name]}")

@@ -1,8 +1,10 @@
 """How every program of the package ends: its exit status, an error as one sentence, and what a signal does."""
 
+import _thread
 import contextlib
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -11,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from inr_xai.config.sentences import is_fault, sentence
 from inr_xai.errors import FAULT, IMAGES_FAILED, INTERRUPTED, REFUSED
@@ -53,15 +56,27 @@ def signals_caught() -> Iterator[list[int]]:
         if number != received[0] or times[-1] - times[0] > REPEATED:
             os._exit(128 + received[0])
 
-    before = {}
+    def lost(unraisable: Any) -> None:
+        """Sends the signal again whose exception came where Python has to ignore exceptions, such as in a `__del__`."""
+        if not isinstance(unraisable.exc_value, Interruption):
+            hook(unraisable)
+            return
+        number = received.pop()
+        times.clear()
+        threading.Timer(REPEATED / 3, _thread.interrupt_main, (number,)).start()
+
+    hook, before = sys.unraisablehook, {}
     if threading.current_thread() is threading.main_thread():
         before = {number: signal.getsignal(number) for number in SIGNALS}
     ours = [number for number, old in before.items() if old in (signal.SIG_DFL, signal.default_int_handler)]
     for number in ours:
         signal.signal(number, interrupt)
+    if ours:
+        sys.unraisablehook = lost
     try:
         yield received
     finally:
+        sys.unraisablehook = hook
         for number in ours:
             signal.signal(number, before[number])
 
@@ -86,8 +101,6 @@ def run_program(work: Callable[[], int]) -> int:
             except Exception as error:
                 if received:  # it has become another error on its way
                     status = report_interruption(Interruption(received[0]))
-                elif isinstance(error, BrokenPipeError) and _reader_has_left():
-                    status = 0
                 else:
                     status = report(error, full=full)
             if received and status != 128 + received[0]:  # it was lost on its way
@@ -113,9 +126,13 @@ def exit_status(work: Callable[[], int]) -> int:
 def report(error: Exception, *, full: bool) -> int:
     """Prints the sentence of a refusal or a fault, and returns the exit status; raises the error if it is a bug.
 
+    It is no error if the program has ended that reads the output, as in `| head`.
+
     Args:
         full: whether to print the traceback instead.
     """
+    if isinstance(error, BrokenPipeError) and _reader_has_left():
+        return 0
     message = sentence(error)
     if message is None:
         raise error
@@ -140,10 +157,10 @@ def say(text: str) -> None:
 
 def _reader_has_left() -> bool:
     """Returns whether the output goes to a program that has ended, as that of `| head` does."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return True
+    poll = select.poll()
+    with contextlib.suppress(OSError, ValueError):  # the output is no file, or closed
+        poll.register(sys.stdout.fileno(), 0)
+        return any(events & select.POLLERR for _, events in poll.poll(0))
     return False
 
 

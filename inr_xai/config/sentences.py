@@ -65,7 +65,10 @@ def _sentence(error: BaseException) -> str | None:
 
 def is_fault(error: BaseException) -> bool:
     """Returns whether an error that has a sentence is a fault of the machine, and nothing that the user asked for."""
-    return isinstance(cause_of(error), RunFault | OSError | BrokenProcessPool) or is_out_of_memory(cause_of(error))
+    cause = cause_of(error)
+    if isinstance(cause, HydraException):  # one of them is an OSError
+        return False
+    return isinstance(cause, RunFault | OSError | BrokenProcessPool) or is_out_of_memory(cause)
 
 
 def cause_of(error: BaseException) -> BaseException:

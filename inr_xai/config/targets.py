@@ -83,7 +83,7 @@ def build(node: Any, key: str, allow: Sequence[str]) -> Any:
     check_paths(plain, key, allow)
     _check_objects(plain, key, allow)
     try:
-        return hydra.utils.instantiate(_escaped(plain), _convert_="all")  # plain lists and dicts, as the types say
+        return hydra.utils.instantiate(plain, _convert_="all")  # plain lists and dicts, as the types say
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
@@ -100,15 +100,6 @@ def _check_objects(value: Any, key: str, allow: Sequence[str]) -> None:
     elif isinstance(value, list):
         for position, part in enumerate(value):
             _check_objects(part, f"{key}[{position}]", allow)
-
-
-def _escaped(value: Any) -> Any:
-    """Returns plain values in which no text is an interpolation: all of them are resolved already."""
-    if isinstance(value, Mapping):
-        return {key: _escaped(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_escaped(part) for part in value]
-    return value.replace("${", r"\${") if isinstance(value, str) else value
 
 
 def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:

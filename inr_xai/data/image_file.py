@@ -13,6 +13,7 @@ from functools import cache
 from io import BufferedReader
 from os import PathLike, fstat
 
+import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from inr_xai.data.files import open_regular
@@ -24,9 +25,13 @@ MEMORY = 272 * 2**20
 """Bytes that an image may take while it is decoded and becomes RGB: 71 million pixels of a photo."""
 BESIDE = 16 * 2**20
 """Bytes that are read of a file beside its pixels."""
+PIECES = 2**18
+"""Pieces in which these bytes are read; a header of single bytes would take minutes."""
+STRIP = 2**20
+"""Pixels of a strip, in which an image is converted."""
 WHOLE = 64 * 2**20
 """Bytes of a WebP or an AVIF, which are read as a whole."""
-SLOW = 2**22
+SLOW = 2**20
 """Pixels of an image that Pillow decodes in Python: plain PPM, PPM of 16 bits, BMP with run lengths."""
 SCANS = 2**30
 """Pixels of a progressive JPEG, times its scans; a photo has about ten of them."""
@@ -41,7 +46,7 @@ UNITS = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8)
 class _MeteredFile(BufferedReader):
     """A file of which only so many bytes, in so many pieces, can be read until `allow` sets other limits."""
 
-    left, pieces = BESIDE, 2**20
+    left, pieces = BESIDE, PIECES
 
     def allow(self, left: int, pieces: int) -> None:
         """Sets how many bytes can be read from now on, and in how many pieces."""
@@ -61,13 +66,14 @@ class _MeteredFile(BufferedReader):
 
 @contextmanager
 def opened_image(
-    path: str | PathLike[str], *, reducible: bool = False
+    path: str | PathLike[str], *, reducible: bool = False, copies: int = 0
 ) -> Iterator[tuple[ImageFile.ImageFile, tuple[int, int]]]:
     """Opens an image file, and yields it before its pixels are decoded, and its (height, width) as stored.
 
     Args:
         reducible: a JPEG too large for the memory is yielded so that it is decoded at a half, a quarter or an eighth
             of its size; the size beside it stays that of the file.
+        copies: bytes for each pixel that the caller needs beside the decoded image.
 
     Raises:
         ValueError: the file is too large; the sentence says by how much.
@@ -81,9 +87,10 @@ def opened_image(
         with _identified(stream) as image:
             height, width = size = image.height, image.width
             beside = WHOLE - stream.left if whole else 3 * (BESIDE - stream.left)
+            beside += copies * height * width
             _require_quick(image, stream)
             _reduce(image, beside=beside, file=fstat(stream.fileno()).st_size, most=8 if reducible else 1)
-            stream.allow(8 * height * width + BESIDE, height * width + 2**20)
+            stream.allow(8 * height * width + BESIDE, height * width + PIECES)
             yield image, size
 
 
@@ -108,18 +115,27 @@ def has_deep_colours(image: ImageFile.ImageFile) -> bool:
     """Returns whether an image, not yet decoded, has colours of 16 bits, of which Pillow keeps the upper 8."""
     coder, _, _, details = image.tile[0] if image.tile else ("", (), 0, "")
     deep = ";16" in str(details) or (coder == "ppm" and isinstance(details, tuple) and details[1] > 255)
-    return deep and image.mode in ("RGB", "RGBA", "RGBX", "LA", "CMYK")
+    return deep and image.mode in ("RGB", "RGBA", "LA")
 
 
 def require_bright(image: Image.Image) -> None:
     """Raises ValueError if colours that had 16 bits use no more than 12 of them, so that only a trace is left."""
-    colours = image.convert("RGB") if image.mode == "CMYK" else image
-    top = max(high for band, (_, high) in zip(colours.getbands(), _extrema(colours), strict=True) if band != "A")
+    top = 0
+    for _, strip in row_strips(image):
+        colours = np.asarray(strip)[..., : 1 if image.mode == "LA" else 3]
+        top = max(top, int(colours.max()))
     if 0 < top <= 15:
         raise ValueError(
             f"its colours of 16 bits are at most {256 * top + 255} of 65535 and would be almost black; store them with "
             "8 bits, or scaled to 65535"
         )
+
+
+def row_strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Yields strips of about a million pixels, for little memory: the first row of each, and a copy of its pixels."""
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
 def reason_of(error: BaseException) -> str:
@@ -135,16 +151,11 @@ def needed_bytes(image: ImageFile.ImageFile, *, shrink: int = 1, file: int = 0) 
         file: bytes of the file, if its reader may map it into memory.
     """
     raster = RASTER.get(image.mode, 4)
-    converted = 0 if image.mode == "RGB" and not image.has_transparency_data else 5
+    converted = 0 if image.mode == "RGB" and not image.has_transparency_data else 4
     turned = raster if is_turned(image) else 0
     pixels = image.width * image.height
     kept = -(-image.width // shrink) * -(-image.height // shrink)
     return int(max(raster * kept + _decoder_bytes(image, pixels, file), (raster + max(turned, converted)) * kept))
-
-
-def _extrema(image: Image.Image) -> list[tuple[int, int]]:
-    ends = image.getextrema()
-    return [ends] if isinstance(ends[0], int | float) else list(ends)  # type: ignore[list-item,arg-type]
 
 
 def _identified(stream: _MeteredFile) -> ImageFile.ImageFile:

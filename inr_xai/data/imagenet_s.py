@@ -77,9 +77,11 @@ class ImageNetS(Annotated):
 
     def _marks(self, sample_id: str) -> Marks:
         path = self._paths[sample_id]
-        red, green, _ = read_label_map(self._masks / path.with_suffix(".png"), ("RGB",)).int().unbind(-1)
-        ids = red + 256 * green
-        return Marks(segmentation=ids == self._mask_ids[path.parts[0]], ignore=ids == IGNORED)
+        red, green, _ = read_label_map(self._masks / path.with_suffix(".png"), ("RGB",)).unbind(-1)
+        own, ignored = (
+            (red == number % 256) & (green == number // 256) for number in (self._mask_ids[path.parts[0]], IGNORED)
+        )
+        return Marks(segmentation=own, ignore=ignored)
 
 
 def class_order(subset: int, photos: Path, categories: str | Path | None) -> list[str]:

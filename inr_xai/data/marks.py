@@ -10,7 +10,7 @@ from jaxtyping import Bool, UInt8
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from inr_xai.data.image_file import opened_image, reason_of
+from inr_xai.data.image_file import opened_image, reason_of, row_strips
 from inr_xai.errors import UserError
 
 Box = tuple[int, int, int, int]
@@ -22,7 +22,7 @@ def read_label_map(file: Path, modes: tuple[str, ...]) -> UInt8[Tensor, "*shape"
 
     Raises UserError if the file cannot be read, or if its mode of Pillow is not one of `modes`.
     """
-    with _loaded(file) as picture:
+    with _loaded(file, copies=4) as picture:
         if picture.mode not in modes:
             raise UserError(
                 f"the segmentation {str(file)!r} is of mode {picture.mode}, not {' or '.join(modes)}, so its values "
@@ -38,16 +38,15 @@ def read_object(file: Path) -> Bool[Tensor, "H W"]:
 
     Raises UserError if the file cannot be read, or if it has no such pixel.
     """
-    with _loaded(file) as picture:
+    with _loaded(file, copies=1) as picture:
         least = 128 if picture.format == "JPEG" else 1
         ImageOps.exif_transpose(picture, in_place=True)
         mask = np.zeros((picture.height, picture.width), dtype=bool)
-        names = picture.getbands()
-        for band in names:
-            if band != "A":
-                mask |= np.asarray(picture.getchannel(band) if len(names) > 1 else picture) >= least
-        if "A" in names:
-            mask &= np.asarray(picture.getchannel("A")) != 0
+        for top, strip in row_strips(picture):
+            bands = dict(zip(strip.getbands(), map(np.asarray, strip.split()), strict=True))
+            opaque = bands.pop("A", None)
+            part = np.any([values >= least for values in bands.values()], axis=0)
+            mask[top : top + strip.height] = part if opaque is None else part & (opaque != 0)
     if not mask.any():
         values = "0" if least == 1 else f"below {least}"
         raise UserError(
@@ -93,8 +92,8 @@ def upright(mask: Bool[Tensor, "H W"], photo: Path) -> Bool[Tensor, "I J"]:
 
 
 @contextmanager
-def _loaded(file: Path) -> Iterator[Image.Image]:
-    with _readable(file, "segmentation"), opened_image(file) as (picture, _):
+def _loaded(file: Path, *, copies: int) -> Iterator[Image.Image]:
+    with _readable(file, "segmentation"), opened_image(file, copies=copies) as (picture, _):
         picture.load()
         yield picture
 

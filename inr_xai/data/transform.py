@@ -12,8 +12,8 @@ from jaxtyping import Float, Shaped
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from inr_xai.data.image_file import has_deep_colours, opened_image, reason_of, require_bright
-from inr_xai.data.value_range import STRIP, Range, is_wide, parse_range, range_of, to_grey
+from inr_xai.data.image_file import has_deep_colours, opened_image, reason_of, require_bright, row_strips
+from inr_xai.data.value_range import Range, is_wide, parse_range, range_of, wide_to_rgb
 from inr_xai.errors import UserError
 from inr_xai.types import Frame, Preprocessing
 from inr_xai.types import Image as InputImage
@@ -79,7 +79,7 @@ class PhotoReader:
         if warning and limits not in self._told:
             self._told.add(limits)
             log.warning("%s: %s; this is said once for all such photos", path, warning)
-        return to_grey(image, limits).convert("RGB")
+        return wide_to_rgb(image, limits)
 
 
 def read_image(path: str | PathLike[str], values: object = None) -> Image.Image:
@@ -101,9 +101,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     result = Image.new("RGB", image.size)
-    rows = max(1, STRIP // image.width)
-    for top in range(0, image.height, rows):
-        layers = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+    for top, strip in row_strips(image):
+        layers = strip.convert("RGBA")
         result.paste(Image.alpha_composite(Image.new("RGBA", layers.size, WHITE), layers).convert("RGB"), (0, top))
     return result
 
@@ -217,12 +216,13 @@ def segmentation_to_input(segmentation: Shaped[Tensor, "H W"], frame: Frame) -> 
 
 
 def map_to_input(values: Float[Tensor, "H W"], frame: Frame) -> Float[Tensor, "h w"]:
-    """Returns a map of the photo's own pixels in the input frame: bilinear, the same crop, 0 in the padding.
+    """Returns a map of the photo's own pixels in the input frame: the same resize and crop, 0 in the padding.
 
-    Where the photo shrinks, the bilinear filter is as wide as a pixel of the input, as it is for the photo.
+    It is bilinear where the photo grows. Where the photo shrinks, a pixel has the mean of what lies within it, so that
+    nothing of the map gets lost or leaves its object.
     """
     rows, columns = (
-        shrinking_weights(*axis).to(values.device)
+        axis_means(*axis).to(values.device)
         for axis in zip((frame.top, frame.left), frame.size, frame.resized, frame.original, strict=True)
     )
     return (rows.to(values) @ values @ columns.to(values).T).to(values.dtype)
@@ -255,11 +255,14 @@ def axis_weights(cells: int, start: int, size: int, resized: int, original: int)
     return weights * inside.unsqueeze(1)
 
 
-def shrinking_weights(start: int, size: int, resized: int, original: int) -> Float[Tensor, "o i"]:
-    """Returns bilinear weights along one axis, input's pixels x photo's pixels; a row in the padding is 0."""
+def axis_means(start: int, size: int, resized: int, original: int) -> Float[Tensor, "o i"]:
+    """Returns weights along one axis, input's pixels x photo's pixels; a row in the padding is 0."""
     scale = original / resized
     places = torch.arange(start, start + size, dtype=torch.float64).unsqueeze(1)
-    distances = torch.arange(original, dtype=torch.float64) + 0.5 - (places + 0.5) * scale
-    weights = (1 - distances.abs() / max(scale, 1.0)).clamp(min=0)
-    inside = (places >= 0) & (places < resized)
-    return torch.where(inside, weights / weights.sum(1, keepdim=True).clamp(min=1e-12), 0.0)
+    pixels = torch.arange(original, dtype=torch.float64)
+    if scale > 1:  # how much of a pixel of the photo lies within one of the input
+        weights = torch.minimum(pixels + 1, (places + 1) * scale) - torch.maximum(pixels, places * scale)
+    else:
+        weights = 1 - (pixels + 0.5 - (places + 0.5) * scale).abs()
+    weights = weights.clamp(min=0) * ((places >= 0) & (places < resized))
+    return weights / weights.sum(1, keepdim=True).clamp(min=1e-9)

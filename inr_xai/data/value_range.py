@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from inr_xai.data.image_file import row_strips
 from inr_xai.errors import UserError
 
 Range = tuple[float, float]
@@ -19,7 +20,6 @@ Range = tuple[float, float]
 FULL_SCALES = (1, 255, 4095, 65535)
 AMBIGUOUS = {True: (255, 4095), False: (4095,)}
 """Whether values are integers -> full scales that are a guess, since such files mostly have 16 bits or unit range."""
-STRIP = 2**20  # pixels that are converted at once
 
 
 def parse_range(option: object) -> Range | None:
@@ -47,7 +47,7 @@ def is_wide(image: Image.Image) -> bool:
 
 def values_seen(image: Image.Image) -> Range:
     """Returns the smallest and the largest value; NaN if one is NaN."""
-    ends = [(values.min(), values.max()) for _, values in strips(image)]
+    ends = [(values.min(), values.max()) for _, values in value_strips(image)]
     low, high = np.min([low for low, _ in ends]), np.max([high for _, high in ends])
     return float(low), float(high)
 
@@ -72,20 +72,18 @@ def range_of(image: Image.Image) -> tuple[Range, str]:
     return (0.0, float(top)), warning if guess else ""
 
 
-def to_grey(image: Image.Image, limits: Range) -> Image.Image:
-    """Returns an image of mode L in which `limits` are 0 and 255; values outside are clipped, and NaN is black."""
+def wide_to_rgb(image: Image.Image, limits: Range) -> Image.Image:
+    """Returns a grey photo in RGB, in which `limits` are 0 and 255; values outside are clipped, and NaN is black."""
     low, high = limits
-    grey = Image.new("L", image.size)
-    for top, values in strips(image):
+    result = Image.new("RGB", image.size)
+    for top, values in value_strips(image):
         known = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
         scaled = np.rint((known.clip(low, high) - low) * (255.0 / (high - low)))
-        grey.paste(Image.fromarray(scaled.astype(np.uint8)), (0, top))
-    return grey
+        result.paste(Image.fromarray(scaled.astype(np.uint8)).convert("RGB"), (0, top))
+    return result
 
 
-def strips(image: Image.Image) -> Iterator[tuple[int, Float[np.ndarray, "h w"]]]:
-    """Yields the first row and the values of strips of the image, in double precision, for little memory."""
-    rows = max(1, STRIP // image.width)
-    for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+def value_strips(image: Image.Image) -> Iterator[tuple[int, Float[np.ndarray, "h w"]]]:
+    """Yields the first row and the values of strips of the image, in double precision."""
+    for top, strip in row_strips(image):
         yield top, np.asarray(strip, dtype=np.float64)

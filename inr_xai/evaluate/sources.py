@@ -16,6 +16,7 @@ from inr_xai.data.transform import map_to_input
 from inr_xai.errors import UserError
 from inr_xai.moved import with_old_paths
 from inr_xai.runs.load import Run
+from inr_xai.runs.names import id_file
 from inr_xai.seeding import sha256
 
 SUFFIXES = (".npy", ".safetensors")
@@ -132,7 +133,7 @@ class FolderSource(Source):
         return shape != frame.size
 
     def _find(self, sample_id: str) -> Path | None:
-        files = (self._folder / f"{sample_id}{suffix}" for suffix in SUFFIXES)
+        files = (id_file(self._folder, sample_id, suffix) for suffix in SUFFIXES)
         return next((file for file in files if file.is_file()), None)
 
 

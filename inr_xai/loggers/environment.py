@@ -25,7 +25,7 @@ HIDDEN = frozenset(
 
 
 ONLINE = ("WANDB_IDENTITY_TOKEN_FILE",)
-"""Variables for the upload alone; this process, whose run is written offline, would end W&B's if the file is missing."""
+"""Variables for the upload alone: without the file, W&B's process ends even if its run is offline."""
 
 
 def name_or(default: str) -> str:

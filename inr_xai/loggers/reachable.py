@@ -14,10 +14,9 @@ import threading
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from email.message import Message
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 _QUERY = json.dumps({"query": "query Viewer { viewer { id } }"}).encode()
@@ -53,7 +52,7 @@ class _Redirect(urllib.request.HTTPRedirectHandler):
     """Follows a server that has moved as W&B's client does, and shows the API key to no other host."""
 
     def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         if code in (HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT):
             moved = urllib.request.Request(newurl, data=req.data, headers=req.headers)

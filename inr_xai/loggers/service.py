@@ -1,7 +1,7 @@
 """W&B's own process, `wandb-core`: how it is started, quietly, and how it is left behind if it hangs or is gone."""
 
 import atexit
-import logging
+import contextlib
 import os
 import tempfile
 from functools import cache
@@ -9,8 +9,6 @@ from pathlib import Path
 
 from inr_xai.loggers import environment
 from inr_xai.loggers.background import Background
-
-log = logging.getLogger(__name__)
 
 LEAVE_SECONDS = 5.0
 """So long, in seconds, W&B's process may take to end."""
@@ -67,7 +65,8 @@ def _tear_down() -> None:
     import wandb
 
     if wandb.run is None:
-        wandb.teardown()
+        with contextlib.suppress(SystemExit):  # W&B would end this process if its own has failed
+            wandb.teardown()
 
 
 def _ignore(error: Exception) -> None:
@@ -78,9 +77,9 @@ def _find_folders() -> None:
     """Gives W&B a temporary folder in place of each of its own that cannot be written to, such as those of no home."""
     from wandb import env
 
-    for name, folder in zip(FOLDERS, (env.get_cache_dir(), env.get_data_dir()), strict=True):
+    for name, folder in zip(FOLDERS, (str(env.get_cache_dir()), env.get_data_dir()), strict=True):
         try:
-            Path(folder, "wandb").mkdir(parents=True, exist_ok=True)
+            Path(folder).mkdir(parents=True, exist_ok=True)
             usable = os.access(folder, os.W_OK | os.X_OK) and ("HOME" in os.environ or name in os.environ)
         except OSError:
             usable = False

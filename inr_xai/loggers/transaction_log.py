@@ -57,7 +57,7 @@ def _records(data: bytes, start: int) -> list[bytes]:
 
 def _is_exit(record: bytes) -> bool:
     """Returns whether a record is the one with which W&B ends a run."""
-    from wandb.proto.wandb_internal_pb2 import Record  # late: only a process that logs to W&B loads it
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # it is made at run time
 
     parsed = Record()
     try:

@@ -7,7 +7,7 @@ import logging
 import os
 import shlex
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import escape
 from pathlib import Path
@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inr_xai.errors import UserError
-from inr_xai.loggers import environment, service
+from inr_xai.loggers import environment
 from inr_xai.loggers.background import Background
-from inr_xai.loggers.reachable import stored_key, unreachable_reason
-from inr_xai.loggers.transaction_log import is_complete
-from inr_xai.loggers.upload import Upload
 
 if TYPE_CHECKING:
     import wandb
+
+    from inr_xai.loggers.upload import Upload
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +129,8 @@ def open_wandb(
     reason = _sentence(failures[0]) if failures else f"it was not ready within {OPEN_SECONDS:g} s"
     log.warning("W&B could not be started (%s); the run goes on without it.", reason)
     if in_time:
+        from inr_xai.loggers import service
+
         service.leave()
     return None
 
@@ -156,16 +157,23 @@ class WandbRun:
         self._run = run
         self._parts = [*parts, self.folder]
         self._finish_timeout = finish_timeout
-        self._upload: Upload | None = None
+        self._upload: "Upload | None" = None
+        self._check: Callable[[], str | None] = lambda: None
         self._known = set(AXES)
         self._failed = False
         self._background = Background(self._fail)
         self._background.call(self._begin)
 
-    def upload(self) -> None:
-        """Starts to upload, beginning with the parts that are not uploaded yet."""
+    def upload(self, check: Callable[[], str | None]) -> None:
+        """Starts to upload, beginning with the parts that are not uploaded yet.
+
+        Args:
+            check: says why W&B's server cannot be used, or None if it can; it is asked again at the end.
+        """
+        from inr_xai.loggers.upload import Upload  # late, like the other parts of this folder that few runs need
+
         try:
-            self._upload = Upload(self._parts)
+            self._upload, self._check = Upload(self._parts), check
         except OSError as error:
             log.warning("W&B's upload cannot be started (%s); start it later with `%s`.", error, self.remedy)
 
@@ -220,9 +228,12 @@ class WandbRun:
 
     def finish(self, *, failed: bool = False) -> None:
         """Ends the run; what cannot be uploaded in time stays in `folder`."""
+        from inr_xai.loggers import service
+
         closed = self._background.close(seconds=CLOSE_SECONDS, last=lambda: self._run.finish(exit_code=int(failed)))
         complete = closed and self._is_complete()
         if not closed:
+            self._failed = True  # what it says later is no news
             log.warning("W&B did not close its files in %s; the CSV files are complete.", self.folder)
         elif not complete and not self._failed:
             log.warning("W&B could not write all of %s (is the disk full?); the CSV files are complete.", self.folder)
@@ -231,13 +242,15 @@ class WandbRun:
         if self._upload is None:
             return
         reason = self._upload.finish(seconds=self._finish_timeout if complete else 0.0)
-        if reason is None and (reason := _offline_reason()) is not None:  # a stranger may have taken it all
+        if reason is None and (reason := self._check()) is not None:  # a stranger may have taken it all
             self._upload.unmark()
         if reason is not None:
             log.warning("W&B did not take everything (%s); upload the rest with `%s`.", reason, self.remedy)
 
     def _is_complete(self) -> bool:
         """Returns whether the run's file is written to its end, for which W&B may need a moment longer."""
+        from inr_xai.loggers.transaction_log import is_complete
+
         deadline = time.monotonic() + (0 if self._failed else WRITE_SECONDS)
         while not (complete := is_complete(self.folder / f"run-{self._run.id}.wandb")) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -276,6 +289,8 @@ def _start(options: dict[str, Any], settings: WandbSettings, *, folders: Iterabl
     Args:
         folders: where earlier parts of the run may lie.
     """
+    from inr_xai.loggers import service
+
     refused = service.set_up()
     import wandb
 
@@ -301,26 +316,33 @@ def _start(options: dict[str, Any], settings: WandbSettings, *, folders: Iterabl
             log.warning("W&B cannot read %s and goes without.", names)
         log.info("W&B is offline; upload this run later with `%s`.", run.remedy)
         return run
-    reason = f"cannot read {names}" if refused else _offline_reason()
+    check = _server_check()
+    reason = f"cannot read {names}" if refused else check()
     if reason is None:
-        run.upload()
+        run.upload(check)
     else:
         log.warning("W&B %s; this run stays offline, upload it later with `%s`.", reason, run.remedy)
     return run
 
 
-def _offline_reason() -> str | None:
-    """Returns why a run cannot be uploaded now, as the end of a sentence; None if it can."""
+def _server_check() -> Callable[[], str | None]:
+    """Returns a function that says why a run cannot be uploaded now, as the end of a sentence; None if it can."""
     import wandb
 
+    from inr_xai.loggers.reachable import stored_key, unreachable_reason
+
     settings = wandb.setup().settings
-    key = None
+    url, key = settings.base_url, None
     if not (os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or settings.identity_token_file):
-        key = os.environ.get("WANDB_API_KEY") or settings.api_key or stored_key(settings.base_url)
+        key = os.environ.get("WANDB_API_KEY") or settings.api_key or stored_key(url)
         if key is None:
-            return "has no API key (run `wandb login` or set WANDB_API_KEY)"
-    reason = unreachable_reason(settings.base_url, api_key=key, seconds=PROBE_SECONDS)
-    return None if reason is None else f"at {settings.base_url} {reason}"
+            return lambda: "has no API key (run `wandb login` or set WANDB_API_KEY)"
+
+    def check() -> str | None:
+        reason = unreachable_reason(url, api_key=key, seconds=PROBE_SECONDS)
+        return None if reason is None else f"at {url} {reason}"
+
+    return check
 
 
 def _picture(image: np.ndarray | str | Path, caption: str | None = None) -> "wandb.Image":

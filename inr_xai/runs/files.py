@@ -48,11 +48,13 @@ def format_csv(rows: Sequence[Row], columns: Sequence[str] | None = None, *, hea
     A cell with a line break or a carriage return is quoted, and what UTF-8 cannot hold is written as an escape.
     """
     names = list(columns) if columns is not None else list(rows[0]) if rows else []
-    lines = _Lines()
-    writer = csv.DictWriter(lines, names, lineterminator="\r\n")
+    known, lines = set(names), _Lines()
+    writer = csv.writer(lines, lineterminator="\r\n")
     if header and names:
-        writer.writeheader()
-    writer.writerows(rows)
+        writer.writerow(names)
+    if unknown := {name for row in rows for name in row.keys() - known}:
+        raise ValueError(f"rows have the columns {sorted(unknown)}, which are not among {names}")
+    writer.writerows([[row.get(name) for name in names] for row in rows])
     return "".join(lines).encode(errors="backslashreplace").decode()
 
 

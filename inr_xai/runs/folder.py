@@ -6,6 +6,7 @@ files hold, and can be rebuilt from them.
 
 import csv
 import io
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -59,6 +60,7 @@ SUMMARY = {str: float, "unmeasured?": int}
 """The shape of summary.json."""
 MASKS, MASKS_SUFFIX = "masks", ".safetensors"
 FAILURES, FAILURE_COLUMNS = "failures.csv", ["image_id", "reason"]
+log = logging.getLogger(__name__)
 
 
 class RunFolder:
@@ -126,23 +128,26 @@ class RunFolder:
 
     def done(self) -> set[str]:
         """Returns the ids of the images whose masks file is there."""
-        return {self.id_of(name) for name, _ in self.masks_files()}
+        return {known for name, _ in self.masks_files() if (known := self.id_of(name)) is not None}
 
     def masks_files(self) -> Iterator[tuple[str, os.stat_result]]:
         """Yields the masks files: the path below the folder of masks, and what the system knows of the file."""
         return files_below(self.path / MASKS, MASKS_SUFFIX)
 
-    def id_of(self, name: str) -> str:
-        """Returns the image of a masks file, which says its id itself if its name has a hash instead.
+    def id_of(self, name: str) -> str | None:
+        """Returns the image of a masks file, given its path below the folder of masks.
 
-        Args:
-            name: the path below the folder of masks.
-
-        Raises:
-            UserError: the file has to be read for that, and is damaged.
+        If the name has a hash, the file itself says the id; None if it is damaged or has the name of another image.
         """
         known = id_of_name(name.removesuffix(MASKS_SUFFIX))
-        return str(read_facts(self.path / MASKS / name)[0]["sample_id"]) if known is None else known
+        if known is None:
+            try:
+                stored = str(read_facts(self.path / MASKS / name)[0]["sample_id"])
+            except UserError as error:
+                log.warning("%s; it does not count", error)
+                return None
+            return stored if self.masks_file(stored) == self.path / MASKS / name else None
+        return known
 
     def commit(self, record: SampleRecord) -> None:
         """Writes an image's masks file; from then on the image is done. Raises RunFault if the run's folder is gone."""
@@ -196,7 +201,7 @@ class RunFolder:
             return {}
         except (OSError, ValueError, csv.Error) as error:
             raise UserError(f"{file} is damaged ({error}); remove it, and the same command makes it again") from error
-        return {name: reason for name, reason in lines}
+        return dict(lines)
 
 
 def _header(file: Path) -> list[str]:

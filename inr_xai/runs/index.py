@@ -6,6 +6,10 @@ masks file does not count.
 """
 
 import base64
+import csv
+import functools
+import io
+import itertools
 import json
 import logging
 import os
@@ -18,7 +22,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from inr_xai.errors import UserError
-from inr_xai.runs.files import append_text, writing
+from inr_xai.runs.files import all_columns, append_text, format_csv, writing
 from inr_xai.runs.folder import MASKS, RunFolder
 from inr_xai.runs.masks_file import SampleRecord, read_record
 from inr_xai.runs.structure import require
@@ -36,9 +40,12 @@ FACTS = {
     "steps_after": int,
     "seconds": float,
     "fits": int,
+    "columns": dict,
     "rows": int,
 }
-"""The shape of what stands first in a line; behind it stand the scores, as JSON, and the losses."""
+"""The shape of what stands first in a line; behind it stand the rows as CSV, in a JSON text, and the losses."""
+TYPES: dict[str, Callable[[str], Any]] = {"text": str, "whole": int, "number": float}
+"""What the index calls the type of a column -> what makes a value of a cell."""
 log = logging.getLogger(__name__)
 
 
@@ -51,6 +58,7 @@ class IndexEntry(NamedTuple):
         size, mtime: of the masks file, when the line was written.
         steps_before, steps_after, seconds: those of the image's `SampleRecord`.
         fits: the number of fits, one per explanation and one for an explanation that was not kept.
+        columns: the columns of the scores, and of which of TYPES each is; images that have the same share one tuple.
         rows: the number of rows of scores.
     """
 
@@ -63,6 +71,7 @@ class IndexEntry(NamedTuple):
     steps_after: int
     seconds: float
     fits: int
+    columns: tuple[tuple[str, str], ...]
     rows: int
 
 
@@ -88,18 +97,24 @@ class ResultIndex:
         Raises:
             UserError: a masks file has to be read for that, and is damaged or has the name of another image.
         """
-        known, results, unknown = self._known(), dict[str, IndexEntry](), list[str]()
+        results, unknown = self.known()
+        return results if not unknown else StoredResults({**results, **self._read_masks_files(unknown)})
+
+    def known(self) -> tuple["StoredResults", list[str]]:
+        """Returns what the index says of the masks files that are there, and the names of those that it does not know.
+
+        A file that was changed since its line was written is one of the latter.
+        """
+        lines, results, unknown = self._lines(), dict[str, IndexEntry](), list[str]()
         for name, stat in self.folder.masks_files():
-            sample_id, entry = known.get(name, ("", None))
+            sample_id, entry = lines.get(name, ("", None))
             if entry is not None and (entry.size, entry.mtime) == (stat.st_size, stat.st_mtime_ns):
                 results[sample_id] = entry
             else:
                 unknown.append(name)
-        if unknown:
-            results |= self._read_masks_files(unknown)
-        return StoredResults(dict(sorted(results.items())))
+        return StoredResults(results), unknown
 
-    def _known(self) -> dict[str, tuple[str, IndexEntry]]:
+    def _lines(self) -> dict[str, tuple[str, IndexEntry]]:
         """Returns what the lines of all shards say, by the name of the masks file; the last line of a name counts."""
         known: dict[str, tuple[str, IndexEntry]] = {}
         for file in index_files(self.folder.path):
@@ -141,7 +156,7 @@ class StoredResults(Mapping[str, IndexEntry]):
     """What is stored of the images of a run, by their ids in sorted order. Scores and losses stay on the disk."""
 
     def __init__(self, entries: dict[str, IndexEntry]):
-        self._entries = entries
+        self._entries = dict(sorted(entries.items()))
 
     def __getitem__(self, sample_id: str) -> IndexEntry:
         return self._entries[sample_id]
@@ -153,15 +168,37 @@ class StoredResults(Mapping[str, IndexEntry]):
         return len(self._entries)
 
     @property
+    def columns(self) -> list[str]:
+        """The columns of all scores, in the order in which they appear."""
+        different = dict.fromkeys(entry.columns for entry in self.values())
+        return list(dict.fromkeys(name for columns in different for name, _ in columns))
+
+    @property
     def rows(self) -> "StoredRows":
         """The scores of all images."""
         return StoredRows(self.scores, sum(entry.rows for entry in self.values()))
 
-    def scores(self) -> Iterator[list[Row]]:
-        """Yields the rows of each image."""
+    def texts(self) -> Iterator[tuple[IndexEntry, str]]:
+        """Yields the rows of each image as CSV, in the image's own columns and without a header."""
         with _Reader() as reader:
             for entry in self.values():
-                yield json.loads(reader.read(entry.file, entry.place, entry.sizes[0]))
+                yield entry, json.loads(reader.read(entry.file, entry.place, entry.sizes[0]))
+
+    def scores(self) -> Iterator[list[Row]]:
+        """Yields the rows of each image."""
+        for entry, text in self.texts():
+            kinds = [(name, TYPES[kind]) for name, kind in entry.columns]
+            yield [
+                {
+                    name: None if cell == "" and make is not str else make(cell)
+                    for (name, make), cell in zip(kinds, cells, strict=True)
+                }
+                for cells in csv.reader(io.StringIO(text, newline=""))
+            ]
+
+    def rows_of(self, sample_id: str) -> list[Row]:
+        """Returns the rows of an image."""
+        return next(StoredResults({sample_id: self[sample_id]}).scores())
 
     def curves(self) -> Iterator[tuple[int, int, int, list[float]]]:
         """Yields the steps of all fits: the step of the run, the explanation, its own step, and the images' losses.
@@ -173,14 +210,15 @@ class StoredResults(Mapping[str, IndexEntry]):
         with _Reader() as reader:
             for sample_id, entry in sorted(self.items(), key=lambda item: (item[1].steps_before, item[0])):
                 if entry.steps_before > now:
-                    yield from _finished(waiting, before=(now := entry.steps_before))
+                    now = entry.steps_before
+                    yield from _taken(waiting, [key for key in waiting if key[0] < now])
                 data = reader.read(entry.file, entry.place + entry.sizes[0] + 1, entry.sizes[1])
                 losses = np.frombuffer(base64.b64decode(data), "<f4").reshape(entry.fits, -1).tolist()
-                for k, curve in enumerate(losses):
-                    for step, loss in enumerate(curve, start=k * len(curve)):
-                        key = (now + step, k + 1, step - k * len(curve))
-                        waiting.setdefault(key, []).append((sample_id, loss))
-        yield from _finished(waiting, before=None)
+                done = itertools.count(now)
+                for k, curve in enumerate(losses, start=1):
+                    for step, loss in enumerate(curve):
+                        waiting.setdefault((next(done), k, step), []).append((sample_id, loss))
+        yield from _taken(waiting, list(waiting))
 
 
 class StoredRows(Collection[Row]):
@@ -242,20 +280,42 @@ def parse_line(line: bytes, file: Path, place: int) -> tuple[str, str, IndexEntr
     """Returns the name of the masks file that a line is about, the image's id, and the rest; None if it is damaged."""
     try:
         check, text = line.rstrip(b"\n").split(b"\t", 1)
+        if int(check, 16) != zlib.crc32(text):
+            return None
         facts, rows, losses = text.split(b"\t")
         values: dict[str, Any] = json.loads(facts)
         require(values, FACTS)
-        if int(check, 16) != zlib.crc32(text):
-            return None
     except ValueError:
         return None
     start = place + len(check) + len(facts) + 2
-    numbers = [values[name] for name in ("size", "mtime", "steps_before", "steps_after", "seconds", "fits", "rows")]
-    return values["file"], values["id"], IndexEntry(file, start, (len(rows), len(losses)), *numbers)
+    return (
+        values["file"],
+        values["id"],
+        IndexEntry(
+            file,
+            start,
+            (len(rows), len(losses)),
+            size=values["size"],
+            mtime=values["mtime"],
+            steps_before=values["steps_before"],
+            steps_after=values["steps_after"],
+            seconds=values["seconds"],
+            fits=values["fits"],
+            columns=_shared(tuple(values["columns"].items())),
+            rows=values["rows"],
+        ),
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _shared(columns: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Returns the first tuple that was equal to this one, so that few are in memory."""
+    return columns
 
 
 def _line(record: SampleRecord, name: str, stat: os.stat_result) -> str:
     """Returns the line of an image: a sum of the rest, facts, scores and losses, between tabulators."""
+    columns = all_columns(record.rows)
     facts = {
         "id": record.sample_id,
         "file": name,
@@ -265,16 +325,29 @@ def _line(record: SampleRecord, name: str, stat: os.stat_result) -> str:
         "steps_after": record.steps_after,
         "seconds": record.seconds,
         "fits": len(record.losses),
+        "columns": {name: _type([row.get(name) for row in record.rows]) for name in columns},
         "rows": len(record.rows),
     }
+    scores = format_csv(record.rows, columns, header=False)
     losses = record.losses.detach().cpu().float().numpy().astype("<f4").tobytes()
-    text = "\t".join([json.dumps(facts), json.dumps(record.rows), base64.b64encode(losses).decode()])
+    text = "\t".join([json.dumps(facts), json.dumps(scores), base64.b64encode(losses).decode()])
     return f"{zlib.crc32(text.encode()):08x}\t{text}\n"
 
 
-def _finished(
-    waiting: dict[tuple[int, int, int], list[tuple[str, float]]], *, before: int | None
+def _type(values: Sequence[object]) -> str:
+    """Returns which of TYPES the values of a column have, of which some may be missing.
+
+    >>> _type([1, 2]), _type([1, 0.5, None]), _type(["a"]), _type([True])
+    ('whole', 'number', 'text', 'text')
+    """
+    kinds = {type(value) for value in values if value is not None}
+    return "whole" if kinds == {int} else "number" if kinds <= {int, float} else "text"
+
+
+def _taken(
+    waiting: dict[tuple[int, int, int], list[tuple[str, float]]], keys: list[tuple[int, int, int]]
 ) -> Iterator[tuple[int, int, int, list[float]]]:
-    """Takes out and yields the steps that no later fit can add to: those before a step of the run, or all."""
-    for key in sorted(key for key in waiting if before is None or key[0] < before):
-        yield *key, [loss for _, loss in sorted(waiting.pop(key))]
+    """Takes steps out of those that wait, and yields them in their order, each with its losses in that of the ids."""
+    for key in sorted(keys):
+        losses = waiting.pop(key)
+        yield *key, [loss for _, loss in sorted(losses)] if len(losses) > 1 else [losses[0][1]]

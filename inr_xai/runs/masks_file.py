@@ -1,6 +1,8 @@
 """One image's masks file: what is in it, how it is written, and what must hold before anything in it is believed."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,23 +151,19 @@ def read_facts(file: Path) -> tuple[dict[str, Any], bool]:
         return _facts(metadata), CHECKSUM in metadata
 
 
-class _reading:
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
     """A context in which whatever a file that is no masks file makes its readers raise becomes a UserError."""
-
-    def __init__(self, file: Path):
-        self._file = file
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, UserError):
-            raise UserError(f"{self._file} {error}") from error
-        if isinstance(error, OSError):
-            reason = error.strerror or str(error)
-            raise UserError(f"{self._file} cannot be read ({reason}); make it readable, or {REMEDY}") from error
-        if isinstance(error, Exception):
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(f"{self._file} is damaged ({reason}); {REMEDY}") from error
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{file} {error}") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{file} cannot be read ({reason}); make it readable, or {REMEDY}") from error
+    except Exception as error:  # whatever a file of other bytes makes the readers raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{file} is damaged ({reason}); {REMEDY}") from error
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -30,9 +30,18 @@ def id_file(root: Path, image_id: str, suffix: str) -> Path:
     plain = root / f"{image_id}{suffix}"
     if _can_be_a_path(image_id, suffix) and (not _may_meet_another(image_id, suffix) or plain.is_file()):
         return plain
-    digest = sha256(image_id.encode(errors="surrogatepass")).hexdigest()[:32]
-    short = re.sub(r"[^\w.-]", "_", image_id.rpartition("/")[2])[:40].lstrip(".")
-    return root / f"{short}~{digest}{suffix}"
+    return root / f"{_hashed(image_id)}{suffix}"
+
+
+def flat_id_file(root: Path, image_id: str, suffix: str) -> Path:
+    """Does the same without folders below `root`: two underscores stand for a slash.
+
+    >>> flat_id_file(Path("maps"), "dogs/a.b", ".npy").as_posix()
+    'maps/dogs__a.b.npy'
+    """
+    if re.search("__|_/|/_", image_id) is not None:  # another id may have the same name
+        return root / f"{_hashed(image_id)}{suffix}"
+    return id_file(root, image_id.replace("/", "__"), suffix)
 
 
 def id_of_name(name: str) -> str | None:
@@ -61,6 +70,12 @@ def files_below(root: Path, suffix: str) -> Iterator[tuple[str, os.stat_result]]
                     yield name, entry.stat()
             except FileNotFoundError:
                 continue
+
+
+def _hashed(image_id: str) -> str:
+    """Returns a short form of an id with a hash of all of it, which is a name for a file."""
+    short = re.sub(r"[^\w.-]", "_", image_id.rpartition("/")[2])[:40].lstrip(".")
+    return f"{short}~{sha256(image_id.encode(errors='surrogatepass')).hexdigest()[:32]}"
 
 
 def _can_be_a_path(image_id: str, suffix: str) -> bool:

@@ -11,7 +11,13 @@ is null), `[shape]` for a list of such values, or a mapping: its keys, of which 
 and further keys are free; `{str: shape}` for one shape under any keys.
 """
 WHOLE = "its content"
-WORDS: dict[Any, str] = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "an object"}
+WORDS: dict[Any, str] = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "an object",
+}
 
 
 def require(value: object, shape: Shape, place: str = WHOLE) -> None:

@@ -1,7 +1,9 @@
-"""Prints how exact, binary and disjoint the masks of a finished run are, also at areas and sizes never fitted.
+"""Checks all files of a finished run, and prints what is wrong with them, and how exact, binary and disjoint masks are.
 
-inr-xai verify RUN                                   prints the figures as JSON
+inr-xai verify RUN                                   prints faults and figures as JSON
 inr-xai verify RUN --areas 0.07 0.15 --size 448      at these areas, and also at 448 x 448 pixels
+
+The exit status is 3 if anything is wrong. Masks are rendered at areas and sizes that were never fitted, too.
 """
 
 import argparse
@@ -15,7 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inr_xai.config import exit_status
+from inr_xai.errors import UserError
 from inr_xai.masks import area_error, grayness, hard_masks, share_above_half
+from inr_xai.runs.check_files import FileCheck
 from inr_xai.runs.load import Explained, load
 
 
@@ -27,30 +31,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run", help="the folder of a run")
     parser.add_argument("--areas", type=float, nargs="+", default=[0.07, 0.15, 0.3], help="areas to render")
     parser.add_argument("--size", type=int, default=448, help="side of the second rendering, in pixels")
+    parser.add_argument(
+        "--allow-targets", nargs="+", default=[], metavar="NAME", help="packages of the run's own parts that you trust"
+    )
     args = parser.parse_args(arguments)
-    return exit_status(lambda: print_figures(args.run, args.areas, args.size))
+    return exit_status(lambda: print_figures(args.run, args.areas, args.size, args.allow_targets))
 
 
-def print_figures(path: str, areas: Sequence[float], side: int) -> int:
-    """Prints the figures of a run as JSON, and returns the number of failures, which is 0.
+def print_figures(path: str, areas: Sequence[float], side: int, allow_targets: Sequence[str] = ()) -> int:
+    """Prints the faults and the figures of a run as JSON, and returns the number of faults.
 
     Args:
         areas: the areas of the masks that are rendered, in addition to the stored ones.
         side: the side of the second rendering in pixels; the first has the size fitted.
+        allow_targets: see `load`.
+
+    Raises:
+        UserError: the folder holds no run, or masks cannot be rendered at these areas.
     """
-    run = load(path)
-    figures: dict[str, list[Tensor]] = {}
-    for sample_id in run:
-        explained = run[sample_id]
-        add_figures(figures, "stored", explained.masks, torch.tensor(explained.areas))
-        add_figures(figures, "rendered", render(explained, areas).half(), torch.tensor(areas))
-        add_figures(figures, f"rendered at {side}", render(explained, areas, side).half(), torch.tensor(areas))
+    check, figures = FileCheck(path), Figures()
+    try:
+        run = load(path, allow_targets)
+    except UserError as error:
+        if not check.is_run:
+            raise
+        sys.stdout.write(json.dumps({"faults": [str(error)]}, indent=2) + "\n")
+        return 1
+    for explained in check.images(run):
+        figures.add("stored", explained.masks, torch.tensor(explained.areas))
+        figures.add("rendered", render(explained, areas).half(), torch.tensor(areas))
+        figures.add(f"rendered at {side}", render(explained, areas, side).half(), torch.tensor(areas))
         difference = (render(explained, explained.areas) - explained.masks.float()).abs().amax()
-        figures.setdefault("re-rendering, largest difference", []).append(difference)
-    largest = {name: float(torch.stack(values).max()) for name, values in figures.items() if "largest" in name}
-    means = {name: float(torch.stack(values).mean()) for name, values in figures.items() if "largest" not in name}
-    sys.stdout.write(json.dumps({"images": len(run)} | means | largest, indent=2) + "\n")
-    return 0
+        figures.note("re-rendering, largest difference", difference)
+    faults = check.faults()
+    counts = {"images": len(run), "images without checksum": check.without_checksum}
+    sys.stdout.write(json.dumps(counts | figures.values() | {"faults": faults}, indent=2) + "\n")
+    return len(faults)
 
 
 def render(explained: Explained, areas: Sequence[float], side: int | None = None) -> Float[Tensor, "k a h w"]:
@@ -61,21 +77,34 @@ def render(explained: Explained, areas: Sequence[float], side: int | None = None
     )
 
 
-def add_figures(
-    figures: dict[str, list[Tensor]], name: str, masks: Float[Tensor, "k a h w"], areas: Float[Tensor, " a"]
-) -> None:
-    """Adds the figures of one image's masks, whose values lie in [0, 1], to those of the other images."""
-    hard = hard_masks(masks, areas, generators=[torch.Generator() for _ in masks])
-    overlaps = [(hard[i] & hard[j]).sum().float() for i, j in itertools.combinations(range(len(hard)), 2)]
-    values = {
-        "area error": area_error(masks, areas).mean(),
-        "grayness": grayness(masks).mean(),
-        "share above half, error": share_above_half(masks, areas).mean(),
-        "area error, largest": area_error(masks, areas).amax(),
-        "pixels in two hard masks, largest": torch.stack(overlaps).amax() if overlaps else torch.tensor(0.0),
-    }
-    for figure, value in values.items():
-        figures.setdefault(f"{name}: {figure}", []).append(value)
+class Figures:
+    """Figures of masks: means over the images, or the largest if the name says so."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._count: dict[str, int] = {}
+
+    def add(self, name: str, masks: Float[Tensor, "k a h w"], areas: Float[Tensor, " a"]) -> None:
+        """Adds the figures of one image's masks, whose values lie in [0, 1]."""
+        hard = hard_masks(masks, areas, generators=[torch.Generator() for _ in masks])
+        overlaps = [(hard[i] & hard[j]).sum().float() for i, j in itertools.combinations(range(len(hard)), 2)]
+        self.note(f"{name}: area error", area_error(masks, areas).mean())
+        self.note(f"{name}: grayness", grayness(masks).mean())
+        self.note(f"{name}: share above half, error", share_above_half(masks, areas).mean())
+        self.note(f"{name}: area error, largest", area_error(masks, areas).amax())
+        overlap = torch.stack(overlaps).amax() if overlaps else torch.tensor(0.0)
+        self.note(f"{name}: pixels in two hard masks, largest", overlap)
+
+    def note(self, figure: str, value: Tensor) -> None:
+        """Adds one figure of an image."""
+        number, before = float(value), self._sums.get(figure, 0.0)
+        self._sums[figure] = max(before, number) if "largest" in figure else before + number
+        self._count[figure] = 1 if "largest" in figure else self._count.get(figure, 0) + 1
+
+    def values(self) -> dict[str, float]:
+        """Returns the figures, means first."""
+        ordered = sorted(self._sums, key=lambda figure: "largest" in figure)
+        return {figure: self._sums[figure] / self._count[figure] for figure in ordered}
 
 
 if __name__ == "__main__":

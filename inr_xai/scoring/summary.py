@@ -36,20 +36,37 @@ def summarise(rows: Iterable[Row]) -> dict[str, int | float]:
     >>> round(summarise(rows)["chance_rel/k1/a0.1"], 6)
     0.5
     """
-    groups: dict[tuple[int, float], _Group] = {}
-    images: dict[int, set[object]] = {}
+    summary = Summary()
     for row in rows:
+        summary.add(row)
+    return summary.means()
+
+
+class Summary:
+    """What `summarise` returns, of rows that come one by one: few of them are in memory at a time."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[int, float], _Group] = {}
+        self._images: dict[int, set[object]] = {}
+        self._ids: dict[object, int] = {}
+
+    def add(self, row: Row) -> None:
+        """Adds a row."""
         explanation = int(str(row["explanation"]))
-        images.setdefault(explanation, set()).add(row["sample_id"])
-        groups.setdefault((explanation, float(str(row["area"]))), _Group()).add(row)
-    summary = _counts(images)
-    over_areas: dict[str, list[float]] = {}
-    names = _score_columns(groups.values())
-    for (explanation, area), group in sorted(groups.items(), key=lambda item: item[0]):
-        for name, value in group.means(names).items():
-            summary[f"{name}/k{explanation}/a{area:g}"] = value
-            over_areas.setdefault(f"{name}/k{explanation}", []).append(value)
-    return summary | {key: _mean(values) for key, values in over_areas.items()}
+        number = self._ids.setdefault(row["sample_id"], len(self._ids))
+        self._images.setdefault(explanation, set()).add(number)
+        self._groups.setdefault((explanation, float(str(row["area"]))), _Group()).add(row)
+
+    def means(self) -> dict[str, int | float]:
+        """Returns the means of the rows so far."""
+        summary = _counts(self._images)
+        over_areas: dict[str, list[float]] = {}
+        names = _score_columns(self._groups.values())
+        for (explanation, area), group in sorted(self._groups.items(), key=lambda item: item[0]):
+            for name, value in group.means(names).items():
+                summary[f"{name}/k{explanation}/a{area:g}"] = value
+                over_areas.setdefault(f"{name}/k{explanation}", []).append(value)
+        return summary | {key: _mean(values) for key, values in over_areas.items()}
 
 
 class _Group:
@@ -87,9 +104,9 @@ class _Group:
             cells = self._numbers(rows, name)
             self._sums.setdefault(name, _Sum()).add(cells)
             if name in RELATIVE:
-                both = [(value, whole) for value, whole in zip(cells, full, strict=False) if None not in (value, whole)]
-                for total, values in zip(self._pairs.setdefault(name, (_Sum(), _Sum())), zip(*both), strict=False):
-                    total.add(values)
+                both = [pair for pair in zip(cells, full, strict=True) if None not in pair]
+                for total, place in zip(self._pairs.setdefault(name, (_Sum(), _Sum())), (0, 1), strict=True):
+                    total.add([pair[place] for pair in both])
 
     def means(self, names: Sequence[str]) -> dict[str, float]:
         """Returns the means over the rows, with the relative columns."""
@@ -106,9 +123,12 @@ class _Group:
     def _numbers(self, rows: Sequence[Row], name: str) -> list[float | None]:
         """Returns a number for each row; None for an empty cell, and in a column of text."""
         cells = [row.get(name) for row in rows]
-        if all(type(cell) is float for cell in cells):
+        kinds = set(map(type, cells))
+        if kinds == {float}:
             return cells
         try:
+            if kinds == {str} and "" not in cells:
+                return [float(str(cell)) for cell in cells]
             return [_number(cell) for cell in cells]
         except ValueError:
             self.text.add(name)

@@ -14,7 +14,7 @@ from torch import nn
 
 import inr_xai
 from inr_xai.audit import measure as measuring
-from inr_xai.audit.__main__ import main
+from inr_xai.audit.__main__ import main as audit
 from inr_xai.audit.report import ImageReport
 from inr_xai.audit.verdict import LEAST_PROBABILITY
 from inr_xai.data import Synthetic
@@ -25,7 +25,9 @@ from inr_xai.runs.folder import RunFolder
 from inr_xai.scoring.masked_model import MaskedModel
 from inr_xai.types import Preprocessing, Sample
 from tests.helpers.games import CHEAP
-from tests.helpers.runs import TINY, explain, files_below, network, table
+from tests.helpers.runs import TINY, allowing, explain, files_below, network, table
+
+main = allowing(audit)
 
 IDS = ["00000-disc", "00001-square"]
 SURE = "classifier.model._target_=tests.audit.test_auditor.sure"
@@ -127,7 +129,7 @@ def test_numbers_are_the_scores_of_the_run(audited: Path) -> None:
 
 def test_numbers_are_those_of_the_game(audited: Path, tmp_path: Path) -> None:
     run = inr_xai.load(audited)
-    cfg = stored_configuration(run.info["config"], [])
+    cfg = stored_configuration(run.info["config"], ["allow_targets=[tests]"])
     data, classifier = instantiate(cfg.data), instantiate(cfg.classifier)
     pool = make_photo_pool(run.info["scoring_pool"], data, classifier)
     context = measuring.AuditContext(data, classifier, pool, torch.device("cpu"), seed=1, masks_per_forward=5)

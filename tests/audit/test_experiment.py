@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 import inr_xai
-from inr_xai.audit.__main__ import main
+from inr_xai.audit.__main__ import main as audit
 from inr_xai.classifier import shapes_in_context
 from inr_xai.config import check
 from inr_xai.data import ImageFolder, ShapesInContext
@@ -23,7 +23,7 @@ from inr_xai.errors import UserError
 from inr_xai.instantiate import instantiate, plain
 from inr_xai.moved import with_new_paths
 from inr_xai.runs.files import read_json, write_json
-from tests.helpers.runs import ROOT, configured, explain, network, photos, process, table
+from tests.helpers.runs import ROOT, allowing, configured, explain, network, photos, process, table
 
 SMALL = [
     "steps=2",
@@ -34,10 +34,13 @@ SMALL = [
     "callbacks.figures=null",
     "trainer.accelerator=cpu",
 ]
+main = allowing(audit)
+
 SCENES = ["+experiment=context_audit", *SMALL]
 PHOTOS = [
     "+experiment=photo_audit",
     "data.targets=predicted",
+    "allow_targets=[tests]",
     "classifier=custom",
     f"classifier.model._target_={__name__}.sure",
     "classifier.input_size=24",

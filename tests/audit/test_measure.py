@@ -37,7 +37,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 
 @pytest.fixture(scope="module")
 def context(finished: list[Run]) -> AuditContext:
-    cfg = stored_configuration(finished[0].info["config"], [])
+    cfg = stored_configuration(finished[0].info["config"], ["allow_targets=[tests]"])
     data, classifier = instantiate(cfg.data), instantiate(cfg.classifier)
     pool = make_photo_pool(finished[0].info["scoring_pool"], data, classifier)
     return AuditContext(data, classifier, pool, torch.device("cpu"), seed=cfg.seed)

@@ -143,6 +143,7 @@ class Whole(Synthetic):
 
 def test_the_control_is_spread_over_the_data() -> None:
     cfg = with_audit(RIGHT)
+    cfg.allow_targets = ["tests"]
     cfg.data = {"_target_": f"{__name__}.Whole"}
     with pytest.raises(UserError, match=r"audit asks for data\.every, which its wrong-target control sets"):
         check(cfg)
@@ -152,6 +153,7 @@ def test_data_of_the_user_must_take_targets() -> None:
     """Options that the configuration leaves to the signature count as well."""
     for name, valid in (("inr_xai.data.Synthetic", True), (f"{__name__}.Open", True), (f"{__name__}.Fixed", False)):
         cfg = with_audit(RIGHT)
+        cfg.allow_targets = ["tests"]
         cfg.data = {"_target_": name}
         if valid:
             check(cfg)

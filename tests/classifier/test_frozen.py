@@ -90,8 +90,70 @@ def test_probability_is_a_softmax_or_a_sigmoid() -> None:
     e = torch.tensor(1.0).exp()
     assert torch.allclose(softmax, torch.stack([e**3 / (1 + e + e**3), e**2 / (e**2 + 1 + 1 / e)]))
     assert torch.allclose(sigmoid, torch.stack([1 / (1 + e**-3), 1 / (1 + e**-2)]))
-    with pytest.raises(UserError, match=r"classifier.head='tanh' is not allowed; choose one of softmax, sigmoid"):
+    with pytest.raises(UserError, match=r"'tanh' is not allowed; choose one of softmax, sigmoid, probabilities, none"):
         FrozenClassifier(network(), preprocessing=SMALL, head="tanh")
+
+
+def head_of(head: str, outputs: Tensor) -> FrozenClassifier:
+    """Returns a classifier whose model gives these outputs for its images, of which there are as many."""
+    return FrozenClassifier(lambda images: outputs, preprocessing=SMALL, head=head)
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (2,)])
+def test_a_single_logit_is_that_of_class_1_and_its_negative_that_of_class_0(shape: tuple[int, ...]) -> None:
+    z = torch.tensor([0.4, -2.0])
+    classifier = head_of("sigmoid", z.reshape(shape))
+    logits = classifier(images())
+    assert torch.equal(logits, torch.stack([-z, z], 1))
+    positive, negative = (classifier.probability(logits, torch.full((2,), target)) for target in (1, 0))
+    torch.testing.assert_close(positive, 1 / (1 + (-z).exp()))
+    torch.testing.assert_close(negative, 1 - positive)
+    assert classifier.num_classes == 2
+
+
+def test_probabilities_become_their_logarithms_which_stay_finite() -> None:
+    p = torch.tensor([[0.0, 0.25, 0.75], [1.0, 0.0, 0.0]], requires_grad=True)
+    classifier = head_of("probabilities", p)
+    logits = classifier(images())
+    torch.testing.assert_close(logits[0, 1:], torch.tensor([0.25, 0.75]).log())
+    assert logits.isfinite().all()
+    for target in range(3):
+        torch.testing.assert_close(classifier.probability(logits, torch.full((2,), target)), p[:, target])
+    logits.sum().backward()
+    assert p.grad is not None
+    assert p.grad.isfinite().all()
+    one = head_of("probabilities", torch.tensor([0.1, 1.0]))
+    pair = one(images())
+    torch.testing.assert_close(one.probability(pair, torch.tensor([0, 0])), torch.tensor([0.9, 0.0]))
+    torch.testing.assert_close(one.probability(pair, torch.tensor([1, 1])), torch.tensor([0.1, 1.0]))
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (2,)])
+def test_scores_stay_what_they_are(shape: tuple[int, ...]) -> None:
+    scores = torch.tensor([-3.0, 700.0])
+    classifier = head_of("none", scores.reshape(shape))
+    assert torch.equal(classifier(images()), scores[:, None])
+    assert torch.equal(classifier.probability(classifier(images()), torch.tensor([0, 0])), scores)
+
+
+def test_a_softmax_over_one_output_is_refused() -> None:
+    with pytest.raises(UserError, match=r"classifier.head=sigmoid .*, classifier.head=probabilities .*=none"):
+        head_of("softmax", torch.zeros(2, 1))(images())
+    with pytest.raises(UserError, match=r"returned \(2, 0\)"):
+        head_of("none", torch.zeros(2, 0))(images())
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_a_model_may_change_its_input_in_place(normalise: bool) -> None:
+    model = network().eval()
+    classifier = FrozenClassifier(lambda x: model(x.mul_(2)), preprocessing=SMALL, normalise=normalise)
+    twice = FrozenClassifier(lambda x: model(x * 2), preprocessing=SMALL, normalise=normalise)
+    gradients = []
+    for each in (classifier, twice):
+        inputs = images().requires_grad_()
+        gradients += torch.autograd.grad(each(inputs).square().sum(), inputs)
+        assert torch.equal(inputs, images())
+    assert torch.equal(*gradients)
 
 
 def test_a_classifier_is_no_part_of_a_module_that_holds_it() -> None:

@@ -151,7 +151,7 @@ def test_the_line_of_the_refusal_converts_the_file(
     python, option, code = shlex.split(str(caught.value).rpartition("convert it: ")[2])
     assert (python, option) == ("python", "-c")
     monkeypatch.chdir(tmp_path)
-    exec(code)
+    exec(code, {})
     model = nn.Linear(3, 2)
     custom(model, checkpoint=tmp_path / "weights.pth")
     assert torch.equal(model.weight, trained.weight)

@@ -46,6 +46,26 @@ def colours(image: str) -> torch.Tensor:
     return (pixels.mean((1, 2)) - mean) / std
 
 
+def one_score(images: Tensor) -> Tensor:
+    return images.mean((1, 2, 3))
+
+
+def test_of_one_score_there_is_nothing_to_choose() -> None:
+    preprocessing = Preprocessing((2, 2), 2, "bilinear", (0.0,) * 3, (1.0,) * 3)
+    score = FrozenClassifier(one_score, preprocessing=preprocessing, head="none")
+    image = torch.rand(3, 2, 2)
+    assert [TargetRule(targets).choose(score, image, 3, "a") for targets in ("label", "predicted", 0)] == [0, 0, 0]
+    assert TargetRule("label").choose(score, image, None, "a") == 0
+    with pytest.raises(UserError, match="class 2 does not exist"):
+        TargetRule(2).choose(score, image, None, "a")
+    with pytest.raises(
+        UserError, match=r"data.targets=wrong needs probabilities of classes, and with classifier.head="
+    ):
+        TargetRule("wrong").choose(score, image, None, "a")
+    with pytest.raises(UserError, match="a class that the image does not show needs probabilities"):
+        wrong_target(score, image, 0, None, "a")
+
+
 def targets_of(out: Path) -> dict[str, int]:
     return {row["sample_id"]: int(row["target"]) for row in table(out)}
 

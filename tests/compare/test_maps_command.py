@@ -9,16 +9,18 @@ import pytest
 import torch
 
 from inr_xai.compare import maps
-from inr_xai.compare.maps import main as make_maps
+from inr_xai.compare.maps import main as maps_main
 from inr_xai.compare.maps import require_same_settings
 from inr_xai.compare.methods.controls import CentredDisc
 from inr_xai.errors import UserError
-from inr_xai.evaluate.__main__ import main as evaluate
+from inr_xai.evaluate.__main__ import main as evaluate_main
 from inr_xai.evaluate.results import Results
 from inr_xai.moved import with_new_paths
 from inr_xai.runs.files import write_json
 from inr_xai.runs.folder import facts_of
-from tests.helpers.runs import FOLDER, SHORT, TINY, explain, photos, process
+from tests.helpers.runs import FOLDER, SHORT, TINY, allowing, explain, photos, process
+
+make_maps, evaluate = allowing(maps_main), allowing(evaluate_main)
 
 
 @pytest.mark.slow
@@ -109,5 +111,5 @@ def test_an_image_that_cannot_be_read_costs_itself_alone_and_counts_for_every_me
         "disc/b.npy",
         "random/b.npy",
     }
-    again = Namespace(run=out, overrides=[], methods="disc,random", layer=None, limit=None)
+    again = Namespace(run=out, overrides=["allow_targets=[tests]"], methods="disc,random", layer=None, limit=None)
     assert maps.make_maps(again) == 2

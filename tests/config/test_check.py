@@ -136,7 +136,7 @@ TARGETS = {
         "inr._target_=inr_xai.inr.ForierINR",
         "did you mean inr_xai.inr.FourierINR?",
     ],
-    "inr._target_=nowhere.Net": ["inr._target_=nowhere.Net", "no package nowhere"],
+    "inr._target_=nowhere.Net": ["inr._target_=nowhere.Net", "the package nowhere", "allow_targets=[nowhere]"],
     "inr._target_=null": ["inr=", "_target_", "inr._target_=package.Class"],
     "optimizer.learning_rate=1": ["optimizer.learning_rate=1", "torch.optim.Adam", "it takes", "lr"],
     "perturbation.parts.0.sigm=3": ["perturbation.parts[0].sigm=3", "did you mean perturbation.parts[0].sigma?"],
@@ -159,6 +159,22 @@ def test_refused_value(base: DictConfig, override: str) -> None:
     text = refusal(lambda: check(changed(base, override)))
     for part in VALUES[override]:
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("override", "what"),
+    [
+        ("explanations=auto", "explanations=auto"),
+        ("audit={area: 0.1, control: 20}", "audit"),
+        ("data.targets=wrong", "data.targets=wrong"),
+        ("evaluate=[road,average_drop]", "evaluate=[average_drop]"),
+        ("evaluate=[average_gain]", "evaluate=[average_gain]"),
+    ],
+)
+def test_what_needs_probabilities_is_refused_for_scores(base: DictConfig, override: str, what: str) -> None:
+    check(changed(base, override))
+    sentence = refusal(lambda: check(changed(changed(base, "+classifier.head=none"), override)))
+    assert sentence.startswith(f"{what} needs probabilities of classes, and with classifier.head=none")
 
 
 def test_with_auto_a_metric_of_another_explanation_than_the_first_is_refused(base: DictConfig) -> None:

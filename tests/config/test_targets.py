@@ -65,7 +65,7 @@ def node(function: str, **arguments: Any) -> dict[str, Any]:
     ],
 )
 def test_walk_accepts(good: dict[str, Any]) -> None:
-    check_target(good, "x")
+    check_target(good, "x", ["tests"])
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_walk_accepts(good: dict[str, Any]) -> None:
     ],
 )
 def test_walk_refuses(bad: Any, parts: list[str]) -> None:
-    text = refusal(lambda: check_target(bad, "x"))
+    text = refusal(lambda: check_target(bad, "x", ["tests"]))
     for part in parts:
         assert part in text
 
@@ -101,15 +101,15 @@ def test_walk_refuses(bad: Any, parts: list[str]) -> None:
 def test_a_target_whose_own_import_fails_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "needs_other.py").write_text("import package_that_is_not_there\n")
     monkeypatch.syspath_prepend(tmp_path)
-    text = refusal(lambda: check_target({"_target_": "needs_other.Thing"}, "x"))
+    text = refusal(lambda: check_target({"_target_": "needs_other.Thing"}, "x", ["needs_other"]))
     assert "x._target_=needs_other.Thing" in text
     assert "install package_that_is_not_there" in text
 
 
 def test_argument_falls_back_to_the_signature() -> None:
-    assert argument(node("plain", b=3.0), "b") == 3.0
-    assert argument(node("plain"), "b") == 1.0
-    assert argument(node("plain"), "no such argument") is None
+    assert argument(node("plain", b=3.0), "b", ["tests"]) == 3.0
+    assert argument(node("plain"), "b", ["tests"]) == 1.0
+    assert argument(node("plain"), "no such argument", ["tests"]) is None
 
 
 def test_a_constructors_complaint_is_a_sentence_but_a_bug_is_not() -> None:

@@ -136,6 +136,6 @@ UNUSUAL: list[tuple[list[str], str]] = [
     (["perturbation=constant", "perturbation.colour=0"], RUNS),
     (["data.image_size=200"], RUNS),
     (["masks_per_forward=1", "images_per_fit=1", "image_batch_size=1"], RUNS),
-    (["name=Größe 1"], RUNS),
+    (["name='Größe 1'"], RUNS),
 ]
 """Options beside those of BASE, and what becomes of them."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 from PIL import ExifTags, Image
 
 from inr_xai.data import ImageFolder, imagenet
+from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.data.transform import read_image, to_input
 from inr_xai.errors import UserError
 from inr_xai.types import Preprocessing
+from tests.helpers.runs import messages
 
 SMALL = Preprocessing(size=(16, 16), resize=20, interpolation="bilinear", mean=(0.5,) * 3, std=(0.25,) * 3)
 
@@ -70,6 +73,78 @@ def test_colliding_ids_keep_their_suffix(tmp_path: Path) -> None:
     data = ImageFolder(tmp_path, targets=3)
     assert data.ids == ["x/a.jpg", "x/a.png", "x/b", "x/c.jpg", "x/c.jpg.png", "x/c.png"]
     assert data.load("x/c.jpg", SMALL).image[0].mean() * 255 == pytest.approx(40, abs=2)
+
+
+def test_photos_with_an_at_in_their_names_are_baselines_of_each_other(tmp_path: Path) -> None:
+    names = [f"IMG@{number}.jpg" for number in range(8)]
+    data = ImageFolder(put(tmp_path, *names), targets=0, pool_size=4)
+    pool = PhotoPool(data.scoring_ids, data, SMALL)
+    photos = pool.following("IMG@0")
+    assert data.scoring_ids == ["IMG@0", "IMG@2", "IMG@4", "IMG@6"]
+    assert torch.equal(photos, torch.stack([data.load(f"IMG@{number}", SMALL).image for number in (2, 4, 6)]))
+
+
+def test_only_regular_files_are_photos(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "pipe.jpg")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    (tmp_path / "good.png").symlink_to(tmp_path / "a.jpg")
+    with socket.socket(socket.AF_UNIX) as listening:
+        monkeypatch.chdir(tmp_path)  # the name of a socket must be short
+        listening.bind("socket.png")
+        assert ImageFolder(tmp_path, targets=0).ids == ["a", "b", "good"]
+    (line,) = messages(caplog.records)
+    assert "4 names below" in line
+    assert line.endswith("are no regular files and are left out: link.jpg, loop.png, pipe.jpg, ...")
+
+
+def test_pictures_of_other_kinds_are_counted_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(tmp_path, "a.jpg")
+    for name in ("b.HEIC", "deep/c.heic", "d.svg", "e.CR2", "notes.txt", ".hidden.heic", "data.npy"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    ImageFolder(tmp_path, targets=0)
+    (line,) = messages(caplog.records)
+    assert f"pictures passed over below {tmp_path}: 1 .cr2, 2 .heic, 1 .svg; convert them" in line
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(UserError, match=r"holds no images .*; it has 1 \.cr2, 2 \.heic, 1 \.svg, which are not read"):
+        ImageFolder(tmp_path, targets=0)
+
+
+def test_ids_are_whole_lines_of_text_and_differ_as_the_names_do(tmp_path: Path) -> None:
+    content = put(tmp_path, "whole.png") / "whole.png"
+    names = [
+        b"a\r\nb.png",
+        b"a\\x0d\\x0ab.png",
+        b"a\\b.png",
+        b"a\tb.png",
+        b"\xff.png",
+        "\xff.png".encode(),
+        b"\x85.png",
+    ]
+    names += ["\x85.png".encode(), "\u2028.png".encode(), b"\x7f.png", b"\\x85.png", b"\\\\x85.png"]
+    for name in names:
+        os.link(content, os.path.join(os.fsencode(tmp_path), name))
+    data = ImageFolder(tmp_path, targets=0)
+    assert len(set(data.ids)) == len(names) + 1
+    assert {r"a\x0d\x0ab", r"a\\x0d\\x0ab", r"a\b", r"\xff", "\xff", r"\x85", r"\u0085", r"\u2028"} <= set(data.ids)
+    for name in data.ids:
+        assert name.isprintable()
+        assert name.encode().decode() == name  # UTF-8
+        assert name.splitlines() == [name]
+        assert data.load(name, SMALL).sample_id == name
+
+
+def test_the_option_range_is_of_every_photo(tmp_path: Path) -> None:
+    (tmp_path / "n01440764").mkdir()
+    Image.fromarray(np.full((24, 30), 500, dtype=np.uint16)).save(tmp_path / "n01440764/a.png")
+    for data in (ImageFolder(tmp_path, range=[0, 1000]), imagenet(tmp_path, range=[0, 1000])):
+        assert data.load("n01440764/a", SMALL).image.mul(255).round().unique().tolist() == [128]
+    with pytest.raises(UserError, match=r"data\.range=\[5, 1\] is not allowed"):
+        imagenet(tmp_path, range=[5, 1])
 
 
 def test_links_are_followed_once(tmp_path: Path) -> None:

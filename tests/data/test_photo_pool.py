@@ -1,10 +1,12 @@
 """Pools of photos: which photos follow a sample, which are left out, and what is refused."""
 
+import struct
+
 import pytest
 import torch
 
 from inr_xai.data.photo_pool import PhotoPool
-from inr_xai.errors import UserError
+from inr_xai.errors import RunFault, UserError
 from inr_xai.types import Frame, Preprocessing, Sample
 from tests.helpers.runs import messages
 
@@ -68,6 +70,42 @@ def test_broken_photos_are_left_out_and_reported_once(caplog: pytest.LogCaptureF
     assert messages(caplog.records) == [f"left out of the pool of baselines: photo {n} cannot be read" for n in (3, 7)]
 
 
+@pytest.mark.parametrize("error", [MemoryError(), OSError("gone"), struct.error("bad"), RuntimeError("shape")])
+def test_any_error_of_a_photo_costs_that_photo_alone(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    data = Numbered()
+    load = data.load
+
+    def failing(sample_id: str, preprocessing: Preprocessing) -> Sample:
+        if sample_id == "5":
+            raise error
+        return load(sample_id, preprocessing)
+
+    data.load = failing  # type: ignore[method-assign]
+    assert numbers(PhotoPool(list("13579"), data, PREPROCESSING).following("2")) == [3, 7, 9]
+    reason = str(error) or "MemoryError"
+    assert messages(caplog.records) == [f"left out of the pool of baselines: '5' fails ({reason})"]
+
+
+def test_a_fault_of_the_machine_ends_the_run() -> None:
+    data = Numbered()
+    data.load = lambda *_: (_ for _ in ()).throw(RunFault("the disk is gone"))  # type: ignore[method-assign]
+    with pytest.raises(RunFault, match="the disk is gone"):
+        PhotoPool(list("135"), data, PREPROCESSING).all()
+
+
+class Shared(Numbered):
+    """Samples "70", "71", ... are of photo "7", as in data sets with several classes of a photo."""
+
+    def photo_of(self, sample_id: str) -> str:
+        return sample_id[0]
+
+
+def test_samples_of_one_photo_are_known_to_the_data_set_alone() -> None:
+    ids = ["30", "31", "32", "50", "70", "90"]
+    assert numbers(PhotoPool(ids, Shared(), PREPROCESSING).following("31")) == [50, 70, 90]
+    assert numbers(PhotoPool(ids, Numbered(), PREPROCESSING).following("31")) == [32, 50, 70]
+
+
 def test_a_photo_is_read_once_and_only_if_it_is_needed() -> None:
     data = Numbered()
     photos = PhotoPool(list("13579"), data, PREPROCESSING)
@@ -95,12 +133,21 @@ def test_a_pool_without_any_readable_photo_is_refused() -> None:
         pool("12", broken="12").all()
 
 
-def test_the_reserve_is_used_only_if_photos_are_missing() -> None:
+def test_the_reserve_is_used_only_if_photos_are_missing(caplog: pytest.LogCaptureFixture) -> None:
     data = Numbered(broken="12")
     few = PhotoPool(list("1234"), data, PREPROCESSING, reserve=list("789"))
     assert numbers(few.following("0")) == [3, 4, 7]
     assert "8" not in data.read
+    few.following("0")
+    said = [line for line in messages(caplog.records) if "drawn scenes" in line]
+    assert len(said) == 1  # once
+    assert "has 2 readable photos beside '0', so 1 drawn scenes stand in for photos, which changes scores" in said[0]
     assert numbers(few.all()) == [3, 4, 7, 8, 9]
+    caplog.clear()
     enough = PhotoPool(list("13456"), Numbered(), PREPROCESSING, reserve=list("789"))
     assert numbers(enough.following("6")) == [1, 3, 4]
     assert numbers(enough.all()) == [1, 3, 4, 5, 6]
+    assert caplog.records == []
+    donors = PhotoPool(list("12"), Numbered(), PREPROCESSING, reserve=list("78"))
+    assert numbers(donors.all()) == [1, 2, 7, 8]
+    assert "has 2 readable photos, so 2 drawn scenes stand in" in messages(caplog.records)[0]

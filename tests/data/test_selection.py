@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from inr_xai.classifier.torchvision_models import IMAGENET_MEAN, IMAGENET_STD
+from inr_xai.classifier.options import IMAGENET_MEAN, IMAGENET_STD
 from inr_xai.data import Synthetic
 from inr_xai.runner import batches, sample_plan
 from inr_xai.types import Preprocessing

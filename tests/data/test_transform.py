@@ -1,6 +1,8 @@
 """The input equals that of timm's and torchvision's evaluation transforms; masks are mapped back to the photo."""
 
 import math
+import struct
+import zlib
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -12,9 +14,19 @@ import torchvision.transforms as tv
 from PIL import Image
 from timm.data import create_transform
 
-from inr_xai.data.transform import cut, frame_of, mask_to_image, read_image, segmentation_to_input, to_input
+from inr_xai.data.transform import (
+    PhotoReader,
+    cut,
+    frame_of,
+    map_to_input,
+    mask_to_image,
+    read_image,
+    segmentation_to_input,
+    to_input,
+)
 from inr_xai.errors import UserError
 from inr_xai.types import Frame, Preprocessing
+from tests.helpers.broken_images import PNG_START, chunk
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 SIZES = [(301, 452), (452, 301), (64, 49), (97, 1003), (225, 224), (224, 224), (31, 200), (500, 500)]
@@ -206,6 +218,123 @@ def test_wide_grey_values_are_scaled_not_clipped(tmp_path: Path) -> None:
     assert saved(unit, tmp_path / "d.tif")[..., 0].tolist() == [[0, 51, 255]]
     byte = Image.fromarray(np.array([[0.0, 51.0, 255.0]], dtype=np.float32))
     assert saved(byte, tmp_path / "e.tif")[..., 0].tolist() == [[0, 51, 255]]
+
+
+def put_values(path: Path, *values: float, kind: type = np.uint16) -> Path:
+    """Writes a photo of one row of these values."""
+    Image.fromarray(np.array([values], dtype=kind)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected", "warning"),
+    [
+        ((0, 819, 4095), np.uint16, [0, 51, 255], "its values are 0 to 4095 and are read as 0 to 4095"),
+        ((0, 819, 3276), np.uint16, [0, 51, 204], "its values are 0 to 3276 and are read as 0 to 4095"),
+        ((0, 819, 3276), np.float32, [0, 51, 204], "its values are 0 to 3276 and are read as 0 to 4095"),
+        ((0, 51, 255), np.int32, [0, 51, 255], "its values are 0 to 255 and are read as 0 to 255"),
+        ((0, 0.2, 1), np.float32, [0, 51, 255], None),
+        ((0, 51, 102), np.float32, [0, 51, 102], None),
+        ((0, 13107, 65535), np.int32, [0, 51, 255], None),
+        ((0, 13107, 52428), np.float32, [0, 51, 204], None),
+        ((0, 0, 0), np.uint16, [0, 0, 0], None),
+    ],
+)
+def test_one_rule_gives_black_and_white_and_a_guess_is_said(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    values: tuple[float, ...],
+    kind: type,
+    expected: list[int],
+    warning: str | None,
+) -> None:
+    reader = PhotoReader()
+    for name in ("a.tif", "b.tif"):
+        image, size = reader.read(put_values(tmp_path / name, *values, kind=kind))
+        assert size == (1, 3)
+        assert np.asarray(image)[0].tolist() == [[value] * 3 for value in expected]
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == (warning is not None)  # once for all photos
+    assert warning is None or warning in said[0]
+    assert warning is None or "data.range=[LOW,HIGH]" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "shown"),
+    [
+        ((-1024, 3071), np.int32, "-1024 to 3071"),
+        ((0, 70000), np.int32, "0 to 70000"),
+        ((-0.5, 0.5), np.float32, "-0.5 to 0.5"),
+        ((0, math.nan, 1), np.float32, "NaN"),
+        ((0, math.inf), np.float32, "0 to inf"),
+    ],
+)
+def test_values_without_a_known_scale_fail_and_the_option_settles_them(
+    tmp_path: Path, values: tuple[float, ...], kind: type, shown: str
+) -> None:
+    file = put_values(tmp_path / "a.tif", *values, kind=kind)
+    with pytest.raises(UserError, match=rf"values are {shown}, which has no known black.* data\.range=\[LOW,HIGH\]"):
+        read_image(file)
+    read = np.asarray(read_image(file, [-0.25, 0.25]))[0, :, 1].tolist()
+    assert read == [0 if math.isnan(value) else round(255 * min(max(2 * value + 0.5, 0), 1)) for value in values]
+
+
+def test_the_option_is_of_wide_values_alone_and_is_checked(tmp_path: Path) -> None:
+    file = put_values(tmp_path / "a.png", 1000, 1500, 3000, 9000)
+    assert np.asarray(read_image(file, (1000, 3000)))[0, :, 0].tolist() == [0, 64, 255, 255]
+    byte = put_values(tmp_path / "b.png", 0, 51, 255, kind=np.uint8)
+    assert np.asarray(read_image(byte, [0, 4095]))[0, :, 0].tolist() == [0, 51, 255]
+    for wrong in ([1, 1], [2, 1], [0], "ab", [0, math.nan], [False, True], 255):
+        with pytest.raises(UserError, match=r"data\.range=.* is not allowed; give the values of black and white"):
+            PhotoReader(wrong)
+
+
+def test_colours_of_16_bits_that_use_12_are_not_read_as_black(tmp_path: Path) -> None:
+    """Pillow keeps the upper 8 of 16 bits of colours, of which 12-bit photos have 4."""
+
+    def put_colours(largest: int) -> Path:
+        row = b"\0" + struct.pack(">6H", *[0, 10, largest, 7, 8, 9])
+        header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+        parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+        (tmp_path / "a.png").write_bytes(PNG_START + parts)
+        return tmp_path / "a.png"
+
+    assert np.asarray(read_image(put_colours(65535)))[0, 0].tolist() == [0, 0, 255]
+    assert np.asarray(read_image(put_colours(0x1234)))[0, 0].tolist() == [0, 0, 0x12]
+    with pytest.raises(UserError, match=r"its colours of 16 bits are at most 4095 of 65535 and would be almost black"):
+        read_image(put_colours(0x0F00))
+
+
+def test_a_map_of_the_photo_follows_its_resize_and_crop() -> None:
+    """It is Pillow's bilinear filter where the photo grows, and 0 where it is padded."""
+    for original, size, resize in [((20, 50), (32, 24), 30), ((40, 30), (50, 60), (45, 50)), ((24, 30), (24, 24), 24)]:
+        frame = frame_of(original, preprocessing(size, resize, "bilinear"))
+        values = torch.rand(original, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+        height, width = frame.resized
+        theirs = Image.fromarray(values.numpy()).resize((width, height), Image.Resampling.BILINEAR)
+        expected = cut(torch.from_numpy(np.array(theirs)), frame)
+        assert (map_to_input(values, frame) - expected).abs().max() < 1e-5
+
+
+def test_a_map_of_a_larger_photo_keeps_its_sum() -> None:
+    """A pixel has the mean of what lies within it: blocks of whole pixels, and parts of pixels."""
+    values = torch.rand(200, 400, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    frame = frame_of((200, 400), preprocessing((20, 20), 25, "bilinear"))  # pixels of 8 x 8
+    blocks = values.reshape(25, 8, 50, 8).mean((1, 3))
+    assert torch.allclose(map_to_input(values, frame), cut(blocks, frame), atol=1e-12)
+    squashed = frame_of((200, 400), preprocessing((30, 70), (30, 70), "bilinear"))
+    means = map_to_input(values, squashed)
+    assert means.mean() == pytest.approx(float(values.mean()))
+    assert means[0, 0] == pytest.approx(float(slow_mean(values, 200 / 30, 400 / 70)))
+
+
+def slow_mean(values: torch.Tensor, height: float, width: float) -> float:
+    """Returns the mean over a rectangle from the corner, whose sides are no whole pixels."""
+    down, across = (
+        torch.tensor([min(1.0, max(0.0, side - place)) for place in range(extent)], dtype=torch.float64)
+        for side, extent in zip((height, width), values.shape, strict=True)
+    )
+    return float(down @ values @ across / (height * width))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -294,6 +294,7 @@ def test_a_run_over_two_classes_of_a_photo(tmp_path: Path) -> None:
     base = ["data=voc", f"data.root={small(tmp_path / 'photos')}", "data.targets=predicted", "steps=2", "areas=[0.2]"]
     base += [
         "explanations=1",
+        "allow_targets=[tests]",
         "classifier=custom",
         "classifier.model._target_=tests.helpers.runs.network",
         "classifier.input_size=24",

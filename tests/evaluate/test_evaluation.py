@@ -15,13 +15,15 @@ from inr_xai.classifier import FrozenClassifier
 from inr_xai.classifier.demo_network import MEAN, SIZE, STD
 from inr_xai.data import Synthetic
 from inr_xai.data.photo_pool import PhotoPool
-from inr_xai.evaluate.__main__ import main
+from inr_xai.evaluate.__main__ import main as evaluate
 from inr_xai.evaluate.registry import REGISTRY
 from inr_xai.masks import hard_masks
 from inr_xai.seeding import generator
 from inr_xai.types import Preprocessing
 from tests.evaluate.conftest import IDS, maps_of, results_of
-from tests.helpers.runs import FOLDER, SHORT, explain, messages, photos
+from tests.helpers.runs import FOLDER, SHORT, allowing, explain, messages, photos
+
+main = allowing(evaluate)
 
 DEMO = [*SHORT, "data.limit=2", "callbacks.figures=null", "steps=3"]
 ONE = ["data.limit=1", "explanations=1"]

@@ -1,8 +1,11 @@
 """The registry of metrics: its names and directions are those of the columns and of the torchmetrics classes."""
 
+import pytest
+
 from inr_xai import metrics
 from inr_xai.columns import METRICS
-from inr_xai.evaluate.registry import REGISTRY, directions
+from inr_xai.errors import UserError
+from inr_xai.evaluate.registry import REGISTRY, choose, directions
 
 
 def test_the_names_are_those_of_the_columns() -> None:
@@ -18,4 +21,18 @@ def test_directions_are_those_of_the_classes() -> None:
     assert {"sparseness", "complexity", "deletion_auc", "efficient_mprt"} <= classes.keys()
     assert {name: metric.higher_is_better for name, metric in classes.items()} == {
         name: directions()[name] for name in classes
+    }
+
+
+@pytest.mark.parametrize("name", ["average_drop", "average_increase", "average_gain"])
+def test_metrics_of_probabilities_are_refused_by_name_for_scores_and_else_left_out(name: str) -> None:
+    with pytest.raises(UserError, match=rf"{name} needs probabilities of classes, and with classifier.head=none"):
+        choose(["road", name], masks=True, fits=True, head="none")
+    assert list(choose(["road", name], masks=True, fits=True, head="probabilities")) == ["road", name]
+    every = choose(None, masks=True, fits=True)
+    assert name in every
+    assert choose(None, masks=True, fits=True, head="none").keys() == every.keys() - {
+        "average_drop",
+        "average_increase",
+        "average_gain",
     }

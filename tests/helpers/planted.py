@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from inr_xai.classifier.torchvision_models import IMAGENET_MEAN, IMAGENET_STD
+from inr_xai.classifier.options import IMAGENET_MEAN, IMAGENET_STD
 
 SQUARE = 6  # pixels: a sixteenth of an image of 24 x 24
 CORNERS = {"a-one": [(4, 4)], "b-two": [(2, 2), (14, 14)], "c-three": [(1, 13), (9, 1), (17, 15)]}

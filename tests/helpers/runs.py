@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from PIL import Image
 from torch import nn
 
 from inr_xai.callbacks import RunCallback
-from inr_xai.classifier.torchvision_models import IMAGENET_MEAN, IMAGENET_STD
+from inr_xai.classifier.options import IMAGENET_MEAN, IMAGENET_STD
 from inr_xai.config import register
 from inr_xai.data import Synthetic
 from inr_xai.pipeline import RunOutcome, run
@@ -154,6 +154,11 @@ def process(*arguments: str, folder: Path, program: str = PROGRAM) -> subprocess
         timeout=300,
         check=False,
     )
+
+
+def allowing(program: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str]], int]:
+    """Returns the `main` of a verb that is allowed the classifiers of these tests, which stored runs name."""
+    return lambda arguments: program([*arguments, "allow_targets=[tests]"])
 
 
 def table(out: Path, name: str = "per_image.csv") -> list[dict[str, str]]:

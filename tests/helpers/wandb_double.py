@@ -1,6 +1,7 @@
 """A small stand-in for the W&B server on a loopback port: enough protocol to init, log, finish, resume and sync.
 
-It proves nothing about the real server. `serve` starts one that works; `status` and `hangs` make it misbehave.
+It proves nothing about the real server. `serve` starts one that works; `status`, `refused` and `hangs` make it
+misbehave. `stranger` starts a server that is none of W&B's.
 """
 
 import gzip
@@ -41,6 +42,7 @@ class Double(ThreadingHTTPServer):
         runs: run id -> what was received of the run.
         operations: the names of the GraphQL operations that clients called, in order.
         status: the HTTP status of every answer.
+        refused: what a proxy refuses with error 403: parts of paths, and GraphQL operations.
         hangs: the GraphQL operations that get no answer; EVERYTHING for every request.
     """
 
@@ -52,6 +54,7 @@ class Double(ThreadingHTTPServer):
         self.runs: dict[str, StoredRun] = {}
         self.operations: list[str] = []
         self.status = 200
+        self.refused: set[str] = set()
         self.hangs: set[str] = set()
         self.stopped = threading.Event()
 
@@ -81,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         body = self.body()
         _, kind, run, name = unquote(urlparse(self.path).path).split("/", 3)
-        if kind == "upload" and self.server.status == 200:
+        if kind == "upload" and self.server.status == 200 and not self.is_refused():
             self.server.runs.setdefault(run, StoredRun()).files[name] = body
         self.answer({})
 
@@ -92,10 +95,13 @@ class Handler(BaseHTTPRequestHandler):
             request = json.loads(body)
             operation = request["query"].split("(")[0].split("{")[0].split()[-1]
             self.server.operations.append(operation)
+            if self.is_refused(operation):
+                self.answer({}, operation)
+                return
             answer = OPERATIONS.get(operation, _nothing)(self.server, request.get("variables") or {})
             self.answer({"data": answer}, operation)
         else:
-            if path.endswith("/file_stream") and self.server.status == 200:
+            if path.endswith("/file_stream") and self.server.status == 200 and not self.is_refused():
                 _stream(self.server, path.split("/")[-2], json.loads(body))
             self.answer({})
 
@@ -103,11 +109,14 @@ class Handler(BaseHTTPRequestHandler):
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         return gzip.decompress(data) if self.headers.get("Content-Encoding") == "gzip" else data
 
+    def is_refused(self, operation: str = "") -> bool:
+        return operation in self.server.refused or any(part in self.path for part in self.server.refused)
+
     def answer(self, content: dict[str, Any], operation: str = "") -> None:
         if self.server.hangs & {operation, EVERYTHING}:
             self.server.stopped.wait()
         data = json.dumps(content).encode()
-        self.send_response(self.server.status)
+        self.send_response(403 if self.is_refused(operation) else self.server.status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
@@ -128,6 +137,68 @@ def serve() -> Iterator[Double]:
         server.stopped.set()
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def stranger(status: int, body: str = "", **headers: str) -> Iterator["Stranger"]:
+    """Runs a server that is not W&B's, and stops it at the end: a proxy, a login page or another service.
+
+    Args:
+        status: the HTTP status of every answer; 0 closes the connection without one.
+        headers: of every answer to a POST; a GET gets status 200 and the body alone.
+    """
+    server = Stranger(status, body.encode(), headers)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class Stranger(ThreadingHTTPServer):
+    """What `stranger` runs.
+
+    Attributes:
+        keys: the Authorization header of each request, in order; None where it has none.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        super().__init__(("127.0.0.1", 0), StrangeHandler)
+        self.status, self.body, self.headers = status, body, headers
+        self.keys: list[str | None] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class StrangeHandler(BaseHTTPRequestHandler):
+    """One request to a stranger."""
+
+    server: Stranger
+
+    def do_GET(self) -> None:
+        self.answer(200, {})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.server.status:
+            self.answer(self.server.status, self.server.headers)
+
+    def answer(self, status: int, headers: dict[str, str]) -> None:
+        self.server.keys.append(self.headers.get("Authorization"))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(self.server.body)))
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Prints nothing."""
 
 
 def _nothing(server: Double, variables: dict[str, Any]) -> dict[str, Any]:

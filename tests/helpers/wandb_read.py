@@ -1,6 +1,7 @@
 """Reads W&B's offline files back through W&B's own `wandb leet inspect`; a run must have ended before it is read."""
 
 import json
+import os
 import subprocess
 import sys
 from functools import cache
@@ -35,4 +36,5 @@ def summary(folder: Path) -> dict[str, Any]:
 @cache
 def _inspect(folder: Path, *options: str) -> str:
     command = [*WANDB, "leet", "inspect", *options, "--json", str(folder)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    env = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout

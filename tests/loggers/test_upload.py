@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.wandb_double import EVERYTHING, Double, serve
+from inr_xai.loggers.upload import Upload
+from tests.helpers.wandb_double import EVERYTHING, Double, serve, stranger
 from tests.helpers.wandb_read import WANDB, history, parts, summary
 from tests.helpers.wandb_runs import KEY, begin, fill, our_messages, table
 
@@ -29,7 +31,7 @@ def test_parts_written_offline_are_uploaded_into_one_run(tmp_path: Path, figure:
         fill(run, figure, first)
         run.finish()
     assert double.operations == []
-    subprocess.run([*WANDB, *run.remedy.split()[1:]], check=True, cwd=tmp_path, capture_output=True)
+    do(run.remedy, tmp_path)
     check_upload(double, [0, 1, 2, 3])
 
 
@@ -51,6 +53,90 @@ def test_a_part_written_offline_is_uploaded_with_the_next_online_one(
         fill(run, figure, first)
         run.finish()
     check_upload(double, [0, 1, 2, 3])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("refused", ["UpsertBucket", "CreateRunFiles", "/file_stream", "/upload/"])
+def test_what_a_proxy_refuses_is_reported_and_can_be_uploaded_later(
+    tmp_path: Path, figure: Path, double: Double, refused: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """W&B's own command ends with status 0, and mostly with the mark of success, in all of these cases."""
+    double.refused.add(refused)
+    folder = tmp_path / "a folder's $HOME"
+    folder.mkdir()
+    run = begin(folder, "online", group="sweep")
+    fill(run, figure)
+    run.finish()
+    (warning,) = our_messages(caplog)
+    assert warning.startswith('W&B did not take everything (it says "')
+    assert warning.endswith(f"upload the rest with `wandb sync {shlex.quote(str(run.folder))}`.")
+    double.refused.clear()
+    do(run.remedy, tmp_path)
+    (stored,) = double.runs.values()
+    stored.history = list({line["_step"]: line for line in stored.history}.values())  # the server has one line a step
+    check_upload(double, [0, 1])
+
+
+@pytest.mark.slow
+def test_a_stranger_that_takes_everything_at_the_end_is_reported(
+    tmp_path: Path, figure: Path, double: Double, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = begin(tmp_path, "online", group="sweep")
+    fill(run, figure)
+    while "UpsertBucket" not in double.operations:
+        time.sleep(0.05)
+    double.refused.add("Viewer")
+    run.finish()
+    assert our_messages(caplog) == [
+        f"W&B did not take everything (at {double.url} answers with error 403); upload the rest with `{run.remedy}`."
+    ]
+    assert not list(run.folder.glob("*.synced"))
+
+
+def do(remedy: str, folder: Path) -> None:
+    """Gives the command that we print."""
+    program, *arguments = shlex.split(remedy)
+    assert program == "wandb"
+    subprocess.run([*WANDB, *arguments], check=True, cwd=folder, capture_output=True)
+
+
+LOG = {"level": "ERROR", "msg": "file transfer: upload: failed to upload: status: 403", "sync_path": "FILE"}
+DONE = 'touch "$part/run-one.wandb.synced"'
+
+
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [
+        (DONE, None),
+        ("true", "its upload ended without saying that it is done"),
+        (f"{DONE}; exit 3", "its upload ended with status 3"),
+        ("exit 3", "its upload ended with status 3"),
+        (f'echo "wandb: ERROR [inr_xai/one] no  permission"; {DONE}', 'it says "[inr_xai/one] no permission"'),
+        ('echo "wandb: ERROR rate limit"; sleep 60', 'it says "rate limit"'),
+        ("sleep 60", "it did not end in time"),
+        (f"{DONE}; sleep 60", None),
+        (f"mkdir ../logs; cat {{log}} > ../logs/debug-sync.1.log; {DONE}", f'it says "{LOG["msg"]}"'),
+        ('echo "$WANDB_SILENT$WANDB_RUN_ID$WANDB_MODE" > seen', "its upload ended without saying that it is done"),
+    ],
+)
+def test_only_what_wandb_says_is_uploaded_is_uploaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, reason: str | None
+) -> None:
+    """A program in W&B's place, which gets the folder of the part as its last argument."""
+    part = tmp_path / "wandb" / "offline-run-1-one"
+    part.mkdir(parents=True)
+    (part / "run-one.wandb").write_text("")
+    (tmp_path / "log").write_text(json.dumps({**LOG, "sync_path": str(part / "run-one.wandb")}) + "\nno JSON\n")
+    program = tmp_path / "program"
+    program.write_text(f'#!/bin/sh\nfor part; do true; done\ncd "$part"\n{does.replace("{log}", "../../log")}\n')
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    for name in ("SILENT", "RUN_ID", "MODE"):
+        monkeypatch.setenv(f"WANDB_{name}", "true")
+    assert Upload([part]).finish(seconds=0.5 if "sleep" in does else 10) == reason
+    assert (part / "run-one.wandb.synced").exists() == (reason is None)
+    if "seen" in does:
+        assert (part / "seen").read_text() == "\n"
 
 
 def check_upload(double: Double, images_done: list[int]) -> None:
@@ -79,13 +165,23 @@ def test_online_without_a_key_stays_offline_at_once(tmp_path: Path, caplog: pyte
     assert history(run.folder) == [{"a": 1, "images_done": 1}]
 
 
-@pytest.fixture(params=["refused", "never answers", "error 500"])
+@pytest.fixture(params=["refused", "never answers", "error 500", "login page"])
 def unreachable(request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of a server that cannot be used."""
-    with serve() as server, socket.create_server(("127.0.0.1", 0)) as listener:
+    page = "<html><title>Welcome to the network</title></html>"
+    with (
+        serve() as server,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        stranger(302, page, Location="/login") as portal,
+    ):
         server.status = 500
         silent = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        yield {"refused": "http://127.0.0.1:9", "never answers": silent, "error 500": server.url}[request.param]
+        yield {
+            "refused": "http://127.0.0.1:9",
+            "never answers": silent,
+            "error 500": server.url,
+            "login page": portal.url,
+        }[request.param]
 
 
 def test_an_unreachable_server_leaves_the_run_offline(

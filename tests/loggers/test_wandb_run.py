@@ -2,15 +2,19 @@
 
 import logging
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import wandb
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from PIL import Image
 
 from inr_xai.errors import UserError
-from inr_xai.loggers import WandbSettings, open_wandb
+from inr_xai.loggers import WandbRun, WandbSettings, open_wandb
+from tests.helpers.runs import TINY, masks_of, process
+from tests.helpers.runs import table as table_of
 from tests.helpers.wandb_read import history, parts, records, summary
 from tests.helpers.wandb_runs import begin, fill, our_messages, table
 
@@ -168,3 +172,80 @@ def test_a_continued_run_goes_on_in_the_same_run(tmp_path: Path, figure: Path) -
     axis = [line["images_done"] for folder in folders for line in history(folder) if "area_error/k1" in line]
     assert axis == [0, 1, 2, 3, 4, 5]
     assert run.remedy == f"wandb sync {folders[0]} {folders[1]} {folders[2]}"
+
+
+def test_each_shard_is_a_run_of_its_own_in_one_group(tmp_path: Path) -> None:
+    def open_shard(index: int, count: int) -> WandbRun:
+        settings = WandbSettings(mode="offline")
+        run = open_wandb(settings, save_dir=tmp_path, run_id="one", name="n", config={}, shard=(index, count))
+        assert run is not None
+        run.log({"a": float(index)}, images_done=1)
+        return run
+
+    first, second = open_shard(0, 2), open_shard(1, 2)  # both at once
+    first.finish()
+    second.finish()
+    again = open_shard(1, 2)
+    again.finish()
+    assert again.remedy == f"wandb sync {second.folder} {again.folder}"
+    found = [records(run.folder, "run")[0] for run in (first, second, again)]
+    assert [record["run_id"] for record in found] == ["one-1of2", "one-2of2", "one-2of2"]
+    assert {record["run_group"] for record in found} == {"n-one"}
+    alone = open_shard(0, 1)
+    alone.finish()
+    (record,) = records(alone.folder, "run")
+    assert (record["run_id"], record.get("run_group", "")) == ("one", "")
+    assert history(second.folder) == [{"a": 1, "images_done": 1}]
+
+
+def test_a_rank_above_zero_mutes_nothing(tmp_path: Path, figure: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    run = begin(tmp_path)
+    fill(run, figure)
+    run.finish()
+    assert len(history(run.folder)) == 6
+    assert summary(run.folder)["summary"]["area_error"] == 0.25
+
+
+LAUNCHED = {
+    **dict.fromkeys(("RANK", "LOCAL_RANK", "SLURM_PROCID", "SLURM_LOCALID", "JSM_NAMESPACE_RANK"), "1"),
+    **dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"), "2"),
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29500",
+    "GROUP_RANK": "0",
+    "TORCHELASTIC_RUN_ID": "x",
+    "SLURM_JOB_NAME": "x",
+    "SLURM_JOB_ID": "7",
+    "SLURM_NNODES": "1",
+    "SLURM_NODEID": "0",
+}
+"""What srun, torchrun and jsrun tell the second of two processes."""
+
+
+@pytest.mark.slow
+def test_the_second_of_two_launched_processes_logs_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
+    options = [*TINY, "logger=wandb", "logger.wandb.mode=offline", "shard.index=1", "shard.count=2", "out=run"]
+    done = process(*options, "allow_targets=[tests]", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "run"
+    (folder,) = parts(out)
+    assert folder.name.endswith("-2of2")
+    (image,) = masks_of(out)
+    lines = history(folder)
+    assert [line["steps_done"] for line in lines if "loss/k1" in line] == [0, 1]
+    assert sum("image/p_full/k1/a0.1" in line for line in lines) == 1
+    final = summary(folder)
+    assert final["state"] == "finished"
+    assert final["summary"]["images"] == 1
+    assert {row["sample_id"] for row in table_of(out)} == {image}
+
+
+def test_the_command_is_quoted(tmp_path: Path) -> None:
+    folder = tmp_path / "it's $5"
+    folder.mkdir()
+    run = begin(folder)
+    run.finish()
+    echoed = subprocess.run(["sh", "-c", f"printf '%s\\n' {run.remedy}"], check=True, capture_output=True, text=True)
+    assert echoed.stdout.splitlines() == ["wandb", "sync", str(run.folder)]

@@ -87,7 +87,12 @@ def test_a_run_whose_folder_goes_ends_and_does_not_begin_anew(tmp_path: Path) ->
 
 def test_differing_keys_are_named_and_free_ones_ignored(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    config = FACTS["config"] | {"steps": 100, "data": {"root": "here", "limit": 8}, "inr": {"width": 64}, "trainer": {"devices": 1}}
+    config = FACTS["config"] | {
+        "steps": 100,
+        "data": {"root": "here", "limit": 8},
+        "inr": {"width": 64},
+        "trainer": {"devices": 1},
+    }
     folder.write_run(FACTS | {"config": FACTS["config"] | config})
     folder.require_same(config | {"data": {"root": "there", "limit": None}, "trainer": {"accelerator": "gpu"}})
     with pytest.raises(UserError, match=r"inr.width \(was 64, now 32\), steps \(was 100, now 200\); give the old"):
@@ -145,7 +150,9 @@ def test_a_fact_of_another_type_is_refused(tmp_path: Path, changes: dict[str, ob
 @pytest.mark.parametrize("content", [b"[1]", b'{"x": "1"}', b'{"unmeasured": []}', b"\xff", b""])
 def test_a_summary_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "summary.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"summary\.json is damaged \(.*\); remove it, and the same command makes it ag"):
+    with pytest.raises(
+        UserError, match=r"summary\.json is damaged \(.*\); remove it, and the same command makes it ag"
+    ):
         RunFolder(tmp_path).read_summary()
 
 
@@ -164,5 +171,7 @@ def test_failures_are_read_back(tmp_path: Path) -> None:
 )
 def test_a_failures_csv_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "failures.csv").write_bytes(content)
-    with pytest.raises(UserError, match=r"failures\.csv is damaged \(.*\); remove it, and the same command makes it ag"):
+    with pytest.raises(
+        UserError, match=r"failures\.csv is damaged \(.*\); remove it, and the same command makes it ag"
+    ):
         RunFolder(tmp_path).read_failures()

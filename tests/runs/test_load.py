@@ -65,7 +65,10 @@ def test_the_family_is_described_by_its_class_and_arguments(family: Any, expecte
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("not_there.module:Rule", "this run names not_there.module:Rule, which is none of our classes; if you trust it"),
+        (
+            "not_there.module:Rule",
+            "this run names not_there.module:Rule, which is none of our classes; if you trust it",
+        ),
         ("inr_xai.area:Nothing", "this run needs inr_xai.area:Nothing, which cannot be imported"),
         ("os:system", "this run names os:system, which is none of our classes"),
         ("inr_xai.area:torch.os.system", "which is no AreaRule; was the file changed by hand?"),

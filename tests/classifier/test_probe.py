@@ -1,0 +1,283 @@
+"""What is refused before any fit, each with its sentence, what is only doubted, and that nothing is left changed."""
+
+import copy
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from inr_xai import INRAttribution
+from inr_xai.classifier import FrozenClassifier
+from inr_xai.classifier.probe import ONE_OUTPUT_OF_TWO, bounds, doubts, examine, examine_alone, made_up
+from inr_xai.errors import UserError
+from inr_xai.types import Preprocessing
+from tests.conftest import SIDE, pictures, tiny_network
+from tests.helpers.runs import TINY, explain, messages, table
+
+INPUT = Preprocessing((SIDE, SIDE), SIDE, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+NONE = torch.zeros(0, 3, SIDE, SIDE)
+
+
+def classifier(model: Callable[[Tensor], Any], head: str = "softmax", **options: Any) -> FrozenClassifier:
+    return FrozenClassifier(model, preprocessing=INPUT, head=head, **options)
+
+
+class Then(nn.Module):
+    """The tiny network with something after it."""
+
+    def __init__(self, after: Callable[[Tensor], Any], classes: int = 5) -> None:
+        super().__init__()
+        self.network, self.after = tiny_network(classes), after
+
+    def forward(self, images: Tensor) -> Any:
+        return self.after(self.network(images))
+
+
+class Before(nn.Module):
+    """The tiny network with something before it."""
+
+    def __init__(self, before: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.network, self.before = tiny_network(), before
+
+    def forward(self, images: Tensor) -> Any:
+        return self.network(self.before(images))
+
+
+class WithoutGradient(nn.Module):
+    def __init__(self, context: Callable[[], Any]) -> None:
+        super().__init__()
+        self.network, self.context = tiny_network(), context
+
+    def forward(self, images: Tensor) -> Tensor:
+        with self.context():
+            return self.network(images)
+
+
+class Quantised(nn.Module):
+    """A network whose input passes through 8 bits, as that of a statically quantised model does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = tiny_network()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(torch.quantize_per_tensor(images, 0.1, 128, torch.quint8).dequantize())
+
+
+def test_made_up_inputs_are_different_and_among_them_are_noise_grey_black_and_white() -> None:
+    inputs = made_up(NONE, classifier(tiny_network()))
+    assert inputs.shape == (10, 3, SIDE, SIDE)
+    assert len(inputs.flatten(1).unique(dim=0)) == 10
+    plain = [float(image.unique()) for image in inputs if image.unique().numel() == 1]
+    assert plain == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert all(0 <= float(image.amin()) < float(image.amax()) <= 1 for image in inputs[5:])
+    own = classifier(tiny_network(), normalise=False, input_mean=(1.0, 2.0, 3.0), input_std=(1.0, 1.0, 1.0))
+    assert made_up(2 + 3 * pictures(2), own).aminmax() == (2 + 3 * pictures(2)).aminmax()  # in the range of the images
+    low, high = made_up(torch.full((1, 3, 8, 8), 7.0), own).aminmax()  # two deviations around the mean
+    assert (float(low), float(high)) == (-1.0, 5.0)
+
+
+def test_a_good_classifier_is_asked_once_for_images_and_made_up_inputs() -> None:
+    network, sizes = tiny_network().eval(), []
+    model = classifier(lambda images: (sizes.append(len(images)), network(images))[1])
+    answers = examine(model, pictures(9), at_once=7)
+    assert sizes == [7, 7, 4]
+    expected = network((pictures(9)[:8] - 0.5) / 0.25).detach()
+    torch.testing.assert_close(answers.outputs[:8], expected)
+    assert torch.equal(answers.logits, answers.outputs)
+    assert model.num_classes == 5
+
+
+@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("after", [nn.Softmax(1), nn.Sigmoid()])
+def test_probabilities_taken_for_logits_are_refused(after: nn.Module, head: str) -> None:
+    with pytest.raises(UserError, match="are probabilities already: for 10 different inputs all lie in") as caught:
+        examine_alone(classifier(Then(after), head), torch.device("cpu"))
+    assert ("each row sums to 1" in str(caught.value)) == isinstance(after, nn.Softmax)
+    assert "classifier.head=probabilities" in str(caught.value)
+    examine_alone(classifier(Then(after), "probabilities"), torch.device("cpu"))
+    examine_alone(classifier(Then(after), "none"), torch.device("cpu"))
+
+
+def test_a_thousand_probabilities_are_seen_although_they_are_tiny() -> None:
+    with pytest.raises(UserError, match="each row sums to 1"):
+        examine_alone(classifier(Then(nn.Softmax(1), 1000)), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("after", [nn.LogSoftmax(1), lambda logits: logits / 1000, lambda logits: logits.relu()])
+def test_logarithms_of_probabilities_small_logits_and_logits_without_negative_ones_are_logits(after: Any) -> None:
+    examine_alone(classifier(Then(after)), torch.device("cpu"))
+
+
+def test_small_positive_logits_are_told_from_probabilities_far_from_all_images() -> None:
+    model = Then(lambda logits: 0.5 + logits / 40, 1)
+    assert bounds(examine(classifier(model, "none"), NONE).outputs)[0] > 0
+    assert bounds(examine(classifier(model, "none"), NONE).outputs)[1] < 1
+    examine_alone(classifier(model, "sigmoid"), torch.device("cpu"))
+
+
+def test_what_is_said_to_be_probabilities_must_be() -> None:
+    with pytest.raises(UserError, match=r"classifier.head=probabilities, but the outputs .* lie in \[-.*, .*\]"):
+        examine_alone(classifier(tiny_network(), "probabilities"), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        WithoutGradient(torch.no_grad),
+        WithoutGradient(torch.inference_mode),
+        Then(Tensor.detach),
+        Before(lambda images: torch.from_numpy(images.detach().numpy())),
+        Before(lambda images: torch.from_numpy(images.numpy())),  # raises, but not without gradients
+        Before(torch.round),
+        Quantised(),
+        Then(lambda logits: torch.nn.functional.one_hot(logits.argmax(1), 5).float() * 9 - 3),
+    ],
+    ids=["no_grad", "inference_mode", "detach", "numpy_of_detached", "numpy", "round", "quantised", "argmax"],
+)
+def test_a_model_without_a_gradient_is_refused_in_one_sentence(model: nn.Module) -> None:
+    with pytest.raises(UserError, match="gives no gradient for its input") as caught:
+        examine_alone(classifier(model), torch.device("cpu"))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="gives no gradient for its input"):
+        INRAttribution(model, steps=1).attribute(pictures(1), target=0)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, AssertionError, KeyError, ZeroDivisionError])
+def test_errors_of_the_model_come_with_its_own_words_and_the_sizes(error: type[Exception]) -> None:
+    def picky(images: Tensor) -> Tensor:
+        if images.shape[-1] != 96:
+            raise error(f"input height {images.shape[-2]} is not 96\n  at layer 0")
+        return images.mean((2, 3))
+
+    with pytest.raises(
+        UserError, match=rf"fails for inputs of 10 x 3 x 24 x 24 \({error.__name__}: .*is not 96"
+    ) as caught:
+        examine_alone(classifier(picky), torch.device("cpu"))
+    assert "3 channels of 24 x 24 pixels" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"fails for inputs of 11 x 3 x 24 x 24"):
+        INRAttribution(picky, steps=1).attribute(pictures(1), target=0)
+
+
+def test_one_output_under_a_softmax_is_refused_with_the_heads_that_take_it() -> None:
+    with pytest.raises(UserError, match=r"a softmax over one output is 1 for every image; set classifier.head=sigmoid"):
+        examine_alone(classifier(tiny_network(1)), torch.device("cpu"))
+    for model in (tiny_network(1), Then(lambda z: z[:, 0], 1)):
+        with pytest.raises(UserError, match=r"set classifier.head=sigmoid"):
+            INRAttribution(model, steps=1).attribute(pictures(1), target=0)
+
+
+def test_which_class_one_output_is_of_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    explainer = INRAttribution(tiny_network(1), head="sigmoid", steps=1)
+    for _ in range(2):
+        explainer.attribute(pictures(2), target=0)
+    assert messages(caplog.records).count(ONE_OUTPUT_OF_TWO) == 1
+
+
+def everything(model: nn.Module) -> list[Any]:
+    tensors = [*model.parameters(), *model.buffers()]
+    flags = [(part.training, len(part._forward_hooks)) for part in model.modules()]
+    return flags + [(t.requires_grad, t.data_ptr(), t.is_inference(), t.flatten().tolist()) for t in tensors]
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_a_model_built_under_inference_mode_is_refused_before_anything_is_touched(mode: bool) -> None:
+    with torch.inference_mode():
+        network = tiny_network().train(mode)
+    before = everything(network)
+    for call in (
+        lambda: examine_alone(classifier(network), torch.device("cpu")),
+        lambda: INRAttribution(network, steps=1).attribute(pictures(1), target=0),
+    ):
+        with pytest.raises(UserError, match=r"was built under torch.inference_mode"):
+            call()
+        assert everything(network) == before
+    masks = INRAttribution(copy.deepcopy(network), steps=1).attribute(pictures(1), target=0)
+    assert torch.equal(masks, INRAttribution(tiny_network(), steps=1).attribute(pictures(1), target=0))
+
+
+def test_nothing_is_left_changed_also_by_a_refusal() -> None:
+    model = Then(nn.Softmax(1)).train()
+    before, state = everything(model), torch.get_rng_state()
+    with pytest.raises(UserError):
+        examine_alone(classifier(model), torch.device("cpu"))
+    noisy = Then(lambda logits: logits + torch.randn(()))
+    examine_alone(classifier(noisy), torch.device("cpu"))
+    assert everything(model) == before
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_classifier_that_does_not_see_the_class_is_doubted() -> None:
+    sees = classifier(Then(lambda logits: 10 * logits))
+    answers = examine(sees, pictures(8))
+    best, worst = answers.logits[:8].argmax(1).tolist(), answers.logits[:8].argmin(1).tolist()
+    assert doubts(sees, answers, best) is None
+    assert doubts(sees, answers, []) is None
+    mean = float(answers.logits[:8].softmax(1)[range(8), worst].mean())
+    assert mean < 0.4
+    doubt = doubts(sees, answers, worst)
+    assert doubt is not None
+    assert f"its mean probability over the first 8 images is {mean:.2g}, and chance is 0.2" in doubt
+    assert "first image is" in str(doubts(sees, answers, [worst[0], *[None] * 7]))
+    with pytest.raises(UserError, match="class 7 does not exist"):
+        doubts(sees, answers, [7] * 8)
+
+
+@pytest.mark.parametrize(("p", "doubted"), [(0.6, True), (0.9, False)])
+def test_of_two_classes_a_probability_of_one_is_no_condition(p: float, doubted: bool) -> None:
+    """Twice the chance is certainty there; what counts is half of the way from chance to it."""
+    two = classifier(lambda images: torch.tensor([[1.0, p / (1 - p)]]).log() + 0.01 * images.mean((2, 3))[:, :2])
+    answers = examine(two, pictures(3))
+    assert (doubts(two, answers, [1, 1, 1]) is not None) == doubted
+
+
+@pytest.mark.parametrize(("scale", "doubted"), [(1e-5, True), (1.0, False)])
+@pytest.mark.parametrize("images", [1, 3])
+def test_nearly_the_same_outputs_for_different_images_are_doubted(images: int, scale: float, doubted: bool) -> None:
+    flat = classifier(Then(lambda logits: torch.tensor([9.0, 0, 0, 0, 0]) + scale * logits))
+    answers = examine(flat, pictures(images))
+    assert ("nearly the same for different images" in str(doubts(flat, answers, [0] * images))) == doubted
+
+
+def test_a_constant_classifier_is_doubted_and_not_refused() -> None:
+    constant = classifier(Then(lambda logits: 0 * logits))
+    assert "nearly the same" in str(doubts(constant, examine(constant, pictures(2)), [0, 0]))
+
+
+def test_scores_are_doubted_in_their_own_unit() -> None:
+    tiny = classifier(Then(lambda z: 1e-6 * z, 1), "none")
+    assert doubts(tiny, examine(tiny, pictures(3)), [0, 0, 0]) is None
+    equal = classifier(Then(lambda z: 1000 + 1e-6 * z.double(), 1), "none")
+    assert "nearly the same" in str(doubts(equal, examine(equal, pictures(3)), [0, 0, 0]))
+
+
+def test_the_api_doubts_once(caplog: pytest.LogCaptureFixture) -> None:
+    explainer = INRAttribution(Then(lambda logits: 1e-6 * logits), steps=1)
+    for _ in range(2):
+        explainer.attribute(pictures(2), target=1)
+    assert len([message for message in messages(caplog.records) if "nearly the same" in message]) == 1
+
+
+def blind() -> nn.Module:
+    """Returns a network that gives nearly the same logits for every image."""
+    return Then(lambda logits: 1e-6 * logits, 8)
+
+
+def test_a_run_says_at_its_beginning_and_beside_its_table_that_the_classifier_is_blind(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    outcome = explain(tmp_path, f"classifier.model._target_={__name__}.blind", "explanations=1", "steps=1", base=TINY)
+    said = messages(caplog.records)
+    places = [place for place, message in enumerate(said) if "nearly the same" in message]
+    heading = next(place for place, message in enumerate(said) if "of p_full" in message)
+    assert outcome.failures == 0
+    assert len(places) == 2
+    assert places[0] < heading < places[1]
+    assert len(table(tmp_path)) == 6
