@@ -119,14 +119,14 @@ _undisturbed: dict[tuple[str, ...], tuple[Path, float]] = {}
 """The arguments of a run -> its folder, and how long it took."""
 
 
-def photos(folder: Path, *, broken: bool) -> list[str]:
-    """Writes six photos, and two files that are none, one for each of two shards; returns the options that use them."""
+def photos(folder: Path, count: int, *, broken: bool) -> list[str]:
+    """Writes photos, and two files that are none, one for each of two shards; returns the options that use them."""
     folder.mkdir()
     draw = np.random.default_rng(0)
-    for number in range(6):
+    for number in range(count):
         small = Image.fromarray(draw.integers(0, 255, (4, 4, 3), dtype=np.uint8))
         small.resize((40, 40), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
-    for name in ("2b", "4b") if broken else ():
+    for name in ("0b", "2b") if broken else ():
         (folder / f"{name}.jpg").write_bytes(b"\xff\xd8\xff no picture")
     return ["data=image_folder", f"data.root={folder}", "data.targets=3"]
 
@@ -137,7 +137,7 @@ def kill(part: Part) -> None:
     kinds: list[tuple[Path, float, Sequence[str]]] = [(plain, length, ())]
     if not part.quick:
         kinds += [(*part.undisturbed(*more), more) for more in (WITH_METRICS, WITH_AUDIT)]
-    kills, ends = part.count(50, 3), 0
+    kills, ends = part.count(50, 2), 0
     while part.cases < kills:
         expected, length, more = kinds[ends % len(kinds)]
         name = part.new_name()
@@ -255,8 +255,8 @@ def _stop_each(
 
 def shards(part: Part) -> None:
     """Two shards that start at the same time, or a moment apart, in a folder that is not there yet."""
-    whole = photos(part.folder / "photos", broken=False)
-    with_failures = photos(part.folder / "broken", broken=True)
+    whole = photos(part.folder / "photos", part.count(6, 3), broken=False)
+    with_failures = photos(part.folder / "broken", part.count(6, 3), broken=True)
     part.options = [option for option in part.options if not option.startswith("data.size")]
     kinds = []
     for data, status in ((whole, DONE), (with_failures, IMAGES_FAILED)):
@@ -400,7 +400,7 @@ def configure(part: Part) -> None:
     """Unusual configurations: all are refused in one sentence, or run to the end."""
     os.environ["FAULTS_NUMBER"] = "2"
     every = configurations()
-    chosen = part.draw.sample(every, 16) if part.quick else every
+    chosen = part.draw.sample(every, 12) if part.quick else every
     rows = list(outcomes(part.folder, chosen))
     part.cases = len(rows)
     part.faults = [row.fault for row in rows if row.fault is not None]

@@ -63,8 +63,8 @@ def instantiate(node: Any) -> Any:
     Raises:
         UserError: a `_target_` in the node may not be built, or a constructor refuses its arguments.
     """
-    if not isinstance(node, DictConfig):
-        return build(node, "node", [])
+    if not isinstance(node, DictConfig):  # a node of run.json, whose interpolations are resolved now
+        return build(OmegaConf.create(node), "node", [])
     allow = OmegaConf.select(node._get_root(), "allow_targets", default=[])
     return build(node, str(node._get_full_key("")), list(allow))
 

@@ -134,9 +134,9 @@ class Constant(Perturbation):
     def __init__(self, colour: str | float | Sequence[float] = "mean"):
         if isinstance(colour, str) and colour != "mean":
             raise UserError(f'perturbation.colour must be "mean", a number, or one number per channel; got {colour!r}')
-        if not isinstance(colour, str):
-            for value in colour if isinstance(colour, Sequence) else (colour,):
-                require_numbers("perturbation", colour=value)
+        values = [] if isinstance(colour, str) else [colour] if isinstance(colour, int | float) else list(colour)
+        for value in values:
+            require_numbers("perturbation", colour=value)
         self.colour = colour
 
     def bind(self, images: Images, around: Surroundings) -> Bound:

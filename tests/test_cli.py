@@ -1,9 +1,12 @@
 """The program from its command line: its verbs, where a run goes, what it prints, and with which status it ends."""
 
 import os
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,8 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 import inr_xai
 from inr_xai import cli, pipeline
 from inr_xai.config import check, compose
-from inr_xai.errors import UserError
+from inr_xai.errors import RunFault, UserError
 from inr_xai.runs.folder import RunFolder
+from inr_xai.sweeps import read_jobs
 from tests.helpers.program import Program, status
 from tests.helpers.runs import PROGRAM, environment
 
@@ -244,6 +248,77 @@ def test_interruption_ends_with_130(program: Program) -> None:
 
     program.act = fail(SystemExit(7))
     assert program() == 7
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def act(cfg: DictConfig) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    program.act = act
+    assert program() == 143
+    (cfg,) = program.started
+    assert capsys.readouterr().err == f"interrupted (SIGTERM): continue with the same command and out={cfg.out}\n"
+    assert "interrupted (SIGTERM)" in (Path(cfg.out) / "inr_xai.log").read_text()
+    assert program('out="it\'s here"') == 143
+    line = capsys.readouterr().err
+    given = shlex.split(line.partition(" and ")[2])
+    assert program(*given) == 143
+    assert [cfg.out for cfg in program.started[1:]] == [str(tmp_path / "it's here")] * 2
+
+
+def test_an_interrupted_multirun_notes_its_job_and_says_how_to_go_on(
+    program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def act(cfg: DictConfig) -> None:
+        if cfg.seed == 1:
+            signal.raise_signal(signal.SIGHUP)
+        (Path(cfg.out) / "summary.json").write_text("{}")
+
+    program.act = act
+    assert program("-m", "seed=0,1,2", "out=here") == 129
+    assert [cfg.seed for cfg in program.started] == [0, 1]
+    assert [job.status for job in read_jobs("here")] == ["done", "interrupted"]
+    printed = capsys.readouterr()
+    assert printed.err == f"interrupted (SIGHUP): continue with the same command and out={tmp_path / 'here'}\n"
+    assert "interrupted |" in printed.out
+
+
+def test_a_fault_of_the_machine_is_one_sentence(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
+    program.act = fail(RunFault("the disk is full; free space there"))
+    assert program("out=here") == 1
+    assert capsys.readouterr().err == "error: the disk is full; free space there\n"
+    assert "the disk is full" in Path("here/inr_xai.log").read_text()
+    assert program("-m", "seed=0,1", "out=jobs") == 1
+    printed = capsys.readouterr()
+    assert printed.err.splitlines()[-1] == "error: the disk is full; free space there"
+    assert "Traceback" not in printed.err + printed.out
+    assert [job.status for job in read_jobs("jobs")] == ["failed: the disk is full; free space there"] * 2
+
+
+def test_a_killed_worker_of_a_multirun_is_one_sentence(
+    program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program.act = fail(BrokenProcessPool("a worker process was terminated"))  # as the launcher's, from outside the job
+    assert program("-m", "seed=0", "out=here") == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: a process that worked on a job was killed")
+    assert line.endswith(f": continue with the same command and out={tmp_path / 'here'}")
+
+
+@pytest.mark.parametrize("flags", [[], ["-m"]])
+def test_relative_paths_are_those_of_the_starting_folder_also_with_chdir(
+    program: Program, tmp_path: Path, flags: list[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    folders: list[Path] = []
+    program.act = lambda cfg: folders.append(Path.cwd())
+    assert program(*flags, "hydra.job.chdir=true", "out=here", "seed=0", "data=image_folder", "data.root=photos") == 0
+    assert folders == [tmp_path]
+    assert program.started[0].data.root == "photos"
+    assert Path(program.started[0].out) == tmp_path / ("here/0" if flags else "here")
+    assert Path.cwd() == tmp_path
 
 
 def test_a_dry_run_prints_the_configuration_and_does_nothing(

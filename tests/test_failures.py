@@ -1,19 +1,23 @@
 """Bad input to whole runs: an image that fails costs no other, and what cannot work is refused before any work."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
+from inr_xai import runner
+from inr_xai.callbacks import RunCallback
 from inr_xai.config import sentence
 from inr_xai.data import ImageFolder, Synthetic
-from inr_xai.errors import UserError
+from inr_xai.errors import RunFault, UserError
 from inr_xai.fitting.fit import NOT_FINITE
 from inr_xai.runs.folder import RunFolder
+from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Preprocessing, Sample
 from tests.helpers.program import status
-from tests.helpers.runs import FOLDER, SHORT, TINY, explain, masks_of, messages, network, photos, table
+from tests.helpers.runs import FOLDER, SHORT, TINY, explain, masks_of, messages, network, photos, same_masks, table
 
 GOOD = ["a/good", *(f"b/{number}" for number in range(6))]
 ONE = "explanations=1"
@@ -180,6 +184,70 @@ def test_an_image_whose_class_has_probability_0_is_scored(tmp_path: Path) -> Non
     certain = ["classifier.model._target_=tests.helpers.runs.certain", "data.targets=3", "data.size=1"]
     assert explain(tmp_path, *certain, base=[*TINY, *SHORT[:1]]).failures == 0
     assert {row["p_full"] for row in table(tmp_path)} == {"0.0"}
+
+
+def test_the_image_to_blame_for_a_fit_that_breaks_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    explain(tmp_path / "whole")
+    fit = runner.fit_masks
+
+    def broken(images: torch.Tensor, targets: torch.Tensor, image_ids: list[str], *others: Any, **options: Any) -> Any:
+        if "00001-square" in image_ids:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return fit(images, targets, image_ids, *others, **options)
+
+    monkeypatch.setattr(runner, "fit_masks", broken)
+    outcome = explain(tmp_path / "broken", "image_batch_size=3", "images_per_fit=3")
+    assert outcome.failures == 1
+    reason = "the memory is used up (CUDA out of memory.); give a smaller masks_per_forward, or a smaller input"
+    assert RunFolder(tmp_path / "broken").read_failures() == {"00001-square": reason}
+    masks, expected = masks_of(tmp_path / "broken"), masks_of(tmp_path / "whole")
+    assert masks.keys() == expected.keys() - {"00001-square"}
+    assert all(torch.equal(masks[name], expected[name]) for name in masks)
+    assert f"3 images failed together ({reason}); they are explained one by one" in messages(caplog.records)
+
+
+class Clumsy(RunCallback):
+    """A callback that fails at each image, and at the end."""
+
+    def on_sample(self, record: SampleRecord, image: torch.Tensor) -> None:
+        raise RuntimeError("no font")
+
+    def on_run_end(self, *_: object) -> None:
+        raise RuntimeError("no font")
+
+
+def test_a_callback_that_fails_costs_no_image(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    explain(tmp_path / "whole")
+    outcome = explain(tmp_path / "out", f"callbacks.scores._target_={__name__}.Clumsy")
+    assert outcome.failures == 0
+    assert same_masks(tmp_path / "out", tmp_path / "whole")
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    failed = "Clumsy failed (RuntimeError: no font); the masks are stored without it"
+    assert [text for text in warnings if "Clumsy" in text] == [failed]
+
+
+def test_an_image_that_cannot_be_stored_fails_alone_but_a_full_disk_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, errors = RunFolder.commit, {"00001-square": OSError(36, "File name too long", "x.safetensors")}
+
+    def broken(folder: RunFolder, record: SampleRecord) -> None:
+        if record.sample_id in errors:
+            raise errors[record.sample_id]
+        commit(folder, record)
+
+    monkeypatch.setattr(RunFolder, "commit", broken)
+    assert explain(tmp_path).failures == 1
+    assert RunFolder(tmp_path).read_failures() == {"00001-square": "[Errno 36] File name too long: 'x.safetensors'"}
+    assert sorted(masks_of(tmp_path)) == ["00000-disc", "00002-triangle"]
+    errors["00001-square"] = RunFault("the disk is full; free space there")
+    with pytest.raises(RunFault, match="the disk is full") as caught:
+        explain(tmp_path)
+    assert caught.value.__notes__ == ["2 of 3 images are done"]
+    errors.clear()
+    assert explain(tmp_path).failures == 0
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,22 @@ def test_jobs_in_other_processes_have_their_table_although_one_is_refused(tmp_pa
     assert not (tmp_path / "o" / "wandb").exists()
 
 
+@needs_joblib
+@pytest.mark.slow
+def test_a_worker_that_is_killed_ends_with_one_sentence_and_the_jobs_go_on_later(tmp_path: Path) -> None:
+    options = [*TINY, "data.size=1", "explanations=1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "out=o"]
+    killed = "{_target_:tests.helpers.runs.Killed},null"
+    done = process("-m", *options, f"callbacks.scores={killed}", folder=tmp_path)
+    assert done.returncode == 1
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("error: a process that worked on a job was killed")
+    assert line.endswith(f"continue with the same command and out={tmp_path / 'o'}")
+    assert "Traceback" not in done.stdout + done.stderr
+    assert rows(tmp_path / "o")[0]["status"] == "interrupted"
+    again = process("-m", *options, "callbacks.scores=null,null", folder=tmp_path)
+    assert (again.returncode, [row["status"] for row in rows(tmp_path / "o")]) == (0, ["done"] * 2)
+
+
 @needs_optuna
 @pytest.mark.slow
 def test_a_search_is_seeded_and_has_its_table(tmp_path: Path) -> None:

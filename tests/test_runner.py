@@ -285,6 +285,26 @@ def test_a_killed_run_is_continued_to_the_files_of_an_unbroken_one(whole: Path, 
     assert content(tmp_path) == content(whole)
 
 
+@pytest.mark.slow
+def test_a_terminated_run_says_so_and_is_continued_to_the_files_of_an_unbroken_one(whole: Path, tmp_path: Path) -> None:
+    arguments = [*TINY, "callbacks.slow._target_=tests.helpers.runs.Slow", f"out={tmp_path}"]
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command(*arguments), cwd=tmp_path, env=environment(), text=True, **streams) as program:
+        deadline = time.monotonic() + 120
+        while not RunFolder(tmp_path).done() and time.monotonic() < deadline and program.poll() is None:
+            time.sleep(0.05)
+        program.send_signal(signal.SIGTERM)
+        _, printed = program.communicate(timeout=120)
+    assert program.returncode == 143
+    line = f"interrupted (SIGTERM): 1 of 3 images are done; continue with the same command and out={tmp_path}\n"
+    assert printed == line
+    assert not list(tmp_path.glob(".working-*"))
+    (tmp_path / "inr_xai.log").unlink()
+    explain(tmp_path)
+    assert same_masks(tmp_path, whole)
+    assert content(tmp_path) == content(whole)
+
+
 def test_another_configuration_is_refused_with_the_keys_that_differ(whole: Path) -> None:
     before = list(files_below(whole)), (whole / "run.json").read_bytes()
     with pytest.raises(

@@ -1,14 +1,27 @@
 """The table of a multirun's jobs, from made-up folders: which columns, which values, which row is the best."""
 
 import csv
+import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inr_xai.runs.files import write_json
-from inr_xai.sweeps import DONE, FAILED, RUNNING, Job, main, note_job, read_jobs, sweep_table, write_sweep_table
+from inr_xai.sweeps import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    RUNNING,
+    Job,
+    main,
+    note_job,
+    read_jobs,
+    sweep_table,
+    write_sweep_table,
+)
 from tests.helpers.runs import FACTS
 
 METRIC = "preservation_hard_mean_rel/k1"
@@ -108,6 +121,16 @@ def test_a_job_that_failed_or_was_killed_has_a_row_that_says_so(tmp_path: Path) 
         "unfinished",
         "done",
     ]
+    note = json.loads((tmp_path / "2" / "job.json").read_text())
+    assert note["process"][1] == os.getpid()
+    note["process"][2] = -1  # another process has its number now
+    (tmp_path / "2" / "job.json").write_text(json.dumps(note))
+    assert read_jobs(tmp_path)[2].status == "interrupted"
+    note["process"][0] = "another"
+    (tmp_path / "2" / "job.json").write_text(json.dumps(note))
+    assert read_jobs(tmp_path)[2].status == "unfinished"
+    note_job(tmp_path / "2", 2, ["steps=2"], INTERRUPTED)
+    assert read_jobs(tmp_path)[2].status == "interrupted"
     assert table[4]["status"].startswith(f"failed: {tmp_path / '4' / 'summary.json'} is damaged")
     assert [row[METRIC] for row in table] == [0.25, None, None, 0.5, None]
     assert [row["best"] for row in table] == [None, None, None, "best", None]

@@ -119,8 +119,8 @@ def require_auditable(runs: Sequence[Run], options: AuditOptions) -> list[str]:
             "explanations": config["explanations"],
             "mode": config["exclusion"]["mode"],
         }
-        check_audit(options.area, options.control, **required)
         require_probabilities(config.get("classifier", {}).get("head"), "an audit")
+        check_audit(options.area, options.control, **required)
         if changed := [line for line in differences(first, config) if not line.startswith(MAY_DIFFER)]:
             raise UserError(f"these runs differ in {', '.join(changed)}; audit runs that differ in their seed alone")
     seeds = [run.info["config"]["seed"] for run in runs]

@@ -6,8 +6,10 @@ regions instead (`random_region_values`). METHOD, "The audit", in docs/method.md
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -21,6 +23,8 @@ from inr_xai.runs.load import load
 from inr_xai.runs.loop import each_image
 
 QUANTILE = 0.95
+LATER: Final[dict[str, Any]] = {"threads": None, "lock": {"wait": None}, "allow_targets": []}
+"""The options that earlier versions did not have, with their defaults."""
 log = logging.getLogger(__name__)
 
 
@@ -31,10 +35,12 @@ def control_configuration(cfg: DictConfig, *, images: int, out: Path, every: int
         images: the number of images that are fitted.
         every: the step from one image of the data to the next that is fitted.
     """
+    name = re.sub(r"[/\\\x00-\x1f\x7f]", "_", cfg.name)[:100]  # earlier versions allowed any name
     changed = OmegaConf.merge(
+        LATER,
         OmegaConf.create(OmegaConf.to_container(cfg)),  # open: a run of an earlier version may lack a key
         {
-            "name": f"{cfg.name}_control",
+            "name": f"{name}_control",
             "out": str(out),
             "data": {"targets": "wrong", "limit": images, "every": every},
             "callbacks": {"figures": None, "curves": None, "evolution": None},

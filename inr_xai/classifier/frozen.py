@@ -73,6 +73,10 @@ HEADS = Heads(
 )
 
 
+class ModelError(UserError):
+    """Raised if a model fails by itself; its cause is what the model raised."""
+
+
 class FrozenClassifier:
     """Maps images to logits. It is not an nn.Module, so it never becomes a part of a Lightning module.
 
@@ -126,15 +130,24 @@ class FrozenClassifier:
     def outputs(self, images: Images) -> Float[Tensor, "b m"]:
         """Returns what the model gives for the images, as one row for each.
 
-        Raises UserError if the model returns anything but one floating tensor, b x m or b or with such `logits`, or
-        fewer outputs than the head needs.
+        Raises UserError if the model fails (ModelError), returns anything but one floating tensor, b x m or b or with
+        such `logits`, or fewer outputs than the head needs.
         """
         if self.normalise:
             mean, std = self._mean_std(images)
             inputs = (images - mean) / std
         else:
             inputs = images.clone()  # the model may change it in place
-        returned = self.model(inputs.contiguous(memory_format=self.memory_format))
+        try:
+            returned = self.model(inputs.contiguous(memory_format=self.memory_format))
+        except UserError:
+            raise
+        except Exception as error:  # models raise anything
+            shape = " x ".join(map(str, images.shape))
+            raise ModelError(
+                f"the classifier fails for inputs of {shape} ({words_of(error)}); give it the size, the channels and "
+                "the values that it was made for, or correct the model"
+            ) from error
         outputs = getattr(returned, "logits", returned)  # Hugging Face's models return an object
         expected = (
             f"expected a floating tensor of {len(images)} x classes; wrap the model so that it returns its logits alone"
@@ -165,11 +178,9 @@ class FrozenClassifier:
         try:
             with self.frozen(device, black.dtype):
                 self(black)
-        except UserError:
-            raise
-        except Exception as error:  # models raise different errors for a wrong size
+        except ModelError as error:
             raise UserError(
-                f"the classifier cannot take mosaics of {height} x {width} pixels ({' '.join(str(error).split())}); "
+                f"the classifier cannot take mosaics of {height} x {width} pixels ({words_of(error.__cause__)}); "
                 "choose one that takes images of any size, such as a network of convolutions that ends in global "
                 "pooling"
             ) from error
@@ -234,6 +245,16 @@ class FrozenClassifier:
 def require_head(head: str) -> None:
     """Raises UserError if there is no such head."""
     HEADS[head]
+
+
+def words_of(error: BaseException | None) -> str:
+    """Returns an error's type and message in one line, for a sentence.
+
+    >>> words_of(ValueError("too\n  small."))
+    'ValueError: too small'
+    """
+    words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return words.removesuffix(": ").removesuffix(".")[:300]
 
 
 def require_class(target: int, num_classes: int) -> None:

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from inr_xai.classifier.frozen import HEADS, FrozenClassifier, require_class
+from inr_xai.classifier.frozen import HEADS, FrozenClassifier, ModelError, require_class, words_of
 from inr_xai.classifier.targets import TargetRule
-from inr_xai.errors import RunFault, UserError
+from inr_xai.errors import UserError
 from inr_xai.types import ImageData, Images
 
 IMAGES = 8
@@ -32,14 +32,16 @@ ROUNDING = 1e-5
 """Scores, which may have any unit, are the same if they differ by less than this share of the largest."""
 FAR = 30.0
 """Standard deviations of the noise that tells small logits, which it makes large, from what stays in [0, 1]."""
-WORDS = 300
-"""The most characters of a model's own message."""
 NO_GRADIENT = (
     "the classifier gives no gradient for its input{why}, and a fit follows this gradient; take torch.no_grad, "
     "torch.inference_mode, detach, NumPy, rounding and quantisation out of its forward (of a quantised model, explain "
     "the one in floating point that it was made from)"
 )
 
+NOT_FROZEN = (
+    "the classifier cannot be put into evaluation mode, with its parameters as they are, on the device that computes "
+    "({why}); correct the model"
+)
 SAME = (
     "the classifier returns nearly the same for different images (its outputs differ by at most {change:.2g}), so "
     "masks explain nothing, however high their scores are relative to p_full; check its weights and the preprocessing "
@@ -83,7 +85,7 @@ def examine(classifier: FrozenClassifier, images: Images, *, at_once: int = 32) 
     Raises:
         UserError: the model fails or gives no gradient, or its outputs are not what its head says.
     """
-    images = images[:IMAGES].detach()
+    images = images[:IMAGES].detach().to(torch.promote_types(images.dtype, torch.float32))  # as a fit does
     inputs = torch.cat([images, made_up(images, classifier)])
     head, devices = HEADS[classifier.head], [inputs.device] if inputs.device.type == "cuda" else []
     outputs, gradients = [], []
@@ -103,10 +105,15 @@ def examine(classifier: FrozenClassifier, images: Images, *, at_once: int = 32) 
                     # Weights that differ between the columns: the probabilities of a softmax have a constant sum.
                     weights = torch.linspace(1, 2, logits.shape[1]).to(logits)
                     gradients += torch.autograd.grad((logits * weights).sum(), leaf, allow_unused=True)
-    except (UserError, RunFault):
+    except UserError as error:
+        if isinstance(error, ModelError) and works_without_gradient(classifier, inputs[:at_once]):
+            raise UserError(NO_GRADIENT.format(why=f" ({words_of(error.__cause__)})")) from error
         raise
-    except Exception as error:  # models raise anything
-        raise refusal(classifier, inputs[:at_once], error) from error
+    except Exception as error:  # freezing and differentiation raise anything
+        sentence = (
+            NO_GRADIENT.format(why=f" ({words_of(error)})") if outputs else NOT_FROZEN.format(why=words_of(error))
+        )
+        raise UserError(sentence) from error
     answers = Answers(images, torch.cat(outputs), head.logits(torch.cat(outputs)))
     classifier.num_classes = answers.logits.shape[1]
     if classifier.num_classes > answers.outputs.shape[1]:
@@ -214,19 +221,14 @@ def bounds(outputs: Float[Tensor, "p m"]) -> tuple[Float[Tensor, " m"], Float[Te
     return finite.amin(0), finite.amax(0)
 
 
-def refusal(classifier: FrozenClassifier, inputs: Images, error: Exception) -> UserError:
-    """Returns the sentence for a model that raised an error: it fails by itself, or only when it is differentiated."""
-    words = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ").removesuffix(".")[:WORDS]
+def works_without_gradient(classifier: FrozenClassifier, inputs: Images) -> bool:
+    """Returns whether a model that failed while it was differentiated does not fail by itself."""
     try:
-        with torch.no_grad(), torch.random.fork_rng([]), classifier.frozen(inputs.device, inputs.dtype):
+        with torch.no_grad(), classifier.frozen(inputs.device, inputs.dtype):
             classifier.outputs(inputs)
-    except Exception:
-        shape, size = " x ".join(map(str, inputs.shape)), classifier.preprocessing.size
-        return UserError(
-            f"the classifier fails for inputs of {shape} ({words}); give it the input size and the channels that it "
-            f"was made for (here {inputs.shape[1]} channels of {size[0]} x {size[1]} pixels), or correct the model"
-        )
-    return UserError(NO_GRADIENT.format(why=f" ({words})"))
+    except ModelError:
+        return False
+    return True
 
 
 def probabilities_already(

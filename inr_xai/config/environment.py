@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.resolvers import oc
 
-PUBLIC = ("WANDB_MODE",)
+PUBLIC = ("WANDB_MODE", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_RUN_GROUP")
 """Variables that conf/ reads itself; what they say is shown."""
 SHORTEST = 4
 """Characters of the shortest value that is taken out of a message; shorter ones are words and numbers like others."""

@@ -138,9 +138,16 @@ def row_strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def reason_of(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Returns what an error says, or its kind if it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def require_room(image: ImageFile.ImageFile) -> None:
+    """Raises ValueError if a decoded image is too large to turn it, as a PNG may ask for after its pixels."""
+    needed = needed_bytes(image)
+    if needed > MEMORY:
+        raise _too_large(image, needed)
 
 
 def needed_bytes(image: ImageFile.ImageFile, *, shrink: int = 1, file: int = 0) -> int:
@@ -196,7 +203,11 @@ def _reduce(image: ImageFile.ImageFile, *, beside: int, file: int, most: int) ->
             return
         if not is_jpeg or shrink == most:
             break
-    raise ValueError(
+    raise _too_large(image, needed)
+
+
+def _too_large(image: Image.Image, needed: int) -> ValueError:
+    return ValueError(
         f"it has {image.height} x {image.width} pixels, whose decoding would take {needed >> 20} MB of memory, more "
         f"than {MEMORY >> 20}; give a smaller copy"
     )

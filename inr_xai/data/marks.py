@@ -10,7 +10,7 @@ from jaxtyping import Bool, UInt8
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from inr_xai.data.image_file import opened_image, reason_of, row_strips
+from inr_xai.data.image_file import error_text, opened_image, require_room, row_strips
 from inr_xai.errors import UserError
 
 Box = tuple[int, int, int, int]
@@ -95,6 +95,7 @@ def upright(mask: Bool[Tensor, "H W"], photo: Path) -> Bool[Tensor, "I J"]:
 def _loaded(file: Path, *, copies: int) -> Iterator[Image.Image]:
     with _readable(file, "segmentation"), opened_image(file, copies=copies) as (picture, _):
         picture.load()
+        require_room(picture)
         yield picture
 
 
@@ -107,5 +108,5 @@ def _readable(file: Path, kind: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise UserError(
-            f"cannot read the {kind} {str(file)!r} ({reason_of(error)}); restore or mend the file"
+            f"cannot read the {kind} {str(file)!r} ({error_text(error)}); restore or mend the file"
         ) from error

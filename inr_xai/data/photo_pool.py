@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr_xai.data.image_file import reason_of
+from inr_xai.data.image_file import error_text
 from inr_xai.errors import RunFault, UserError
 from inr_xai.types import Image, ImageData, Images, Preprocessing, SharesPhotos
 
@@ -41,7 +41,7 @@ class PhotoPool:
             except RunFault:
                 raise
             except Exception as error:  # a pool's photo that fails costs itself alone
-                reason = str(error) if isinstance(error, UserError) else f"{sample_id!r} fails ({reason_of(error)})"
+                reason = str(error) if isinstance(error, UserError) else f"{sample_id!r} fails ({error_text(error)})"
                 log.warning("left out of the pool of baselines: %s", reason)
                 return None
 

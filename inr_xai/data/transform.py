@@ -12,7 +12,14 @@ from jaxtyping import Float, Shaped
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from inr_xai.data.image_file import has_deep_colours, opened_image, reason_of, require_bright, row_strips
+from inr_xai.data.image_file import (
+    error_text,
+    has_deep_colours,
+    opened_image,
+    require_bright,
+    require_room,
+    row_strips,
+)
 from inr_xai.data.value_range import Range, is_wide, parse_range, range_of, wide_to_rgb
 from inr_xai.errors import UserError
 from inr_xai.types import Frame, Preprocessing
@@ -57,6 +64,7 @@ class PhotoReader:
             with opened_image(path, reducible=True) as (image, (height, width)):
                 deep = has_deep_colours(image)
                 image.load()
+                require_room(image)
                 sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
                 ImageOps.exif_transpose(image, in_place=True)
                 if deep:
@@ -64,7 +72,7 @@ class PhotoReader:
                 return self._to_rgb(image, path), (width, height) if sideways else (height, width)
         except Exception as error:
             raise UserError(
-                f"cannot read the image {str(path)!r} ({reason_of(error)}); replace or remove the file"
+                f"cannot read the image {str(path)!r} ({error_text(error)}); replace or remove the file"
             ) from error
 
     def read_input(self, path: str | PathLike[str], preprocessing: Preprocessing) -> tuple[InputImage, Frame]:

@@ -3,10 +3,12 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from inr_xai.errors import UserError
-from inr_xai.runs.files import append_text, format_csv, write_bytes
+from inr_xai.runs.files import append_text, format_csv, write_bytes, writing
+from inr_xai.runs.lock import folder_lock
 
 TextRow = dict[str, str]
 """A row as the file has it: column -> text."""
@@ -71,21 +73,31 @@ class CsvStore:
         new = [dict(row) for row in rows]
         keys, names = {self._key_of(row) for row in new}, {name for row in new for name in row}
         left_over = any(self._key_of(row) not in keys for row in self.groups.get(group, ()))
-        if left_over or self._torn or not names <= set(self._header):
-            self._read()
+        with writing(self.file):
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+        with folder_lock(self.file.parent):
+            if left_over or self._torn or not names <= set(self._header) or not self._has_header():
+                self._read()
+                self.groups[group] = new
+                used = {name for rows in self.groups.values() for row in rows for name in row}
+                self._header = [*self._first, *self.columns, *(name for name in self._last if name in used)]
+                self._write()
+                return
             self.groups[group] = new
-            used = {name for rows in self.groups.values() for row in rows for name in row}
-            self._header = [*self._first, *self.columns, *(name for name in self._last if name in used)]
-            self._write()
-            return
-        self.groups[group] = new
-        append_text(self.file, format_csv(self._lines(new), self._header, header=False))
+            append_text(self.file, format_csv(self._lines(new), self._header, header=False))
 
     def tidy(self) -> None:
         """Leaves one line a key in the file, groups in alphabetical order."""
-        content = self._read()
-        if self.groups and self._text() != content:
-            self._write()
+        with folder_lock(self.file.parent):
+            content = self._read()
+            if self.groups and self._text() != content:
+                self._write()
+
+    def _has_header(self) -> bool:
+        """Returns whether the file still begins as it did: another process may have added columns."""
+        with suppress(OSError), self.file.open("rb") as stream:
+            return stream.readline() == format_csv([], self._header).encode()
+        return False
 
     def _read(self) -> str:
         """Reads all rows, and returns the content of the file; it is empty if there is no file."""

@@ -29,6 +29,7 @@ REMEDIES = {
     errno.EIO: f"look after the disk, {AGAIN}",
 }
 """The faults of a machine, by the number of the system's error -> what to do."""
+IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
 
 
 class _Lines(list[str]):
@@ -124,14 +125,17 @@ def read_json(path: Path, shape: Shape | None = None, remedy: str = "give anothe
 def writing(path: Path) -> Iterator[None]:
     """A context for what is written to `path`: a fault of the machine becomes a RunFault, which says what to do.
 
-    Other errors of the system, such as a name that is too long, pass: they are about this one file.
+    A file or folder in the way becomes a UserError. Other errors of the system, such as a name that is too long, pass:
+    they are about this one file, too.
     """
     try:
         yield
     except OSError as error:
+        reason = f"{path} cannot be written ({error.strerror or error})"
+        if error.errno in IN_THE_WAY:
+            raise UserError(f"{reason}; move away what is in its place") from error
         if error.errno not in REMEDIES:
             raise
-        reason = f"{path} cannot be written ({error.strerror or error})"
         raise RunFault(f"{reason}; {REMEDIES[error.errno]}") from error
 
 

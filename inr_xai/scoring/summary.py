@@ -5,6 +5,7 @@ A mean of ratios would explode if p_full of one image is small (docs/method.md, 
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import fsum, isfinite, nan
+from typing import Any
 
 from inr_xai.columns import P_FULL, RELATIVE
 from inr_xai.types import Row
@@ -98,15 +99,20 @@ class _Group:
         for row in rows:
             self.names.update(dict.fromkeys(row))
         full = self._numbers(rows, P_FULL)
+        full_parts = _exact(full)
         for name in self.names:
             if name in KEYS or name in self.text:
                 continue
             cells = self._numbers(rows, name)
-            self._sums.setdefault(name, _Sum()).add(cells)
+            parts = _exact(cells)
+            self._sums.setdefault(name, _Sum()).add(parts, len(cells) - cells.count(None))
             if name in RELATIVE:
-                both = [pair for pair in zip(cells, full, strict=True) if None not in pair]
-                for total, place in zip(self._pairs.setdefault(name, (_Sum(), _Sum())), (0, 1), strict=True):
-                    total.add([pair[place] for pair in both])
+                both, count = (parts, full_parts), len(cells)
+                if None in cells or None in full:
+                    pairs = [pair for pair in zip(cells, full, strict=True) if None not in pair]
+                    both, count = (_exact([pair[0] for pair in pairs]), _exact([pair[1] for pair in pairs])), len(pairs)
+                for total, its_parts in zip(self._pairs.setdefault(name, (_Sum(), _Sum())), both, strict=True):
+                    total.add(its_parts, count)
 
     def means(self, names: Sequence[str]) -> dict[str, float]:
         """Returns the means over the rows, with the relative columns."""
@@ -122,13 +128,13 @@ class _Group:
 
     def _numbers(self, rows: Sequence[Row], name: str) -> list[float | None]:
         """Returns a number for each row; None for an empty cell, and in a column of text."""
-        cells = [row.get(name) for row in rows]
+        cells: list[Any] = [row.get(name) for row in rows]
         kinds = set(map(type, cells))
         if kinds == {float}:
             return cells
         try:
             if kinds == {str} and "" not in cells:
-                return [float(str(cell)) for cell in cells]
+                return list(map(float, cells))
             return [_number(cell) for cell in cells]
         except ValueError:
             self.text.add(name)
@@ -142,21 +148,29 @@ class _Sum:
         self.count = 0
         self._parts: list[float] = []
 
-    def add(self, numbers: Iterable[float | None]) -> None:
-        """Adds the numbers that are there. A few parts stand for them, whose sum is exactly that of the numbers."""
-        values = [number for number in numbers if number is not None]
-        self.count += len(values)
-        values += self._parts
-        self._parts = []
-        while (rest := _fsum(values)) != 0:  # NaN is not, either
-            self._parts.append(rest)
-            if not isfinite(rest):
-                break
-            values.append(-rest)
+    def add(self, parts: Sequence[float], count: int) -> None:
+        """Adds `count` numbers, for which the parts stand that `_exact` makes of them."""
+        self._parts = _exact([*self._parts, *parts])
+        self.count += count
 
     def value(self) -> float:
         """Returns the sum."""
         return _fsum(self._parts)
+
+
+def _exact(numbers: Iterable[float | None]) -> list[float]:
+    """Returns a few numbers whose sum is exactly that of the numbers that are there.
+
+    >>> _exact([1e16, 1.0, None, 1.0, 1e-9])
+    [1.0000000000000002e+16, 1e-09]
+    """
+    values, parts = [number for number in numbers if number is not None], list[float]()
+    while (rest := _fsum(values)) != 0:  # NaN is not, either
+        parts.append(rest)
+        if not isfinite(rest):
+            break
+        values.append(-rest)
+    return parts
 
 
 def _fsum(values: Iterable[float]) -> float:

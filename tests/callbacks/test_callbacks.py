@@ -1,22 +1,27 @@
 """Callbacks: what they draw, print and log, that they change no result, and what W&B holds of runs in the end."""
 
 import io
+import itertools
 import logging
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from inr_xai.callbacks import Progress, RunState
+from inr_xai.callbacks import Progress, RunState, Scores
 from inr_xai.callbacks.figures import SHADE, darken_outside, draw_figure, strip
 from inr_xai.callbacks.progress import log as progress_log
 from inr_xai.errors import UserError
+from inr_xai.fitting.mask_module import MaskModule
 from inr_xai.method import Method
 from inr_xai.runs.folder import RunFolder
+from inr_xai.runs.index import StoredRows
 from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Frame
 from tests.helpers import wandb_read
@@ -93,7 +98,8 @@ def test_evolution_draws_the_masks_during_the_fit_and_changes_no_bit(tmp_path: P
 
 
 def test_evolution_every_0_steps_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"callbacks\.evolution\.every must be at least 1, in steps; got 0"):
+    message = r"callbacks\.evolution\.every=0 is out of range; it must be a whole number, at least 1"
+    with pytest.raises(UserError, match=message):
         explain(tmp_path / "out", "callbacks=evolution", "callbacks.evolution.every=0")
     assert not (tmp_path / "out").exists()
 
@@ -145,6 +151,78 @@ def test_progress_waits_between_lines_but_not_for_the_last(
         "5 of 6 images, 1 failed, about 0:05 left",
         "6 of 6 images, kept 0.50 of p, area error 0.0100, about 0:00 left",
     ]
+
+
+def test_progress_counts_an_image_that_could_not_be_stored_as_one_that_failed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    progress, state = Progress(seconds=0), RunState(RunFolder(tmp_path), Method(), total=2)
+    progress.on_run_start(state)
+    progress.on_sample(record("a", preserved=0.5), torch.ones(3, 8, 8))
+    progress.on_sample_failed("a", "the name is too long")
+    progress.on_sample(record("b"), torch.ones(3, 8, 8))
+    pattern = ["1 of 2 images, kept 1.00 of p, area error 0.0100", "2 of 2 images, kept 0.50 of p, area error 0.0100"]
+    assert [line.rpartition(", about")[0] for line in lines(caplog)] == pattern
+
+
+class Table:
+    """What the callback of scores needs of a W&B run."""
+
+    def __init__(self) -> None:
+        self.lines: list[list[Any]] = []
+        self.final: dict[str, Any] = {}
+
+    def log_table(self, key: str, columns: list[str], rows: list[list[Any]], *, images: list[Path | None]) -> None:
+        """Keeps the rows."""
+        assert (key, len(images)) == ("per_image", len(rows))
+        self.lines += [columns, *rows]
+
+    def summary(self, values: dict[str, Any]) -> None:
+        """Keeps the summary."""
+        self.final = values
+
+
+def test_a_table_of_many_rows_ends_after_the_first_ones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    walks: list[int] = []
+
+    def read() -> Iterator[list[dict[str, Any]]]:
+        walks.append(0)
+        for place in range(50_000):
+            walks[-1] += 1
+            yield [{"sample_id": str(place), "p": 0.5}]
+
+    rows = StoredRows(read, 50_000)
+    scores, state = Scores(), RunState(RunFolder(tmp_path), Method(), total=1)
+    state.wandb = table_of_wandb = Table()  # type: ignore[assignment]
+    scores.on_run_start(state)
+    scores.on_run_end({"images": 50_000}, rows)
+    assert table_of_wandb.lines[:2] == [["sample_id", "p"], ["0", 0.5]]
+    assert (len(table_of_wandb.lines), table_of_wandb.lines[-1]) == (10_001, ["9999", 0.5])
+    assert table_of_wandb.final == {"images": 50_000}
+    assert max(walks) <= 10_001
+    (line,) = messages(caplog.records, of="inr_xai.callbacks.scores")
+    assert line == "W&B's table has the first 10000 of 50000 rows; per_image.csv has all of them"
+
+
+def test_frames_of_a_fit_that_broke_are_no_frames_of_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first fit of the first image breaks after two of five steps, and the image is fitted again on its own."""
+    step, calls = MaskModule.training_step, itertools.count()
+
+    def breaks(module: MaskModule, *arguments: Any) -> Any:
+        if next(calls) == 2:
+            raise RuntimeError("broken on purpose")
+        return step(module, *arguments)
+
+    options = ["data.size=2", "steps=5", "explanations=1", "callbacks=evolution", "callbacks.evolution.every=1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(MaskModule, "training_step", breaks)
+        assert explain(tmp_path / "broken", *options, "callbacks.figures=null", "images_per_fit=2").failures == 0
+    explain(tmp_path / "whole", *options, "callbacks.figures=null")
+    for name in ("00000-disc", "00001-square"):
+        file = Path("figures") / f"{name}.evolution.k1.png"
+        assert (tmp_path / "broken" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
 
 def axis_and_values(folder: Path, key: str, axis: str) -> list[tuple[int, float]]:

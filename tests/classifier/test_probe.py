@@ -1,7 +1,9 @@
 """What is refused before any fit, each with its sentence, what is only doubted, and that nothing is left changed."""
 
 import copy
+import json
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from inr_xai import INRAttribution
-from inr_xai.classifier import FrozenClassifier
+from inr_xai.audit.__main__ import main as audit_main
+from inr_xai.classifier import FrozenClassifier, custom
 from inr_xai.classifier.probe import ONE_OUTPUT_OF_TWO, bounds, doubts, examine, examine_alone, made_up
+from inr_xai.data import Synthetic
 from inr_xai.errors import UserError
+from inr_xai.evaluate.__main__ import main as evaluate_main
 from inr_xai.types import Preprocessing
 from tests.conftest import SIDE, pictures, tiny_network
 from tests.helpers.runs import TINY, explain, messages, table
@@ -159,10 +164,26 @@ def test_errors_of_the_model_come_with_its_own_words_and_the_sizes(error: type[E
         UserError, match=rf"fails for inputs of 10 x 3 x 24 x 24 \({error.__name__}: .*is not 96"
     ) as caught:
         examine_alone(classifier(picky), torch.device("cpu"))
-    assert "3 channels of 24 x 24 pixels" in str(caught.value)
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match=r"fails for inputs of 11 x 3 x 24 x 24"):
         INRAttribution(picky, steps=1).attribute(pictures(1), target=0)
+
+
+def test_a_model_that_cannot_be_frozen_is_refused_in_one_sentence() -> None:
+    with pytest.raises(UserError, match=r"cannot be put into evaluation mode, .* \(ValueError: .*uninitialized"):
+        examine_alone(classifier(nn.Sequential(nn.Flatten(), nn.LazyLinear(5))), torch.device("cpu"))
+
+
+def test_errors_that_only_a_fit_meets_are_sentences_too() -> None:
+    network = tiny_network().eval()
+
+    def picky(images: Tensor) -> Tensor:
+        if images.amax() > 1:
+            raise AssertionError("values above 1")
+        return network(images)
+
+    with pytest.raises(UserError, match=r"fails for inputs of 4 x 3 x 24 x 24 \(AssertionError: values above 1\)"):
+        INRAttribution(picky, steps=20).attribute(pictures(1), target=0)
 
 
 def test_one_output_under_a_softmax_is_refused_with_the_heads_that_take_it() -> None:
@@ -281,3 +302,34 @@ def test_a_run_says_at_its_beginning_and_beside_its_table_that_the_classifier_is
     assert len(places) == 2
     assert places[0] < heading < places[1]
     assert len(table(tmp_path)) == 6
+
+
+def scores() -> nn.Module:
+    """Returns a network that gives one negative score for each image."""
+    return Then(lambda z: -1 - z[:, 0].square(), 1)
+
+
+def test_a_run_of_scores_has_them_in_its_columns_and_no_relative_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = f"classifier.model._target_={__name__}.scores"
+    explain(tmp_path, model, "classifier.head=none", "evaluate=all", "explanations=1", base=TINY)
+    rows, data = table(tmp_path), Synthetic(size=3)
+    tiny = custom(scores(), input_size=SIDE, resize=SIDE, head="none")
+    images = torch.stack([data.load(name, tiny.preprocessing).image for name in data.ids])
+    with torch.no_grad(), tiny.frozen():
+        expected = tiny(images)[:, 0].tolist()
+    assert [float(row["p_full"]) for row in rows[::2]] == pytest.approx(expected, rel=1e-5)
+    assert {row["target"] for row in rows} == {"0"}
+    assert all(float(row["preservation_hard_mean"]) <= -1 for row in rows)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert math.isnan(summary["preservation_hard_mean_rel/k1"])
+    assert summary["p_full/k1"] == pytest.approx(sum(expected) / 3, rel=1e-5)
+    measured = table(tmp_path / "evaluation", "masks.csv")
+    assert {row["failed"] for row in measured} == {""}
+    assert {"road", "insertion_auc", "pointing_game", "iou/a0.1"} <= measured[0].keys()
+    assert not any(name.startswith("average") for name in measured[0])
+    for refused, arguments in (("average_gain", ["--metrics", "road,average_gain"]), ("an audit", [])):
+        verb = evaluate_main if arguments else audit_main
+        assert verb([str(tmp_path), *arguments]) == 2
+        assert f"{refused} needs probabilities of classes" in capsys.readouterr().err

@@ -72,6 +72,10 @@ def test_every_setting_of_ours_is_compared_and_a_second_session_only_adds(
         (["--methods", "inrr"], "error: --methods names 'inrr', which is no method; did you mean inr?"),
         (["steps=0"], "error: steps=0 is out of range; it must be a whole number, at least 1"),
         (["stepps=3"], "stepps"),
+        (
+            ["classifier=custom", "classifier.model._target_=torch.nn.Identity", "classifier.head=none"],
+            "a comparison, whose tables are shares of p_full, needs probabilities of classes",
+        ),
         (["--table", "--set", "none"], "holds no results; run the comparison without --table first"),
     ],
 )

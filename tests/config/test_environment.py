@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from inr_xai.config import check, environment, sentence
 from inr_xai.config.environment import as_yaml, environment_digests, note_environment, stored_form, without_secrets
 from inr_xai.errors import UserError
-from inr_xai.instantiate import stored_configuration
+from inr_xai.instantiate import instantiate, stored_configuration
 from inr_xai.runs.folder import RunFolder
 from tests.helpers.program import status
 from tests.helpers.runs import TINY, configured, explain
@@ -98,3 +98,8 @@ def test_short_values_are_left_in_messages(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("MY_SECRET", "abc")
     assert OmegaConf.create({"a": "${oc.env:MY_SECRET}"}).a == "abc"
     assert without_secrets("abc is short") == "abc is short"
+
+
+def test_a_node_of_run_json_is_built_with_the_value_of_now() -> None:
+    node = {"_target_": "inr_xai.loggers.WandbSettings", "project": "${oc.env:MY_SECRET}"}
+    assert instantiate(node).project == SECRET

@@ -154,6 +154,14 @@ def test_a_jpeg_beyond_the_memory_is_decoded_smaller_and_others_are_refused(
         read_image(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"it has 400 x 601 pixels"):
         read_object(tmp_path / "a.jpg")
+    upright_size, content = 4 * 400 * 601, (tmp_path / "a.png").read_bytes()
+    monkeypatch.setattr(image_file, "MEMORY", upright_size + 1000)
+    assert read_image(tmp_path / "a.png").size == (601, 400)
+    late = content[:-12] + chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")) + content[-12:]
+    with pytest.raises(UserError, match=r"late\.png' \(it has 400 x 601 pixels"):  # turning it takes as much again
+        read_image(write(tmp_path / "late.png", late))
+    monkeypatch.setattr(image_file, "MEMORY", 2 * upright_size)
+    assert read_image(tmp_path / "late.png").size == (400, 601)
     assert stored_size(tmp_path / "a.jpg") == (400, 601)
 
 

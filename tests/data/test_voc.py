@@ -1,6 +1,7 @@
 """PASCAL VOC: samples for each photo and class, palette masks with void, boxes that count from 1, what is refused."""
 
 import logging
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -229,13 +230,16 @@ def test_bad_annotations_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_annotation_that_cannot_be_read_fails_its_photo_alone(tmp_path: Path) -> None:
-    for name in ("a", "b", "c", "d"):
+    for name in ("a", "b", "c", "d", "e", "f"):
         put(tmp_path, name, ("cat", (1, 1, 2, 2), 0), ("dog", (3, 3, 4, 4), 0), task="Main")
     (tmp_path / "Annotations/b.xml").write_text(annotation([("cat", (1, 1, 2, 2), 0)])[:-20])
     (tmp_path / "Annotations/c.xml").unlink()
+    (tmp_path / "Annotations/e.xml").unlink()
+    os.mkfifo(tmp_path / "Annotations/e.xml")
+    (tmp_path / "Annotations/f.xml").write_text(annotation([("cat", (1, 1, 2, 2), 0)]).replace(">2<", ">inf<"))
     data = VOC(tmp_path, task="boxes")
-    assert data.ids == ["a@cat", "a@dog", "b", "c", "d@cat", "d@dog"]
-    for name in ("b", "c"):
+    assert data.ids == ["a@cat", "a@dog", "b", "c", "d@cat", "d@dog", "e", "f"]
+    for name in ("b", "c", "e", "f"):
         with pytest.raises(UserError, match=rf"cannot read the annotation .*{name}.xml.*; restore the file"):
             data.load(name, SAME)
     assert [data.load(name, SAME).target for name in data.ids if "@" in name] == [7, 11, 7, 11]

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import safetensors.torch
 import torch
 
 import inr_xai
+from inr_xai.audit.__main__ import main as audit
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.classifier.demo_network import MEAN, SIZE, STD
 from inr_xai.data import Synthetic
@@ -18,6 +20,7 @@ from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.evaluate.__main__ import main as evaluate
 from inr_xai.evaluate.registry import REGISTRY
 from inr_xai.masks import hard_masks
+from inr_xai.runs.lock import lock_of_results
 from inr_xai.seeding import generator
 from inr_xai.types import Preprocessing
 from tests.evaluate.conftest import IDS, maps_of, results_of
@@ -87,18 +90,22 @@ def test_every_metric_that_fits_nothing_anew(finished: Path) -> None:
 
 
 def test_maps_of_another_tool(finished: Path, tmp_path: Path) -> None:
-    """A map that is the segmentation itself lies only on the object; coarse maps are enlarged."""
+    """A map that is the segmentation itself lies only on the object; one of no known shape costs itself alone."""
     segmentation = Synthetic(3).load(IDS[0], PREPROCESSING).segmentation
     assert segmentation is not None
     np.save(tmp_path / f"{IDS[0]}.npy", segmentation.numpy().astype(np.float64)[None])
-    safetensors.torch.save_file({"map": torch.rand(6, 6)}, tmp_path / f"{IDS[1]}.safetensors")
-    assert (
-        main([str(finished), "--maps", str(tmp_path), "--name", "other", "--metrics", "relevance_mass,sparseness"]) == 0
-    )
+    safetensors.torch.save_file({"map": torch.rand(96, 96)}, tmp_path / f"{IDS[1]}.safetensors")
+    command = [str(finished), "--maps", str(tmp_path), "--name", "other", "--metrics", "relevance_mass,sparseness"]
+    assert main(command) == 0
     results = results_of(finished, "other")
     assert results.values("relevance_mass")[IDS[0]] == 1
     assert results.values("sparseness")[IDS[0]] == pytest.approx(1 - float(segmentation.float().mean()), abs=1e-5)
     assert 0 < results.values("relevance_mass")[IDS[1]] < 1
+    safetensors.torch.save_file({"map": torch.rand(6, 6)}, tmp_path / f"{IDS[1]}.safetensors")
+    assert main(command) == 3
+    failed = results_of(finished, "other")
+    assert failed.values("relevance_mass") == {IDS[0]: 1}
+    assert "a map of 6 x 6 pixels" in failed.failed(IDS[1])
 
 
 def test_a_broken_map_costs_itself_alone(finished: Path, tmp_path: Path) -> None:
@@ -238,7 +245,7 @@ def test_maps_never_take_the_name_of_the_run(
 
 
 def test_the_classifier_moves_once(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The classifier is frozen once for all scores of an evaluation."""
+    """The classifier is frozen once for all scores of an evaluation, and once before them to examine it."""
     depth, seen, frozen = [0], [], FrozenClassifier.frozen
 
     @contextlib.contextmanager
@@ -251,5 +258,13 @@ def test_the_classifier_moves_once(tiny_run: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(FrozenClassifier, "frozen", counted)
     assert main([str(tiny_run), "--name", "once", "--metrics", "average_drop"]) == 0
-    assert seen.count(0) == 1
+    assert seen.count(0) == 2  # the one look before, and all scores
     assert len(seen) > 2
+
+
+def test_two_processes_do_not_measure_the_same_at_once(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, program in {"masks": evaluate, "audit": audit}.items():
+        with lock_of_results(tiny_run, name):
+            assert program([str(tiny_run)]) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith(f"error: {name!r} of {tiny_run} is taken: process {os.getpid()} of ")

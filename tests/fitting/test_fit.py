@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -196,3 +198,30 @@ def test_nested_masks_contain_each_other(tiny: FrozenClassifier) -> None:
     masks = fit_masks(pictures(2), torch.tensor([0, 1]), list("ab"), tiny, method).masks
     for k in range(2):
         assert (nesting_violation(masks[:, k], torch.tensor(method.areas)) == 0).all()
+
+
+class Stopper(lightning.Callback):
+    """A callback that ends the first fit, after its first step, by doing something."""
+
+    def __init__(self, act: Callable[[], object]):
+        self.act = act
+
+    def on_train_batch_end(self, *_: object, **__: object) -> None:
+        self.act()
+
+
+def test_a_signal_during_a_fit_is_what_it_is_outside() -> None:
+    """Lightning makes an exit with status 1 of Ctrl-C, and one that means success of SIGTERM."""
+
+    def fit(act: Callable[[], object]) -> None:
+        images, targets = torch.rand(1, 3, 64, 64), torch.tensor([0])
+        fit_masks(images, targets, ["a"], demo(), SHORT, callbacks=[Stopper(act)], trainer=CPU)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    with pytest.raises(KeyboardInterrupt):
+        fit(lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(SystemExit) as caught:
+        fit(lambda: signal.raise_signal(signal.SIGTERM))
+    assert caught.value.code == 143
+    assert [signal.getsignal(number) for number in numbers] == before

@@ -5,6 +5,7 @@ import csv
 import functools
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -90,6 +91,13 @@ class Slow(RunCallback):
     def on_sample(self, record: SampleRecord, image: torch.Tensor) -> None:
         if self.state.images_done:
             time.sleep(60)
+
+
+class Killed(RunCallback):
+    """A callback that kills its own process, as the system does if the memory is used up."""
+
+    def on_sample(self, record: SampleRecord, image: torch.Tensor) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def configured(*overrides: str) -> DictConfig:

@@ -1,14 +1,19 @@
 """W&B's own process may be killed or hang, and its folders may be gone: one warning, and the run goes on."""
 
+import gc
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import wandb
 
 from inr_xai.loggers import service, wandb_run
 from tests.helpers.runs import environment
@@ -19,6 +24,16 @@ pytest_plugins = ["tests.helpers.wandb_fixtures"]
 pytestmark = pytest.mark.usefixtures("fresh_wandb")
 
 
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """Forgets W&B's processes that a test has killed: W&B itself does not look how they ended, and Python warns."""
+    yield
+    wandb.teardown()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
 def cores(parent: int) -> list[int]:
     """Returns the ids of W&B's processes that a process has started."""
     rows = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,args="], check=True, capture_output=True, text=True).stdout
@@ -26,6 +41,7 @@ def cores(parent: int) -> list[int]:
     return [int(pid) for pid, ppid, command in split if int(ppid) == parent and "/wandb-core" in command]
 
 
+@pytest.mark.usefixtures("forgotten")
 def test_a_killed_process_costs_one_warning_and_the_next_run_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -44,6 +60,7 @@ def test_a_killed_process_costs_one_warning_and_the_next_run_nothing(
     assert history(second.folder) == [{"a": 1, "images_done": 1}]
 
 
+@pytest.mark.usefixtures("forgotten")
 def test_a_process_that_hangs_holds_up_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -72,13 +89,15 @@ def test_a_folder_that_is_removed_costs_one_warning(tmp_path: Path, caplog: pyte
 
 
 PROGRAM = """
-import os, signal, sys
+import os, signal, subprocess, sys
 from pathlib import Path
 from inr_xai.loggers import WandbSettings, open_wandb
-from tests.loggers.test_service import cores
 run = open_wandb(WandbSettings(mode="offline"), save_dir=Path(sys.argv[1]), run_id="one", name="n", config={})
 if "kill" in sys.argv:
-    os.kill(cores(os.getpid())[0], signal.SIGKILL)
+    command = ["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="]
+    rows = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    (core,) = [int(row.split()[0]) for row in rows if "/wandb-core" in row]
+    os.kill(core, signal.SIGKILL)
 run.log({"a": 1.0}, images_done=1)
 run.log_table("table", ["a"], [[1]])
 run.finish()
@@ -95,8 +114,9 @@ def test_nothing_is_printed_without_home_and_tools_or_after_a_kill(tmp_path: Pat
     without["MPLCONFIGDIR"] = str(tmp_path)  # Matplotlib would speak of its own cache folder
     program = [sys.executable, "-c", PROGRAM, str(tmp_path), option]
     done = subprocess.run(program, env=without, capture_output=True, text=True, timeout=120, check=True)
-    warning = "W&B failed (Connection lost); the run goes on without it, the CSV files are complete.\n"
-    assert (done.stdout, done.stderr) == ("", warning if option else "")
+    warning = r"W&B failed \(.*\); the run goes on without it, the CSV files are complete\.\n" if option else ""
+    assert done.stdout == ""
+    assert re.fullmatch(warning, done.stderr), done.stderr
     if not option:
         (folder,) = (tmp_path / "wandb").glob("offline-run-*")
         assert {"a": 1, "images_done": 1} in history(folder)

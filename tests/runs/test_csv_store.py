@@ -1,5 +1,6 @@
 """Rows in a CSV that grows: groups are replaced, columns are added, torn and foreign files are handled."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,27 @@ def test_rows_of_another_process_stay(tmp_path: Path) -> None:
     first.tidy()
     second.tidy()
     assert [line[0] for line in second.file.read_text().splitlines()[1:]] == ["a", "b", "c"]
+
+
+def test_two_that_write_one_file_at_once_lose_no_row_and_mix_no_columns(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        store = areas_store(tmp_path)
+        for place in range(10):
+            column = f"{'pq'[place % 2]}{number}"
+            store.put(f"{number}/{place}", [{"image": f"{number}/{place}", "area": "1", column: f"{place}"}])
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    store = areas_store(tmp_path)
+    assert len(store.groups) == 30
+    for number in range(3):
+        for place in range(10):
+            (row,) = store.groups[f"{number}/{place}"]
+            values = {column: value for column, value in row.items() if value and column not in ("image", "area")}
+            assert values == {f"{'pq'[place % 2]}{number}": f"{place}"}
 
 
 @pytest.mark.parametrize(

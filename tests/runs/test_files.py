@@ -1,13 +1,24 @@
 """Small files: CSV and JSON read back what was written, and a write that fails leaves the old file."""
 
 import csv
+import errno
 import io
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from inr_xai.errors import UserError
-from inr_xai.runs.files import format_csv, markdown_table, read_json, write_bytes, write_json
+from inr_xai.errors import RunFault, UserError
+from inr_xai.runs.files import (
+    append_text,
+    format_csv,
+    markdown_table,
+    read_json,
+    write_bytes,
+    write_chunks,
+    write_json,
+)
 
 
 def test_rows_are_read_back_from_csv() -> None:
@@ -19,6 +30,18 @@ def test_rows_are_read_back_from_csv() -> None:
     assert text == "name,value\n" + format_csv(rows, header=False)
     assert format_csv(rows[:1], ["value", "name"]).splitlines()[0] == "value,name"
     assert format_csv([]) == ""
+    with pytest.raises(ValueError, match=r"have the columns \['other'\], which are not among"):
+        format_csv([{"name": 1, "other": 2}], ["name"])
+
+
+@pytest.mark.parametrize("cell", ["a\rb", "\r", "c\r\nd", "e\nf", "\x0b\x1e\u2028", 'g"h', " ", "=1+2"])
+def test_any_character_in_a_cell_keeps_rows_whole(cell: str) -> None:
+    text = format_csv([{"name": cell, "value": 1}] * 2)
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [["name", "value"], [cell, "1"], [cell, "1"]]
+
+
+def test_what_utf_8_cannot_hold_is_an_escape() -> None:
+    assert format_csv([{"name": "a\udcff"}]).encode() == b"name\na\\udcff\n"
 
 
 def test_a_markdown_table_has_the_rules_and_bars_that_are_given() -> None:
@@ -44,3 +67,94 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
         write_bytes(tmp_path / "file", b"new")
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def fails_with(number: int) -> Callable[..., None]:
+    """Returns a function of the system that fails."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free space there"),
+        (errno.EDQUOT, "free space there"),
+        (errno.EROFS, "make the folder writable"),
+        (errno.EACCES, "make the folder writable"),
+        (errno.EPERM, "make the folder writable"),
+        (errno.EIO, "look after the disk"),
+        (errno.ESTALE, "the folder is gone; put it back"),
+        (errno.ENOENT, "the folder is gone; put it back"),
+        (errno.EMFILE, r"allow more open files \(ulimit -n\)"),
+        (errno.ENFILE, r"allow more open files \(ulimit -n\)"),
+    ],
+)
+def test_a_fault_of_the_machine_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, remedy: str
+) -> None:
+    (tmp_path / "log").write_text("a\n")
+    for name in ("os.replace", "os.write"):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, fails_with(number))
+            write = write_bytes if name == "os.replace" else lambda path, data: append_text(path, data.decode())
+            with pytest.raises(
+                RunFault, match=rf"log cannot be written \(.*\); {remedy}, then the same command continues$"
+            ):
+                write(tmp_path / "log", b"b\n")
+    assert (tmp_path / "log").read_text() == "a\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["log"]
+
+
+def test_an_error_of_one_name_is_none_of_the_machine(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="too long"):
+        write_bytes(tmp_path / ("x" * 300), b"")
+    write_bytes(tmp_path / "a" / "b", b"")
+    for path in (tmp_path / "a", tmp_path / "a" / "b" / "c", tmp_path / "a" / "b" / "c" / "d"):
+        with pytest.raises(UserError, match=r"cannot be written .*; move away what is in its place"):
+            write_bytes(path, b"")
+
+
+def test_a_disk_that_takes_a_part_of_a_line_leaves_the_lines_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, sizes = os.write, iter([3, 0])
+
+    def nearly_full(handle: int, data: bytes) -> int:
+        if not (size := next(sizes)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(handle, data[:size])
+
+    assert append_text(tmp_path / "log", "one\n") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("os.write", nearly_full)
+        with pytest.raises(RunFault, match="free space there"):
+            append_text(tmp_path / "log", "two, of which a part is written\n")
+    assert (tmp_path / "log").read_text() == "one\n"
+    assert append_text(tmp_path / "log", "three\n") == 4
+
+
+@pytest.mark.parametrize("torn", ["x", "y" * 70_000, "a\nb" + "c" * 66_000])
+def test_a_line_that_a_killed_process_left_incomplete_goes(tmp_path: Path, torn: str) -> None:
+    whole = torn[: torn.rfind("\n") + 1]
+    (tmp_path / "log").write_text(torn)
+    assert append_text(tmp_path / "log", "next\n") == len(whole)
+    assert (tmp_path / "log").read_text() == whole + "next\n"
+
+
+def test_a_file_in_parts_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    def parts() -> Iterator[bytes]:
+        yield b"new "
+        if not (tmp_path / "file").exists():
+            raise KeyError("broken on purpose")
+        yield b"content"
+
+    with pytest.raises(KeyError):
+        write_chunks(tmp_path / "file", parts())
+    assert list(tmp_path.iterdir()) == []
+    write_bytes(tmp_path / "file", b"old")
+    write_chunks(tmp_path / "file", parts())
+    assert (tmp_path / "file").read_bytes() == b"new content"

@@ -1,5 +1,7 @@
 """Reading a run back: what is stored of a method renders as the method does, and class paths in files are checked."""
 
+import shutil
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ from inr_xai.errors import UserError
 from inr_xai.inr import FourierINR, PyramidINR
 from inr_xai.limits import Exclusion
 from inr_xai.method import Method
+from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.load import Run, describe_drawing, draw_record, stored_method
-from inr_xai.runs.masks_file import SampleRecord
+from inr_xai.runs.masks_file import SampleRecord, read_facts
 from inr_xai.types import Frame
 
 STORED = Path(__file__).resolve().parent / "data" / "run_0.1.0"
@@ -120,3 +123,76 @@ def test_a_mask_has_the_size_that_is_asked_for_or_that_of_the_photo() -> None:
     assert explained.mask(0.2, (24, 40)).shape == (24, 40)
     assert explained.mask(0.2, frame="image").shape == explained.frame.original
     assert torch.equal(draw_record(explained.record, [0.2], (24, 24), 1)[0], explained.mask(0.2, 24))
+
+
+def test_nothing_is_imported_that_the_user_does_not_allow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_rules.py").write_text(
+        "from inr_xai.area import AreaProjection\nclass Mine(AreaProjection):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    stored = record(describe_drawing(Method()))
+    stored.drawing["area_rule"]["class"] = "my_rules:Mine"
+    for allowed in ([], ["my_rule"], ["my_rules.Other"], ["inr_xai"]):
+        with pytest.raises(
+            UserError, match=r"my_rules:Mine, which is none of our classes; .* allow_targets=\[my_rules\]"
+        ):
+            stored_method(stored, [0.1], allowed)
+        assert "my_rules" not in sys.modules
+    for allowed in (["my_rules"], ["my_rules.Mine"]):
+        assert type(stored_method(stored, [0.1], allowed).area_rule).__name__ == "Mine"
+    del sys.modules["my_rules"]
+
+
+def test_a_run_of_parts_of_ones_own_is_rendered_if_they_are_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_nets.py").write_text("from inr_xai.inr import PyramidINR\nclass Net(PyramidINR):\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    folder = RunFolder(shutil.copytree(STORED, tmp_path / "run"))
+    for name in sorted(folder.done()):
+        stored = folder.read(name)
+        stored.drawing["inr"]["class"] = "my_nets:Net"
+        folder.commit(stored)
+    with pytest.raises(UserError, match="my_nets:Net, which is none of our classes"):
+        inr_xai.load(folder.path)["00000-disc"].importance()
+    allowed = inr_xai.load(folder.path, allow_targets=["my_nets"])["00000-disc"]
+    ours = inr_xai.load(STORED)["00000-disc"]
+    assert torch.equal(allowed.mask(0.2, explanation=2), ours.mask(0.2, explanation=2))
+    assert torch.equal(allowed.importance(), ours.importance())
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"strat": 1.0}, {"start": [[[[1]]]]}, {"start": {"a": {"b": {"c": []}}}}, {"end": "x"}]
+)
+def test_arguments_that_a_class_does_not_take_are_refused(arguments: dict[str, Any]) -> None:
+    stored = record(describe_drawing(Method()))
+    stored.drawing["area_rule"]["arguments"] = arguments
+    with pytest.raises(
+        UserError, match=r"inr_xai\.area:AreaProjection with arguments that it does not take .* by hand\?"
+    ):
+        stored_method(stored, [0.1])
+
+
+@pytest.mark.parametrize("change", ["missing", "other shape", "no number"])
+def test_weights_that_are_not_those_of_the_inr_are_refused(change: str) -> None:
+    stored = RunFolder(STORED).read("00000-disc")
+    weights = stored.inrs[0]
+    name = max(weights, key=lambda name: weights[name].numel())
+    if change == "missing":
+        del weights[name]
+    else:
+        weights[name] = torch.zeros(3) if change == "other shape" else torch.zeros(3, dtype=torch.int64)
+    if change == "no number":
+        stored.inrs[0] = {name: weights[name]}
+    with pytest.raises(UserError, match="the weights of explanation 1 of '00000-disc' are not those of the INR"):
+        draw_record(stored, [0.2], (24, 24), 1)
+
+
+def test_rows_are_read_one_image_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+    monkeypatch.setattr("inr_xai.runs.load.read_facts", lambda file: opened.append(file) or read_facts(file))
+    rows = inr_xai.load(STORED).rows
+    opened.clear()  # what checked the type of the property has read some
+    next(iter(rows))
+    assert len(opened) == 1
+    assert len(rows) == len(list(rows)) == 4

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from inr_xai.errors import UserError
+from inr_xai.errors import RunFault, UserError
 from inr_xai.runs.loop import Guard, each_image, each_part
 
 
@@ -29,7 +29,17 @@ def test_a_guarded_block_that_ends_well_has_not_failed(caplog: pytest.LogCapture
         (ValueError("two\nlines"), "two lines", False),
         (FileNotFoundError(2, "No such file", "a.png"), "[Errno 2] No such file: 'a.png'", False),
         (OSError(), "OSError", False),
-        (RuntimeError("out of\nmemory"), "RuntimeError: out of memory", True),
+        (RuntimeError("a\nbug"), "RuntimeError: a bug", True),
+        (
+            RuntimeError("CUDA out of memory."),
+            "the memory is used up (CUDA out of memory.); give a smaller masks_per_forward, or a smaller input",
+            False,
+        ),
+        (
+            MemoryError(),
+            "the memory is used up (MemoryError); give a smaller masks_per_forward, or a smaller input",
+            False,
+        ),
         (KeyError("k"), "KeyError: 'k'", True),
     ],
 )
@@ -45,8 +55,10 @@ def test_an_error_is_noted_and_logged_with_a_traceback_if_it_is_unexpected(
     assert (record.exc_info is not None and record.exc_info[1] is error) is traceback
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)])
-def test_an_interruption_passes_through(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1), RunFault("the disk is full; free space")])
+def test_an_interruption_and_a_fault_of_the_machine_pass_through(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
     failures = Failures()
     with pytest.raises(type(error)), Guard("a", failures.note):
         raise error

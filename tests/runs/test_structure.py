@@ -37,5 +37,5 @@ def test_what_does_not_fit_is_named(changes: dict[str, Any], message: str) -> No
 
 @pytest.mark.parametrize("value", [None, [], "text", 3])
 def test_a_whole_that_is_no_object_is_named(value: object) -> None:
-    with pytest.raises(ValueError, match="^its content is .*, not an object$"):
+    with pytest.raises(ValueError, match=r"^its content is .*, not an object$"):
         require(value, SHAPE)

@@ -1,14 +1,20 @@
-"""`inr-xai verify` on a stored run: the figures that it prints, and that broken masks are seen in them."""
+"""`inr-xai verify`: its figures of a run, that broken masks are seen in them, that every kind of damage is named."""
 
 import json
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from inr_xai.runs.check_files import FileCheck
 from inr_xai.runs.folder import RunFolder
+from inr_xai.runs.index import ResultIndex
+from inr_xai.runs.load import load
 from inr_xai.runs.verify import main
+from tests.helpers.runs import explain
 
 STORED = Path(__file__).resolve().parent / "data" / "run_0.1.0"
 
@@ -51,3 +57,111 @@ def test_an_area_that_does_not_fit_is_refused(capsys: pytest.CaptureFixture[str]
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of two images, with an index."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert explain(folder, "data.limit=2").failures == 0
+    return folder
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the folder, which the test may change."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def faults(folder: Path) -> list[str]:
+    """Returns what is found wrong with the files of a run."""
+    check = FileCheck(folder)
+    for _ in check.images(load(folder)):
+        pass
+    return check.faults()
+
+
+def flip(file: Path, place: int = 100) -> None:
+    """Changes one byte of a file."""
+    content = file.read_bytes()
+    file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+
+
+def drop_line(file: Path) -> None:
+    """Removes the last line of a file."""
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+
+
+def replaced(file: Path, old: str, new: str) -> None:
+    """Replaces a text of a file."""
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+
+
+ID = "00001-square"
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    rf"{ID}\.safetensors is damaged": lambda run: flip(run / "masks" / f"{ID}.safetensors", 4000),
+    r"x\.safetensors holds the masks of": lambda run: shutil.copy(
+        run / "masks" / f"{ID}.safetensors", run / "masks/x.safetensors"
+    ),
+    rf"per_image\.csv has rows of '{ID}', which has no masks": lambda run: (
+        run / "masks" / f"{ID}.safetensors"
+    ).unlink(),
+    rf"per_image\.csv has other rows .* of '{ID}'": lambda run: drop_line(run / "per_image.csv"),
+    r"per_image\.csv is damaged": lambda run: (run / "per_image.csv").write_bytes(b"\xff"),
+    r"per_image\.csv has no rows of": lambda run: (run / "per_image.csv").write_text("sample_id\n"),
+    r"per_image\.csv is damaged \(line 2": lambda run: replaced(
+        run / "per_image.csv", "\n00000-disc,", "\n00000-disc,,"
+    ),
+    rf"failures\.csv names '{ID}', which is explained": lambda run: (run / "failures.csv").write_text(
+        f"image_id,reason\n{ID},x\n"
+    ),
+    r"failures\.csv is damaged": lambda run: (run / "failures.csv").write_text("[]"),
+    r"summary\.json is damaged": lambda run: (run / "summary.json").write_text("[]"),
+    r"summary\.json does not exist": lambda run: (run / "summary.json").unlink(),
+    r"summary\.json says 3 images, and 2 have": lambda run: replaced(
+        run / "summary.json", '"images": 2', '"images": 3'
+    ),
+    r"summary\.json has .* as p_full/k1": lambda run: replaced(
+        run / "summary.json", '"p_full/k1": 0', '"p_full/k1": 1'
+    ),
+    r"0-of-1\.images has a damaged line, 1": lambda run: flip(run / "index" / "0-of-1.images"),
+    r"curves\.csv is damaged": lambda run: replaced(run / "curves.csv", ",1,0,", ",1,zero,"),
+}
+
+
+@pytest.mark.parametrize("words", DAMAGE)
+def test_whatever_is_wrong_is_said(run: Path, words: str) -> None:
+    DAMAGE[words](run)
+    found = faults(run)
+    assert any(re.search(words, fault) for fault in found), found
+
+
+def test_nothing_is_wrong_with_a_run_that_ended(finished: Path) -> None:
+    before = sorted((file, file.stat().st_mtime_ns) for file in finished.rglob("*"))
+    assert faults(finished) == []
+    assert sorted((file, file.stat().st_mtime_ns) for file in finished.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["run.json", f"masks/{ID}.safetensors"])
+def test_the_command_prints_what_is_wrong_and_its_status_says_so(
+    run: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    flip(run / name, 0)
+    assert main([str(run), "--areas", "0.1", "--size", "24"]) == 3
+    (fault,) = json.loads(capsys.readouterr().out)["faults"]
+    assert fault.startswith(f"{run / name} is damaged (")
+
+
+def test_an_index_of_other_scores_is_seen(run: Path) -> None:
+    folder = RunFolder(run)
+    record = folder.read(ID)
+    record.rows[0]["p_full"] = 0.125
+    (run / "index" / "0-of-1.images").unlink()
+    ResultIndex(folder).add(record)
+    assert [fault for fault in faults(run) if re.search(rf"index has other rows .* of '{ID}'", fault)]
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 2
+    assert "run.json does not exist" in capsys.readouterr().err
