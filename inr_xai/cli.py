@@ -34,7 +34,7 @@ from inr_xai.config import check, conf_folder, register, sentence
 from inr_xai.config.environment import as_yaml
 from inr_xai.config.hydra_nodes import hydra_nodes_checked
 from inr_xai.config.places import check_files, check_place
-from inr_xai.config.programs import Interruption, report, report_interruption, run_program
+from inr_xai.config.programs import Interruption, report_error, report_interruption, run_program
 from inr_xai.errors import IMAGES_FAILED, REFUSED, RunFault, UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -269,11 +269,11 @@ def _status(program: Any, *, full_error: bool) -> int:
             raise
         return report_interruption(error, _continuing(str(multirun.folder)))
     except BrokenProcessPool as error:
-        return report(RunFault(f"{sentence(error)}: {_continuing(str(multirun.folder))}"), full=full_error)
+        return report_error(RunFault(f"{sentence(error)}: {_continuing(str(multirun.folder))}"), full=full_error)
     except ExitProgram as ending:
-        return ending.status if ending.error is None else report(ending.error, full=full_error)
+        return ending.status if ending.error is None else report_error(ending.error, full=full_error)
     except Exception as error:
-        return report(error, full=full_error)
+        return report_error(error, full=full_error)
     return 0
 
 

@@ -102,7 +102,7 @@ def run_program(work: Callable[[], int]) -> int:
                 if received:  # it has become another error on its way
                     status = report_interruption(Interruption(received[0]))
                 else:
-                    status = report(error, full=full)
+                    status = report_error(error, full=full)
             if received and status != 128 + received[0]:  # it was lost on its way
                 status = report_interruption(Interruption(received[0]))
     finally:
@@ -123,7 +123,7 @@ def exit_status(work: Callable[[], int]) -> int:
     return run_program(lambda: IMAGES_FAILED if work() else 0)
 
 
-def report(error: Exception, *, full: bool) -> int:
+def report_error(error: Exception, *, full: bool) -> int:
     """Prints the sentence of a refusal or a fault, and returns the exit status; raises the error if it is a bug.
 
     It is no error if the program has ended that reads the output, as in `| head`.

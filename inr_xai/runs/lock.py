@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -52,8 +53,13 @@ def folder_lock(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError, ImportError):  # Windows has no fcntl
             import fcntl
 
-            stream = stack.enter_context((folder / LOCK_FILE).open("ab"))
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            try:
+                handle = os.open(folder, os.O_RDONLY)
+                stack.callback(os.close, handle)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            except OSError:  # a network file system locks only files that can be written
+                stream = stack.enter_context((folder / LOCK_FILE).open("ab"))
+                fcntl.flock(stream, fcntl.LOCK_EX)
         held.add(place)
         stack.callback(held.discard, place)
         yield
@@ -146,8 +152,8 @@ class WorkLock:
                 holder = _read_mark(self._file)[0]
                 if holder is not None and holder.token == self._holder.token:
                     self._file.unlink()
-                if self._made and [file.name for file in self._folder.iterdir()] == [LOCK_FILE]:
-                    (self._folder / LOCK_FILE).unlink()
+                if self._made and {file.name for file in self._folder.iterdir()} <= {LOCK_FILE}:
+                    (self._folder / LOCK_FILE).unlink(missing_ok=True)
                     self._folder.rmdir()
         finally:
             _own.discard(self._holder.token)
@@ -235,7 +241,7 @@ class ShardLock(WorkLock):
         marks = []
         for file in self._folder.glob(f"{MARK}shard-*"):
             numbers = re.fullmatch(r"shard-(\d+)-of-(\d+)", file.name.removeprefix(MARK))
-            if numbers is not None and overlap(self._index, self._count, int(numbers[1]), int(numbers[2])):
+            if numbers is not None and may_share_images(self._index, self._count, int(numbers[1]), int(numbers[2])):
                 marks.append(file)
         return marks
 
@@ -245,10 +251,10 @@ def lock_of_results(run: Path, name: str, *, wait: float = 0.0) -> WorkLock:
     return WorkLock(run, f"results-{quote(name, safe='')[:100]}", work=f"{name!r} of {run}", wait=wait)
 
 
-def overlap(index: int, count: int, other_index: int, other_count: int) -> bool:
+def may_share_images(index: int, count: int, other_index: int, other_count: int) -> bool:
     """Returns whether two shards can have an image in common.
 
-    >>> overlap(0, 2, 1, 2), overlap(0, 2, 1, 3), overlap(0, 2, 3, 4), overlap(1, 2, 3, 4)
+    >>> may_share_images(0, 2, 1, 2), may_share_images(0, 2, 1, 3), may_share_images(0, 2, 3, 4), may_share_images(1, 2, 3, 4)
     (False, True, False, True)
     """
     return (index - other_index) % math.gcd(count, other_count) == 0
@@ -256,9 +262,8 @@ def overlap(index: int, count: int, other_index: int, other_count: int) -> bool:
 
 def _now(folder: Path) -> float:
     """Returns the time as the folder's file system has it: the clocks of two machines may differ."""
-    with contextlib.suppress(OSError):
-        os.utime(folder / LOCK_FILE)
-        return (folder / LOCK_FILE).stat().st_mtime
+    with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder, prefix=ASIDE) as stream:
+        return os.fstat(stream.fileno()).st_mtime
     return time.time()
 
 
