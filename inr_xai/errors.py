@@ -18,7 +18,7 @@ class UserError(ValueError):
     """Raised for bad input; the command line prints its message alone, without a traceback."""
 
 
-class RunFault(Exception):
+class RunFault(Exception):  # noqa: N818, it is no error of the user or of the program
     """Raised for a fault of the machine that ends the whole run, such as a full disk or a folder that is gone.
 
     No image is to blame, so the work on one image lets it through. The command line prints its message alone, which

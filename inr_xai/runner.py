@@ -38,7 +38,7 @@ from inr_xai.runs.load import describe_drawing
 from inr_xai.runs.lock import WorkLock, folder_lock
 from inr_xai.runs.loop import Guard, reason_of
 from inr_xai.runs.masks_file import SampleRecord
-from inr_xai.runs.tables import write_tables
+from inr_xai.runs.tables import write_run_tables
 from inr_xai.types import Batch, Image, ImageData, Row, Sample
 
 log = logging.getLogger(__name__)
@@ -320,7 +320,7 @@ class Runner:
         with folder_lock(folder.path):
             stored = self._index.read()
             failures = self._failures.conclude(stored)
-            summary: dict[str, Any] = write_tables(folder.path, stored).means()
+            summary: dict[str, Any] = write_run_tables(folder.path, stored).means()
             seconds = sum(entry.seconds for entry in stored.values())
             passes: dict[str, float] = {"per_explanation": method.passes}
             summary |= {"images": len(stored), "failures": len(failures)}

@@ -30,7 +30,8 @@ def test_the_table_has_a_row_for_each_job_also_for_refused_ones(
         if cfg.seed == 0:
             raise UserError("no photo there")
         (Path(cfg.out) / "summary.json").write_text(json.dumps({METRIC: cfg.seed / 4, "images": 2}))
-        (Path(cfg.out) / "run.json").write_text(json.dumps({"config": {"sweep_metric": cfg.sweep_metric}}))
+        facts = {"config": {"sweep_metric": cfg.sweep_metric, "data": {}, "classifier": {}}, "wandb_id": "a1b2"}
+        RunFolder(cfg.out).write_run(facts | {"scoring_pool": [], "donor_pool": []})
 
     program.act = act
     assert program("-m", "seed=-1,0,1,2", "+ablation=default", "out=here") == 2

@@ -250,7 +250,7 @@ def require_head(head: str) -> None:
 def words_of(error: BaseException | None) -> str:
     """Returns an error's type and message in one line, for a sentence.
 
-    >>> words_of(ValueError("too\n  small."))
+    >>> words_of(ValueError("too  small."))
     'ValueError: too small'
     """
     words = f"{type(error).__name__}: {' '.join(str(error).split())}"

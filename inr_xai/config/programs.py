@@ -99,11 +99,8 @@ def run_program(work: Callable[[], int]) -> int:
             except (Interruption, KeyboardInterrupt) as error:
                 status = report_interruption(error)
             except Exception as error:
-                if received:  # it has become another error on its way
-                    status = report_interruption(Interruption(received[0]))
-                else:
-                    status = report_error(error, full=full)
-            if received and status != 128 + received[0]:  # it was lost on its way
+                status = 0 if received else report_error(error, full=full)
+            if received and status != 128 + received[0]:  # the signal was lost, or has become another error
                 status = report_interruption(Interruption(received[0]))
     finally:
         written = _flush()

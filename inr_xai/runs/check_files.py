@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from inr_xai.errors import UserError
+from inr_xai.runs.failures import SUFFIX, read_notes
 from inr_xai.runs.files import format_csv
 from inr_xai.runs.folder import MASKS, RunFolder
 from inr_xai.runs.index import INDEX, ResultIndex, index_files, index_lines, parse_line
@@ -147,11 +148,18 @@ class FileCheck:
                     self._note(f"{MASKS}/{name}", f"holds the masks of {record.sample_id!r}, which has another file")
 
     def _check_index(self) -> None:
-        """Notes damaged lines of the index."""
+        """Notes damaged lines of the index, and of the shards' notes of failures."""
         for file in index_files(self._folder.path):
             for number, (place, line) in enumerate(index_lines(file), start=1):
                 if parse_line(line, file, place) is None:
-                    self._note(f"{INDEX}/{file.name}", f"has a damaged line, {number}; the same command replaces it")
+                    self._note(
+                        f"{INDEX}/{file.name}", f"has a damaged line, {number}; remove the file, and it is made again"
+                    )
+
+        for file in (self._folder.path / INDEX).glob(f"*{SUFFIX}"):
+            with self._noting():
+                if file.read_bytes().count(b"\n") > sum(1 for _ in read_notes(file)):
+                    self._note(f"{INDEX}/{file.name}", "has a damaged line; the same command tries the image again")
 
     def _check_curves(self) -> None:
         """Notes a curves.csv that cannot be read, or has something else than numbers."""

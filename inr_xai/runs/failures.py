@@ -51,7 +51,7 @@ class FailureNotes:
         with folder_lock(self._folder.path):
             failures = self.read(done)
             self._write(failures)
-        own = [note for note in _notes(self._file) if failures.get(note["id"]) == note["reason"]]
+        own = [note for note in read_notes(self._file) if failures.get(note["id"]) == note["reason"]]
         last = {note["id"]: json.dumps(note) + "\n" for note in own}
         if self._file.exists() and len(last) < self._file.read_bytes().count(b"\n"):
             write_bytes(self._file, "".join(last.values()).encode())
@@ -61,7 +61,7 @@ class FailureNotes:
         """Returns image id -> the last reason that any shard noted, without the images that are done."""
         notes: dict[str, tuple[float, str]] = {}
         for file in self._files():
-            for note in _notes(file):
+            for note in read_notes(file):
                 if note["id"] not in done:
                     notes[note["id"]] = max(notes.get(note["id"], (0.0, "")), (note["time"], note["reason"]))
         return {sample_id: reason for sample_id, (_, reason) in sorted(notes.items())}
@@ -79,7 +79,7 @@ class FailureNotes:
         write_bytes(self._folder.path / FAILURES, format_csv(rows, FAILURE_COLUMNS).encode())
 
 
-def _notes(file: Path) -> Iterator[dict[str, Any]]:
+def read_notes(file: Path) -> Iterator[dict[str, Any]]:
     """Yields the notes in a shard's file; a line that a killed process left incomplete is none."""
     for line in file.read_bytes().splitlines() if file.exists() else ():
         with suppress(ValueError):

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from inr_xai.errors import UserError
-from inr_xai.runs.files import all_columns, append_text, format_csv, writing
+from inr_xai.runs.files import all_columns, append_text, format_csv, write_chunks, writing
 from inr_xai.runs.folder import MASKS, RunFolder
 from inr_xai.runs.masks_file import SampleRecord, read_record
 from inr_xai.runs.structure import require
@@ -85,6 +85,7 @@ class ResultIndex:
     def __init__(self, folder: RunFolder, shard: tuple[int, int] = (0, 1)):
         self.folder = folder
         self.file = folder.path / INDEX / f"{shard[0]}-of-{shard[1]}{SUFFIX}"
+        self._damaged: set[Path] = set()
 
     def add(self, record: SampleRecord) -> None:
         """Adds the line of an image whose masks file has just been written. Raises RunFault as `append_text` does."""
@@ -98,6 +99,10 @@ class ResultIndex:
             UserError: a masks file has to be read for that, and is damaged or has the name of another image.
         """
         results, unknown = self.known()
+        if self.file in self._damaged:
+            good = (line for place, line in index_lines(self.file) if parse_line(line, self.file, place) is not None)
+            write_chunks(self.file, good)
+            results, unknown = self.known()
         return results if not unknown else StoredResults({**results, **self._read_masks_files(unknown)})
 
     def known(self) -> tuple["StoredResults", list[str]]:
@@ -117,6 +122,7 @@ class ResultIndex:
     def _lines(self) -> dict[str, tuple[str, IndexEntry]]:
         """Returns what the lines of all shards say, by the name of the masks file; the last line of a name counts."""
         known: dict[str, tuple[str, IndexEntry]] = {}
+        self._damaged.clear()
         for file in index_files(self.folder.path):
             damaged = 0
             for place, line in index_lines(file):
@@ -126,6 +132,7 @@ class ResultIndex:
                 else:
                     known[found[0]] = found[1:]
             if damaged:
+                self._damaged.add(file)
                 log.warning("%s has %d damaged lines, which are made again from the masks files", file, damaged)
         return known
 

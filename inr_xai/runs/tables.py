@@ -10,7 +10,7 @@ from inr_xai.runs.index import StoredResults
 from inr_xai.scoring.summary import Summary
 
 
-def write_tables(folder: Path, results: StoredResults) -> Summary:
+def write_run_tables(folder: Path, results: StoredResults) -> Summary:
     """Writes per_image.csv and curves.csv of all images anew, and returns the summary of the scores.
 
     Raises RunFault for a fault of the machine.

@@ -49,7 +49,7 @@ def print_figures(path: str, areas: Sequence[float], side: int, allow_targets: S
     Raises:
         UserError: the folder holds no run, or masks cannot be rendered at these areas.
     """
-    check, figures = FileCheck(path), Figures()
+    check, figures = FileCheck(path), MaskFigures()
     try:
         run = load(path, allow_targets)
     except UserError as error:
@@ -77,7 +77,7 @@ def render(explained: Explained, areas: Sequence[float], side: int | None = None
     )
 
 
-class Figures:
+class MaskFigures:
     """Figures of masks: means over the images, or the largest if the name says so."""
 
     def __init__(self) -> None:

@@ -96,14 +96,14 @@ class _Group:
     def take_in(self) -> None:
         """Adds the rows that wait to the sums."""
         rows, self._rows = self._rows, []
-        for row in rows:
-            self.names.update(dict.fromkeys(row))
-        full = self._numbers(rows, P_FULL)
+        table = _columns(rows)
+        self.names.update(dict.fromkeys(table))
+        full = self._numbers(P_FULL, table.get(P_FULL, [None] * len(rows)))
         full_parts = _exact(full)
-        for name in self.names:
+        for name, texts in table.items():
             if name in KEYS or name in self.text:
                 continue
-            cells = self._numbers(rows, name)
+            cells = full if name == P_FULL else self._numbers(name, texts)
             parts = _exact(cells)
             self._sums.setdefault(name, _Sum()).add(parts, len(cells) - cells.count(None))
             if name in RELATIVE:
@@ -126,12 +126,11 @@ class _Group:
                 means[f"{name}_rel"] = value.value() / full.value() if full.value() > 0 else nan
         return means
 
-    def _numbers(self, rows: Sequence[Row], name: str) -> list[float | None]:
-        """Returns a number for each row; None for an empty cell, and in a column of text."""
-        cells: list[Any] = [row.get(name) for row in rows]
+    def _numbers(self, name: str, cells: Sequence[Any]) -> list[float | None]:
+        """Returns the numbers in a column; None for an empty cell, and in a column of text."""
         kinds = set(map(type, cells))
         if kinds == {float}:
-            return cells
+            return list(cells)
         try:
             if kinds == {str} and "" not in cells:
                 return list(map(float, cells))
@@ -139,6 +138,15 @@ class _Group:
         except ValueError:
             self.text.add(name)
             return [None] * len(cells)
+
+
+def _columns(rows: Sequence[Row]) -> dict[str, Sequence[Any]]:
+    """Returns the values of each column, None where a row has none; columns in the order in which they appear."""
+    different = dict.fromkeys(map(tuple, rows))
+    names = list(dict.fromkeys(name for columns in different for name in columns))
+    if len(different) == 1:
+        return dict(zip(names, zip(*(row.values() for row in rows), strict=True), strict=True))
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 class _Sum:

@@ -90,13 +90,13 @@ def test_an_image_that_fails_costs_its_row_alone(
 
     def measure_row(setting: object, sample_id: str, regions: object) -> dict[str, float]:
         if sample_id == first:
-            raise RuntimeError("out of memory")
+            raise RuntimeError("the disc is gone")
         return {"object_effect": 0.5}
 
     monkeypatch.setattr(script, "measure_row", measure_row)
     options = ("--settings", SETTING, "--methods", "disc", "--images", "2", "--results", tmp_path)
     assert script_status(monkeypatch, "audit", *options) == 3
-    assert f"{first} failed: RuntimeError: out of memory" in caplog.text
+    assert f"{first} failed: RuntimeError: the disc is gone" in caplog.text
     stored = csv.DictReader((tmp_path / "fresh" / f"{SETTING}.disc.csv").read_text().splitlines())
     assert [row["sample_id"] for row in stored] == [second]
 

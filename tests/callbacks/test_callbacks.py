@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from inr_xai.callbacks import Progress, RunState, Scores
+from inr_xai.callbacks import Curves, Progress, RunState, Scores
 from inr_xai.callbacks.figures import SHADE, darken_outside, draw_figure, strip
 from inr_xai.callbacks.progress import log as progress_log
 from inr_xai.errors import UserError
-from inr_xai.fitting.mask_module import MaskModule
+from inr_xai.fitting.mask_module import MaskModule, light_trainer
 from inr_xai.method import Method
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.index import StoredRows
@@ -277,3 +277,25 @@ def test_a_sweep_is_one_group_of_runs_at_wandb(tmp_path: Path) -> None:
             assert all(before <= after for before, after in pairwise(values))
             assert values[-1] == last
     assert len(ids) == 4
+
+
+def test_curves_of_a_fit_that_broke_are_not_sent(tmp_path: Path) -> None:
+    class Listening(RunState):
+        def log(self, metrics: dict[str, Any], **axis: int) -> None:
+            sent.append((metrics, axis))
+
+    sent: list[tuple[dict[str, Any], dict[str, int]]] = []
+    curves = Curves()
+    curves.on_run_start(Listening(RunFolder(tmp_path), Method(), total=2))
+
+    def fit(loss: float) -> None:
+        module = MaskModule.__new__(MaskModule)
+        torch.nn.Module.__init__(module)
+        module.losses, module.explanation = [torch.tensor([loss])] * 2, 1
+        curves.on_train_end(light_trainer({"accelerator": "cpu", "devices": 1}, ()), module)
+
+    fit(9.0)
+    curves.on_fit_failed()
+    fit(1.0)
+    curves.on_sample(record(), torch.zeros(3, 4, 4))
+    assert sent == [({"loss/k1": 1.0}, {"steps_done": step}) for step in (0, 1)]

@@ -17,7 +17,7 @@ from inr_xai.runs.index import ResultIndex
 from inr_xai.runs.load import describe_drawing, load
 from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.runs.processes import machine
-from inr_xai.runs.tables import write_tables
+from inr_xai.runs.tables import write_run_tables
 from inr_xai.types import Frame
 from tests.helpers.runs import FACTS
 
@@ -62,7 +62,7 @@ def test_appended_rows_are_those_of_the_table_at_the_end(tmp_path: Path) -> None
         index.add(record(sample_id))
         folder.append_rows(record(sample_id).rows)
     appended = (tmp_path / "per_image.csv").read_text()
-    write_tables(tmp_path, index.read())
+    write_run_tables(tmp_path, index.read())
     assert (tmp_path / "per_image.csv").read_text() == appended
     assert appended.splitlines()[:2] == ["sample_id,explanation,area,p_full", "a,1,0.5,0.25"]
 

@@ -15,7 +15,7 @@ from inr_xai.runs.files import format_csv
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.index import ResultIndex, StoredResults
 from inr_xai.runs.masks_file import SampleRecord
-from inr_xai.runs.tables import write_tables
+from inr_xai.runs.tables import write_run_tables
 from inr_xai.scoring import summarise
 from inr_xai.types import Row
 from tests.helpers.runs import FACTS, messages, table
@@ -81,7 +81,7 @@ def test_tables_are_those_of_all_rows_at_once(tmp_path: Path) -> None:
         one.rows = one.rows[: draw.choice((1, 2))]
         records.append(one)
         commit(folder, ResultIndex(folder, (place % 2, 2)), one)
-    summary = write_tables(tmp_path, ResultIndex(folder).read()).means()
+    summary = write_run_tables(tmp_path, ResultIndex(folder).read()).means()
     records.sort(key=lambda one: one.sample_id)
     rows = [row for one in records for row in one.rows]
     assert (tmp_path / "per_image.csv").read_text() == format_csv(rows)
@@ -99,7 +99,7 @@ def test_tables_are_those_of_all_rows_at_once(tmp_path: Path) -> None:
 
 
 def test_a_run_without_images_has_empty_tables(tmp_path: Path) -> None:
-    assert write_tables(tmp_path, ResultIndex(RunFolder(tmp_path)).read()).means() == {"images": 0}
+    assert write_run_tables(tmp_path, ResultIndex(RunFolder(tmp_path)).read()).means() == {"images": 0}
     assert [(tmp_path / name).read_bytes() for name in ("per_image.csv", "curves.csv")] == [b"", b""]
 
 
@@ -109,7 +109,7 @@ def test_columns_that_only_some_images_have_are_all_in_the_table(tmp_path: Path)
     for row in second.rows:
         row["new"] = "x,\n"
     commit(folder, ResultIndex(folder), second, first)
-    write_tables(tmp_path, ResultIndex(folder).read())
+    write_run_tables(tmp_path, ResultIndex(folder).read())
     assert [(row["sample_id"], row["new"]) for row in table(tmp_path)] == [
         ("a", ""),
         ("a", ""),
@@ -161,6 +161,7 @@ def test_torn_and_damaged_lines_are_made_again(
     for place in range(0, len(whole), 53):
         index.file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         assert content(index.read()) == before
+        assert not index._damaged
     assert any("damaged lines, which are made again" in line for line in messages(caplog.records))
     for nonsense in (b"", b"\0" * 100, b"\n\n", b"\xff\xfe\n", b"[]\n{}\n", b"0\t1\t2\n", b"00000000\t\n"):
         index.file.write_bytes(nonsense)
@@ -190,7 +191,7 @@ def test_images_whose_names_are_no_file_names_are_stored_and_found(tmp_path: Pat
     shutil.rmtree(tmp_path / "run" / "index")
     assert set(index.read()) == set(ids)
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
-    write_tables(folder.path, index.read())
+    write_run_tables(folder.path, index.read())
     assert {row["sample_id"] for row in table(folder.path)} == {*ids[:6], "no utf-8 \\udcff", ids[7]}
 
 

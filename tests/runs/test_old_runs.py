@@ -23,8 +23,9 @@ def old_run(tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Returns the content of every file below a folder."""
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    """Returns the content of every file below a folder that is not hidden, as that of the lock is."""
+    files = [file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")]
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
 
 
 def test_masks_are_rendered_as_before() -> None:
