@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-FAULT, REFUSED, IMAGES_FAILED, HUNG_UP, INTERRUPTED, TERMINATED = 1, 2, 3, 129, 130, 143
+FAULT, REFUSED, IMAGES_FAILED, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
 """Exit statuses of the programs besides 0 (done); a bug has the status of a fault, and its traceback."""
 NO_MEMORY = "can't allocate memory|not enough memory|out of memory"
 """What torch says if an allocation fails."""

@@ -121,7 +121,9 @@ def test_a_photo_does_not_donate_to_itself() -> None:
 def test_refusals_name_the_option() -> None:
     with pytest.raises(UserError, match=r"perturbation.sigma=-1 is out of range; it must be a positive number"):
         Blur(-1)
-    with pytest.raises(UserError, match=r"perturbation.levels=1 is out of range; it must be a whole number, at least 2"):
+    with pytest.raises(
+        UserError, match=r"perturbation.levels=1 is out of range; it must be a whole number, at least 2"
+    ):
         BlurPyramid(levels=1)
     with pytest.raises(UserError, match=r"perturbation.colour must be .* got 'red'"):
         Constant("red")

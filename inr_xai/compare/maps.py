@@ -60,7 +60,9 @@ def make_maps(args: argparse.Namespace) -> int:
     data, classifier, device = instantiate(cfg.data), instantiate(cfg.classifier), device_of(plain(cfg.trainer))
     setup = MethodSetup(classifier, device, tuple(cfg.areas), layer=args.layer, seed=cfg.seed)
     methods = {name: build_other_method(name, setup) for name in args.methods.split(",")}
-    settings = {name: {"method": dict(method.settings)} | facts_of(stored_form(cfg)) for name, method in methods.items()}
+    settings = {
+        name: {"method": dict(method.settings)} | facts_of(stored_form(cfg)) for name, method in methods.items()
+    }
     folders = {name: args.run / "maps" / name for name in methods}
     for name, folder in folders.items():
         require_same_settings(folder, settings[name], root=cfg.data.get("root"))
