@@ -157,7 +157,6 @@ inr=siren inr.first_omega=nan
 perturbation=fog
 perturbation.parts=[]
 perturbation.parts=[{}]
-perturbation=constant perturbation.colour=[2,2,2]
 score=guess
 area_rule=nothing
 area_rule.hold=nan
@@ -251,6 +250,7 @@ verify ../given/run --size 0
 areas=[0.001]
 """
 TO_END = r"""
+perturbation=constant perturbation.colour=[2,2,2]
 steps=1
 steps=${seed} seed=3
 'steps="${oc.decode:${oc.env:FAULTS_NUMBER,2}}"'

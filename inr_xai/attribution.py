@@ -4,9 +4,10 @@ Convention: Kokhlikyan et al., "Captum: A unified and generic model interpretabi
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -37,8 +38,9 @@ class INRAttribution:
     Args:
         model: a module (or any callable) that maps inputs b x c x h x w to outputs b x n, or to b of them. It is not
             changed.
-        input_mean, input_std: mean and standard deviation of the inputs, one number or one per channel: 0 and 1 for
-            normalised tensors, the data set's for images in [0, 1]. Only baselines of colours and of noise use them.
+        input_mean, input_std: mean and standard deviation of the inputs, one number or one per channel (a sequence, an
+            array or a tensor): 0 and 1 for normalised tensors, the data set's for images in [0, 1]. Only baselines of
+            colours and of noise use them.
         head: what the outputs are: "softmax" for logits; "sigmoid" for logits of a multi-label model, or for a single
             logit (target 1 is then its positive class, and 0 the negative one); "probabilities" for a model that ends
             in a softmax or sigmoid; "none" for scores that are no classes, such as a regression.
@@ -58,8 +60,8 @@ class INRAttribution:
     def __init__(
         self,
         model: Callable[[Tensor], Tensor],
-        input_mean: float | Sequence[float] = 0.0,
-        input_std: float | Sequence[float] = 1.0,
+        input_mean: Any = 0.0,
+        input_std: Any = 1.0,
         head: str = "softmax",
         donors: Any = None,
         **method: Any,
@@ -75,7 +77,7 @@ class INRAttribution:
         inputs: Tensor | tuple[Tensor],
         target: Target = None,
         areas: AreaValues = (0.05, 0.1, 0.2, 0.3),
-        explanations: int | str = 1,
+        explanations: int | Integral | str = 1,
         image_ids: Sequence[str] | None = None,
     ) -> Float[Tensor, "b k a h w"]:
         """Returns masks in [0, 1], where 1 keeps the pixel, with the dtype and device of the inputs.
@@ -96,6 +98,8 @@ class INRAttribution:
                 a few images and for noise), or an image for which it returns NaN or infinite logits.
         """
         images, ids, areas = _arguments(inputs, image_ids, areas)
+        if isinstance(explanations, Integral) and not isinstance(explanations, bool):
+            explanations = int(explanations)  # of NumPy
         method = replace(self.method, areas=areas, explanations=explanations)
         return self._fit(images, target, method, ids).masks.to(images)
 
@@ -128,11 +132,15 @@ class INRAttribution:
         size, channels = (images.shape[-2], images.shape[-1]), images.shape[1]
         statistics: list[tuple[float, ...]] = []
         for name, value in (("input_mean", self.input_mean), ("input_std", self.input_std)):
-            values = [float(value)] * channels if isinstance(value, (int, float)) else list(map(float, value))
-            if len(values) != channels:
-                raise UserError(
-                    f"{name} must be one number or one for each of the {channels} channels; got {len(values)}"
-                )
+            try:
+                values = torch.as_tensor(value, dtype=torch.float64, device="cpu").flatten().tolist()
+            except (TypeError, ValueError, RuntimeError):
+                values = []
+            values = values * channels if len(values) == 1 else values
+            lowest = 0.0 if name == "input_std" else -math.inf
+            if len(values) != channels or False in [lowest <= value < math.inf for value in values]:
+                wrong = len(values) if values and len(values) != channels else f"{value!r:.80} (not finite, or too low)"
+                raise UserError(f"{name} must be one number or one for each of the {channels} channels; got {wrong}")
             statistics.append(tuple(values))
         classifier = FrozenClassifier(
             self.model,
@@ -170,8 +178,10 @@ def require_options(options: dict[str, Any]) -> None:
 
 def require_donors(donors: Any, images: Images) -> None:
     """Raises UserError unless donors are two or more finite images of the inputs' kind, size and range of values."""
-    if not isinstance(donors, Tensor) or not donors.is_floating_point() or donors.ndim != 4 or len(donors) < 2:
-        got = f"{tuple(donors.shape)} of {donors.dtype}" if isinstance(donors, Tensor) else type(donors).__name__
+    dense = isinstance(donors, Tensor) and donors.layout is torch.strided and not donors.is_meta
+    if not dense or not donors.is_floating_point() or donors.ndim != 4 or len(donors) < 2:
+        kind = "" if dense or not isinstance(donors, Tensor) else f" ({donors.layout}, {donors.device})"
+        got = f"{tuple(donors.shape)} of {donors.dtype}{kind}" if isinstance(donors, Tensor) else type(donors).__name__
         raise UserError(f"donors must be one floating-point tensor of two or more images, p x c x h x w; got {got}")
     if donors.shape[1:] != images.shape[1:]:
         raise UserError(
@@ -198,8 +208,9 @@ def _arguments(
 ) -> tuple[Images, list[str], tuple[float, ...]]:
     """Returns the images, their names, which are hashes of their pixels if none are given, and the areas."""
     images = inputs[0] if isinstance(inputs, tuple) and len(inputs) == 1 else inputs
-    if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point() or not images.numel():
-        got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+    dense = isinstance(images, Tensor) and images.layout is torch.strided and not images.is_meta
+    if not dense or images.ndim != 4 or not images.is_floating_point() or not images.numel():
+        got = f"{tuple(images.shape)} of {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
         raise UserError(f"inputs must be one floating-point tensor of shape b x c x h x w, not empty; got {got}")
     bad = (~images.isfinite().flatten(1).all(1)).nonzero().flatten().tolist()
     if bad:

@@ -15,13 +15,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from inr_xai.callbacks.base import RunCallback
 from inr_xai.classifier.frozen import FrozenClassifier
+from inr_xai.config.check import check_trainer
 from inr_xai.config.environment import environment_digests, note_environment
 from inr_xai.config.targets import build
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.data.pools import is_synthetic
 from inr_xai.errors import UserError
 from inr_xai.fitting.mask_module import device_of
-from inr_xai.limits import Exclusion, Stop
+from inr_xai.limits import RANGES, Exclusion, Stop, check_numbers
 from inr_xai.loggers import WandbSettings
 from inr_xai.method import Method
 from inr_xai.runs.folder import RunFolder, is_free
@@ -82,7 +83,7 @@ def stored_configuration(config: Mapping[str, Any], overrides: Sequence[str]) ->
     The run's own `allow_targets` do not count: the file may come from someone else. The overrides may allow targets.
 
     Raises:
-        UserError: an override is not of this form, or its key is not in the configuration.
+        UserError: an override is not of this form, its key is not in the configuration, or a number is out of range.
     """
     note_environment()
     cfg = OmegaConf.create(dict(config) | {"allow_targets": []})
@@ -96,6 +97,9 @@ def stored_configuration(config: Mapping[str, Any], overrides: Sequence[str]) ->
             OmegaConf.update(cfg, key, parsed)
         except (OmegaConfBaseException, ValueError) as error:  # a key such as areas.x, within a list, is a ValueError
             raise UserError(f"{override} names no option of the run; its run.json lists them") from error
+    check_numbers({key: cfg[key] for key in cfg if key in RANGES})
+    if "trainer" in cfg:
+        check_trainer(OmegaConf.to_container(cfg.trainer) if OmegaConf.is_config(cfg.trainer) else cfg.trainer)
     return cfg
 
 

@@ -69,6 +69,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "data.pool_size": (4, 100_000),
     "data.count": (1, 100_000),
     "data.side": (2, 16),
+    "data.range": (-1e38, 1e38),
     "data.targets_per_mosaic": (1, 256),
     "classifier.input_size": (1, 4096),
     "classifier.resize": (1, 8192),
@@ -113,6 +114,8 @@ In the groups data, classifier and so on, an argument has the same range in ever
 """
 MOST_AREAS, MOST_EXPLANATIONS, MOST_MASKS = 100, 64, 1000
 """Areas, explanations, and masks of one image: figures, tables and masks files have a place for each."""
+LARGEST_SIDE = 8192
+"""Pixels of a side of a classifier's input."""
 MOST_NUMBERS = 50_000_000
 """Numbers that the INR of one image may consist of; as many fill 200 MB, and Adam keeps two more for each."""
 MOST_CONTROL = 100_000
@@ -143,7 +146,7 @@ def check_masks(areas: Sequence[float], explanations: Any, exclusion: Exclusion,
         )
     if len(areas) == 0:
         raise UserError("areas is empty; give at least one fraction of the image to keep, such as areas=[0.1]")
-    outside = [area for area in areas if not 0 < area < 1]
+    outside = [area for area in areas if isinstance(area, list | dict | str) or not 0 < area < 1]
     if outside:
         raise UserError(f"areas must lie in (0, 1), each the fraction of the image that a mask keeps; got {outside[0]}")
     if len(areas) > MOST_AREAS:
@@ -296,3 +299,26 @@ def require_size(size: tuple[int, int], *, areas: Sequence[float], stride: int) 
                 f"areas holds {area:g}, which keeps {which} of the classifier's input of {height} x {width}; give "
                 f"areas from {1 / (height * width):.2g} to {1 - 1 / (height * width):.6g}"
             )
+
+
+def height_and_width(size: Any, option: str) -> tuple[int, int]:
+    """Returns height and width, which one number gives for both. Raises UserError for anything else."""
+    sides = list(size) if isinstance(size, (list, tuple)) else [size, size]
+    if len(sides) != 2 or not all(type(side) is int and 0 < side <= LARGEST_SIDE for side in sides):
+        raise UserError(
+            f"classifier.{option}={size!r} is not allowed; give pixels from 1 to {LARGEST_SIDE}, or [height, width]"
+        )
+    return sides[0], sides[1]
+
+
+def check_statistics(mean: Any, std: Any) -> None:
+    """Raises UserError unless both statistics of a normalisation have one finite number per channel, std above 0."""
+    for name, values in (("mean", mean), ("std", std)):
+        numbers = isinstance(values, list | tuple) and all(type(value) in (int, float) for value in values)
+        if not numbers or not values or not all(math.isfinite(value) for value in values):
+            raise UserError(f"classifier.{name}={values!r} is not allowed; give finite numbers, one per channel")
+    if len(mean) != len(std) or not all(value > 0 for value in std):
+        raise UserError(
+            f"classifier.mean has {len(mean)} and classifier.std {len(std)} values ({list(std)}); "
+            "give one of each per channel, every std above 0"
+        )

@@ -112,6 +112,36 @@ def test_wrong_options_are_refused_by_the_constructor() -> None:
         INRAttribution(tiny_network(), input_mean=(0.1, 0.2), steps=1).attribute(pictures(1), target=0)
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"input_mean": float("nan")}, r"input_mean .* got nan \(not finite, or too low\)"),
+        ({"input_std": -1}, r"input_std .* got -1 \(not finite, or too low\)"),
+        ({"input_mean": "grey"}, "input_mean must be one number .* got 'grey'"),
+        ({"input_std": None}, "input_std must be one number .* got None"),
+    ],
+)
+def test_statistics_that_are_none_are_refused(options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        INRAttribution(tiny_network(), steps=1, **options).attribute(pictures(1), target=0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mean", [np.float32(0.5), torch.tensor(0.5), np.full(3, 0.5), torch.full((3,), 0.5), [0.5]])
+def test_statistics_may_be_of_numpy_and_torch(mean: object) -> None:
+    call = {"inputs": pictures(1), "target": 0, "areas": 0.2, "explanations": np.int64(2)}
+    expected = INRAttribution(tiny_network(), input_mean=0.5, steps=1).attribute(**call)  # type: ignore[arg-type]
+    masks = INRAttribution(tiny_network(), input_mean=mean, steps=1).attribute(**call)  # type: ignore[arg-type]
+    assert torch.equal(masks, expected)
+
+
+@pytest.mark.parametrize("change", [lambda images: images.to("meta"), lambda images: images.to_sparse()])
+def test_images_without_values_or_sparse_ones_are_refused(change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    with pytest.raises(UserError, match="inputs must be one floating-point tensor"):
+        INRAttribution(tiny_network(), steps=1).attribute(change(pictures(2)), target=0)
+    with pytest.raises(UserError, match=r"donors must be one floating-point tensor .* of torch.float32 \(torch\."):
+        INRAttribution(tiny_network(), donors=change(pictures(2)), steps=1).attribute(pictures(1), target=0)
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_an_image_that_is_not_finite_is_named(value: float) -> None:
     images = pictures(2)

@@ -268,6 +268,7 @@ def test_an_interrupted_run_says_how_to_go_on(
     assert [cfg.out for cfg in program.started[1:]] == [str(tmp_path / "it's here")] * 2
 
 
+@pytest.mark.slow
 def test_an_interrupted_multirun_notes_its_job_and_says_how_to_go_on(
     program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

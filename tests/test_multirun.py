@@ -49,6 +49,7 @@ def test_the_table_has_a_row_for_each_job_also_for_refused_ones(
     assert not Path("here/wandb").exists()
 
 
+@pytest.mark.slow
 def test_a_bug_and_an_interruption_leave_a_table(program: Program) -> None:
     def act(cfg: DictConfig) -> None:
         raise {0: KeyboardInterrupt(), 1: ZeroDivisionError("division by zero")}[cfg.seed]

@@ -50,10 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not paths:
             raise UserError("name the folder of a finished run")
         runs = [load(path) for path in paths]
-        cfg = stored_configuration(runs[0].info["config"], overrides)
+        cfg = stored_configuration(runs[0].config, overrides)
         for run in runs:
             run.allow_targets = tuple(cfg.allow_targets)
-        if changed := differences(runs[0].info["config"], stored_form(cfg)):
+        if changed := differences(runs[0].config, stored_form(cfg)):
             raise UserError(f"an audit is of the run as it was; leave out what changes {', '.join(changed)}")
         with threads_of(cfg), lock_of_results(paths[0], FOLDER):
             return audit_runs(runs, cfg, paths[0] / FOLDER, options)

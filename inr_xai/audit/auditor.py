@@ -111,9 +111,9 @@ def audit_runs(runs: Sequence[Run], cfg: DictConfig, folder: Path, options: Audi
 
 def require_auditable(runs: Sequence[Run], options: AuditOptions) -> list[str]:
     """Returns the ids of the images that every run has. Raises UserError if the runs cannot be audited together."""
-    first = runs[0].info["config"]
+    first = runs[0].config
     for run in runs:
-        config = run.info["config"]
+        config = run.config
         required = {
             "areas": config["areas"],
             "explanations": config["explanations"],
@@ -123,7 +123,7 @@ def require_auditable(runs: Sequence[Run], options: AuditOptions) -> list[str]:
         check_audit(options.area, options.control, **required)
         if changed := [line for line in differences(first, config) if not line.startswith(MAY_DIFFER)]:
             raise UserError(f"these runs differ in {', '.join(changed)}; audit runs that differ in their seed alone")
-    seeds = [run.info["config"]["seed"] for run in runs]
+    seeds = [run.config["seed"] for run in runs]
     if len(set(seeds)) < len(seeds):
         raise UserError(f"two of these runs have one seed ({', '.join(map(str, seeds))}); a fit counts once")
     sample_ids = sorted(set.intersection(*(set(run) for run in runs)))

@@ -100,7 +100,7 @@ class Evolution(RunCallback):
         file = self.state.folder.figure_file(sample_id, f".evolution.k{explanation}.png")
         stream = io.BytesIO()
         PillowImage.fromarray(np.concatenate(frames)).save(stream, format="png")
-        write_bytes(file, stream.getvalue())
+        write_bytes(file, stream.getvalue(), within=self.state.folder.begun)
         if self.state.wandb is not None:
             caption = f"{sample_id}, explanation {explanation}, every {self.every} steps"
             self.state.wandb.log_images("evolution", {caption: file}, images_done=self.state.images_done)

@@ -37,7 +37,7 @@ class Figures(RunCallback):
         title = f"{record.sample_id}: {self.state.class_name(record.target)}"
         data = draw_figure(record, image, title=title, cell=self.cell)
         file = self.state.folder.figure_file(record.sample_id)
-        write_bytes(file, data)
+        write_bytes(file, data, within=self.state.folder.begun)
         if self.state.wandb is not None:
             self.state.wandb.log_images("figures", {title: file}, images_done=self.state.images_done + 1)
 

@@ -337,4 +337,10 @@ def load_into(model: nn.Module, state: State, *, name: str, file: str | Path, hi
     # Files carry no versions of layers. As every shape fits, the versions are those of the model.
     complete = OrderedDict((key, state.get(key, value)) for key, value in initial.items())
     complete._metadata = initial._metadata  # type: ignore[attr-defined]
-    model.load_state_dict(complete)
+    try:
+        model.load_state_dict(complete)
+    except RuntimeError as error:  # tensors without values (meta), or sparse ones
+        raise UserError(
+            f"classifier.checkpoint={str(file)!r} cannot be copied into {name} ({' '.join(str(error).split())[:300]}); "
+            "save its weights as dense tensors"
+        ) from error

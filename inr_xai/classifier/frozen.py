@@ -155,6 +155,8 @@ class FrozenClassifier:
         if not isinstance(outputs, Tensor):
             raise UserError(f"the classifier returned a {type(returned).__name__}, {expected}")
         rows = outputs.unsqueeze(1) if outputs.ndim == 1 else outputs
+        if len(images) == 1 and outputs.ndim < 2:  # of a model that ends in `squeeze`
+            rows = outputs.reshape(1, -1)
         if rows.ndim != 2 or len(rows) != len(images) or not rows.is_floating_point() or not rows.shape[1]:
             raise UserError(f"the classifier returned {tuple(outputs.shape)} of {outputs.dtype}, {expected}")
         if rows.shape[1] < self._head.fewest:
@@ -267,9 +269,12 @@ def require_class(target: int, num_classes: int) -> None:
 
 
 def owner(model: nn.Module | Callable[[Tensor], Tensor]) -> nn.Module | None:
-    """Returns the module whose state the model uses: itself, or the module whose method it is; None if neither."""
+    """Returns the module whose state the model uses: itself, or the module whose method it is; None if neither.
+
+    A frozen module of TorchScript has constants for a state and is in evaluation mode for good.
+    """
     candidate = model if isinstance(model, nn.Module) else getattr(model, "__self__", None)
-    return candidate if isinstance(candidate, nn.Module) else None
+    return candidate if isinstance(candidate, nn.Module) and hasattr(candidate, "training") else None
 
 
 def keep_layout(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

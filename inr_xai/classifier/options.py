@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from inr_xai.errors import UserError
+from inr_xai.limits import height_and_width
 from inr_xai.types import Preprocessing
 
 SIZES = ("img_size", "image_size", "input_size")
@@ -19,8 +20,6 @@ RESERVED = {
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CHANNELS = 3
-LARGEST = 8192
-"""The largest side of an input in pixels."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +85,3 @@ def statistic(values: Any, name: str) -> tuple[float, ...] | None:
             "the units of an image in [0, 1]"
         )
     return tuple(float(value) for value in numbers)
-
-
-def height_and_width(size: Any, option: str) -> tuple[int, int]:
-    """Returns height and width, which one number gives for both. Raises UserError for anything else."""
-    sides = list(size) if isinstance(size, (list, tuple)) else [size, size]
-    if len(sides) != 2 or not all(type(side) is int and 0 < side <= LARGEST for side in sides):
-        raise UserError(
-            f"classifier.{option}={size!r} is not allowed; give pixels from 1 to {LARGEST}, or [height, width]"
-        )
-    return sides[0], sides[1]

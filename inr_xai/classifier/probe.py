@@ -8,7 +8,6 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +31,16 @@ ROUNDING = 1e-5
 """Scores, which may have any unit, are the same if they differ by less than this share of the largest."""
 FAR = 30.0
 """Standard deviations of the noise that tells small logits, which it makes large, from what stays in [0, 1]."""
+LEAST = 0.25
+"""The least change of outputs in [0, 1] by which they are probabilities if nothing else tells it."""
+SUMS = 1e-2
+"""How far the sums of probabilities may be from 1, in 16 bits too."""
+LAYERS = ("Addmm", "Mm", "Mv", "Dot", "Bmm", "Baddbmm", "Convolution", "MkldnnConvolution", "CudnnConvolution")
+"""Operations with weights, of which the last ends the search for what squashes the outputs."""
+SQUASHING = ("Softmax", "Sigmoid", "Hardsigmoid", "Exp", "Tanh", "Erf", "Atan", "Clamp", "Hardtanh")
+"""Operations that bring values into [0, 1], or that a sigmoid or softmax written by hand consists of."""
+UNKNOWN = "Function"
+"""What an operation is called that is none of PyTorch's own."""
 NO_GRADIENT = (
     "the classifier gives no gradient for its input{why}, and a fit follows this gradient; take torch.no_grad, "
     "torch.inference_mode, detach, NumPy, rounding and quantisation out of its forward (of a quantised model, explain "
@@ -75,18 +84,19 @@ class Answers:
     logits: Float[Tensor, "p n"]
 
 
-def examine(classifier: FrozenClassifier, images: Images, *, at_once: int = 32) -> Answers:
+def examine(classifier: FrozenClassifier, images: Images, *, at_once: int = 32, more: bool = True) -> Answers:
     """Asks the classifier once, and leaves it and the global random state as they were.
 
     Args:
         images: images as the classifier takes them, on the device that computes; also none of them, 0 x c x h x w.
         at_once: inputs that go through the classifier at once (memory).
+        more: also ask for made up inputs. A model that refuses these alone is asked for the images.
 
     Raises:
         UserError: the model fails or gives no gradient, or its outputs are not what its head says.
     """
     images = images[:IMAGES].detach().to(torch.promote_types(images.dtype, torch.float32))  # as a fit does
-    inputs = torch.cat([images, made_up(images, classifier)])
+    inputs = torch.cat([images, made_up(images, classifier)]) if more else images
     head, devices = HEADS[classifier.head], [inputs.device] if inputs.device.type == "cuda" else []
     outputs, gradients = [], []
     try:
@@ -108,6 +118,8 @@ def examine(classifier: FrozenClassifier, images: Images, *, at_once: int = 32) 
     except UserError as error:
         if isinstance(error, ModelError) and works_without_gradient(classifier, inputs[:at_once]):
             raise UserError(NO_GRADIENT.format(why=f" ({words_of(error.__cause__)})")) from error
+        if isinstance(error, ModelError) and more and len(images) and works_without_gradient(classifier, images):
+            return examine(classifier, images, at_once=at_once, more=False)
         raise
     except Exception as error:  # freezing and differentiation raise anything
         sentence = (
@@ -231,35 +243,79 @@ def works_without_gradient(classifier: FrozenClassifier, inputs: Images) -> bool
     return True
 
 
-def probabilities_already(
-    classifier: FrozenClassifier, inputs: Images, outputs: Float[Tensor, "b m"], *, least: float
-) -> str | None:
+def last_operations(outputs: Tensor) -> set[str]:
+    """Returns the names of the operations after a model's last layers, with one of these layers' if there are any.
+
+    >>> sorted(last_operations(torch.nn.Linear(2, 3)(torch.zeros(1, 2)).sigmoid()))
+    ['Addmm', 'Sigmoid']
+    """
+    found, seen, waiting = set(), set(), [outputs.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            name, _, version = node.name().partition("Backward")  # PyTorch's own end in a number
+            found.add(name if version else UNKNOWN)
+            waiting += [] if name in LAYERS else [before for before, _ in node.next_functions]
+    return found
+
+
+def probabilities_already(classifier: FrozenClassifier, inputs: Images, outputs: Float[Tensor, "b m"]) -> str | None:
     """Returns why outputs that all lie in [0, 1] are no logits; None if they may be.
 
-    Logits that are small for all these inputs become large for noise that is far from all images, probabilities do not.
-
-    Args:
-        least: unless the rows sum to 1, outputs that change by less may also be the logits of an untrained network.
+    Logits that are small for all these inputs become large for noise that is far from all images, or they come from a
+    layer with nothing after it that squashes them.
     """
     finite = outputs[outputs.isfinite().all(1)]
-    one = finite.shape[1] > 1 and bool(((finite.sum(1) - 1).abs() <= TOLERANCE).all())
+    one = finite.shape[1] > 1 and bool(((finite.sum(1) - 1).abs() <= SUMS).all())
     low, high = bounds(outputs)
-    if not len(finite) or not (one or bool((high - low).amax() > least)):
+    change = float((high - low).amax())
+    if not len(finite) or not (one or change > TOLERANCE):
         return None
     mean, std = torch.tensor([classifier.colour_mean, classifier.colour_std])[:, :, None, None]
     noise = torch.randn(4, *inputs.shape[1:], generator=torch.Generator().manual_seed(0))
+    operations: set[str] = set()
     try:
-        with torch.no_grad(), torch.random.fork_rng([]), classifier.frozen(inputs.device, inputs.dtype):
-            low, high = bounds(classifier.outputs((mean + FAR * std * noise).to(inputs)).float())
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.random.fork_rng([]),
+            classifier.frozen(inputs.device, inputs.dtype),
+        ):
+            far = classifier.outputs((mean + FAR * std * noise).to(inputs).requires_grad_())
+            operations = last_operations(far)
+            low, high = bounds(far.detach().float())
     except Exception:  # a model may refuse such inputs
         pass
-    if low.amin() < -TOLERANCE or high.amax() > 1 + TOLERANCE:
+    squashed = not operations.isdisjoint(SQUASHING)
+    linear = not squashed and UNKNOWN not in operations and not operations.isdisjoint(LAYERS)
+    outside = bool(low.amin() < -TOLERANCE or high.amax() > 1 + TOLERANCE)
+    if outside or not (one or squashed or (change > LEAST and not linear)):
         return None
     sums = " and each row sums to 1" if one else ""
     return (
         f"the outputs of the classifier are probabilities already: for {len(finite)} different inputs all lie in "
         f"[0, 1]{sums}, and classifier.head={classifier.head} would take them for logits; set "
         "classifier.head=probabilities, or leave out the last softmax or sigmoid of the model"
+    )
+
+
+def logarithms_already(classifier: FrozenClassifier, inputs: Images, outputs: Float[Tensor, "b m"]) -> str | None:
+    """Returns why outputs of which none is positive are no logits of a sigmoid; None if they may be."""
+    finite = outputs[outputs.isfinite().all(1)]
+    if not len(finite) or float(finite.amax()) > TOLERANCE:
+        return None
+    if finite.shape[1] > 1 and bool((finite.logsumexp(1).abs() <= SUMS).all()):
+        last, remedy = "log_softmax", "set classifier.head=softmax"
+    else:
+        with torch.inference_mode(False), torch.enable_grad(), classifier.frozen(inputs.device, inputs.dtype):
+            operations = last_operations(classifier.outputs(inputs[:1].clone().requires_grad_()))
+        last, remedy = "log_sigmoid", "leave it out of the model"
+        if "LogSigmoid" not in operations and not {"Log", "Sigmoid"} <= operations:
+            return None
+    return (
+        f"the outputs of the classifier are logarithms of probabilities already, as those of a {last}, and "
+        f"classifier.head=sigmoid would give no class more than 0.5; {remedy}"
     )
 
 
@@ -273,8 +329,9 @@ def no_probabilities(classifier: FrozenClassifier, inputs: Images, outputs: Floa
 
 
 MISTAKEN: dict[tuple[str, bool], Callable[[FrozenClassifier, Images, Float[Tensor, "p m"]], str | None]] = {
-    ("softmax", True): partial(probabilities_already, least=0.25),
-    ("sigmoid", True): partial(probabilities_already, least=TOLERANCE),
+    ("softmax", True): probabilities_already,
+    ("sigmoid", True): probabilities_already,
+    ("sigmoid", False): logarithms_already,
     ("probabilities", False): no_probabilities,
 }
 """A head, and whether all outputs lie in [0, 1] -> what says why the outputs are not those of the head."""

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from inr_xai.classifier.frozen import FrozenClassifier, require_head
-from inr_xai.classifier.options import IMAGENET_MEAN, IMAGENET_STD, height_and_width, read_options
+from inr_xai.classifier.options import IMAGENET_MEAN, IMAGENET_STD, read_options
 from inr_xai.errors import UserError
+from inr_xai.limits import check_statistics, height_and_width
 from inr_xai.types import Preprocessing
 
 if TYPE_CHECKING:
@@ -125,8 +126,8 @@ def custom(
     input_size: int | Sequence[int] = 224,
     resize: int | Sequence[int] = 256,
     interpolation: str = "bilinear",
-    mean: Sequence[float] = IMAGENET_MEAN,
-    std: Sequence[float] = IMAGENET_STD,
+    mean: Any = IMAGENET_MEAN,
+    std: Any = IMAGENET_STD,
     checkpoint: str | Path | None = None,
     checkpoint_key: str | None = None,
     head: str = "softmax",
@@ -150,11 +151,7 @@ def custom(
     require_head(head)
     if not isinstance(model, nn.Module):
         raise UserError(f"classifier.model is a {type(model).__name__}; name a callable that returns a torch.nn.Module")
-    if len(mean) != len(std) or not all(value > 0 for value in std):
-        raise UserError(
-            f"classifier.mean has {len(mean)} and classifier.std {len(std)} values ({list(std)}); "
-            "give one of each per channel, every std above 0"
-        )
+    check_statistics(mean, std)
     file = read_checkpoint(checkpoint, checkpoint_key)
     if file is not None:
         from inr_xai.classifier.checkpoint import load_into
@@ -162,7 +159,7 @@ def custom(
         load_into(model, file.state_for(model), name=type(model).__name__, file=file.file)
     preprocessing = Preprocessing(
         size=height_and_width(input_size, "input_size"),
-        resize=resize if isinstance(resize, int) else height_and_width(resize, "resize"),
+        resize=resize if type(resize) is int and resize > 0 else height_and_width(resize, "resize"),
         interpolation=interpolation,
         mean=tuple(mean),
         std=tuple(std),

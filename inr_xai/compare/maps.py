@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make_maps(args: argparse.Namespace) -> int:
     """Makes the maps of every method and image, and returns how many failed."""
     run = load(args.run)
-    cfg = stored_configuration(run.info["config"], args.overrides)
+    cfg = stored_configuration(run.config, args.overrides)
     data, classifier, device = instantiate(cfg.data), instantiate(cfg.classifier), device_of(plain(cfg.trainer))
     setup = MethodSetup(classifier, device, tuple(cfg.areas), layer=args.layer, seed=cfg.seed)
     methods = {name: build_other_method(name, setup) for name in args.methods.split(",")}

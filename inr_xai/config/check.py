@@ -29,6 +29,8 @@ from inr_xai.limits import (
     check_masks,
     check_nested,
     check_numbers,
+    check_statistics,
+    height_and_width,
     most_explanations,
     require_probabilities,
     require_size,
@@ -67,6 +69,7 @@ SIDES = {
 }
 """Target -> the side of its input in pixels, for a refusal that need not build it."""
 CHOICES = {
+    "classifier.head": ("softmax", "sigmoid", "probabilities", "none"),
     "classifier.interpolation": ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
     "data.task": ("segmentation", "boxes"),
 }
@@ -94,8 +97,8 @@ def check(cfg: DictConfig) -> None:
     _check_metric(plain)
     _check_evaluate(plain["evaluate"])
     _check_audit(plain)
-    _check_head(plain)
-    _check_trainer(plain["trainer"])
+    _check_classifier(plain)
+    check_trainer(plain["trainer"])
     check_allow_targets(plain["allow_targets"])
     for group in (*TARGETS, *COLLECTIONS):
         check_paths(plain[group], group, plain["allow_targets"])
@@ -194,6 +197,8 @@ def _check_number(key: str, option: str, value: Any) -> None:
     if isinstance(value, str) and option in RANGES and option.startswith("optimizer."):
         raise UserError(f"{key}={value} is of the wrong type; it must be a number")
     values = value if isinstance(value, list) else [value]
+    if option in RANGES and isinstance(value, list) and not all(type(number) in (int, float) for number in value):
+        raise UserError(f"{key}={shown(value)} is of the wrong type; it must hold numbers")
     for number in values:
         if option in RANGES and type(number) in (int, type(RANGES[option][0])):  # the signature says what is no int
             try:
@@ -264,10 +269,16 @@ def _check_audit(plain: Mapping[str, Any]) -> None:
     _check_number_of_explanations(plain)
 
 
-def _check_head(plain: Mapping[str, Any]) -> None:
-    """Refuses what needs probabilities of classes if the classifier's outputs are said to be scores."""
+def _check_classifier(plain: Mapping[str, Any]) -> None:
+    """Refuses sizes and statistics of an input that cannot be, and what needs probabilities if the head has none."""
     nodes = [plain[group] if isinstance(plain[group], Mapping) else {} for group in ("classifier", "data")]
     head, metrics = nodes[0].get("head"), plain["evaluate"] if isinstance(plain["evaluate"], list) else []
+    if str(nodes[0].get("_target_")).startswith("inr_xai."):
+        for name in ("input_size", "resize"):
+            if nodes[0].get(name) is not None:
+                height_and_width(nodes[0][name], name)
+        if None not in (nodes[0].get("mean"), nodes[0].get("std")):
+            check_statistics(nodes[0]["mean"], nodes[0]["std"])
     needed = {
         "audit": plain["audit"] is not None,
         "explanations=auto": plain["explanations"] == AUTO,
@@ -296,7 +307,7 @@ def _check_number_of_explanations(plain: Mapping[str, Any]) -> None:
             )
 
 
-def _check_trainer(trainer: Any) -> None:
+def check_trainer(trainer: Any) -> None:
     """Refuses options of the trainer that a run does not have, and several devices."""
     if not isinstance(trainer, Mapping):
         raise UserError(f"trainer={shown(trainer)} must hold {listing(TRAINER)}; use trainer=default")

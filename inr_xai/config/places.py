@@ -73,6 +73,8 @@ def _check_node(node: Any, key: str) -> None:
             continue
         path = Path(value).expanduser()
         option = f"{key}.{name}"
+        if name in (*FOLDERS, *FILES) and not value:
+            raise UserError(f"{option} is empty; give {option}=PATH")
         if name in FOLDERS and not path.is_dir():
             what = "is a file" if path.is_file() else "does not exist"
             raise UserError(f"{option}={value} {what}; give the folder as {option}=PATH")

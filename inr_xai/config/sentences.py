@@ -17,6 +17,7 @@ from hydra.errors import (
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from inr_xai.config.allowed import PACKAGES
 from inr_xai.config.environment import without_secrets
 from inr_xai.config.schema import Schema
 from inr_xai.errors import RunFault, UserError, did_you_mean, is_out_of_memory, listing
@@ -137,7 +138,10 @@ def _(error: OverrideParseException) -> str:
 
 @_sentence.register
 def _(error: InstantiationException) -> str | None:
-    """A ValueError of a constructor is about its arguments, the user's mistake; any other error is a bug."""
+    """An error of a constructor is about its arguments, the user's mistake; in code of the user's own it is a bug.
+
+    There a ValueError alone is about the arguments.
+    """
     cause = cause_of(error)
     if isinstance(cause, InstantiationException | UserError):
         return one_line(str(cause))
@@ -145,7 +149,13 @@ def _(error: InstantiationException) -> str | None:
         return sentence(cause)
     key = re.search(r"full_key: (\S+)", str(error))
     prefix = f"{key[1]}: " if key else ""
-    return f"{prefix}{one_line(str(cause))}" if isinstance(cause, ValueError) else None
+    if isinstance(cause, ValueError):
+        return f"{prefix}{one_line(str(cause))}"
+    target = re.search(r"call to target '((\w+)[\w.]*)'", str(error))
+    if target is None or target[2] not in PACKAGES or isinstance(cause, ImportError):
+        return None
+    reason = one_line(str(cause)) or type(cause).__name__
+    return f"{prefix}{target[1]} does not take these values ({reason}); correct them"
 
 
 @_sentence.register

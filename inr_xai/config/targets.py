@@ -17,7 +17,14 @@ from inr_xai.errors import UserError, did_you_mean, listing, shown
 
 Node = Mapping[str, Any]
 
-HYDRA_KEYS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
+HYDRA_KEYS: dict[str, Any] = {
+    "_target_": str,
+    "_partial_": bool,
+    "_args_": Any,
+    "_convert_": Literal["none", "partial", "object", "all"],
+    "_recursive_": bool,
+}
+"""Key of Hydra in a node -> the annotation of its value."""
 ACCEPTED_TYPES: dict[Any, tuple[type, ...]] = {
     int: (int,),
     float: (int, float),
@@ -36,10 +43,7 @@ def check_target(node: Any, key: str, allow: Sequence[str] = ()) -> None:
         key: names the node in a refusal.
         allow: the packages that the user allows, see `inr_xai.config.allowed.locate`.
     """
-    if not isinstance(node, Mapping) or node.get("_target_") is None:
-        raise UserError(
-            f"{key}={shown(node)} has no _target_, the import path of what it builds; give {key}._target_=package.Class"
-        )
+    _require_target(node, key)
     check_nodes_within(node, key, allow)
 
 
@@ -77,9 +81,10 @@ def build(node: Any, key: str, allow: Sequence[str]) -> Any:
         allow: the packages that the user allows, see `inr_xai.config.allowed.locate`.
 
     Raises:
-        UserError: a `_target_` in the node may not be built, or its arguments are wrong.
+        UserError: the node has no `_target_`, one in it may not be built, or its arguments are wrong.
     """
     plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    _require_target(plain, key)
     check_paths(plain, key, allow)
     _check_objects(plain, key, allow)
     try:
@@ -90,11 +95,20 @@ def build(node: Any, key: str, allow: Sequence[str]) -> Any:
         raise
 
 
+def _require_target(node: Any, key: str) -> None:
+    """Refuses what has no `_target_`."""
+    if not isinstance(node, Mapping) or node.get("_target_") is None:
+        raise UserError(
+            f"{key}={shown(node)} has no _target_, the import path of what it builds; give {key}._target_=package.Class"
+        )
+
+
 def _check_objects(value: Any, key: str, allow: Sequence[str]) -> None:
-    """Refuses every `_target_` inside a value that is not of a kind that may be built."""
+    """Refuses every `_target_` inside a value that is not of a kind that may be built, and wrong keys of Hydra."""
     if isinstance(value, Mapping):
         if value.get("_target_") is not None:
             locate(value["_target_"], f"{key}._target_", allow)
+            list(_argument_names(value, key))
         for name, part in value.items():
             _check_objects(part, f"{key}.{name}", allow)
     elif isinstance(value, list):
@@ -132,10 +146,15 @@ def _check_node(node: Node, key: str, allow: Sequence[str]) -> None:
 def _argument_names(node: Node, key: str) -> Iterator[str]:
     """Yields the names of a node's arguments, and refuses a misspelt key of Hydra, such as `_partail_`."""
     for name in node:
+        if not isinstance(name, str):
+            raise UserError(f"{key}.{name}={shown(node[name])} has no name for a key; give the name of an argument")
         if name.startswith("_") and name.endswith("_"):
             if name not in HYDRA_KEYS:
                 hint = did_you_mean(name, HYDRA_KEYS, prefix=f"{key}.")
                 raise UserError(f"{key}.{name}={shown(node[name])} is none of Hydra's keys {listing(HYDRA_KEYS)}{hint}")
+            if name == "_args_" and not isinstance(node[name], list):
+                raise UserError(f"{key}._args_={shown(node[name])} is no list; give {key}._args_=[VALUE]")
+            _check_type(node[name], HYDRA_KEYS[name], f"{key}.{name}")
         else:
             yield name
 

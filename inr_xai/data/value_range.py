@@ -18,6 +18,8 @@ from inr_xai.errors import UserError
 Range = tuple[float, float]
 """The values that become black and white."""
 FULL_SCALES = (1, 255, 4095, 65535)
+LARGEST = 1e38
+"""The largest value of black or white, up to what a photo of floats can hold."""
 AMBIGUOUS = {True: (255, 4095), False: (4095,)}
 """Whether values are integers -> full scales that are a guess, since such files mostly have 16 bits or unit range."""
 
@@ -32,7 +34,7 @@ def parse_range(option: object) -> Range | None:
         return None
     numbers = list(option) if isinstance(option, Sequence) and not isinstance(option, str) else []
     real = all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers)
-    if len(numbers) != 2 or not real or not all(map(math.isfinite, numbers)) or not numbers[0] < numbers[1]:
+    if len(numbers) != 2 or not real or not numbers[0] < numbers[1] or not all(abs(end) <= LARGEST for end in numbers):
         raise UserError(
             f"data.range={option!r} is not allowed; give the values of black and white, such as data.range=[0,4095], "
             "or null"

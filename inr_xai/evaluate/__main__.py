@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         run = load(args.run)
-        cfg = stored_configuration(run.info["config"], args.overrides)
+        cfg = stored_configuration(run.config, args.overrides)
         run.allow_targets = tuple(cfg.allow_targets)
         metrics = args.metrics.split(",") if args.metrics else None
         own = args.maps is None

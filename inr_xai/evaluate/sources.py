@@ -157,14 +157,20 @@ def read_map(file: Path) -> Float[Tensor, "h w"]:
 
 def _read_npy(file: Path) -> Tensor:
     with file.open("rb") as stream:
-        return torch.from_numpy(np.load(stream, allow_pickle=False).astype(np.float32))
+        values = np.load(stream, allow_pickle=False)
+    if values.dtype.kind not in "buif":
+        raise UserError(f"{str(file)!r} holds values of the type {values.dtype}; a map has real numbers")
+    return torch.from_numpy(values.astype(np.float32))
 
 
 def _read_safetensors(file: Path) -> Tensor:
     tensors = safetensors.torch.load_file(file)
     if len(tensors) != 1:
         raise UserError(f"{str(file)!r} holds the tensors {sorted(tensors)}; a map's file has one alone")
-    return next(iter(tensors.values())).float()
+    values = next(iter(tensors.values()))
+    if values.is_complex():
+        raise UserError(f"{str(file)!r} holds values of the type {values.dtype}; a map has real numbers")
+    return values.float()
 
 
 def _facts(*values: object) -> bytes:

@@ -165,7 +165,10 @@ class FileCheck:
         """Notes a curves.csv that cannot be read, or has something else than numbers."""
         try:
             with (self._folder.path / "curves.csv").open(newline="", encoding="utf-8") as stream:
-                for line in csv.DictReader(stream, strict=True):
+                reader = csv.DictReader(stream, strict=True)
+                if not reader.fieldnames:
+                    raise ValueError("it is empty")
+                for line in reader:
                     for name in ("steps_done", "explanation", "step", "images"):
                         int(line[name])
                     float(line["loss"])

@@ -54,7 +54,7 @@ class FailureNotes:
         own = [note for note in read_notes(self._file) if failures.get(note["id"]) == note["reason"]]
         last = {note["id"]: json.dumps(note) + "\n" for note in own}
         if self._file.exists() and len(last) < self._file.read_bytes().count(b"\n"):
-            write_bytes(self._file, "".join(last.values()).encode())
+            write_bytes(self._file, "".join(last.values()).encode(), within=self._folder.path)
         return failures
 
     def read(self, done: Collection[str]) -> dict[str, str]:
@@ -76,7 +76,8 @@ class FailureNotes:
 
     def _write(self, failures: Mapping[str, str]) -> None:
         rows = [dict(zip(FAILURE_COLUMNS, pair, strict=True)) for pair in failures.items()]
-        write_bytes(self._folder.path / FAILURES, format_csv(rows, FAILURE_COLUMNS).encode())
+        content = format_csv(rows, FAILURE_COLUMNS).encode()
+        write_bytes(self._folder.path / FAILURES, content, within=self._folder.path)
 
 
 def read_notes(file: Path) -> Iterator[dict[str, Any]]:

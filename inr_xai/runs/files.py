@@ -96,9 +96,9 @@ def markdown_table(
     return "".join([first, rule, *others])
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes a value as a JSON file of several lines."""
-    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
+def write_json(path: Path, value: Mapping[str, Any], *, within: Path | None = None) -> None:
+    """Writes a value as a JSON file of several lines; see `write_chunks`."""
+    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode(), within=within)
 
 
 def read_json(path: Path, shape: Shape | None = None, remedy: str = "give another out=PATH") -> dict[str, Any]:
@@ -139,15 +139,28 @@ def writing(path: Path) -> Iterator[None]:
         raise RunFault(f"{reason}; {REMEDIES[error.errno]}") from error
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file so that it is there whole or not at all. Raises RunFault for a fault of the machine."""
-    write_chunks(path, [data])
+def write_bytes(path: Path, data: bytes, *, within: Path | None = None) -> None:
+    """Writes a file so that it is there whole or not at all; see `write_chunks`."""
+    write_chunks(path, [data], within=within)
 
 
-def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
-    """Does the same with data that comes in parts, of which one alone is in memory at a time."""
+def write_chunks(path: Path, chunks: Iterable[bytes], *, within: Path | None = None) -> None:
+    """Writes a file so that it is there whole or not at all.
+
+    Args:
+        chunks: its content in parts, of which one alone is in memory at a time.
+        within: a folder above the file that must be there: if it is gone, it is not made anew. None makes every folder.
+
+    Raises:
+        RunFault: a fault of the machine.
+    """
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if within is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            for folder in reversed(path.parents):
+                if folder != within and folder.is_relative_to(within):
+                    folder.mkdir(exist_ok=True)
         handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f"{ASIDE}{_this_process(os.getpid())}-")
         try:
             with os.fdopen(handle, "wb") as stream:

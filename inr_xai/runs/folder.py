@@ -18,6 +18,7 @@ from inr_xai.runs.files import ASIDE, append_text, format_csv, is_abandoned, rea
 from inr_xai.runs.lock import folder_lock
 from inr_xai.runs.masks_file import SampleRecord, pack_record, read_facts, read_record
 from inr_xai.runs.names import files_below, id_file, id_of_name
+from inr_xai.runs.structure import Shape
 from inr_xai.types import Row
 
 FREE_KEYS = (
@@ -41,8 +42,45 @@ FREE_KEYS = (
     "dry_run",
 )
 """The options, and groups of options, that a continued run may change: where and how it is computed, not what."""
-RUN = {
-    "config": {str: object, "data": {str: object}, "classifier": {str: object}, "sweep_metric": str},
+CONFIG: dict[str, Shape] = {
+    "name": str,
+    "out": str,
+    "areas": [float],
+    "explanations": (int, str),
+    "stop": {"share": float, "most": int},
+    "exclusion": {"mode": str, "area": (float, None), "weight": float},
+    "nested": bool,
+    "steps": int,
+    "stride": int,
+    "total_variation": float,
+    "binary": float,
+    "seed": int,
+    "image_batch_size": int,
+    "masks_per_forward": int,
+    "images_per_fit": (int, None),
+    "trainer": {str: object},
+    "perturbation": {"_target_": str},
+    "inr": {"_target_": str},
+    "area_rule": {"_target_": str},
+    "objective": {"_target_": str},
+    "score": {"_target_": str},
+    "optimizer": {"_target_": str},
+    "jitter": {"_target_": str},
+    "reveal": {"_target_": str},
+}
+"""The options that every version has written to run.json, and what each must be."""
+RUN: dict[str, Shape] = {
+    "config": {
+        str: object,
+        "data": {str: object},
+        "classifier": {str: object},
+        "sweep_metric": str,
+        **{f"{key}?": shape for key, shape in CONFIG.items()},
+        "threads?": (int, None),
+        "lock?": {"wait": (float, None)},
+        "shard?": {"index": int, "count": int},
+        "allow_targets?": [str],
+    },
     "scoring_pool": [str],
     "donor_pool": [str],
     "wandb_id": str,
@@ -54,6 +92,8 @@ RUN = {
     "seed?": int,
     "versions?": {str: str},
     "classifier?": {str: object},
+    "threads?": int,
+    "environment?": {str: str},
 }
 """The shape of run.json."""
 SUMMARY = {str: float, "unmeasured?": int}
@@ -75,6 +115,11 @@ class RunFolder:
         """The path of run.json."""
         return self.path / "run.json"
 
+    @property
+    def begun(self) -> Path | None:
+        """The path if this process has begun a run here, so that a folder that is gone must not be made anew."""
+        return self.path if self._begun else None
+
     def exists(self) -> bool:
         """Returns whether a run was started here."""
         return self.run_file.exists()
@@ -89,12 +134,12 @@ class RunFolder:
 
     def write_run(self, facts: Mapping[str, Any]) -> None:
         """Writes run.json."""
-        write_json(self.run_file, facts)
+        write_json(self.run_file, facts, within=self.begun)
         self._begun = True
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes summary.json."""
-        write_json(self.path / "summary.json", summary)
+        write_json(self.path / "summary.json", summary, within=self.begun)
 
     def read_summary(self) -> dict[str, Any]:
         """Returns summary.json. Raises UserError if it is missing, damaged, or no object of numbers."""
@@ -152,7 +197,7 @@ class RunFolder:
     def commit(self, record: SampleRecord) -> None:
         """Writes an image's masks file; from then on the image is done. Raises RunFault if the run's folder is gone."""
         self.require_there()
-        write_bytes(self.masks_file(record.sample_id), pack_record(record))
+        write_bytes(self.masks_file(record.sample_id), pack_record(record), within=self.begun)
 
     def require_there(self) -> None:
         """Raises RunFault if the folder is gone in which this process has begun a run: it must not begin anew."""

@@ -101,7 +101,7 @@ class ResultIndex:
         results, unknown = self.known()
         if self.file in self._damaged:
             good = (line for place, line in index_lines(self.file) if parse_line(line, self.file, place) is not None)
-            write_chunks(self.file, good)
+            write_chunks(self.file, good, within=self.folder.path)
             results, unknown = self.known()
         return results if not unknown else StoredResults({**results, **self._read_masks_files(unknown)})
 

@@ -21,7 +21,7 @@ from inr_xai.limits import Exclusion
 from inr_xai.method import Method
 from inr_xai.moved import new_path
 from inr_xai.runs.files import read_json
-from inr_xai.runs.folder import RUN, RunFolder
+from inr_xai.runs.folder import CONFIG, RUN, RunFolder
 from inr_xai.runs.index import StoredRows
 from inr_xai.runs.masks_file import SampleRecord, read_facts
 from inr_xai.runs.structure import require
@@ -118,6 +118,14 @@ class Run(Mapping[str, Explained]):
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration, with the paths of now. Raises UserError if run.json lacks one of its options."""
+        config: dict[str, Any] = self.info["config"]
+        if missing := sorted(CONFIG.keys() - config.keys()):
+            raise UserError(f"{self._folder.run_file} has no config.{missing[0]}; {CHANGED}")
+        return config
 
     @property
     def stored_config(self) -> dict[str, Any]:

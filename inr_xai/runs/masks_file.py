@@ -29,7 +29,7 @@ SHAPE = {
     "target": int,
     "frame": {"original": PAIR, "resized": PAIR, "top": int, "left": int, "size": PAIR},
     "areas": [float],
-    "rows": [{"explanation": int, "area": float}],
+    "rows": [{"explanation": int, "area": float, str: (str, float, bool, None)}],
     "drawing": {
         "inr": CLASS,
         "area_rule": CLASS,

@@ -16,8 +16,8 @@ def write_run_tables(folder: Path, results: StoredResults) -> Summary:
     Raises RunFault for a fault of the machine.
     """
     summary = Summary()
-    write_chunks(folder / "per_image.csv", _score_lines(results, summary))
-    write_chunks(folder / "curves.csv", _curve_lines(results))
+    write_chunks(folder / "per_image.csv", _score_lines(results, summary), within=folder)
+    write_chunks(folder / "curves.csv", _curve_lines(results), within=folder)
     return summary
 
 

@@ -247,7 +247,7 @@ def test_a_run_that_lacks_an_option_of_every_run(
     del info["config"]["nested"]
     write_json(copied / "run.json", info)
     forbid(monkeypatch)
-    assert "nested was deleted but is required" in refusal(capsys, copied)
+    assert "run.json has no config.nested" in refusal(capsys, copied)
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:

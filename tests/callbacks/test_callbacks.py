@@ -206,6 +206,7 @@ def test_a_table_of_many_rows_ends_after_the_first_ones(tmp_path: Path, caplog: 
     assert line == "W&B's table has the first 10000 of 50000 rows; per_image.csv has all of them"
 
 
+@pytest.mark.slow
 def test_frames_of_a_fit_that_broke_are_no_frames_of_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first fit of the first image breaks after two of five steps, and the image is fitted again on its own."""
     step, calls = MaskModule.training_step, itertools.count()

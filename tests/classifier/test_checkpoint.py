@@ -153,6 +153,12 @@ def test_quantised_weights_are_refused(tmp_path: Path) -> None:
         loaded(tmp_path, content)
 
 
+@pytest.mark.parametrize("change", [lambda value: value.to("meta"), lambda value: value.to_sparse()])
+def test_tensors_that_cannot_be_copied_are_refused(tmp_path: Path, change: Any) -> None:
+    with pytest.raises(UserError, match=r"cannot be copied into Sequential .*; save its weights as dense tensors"):
+        loaded(tmp_path, WEIGHTS | {"fc.weight": change(WEIGHTS["fc.weight"])})
+
+
 def test_half_precision_and_missing_counters_are_loaded(tmp_path: Path) -> None:
     halves = {key: value.half() for key, value in WEIGHTS.items() if "tracked" not in key}
     state = loaded(tmp_path, halves)

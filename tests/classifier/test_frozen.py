@@ -304,6 +304,14 @@ def test_other_outputs_are_refused(output: Any, message: str) -> None:
         FrozenClassifier(output, preprocessing=SMALL)(images())
 
 
+@pytest.mark.parametrize("classes", [1, 5])
+def test_a_model_that_squeezes_loses_the_batch_of_one_image_alone(classes: int) -> None:
+    model = network(classes).eval()
+    squeezed = FrozenClassifier(lambda x: model(x).squeeze(), preprocessing=SMALL, normalise=False, head="none")
+    assert torch.equal(squeezed(images(1)), model(images(1)))
+    assert torch.equal(squeezed(images(2)), model(images(2)))
+
+
 def test_a_class_outside_the_classifiers_is_named() -> None:
     require_class(9, 10)
     for target in (10, -1):

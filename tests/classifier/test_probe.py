@@ -126,6 +126,75 @@ def test_small_positive_logits_are_told_from_probabilities_far_from_all_images()
     examine_alone(classifier(model, "sigmoid"), torch.device("cpu"))
 
 
+class WrittenByHand(torch.autograd.Function):
+    """A sigmoid that is no operation of PyTorch's own."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor) -> Tensor:
+        p = logits.sigmoid()
+        ctx.save_for_backward(p)
+        return p
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        (p,) = ctx.saved_tensors
+        return gradient * p * (1 - p)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        lambda z: z.bfloat16().softmax(1),
+        lambda z: (z / 100).sigmoid(),
+        lambda z: 1 / (1 + torch.exp(-z / 100)),
+        lambda z: torch.cat([z, z], 1).softmax(1)[:, :3],
+        lambda z: z.sigmoid().clamp(1e-6, 1 - 1e-6),
+        lambda z: z.clamp(0, 1),
+        WrittenByHand.apply,
+    ],
+    ids=["16_bits", "flat", "by_hand", "some_columns", "clamped", "cut", "function"],
+)
+@pytest.mark.parametrize("context", [torch.enable_grad, torch.inference_mode])
+def test_probabilities_are_seen_by_what_made_them_too(after: Any, context: Callable[[], Any]) -> None:
+    model = classifier(Then(after), "sigmoid")
+    with context(), pytest.raises(UserError, match="are probabilities already"):
+        examine_alone(model, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("after", [nn.ReLU(), nn.Identity()])
+def test_small_logits_of_a_last_layer_behind_a_normalisation_are_none(after: nn.Module, head: str) -> None:
+    """The normalisation keeps them small far from all images too."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 5), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(8), nn.Linear(8, 2))
+    with torch.no_grad():
+        model[-1].weight.copy_(torch.linspace(-0.05, 0.08, 16).reshape(2, 8))  # type: ignore[operator, union-attr]
+        model[-1].bias.fill_(0.5)  # type: ignore[operator, union-attr]
+    model.append(after)
+    low, high = bounds(examine(classifier(model, "none"), NONE).outputs)
+    assert low.amin() > 0
+    assert high.amax() < 1
+    assert (high - low).amax() > 0.01
+    examine_alone(classifier(model, head), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("after", "last"),
+    [
+        (nn.LogSoftmax(1), "log_softmax, .*; set classifier.head=softmax"),
+        (nn.LogSigmoid(), "log_sigmoid, .*; leave it out"),
+        (lambda z: z.sigmoid().log(), "log_sigmoid"),
+    ],
+)
+def test_logarithms_of_probabilities_are_no_logits_of_a_sigmoid(after: Any, last: str) -> None:
+    with pytest.raises(UserError, match=f"logarithms of probabilities already, as those of a {last}"):
+        examine_alone(classifier(Then(after), "sigmoid"), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("after", [lambda z: z - 50, lambda z: -z.relu()])
+def test_logits_that_are_never_positive_are_logits_of_a_sigmoid(after: Any) -> None:
+    examine_alone(classifier(Then(after), "sigmoid"), torch.device("cpu"))
+
+
 def test_what_is_said_to_be_probabilities_must_be() -> None:
     with pytest.raises(UserError, match=r"classifier.head=probabilities, but the outputs .* lie in \[-.*, .*\]"):
         examine_alone(classifier(tiny_network(), "probabilities"), torch.device("cpu"))
@@ -167,6 +236,28 @@ def test_errors_of_the_model_come_with_its_own_words_and_the_sizes(error: type[E
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match=r"fails for inputs of 11 x 3 x 24 x 24"):
         INRAttribution(picky, steps=1).attribute(pictures(1), target=0)
+
+
+def test_a_model_that_refuses_made_up_inputs_alone_is_asked_for_images_alone() -> None:
+    def picky(images: Tensor) -> Tensor:
+        if bool((images.std((1, 2, 3)) == 0).any()):
+            raise ValueError("a plain image")
+        return images.mean((2, 3))
+
+    answers = examine(classifier(picky), pictures(3))
+    assert torch.equal(answers.outputs, ((pictures(3) - 0.5) / 0.25).mean((2, 3)))
+    with pytest.raises(UserError, match=r"fails for inputs of 10 x 3 x 24 x 24 \(ValueError: a plain image\)"):
+        examine_alone(classifier(picky), torch.device("cpu"))
+    with pytest.raises(UserError, match="gives no gradient"):
+        examine(classifier(lambda images: picky(images).detach()), pictures(3))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_a_frozen_module_of_torchscript_is_a_model() -> None:
+    network = tiny_network().eval()
+    frozen = torch.jit.freeze(torch.jit.script(network))
+    answers = examine(classifier(frozen), pictures(2))
+    torch.testing.assert_close(answers.outputs, examine(classifier(network), pictures(2)).outputs)
 
 
 def test_a_model_that_cannot_be_frozen_is_refused_in_one_sentence() -> None:

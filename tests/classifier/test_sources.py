@@ -91,6 +91,11 @@ def test_custom_checks_its_options() -> None:
         custom(lambda x: x)
     with pytest.raises(UserError, match=r"classifier.mean has 1 and classifier.std 3 values"):
         custom(network(), mean=[0.5])
+    for option in ({"mean": 0.5}, {"std": [1.0, float("inf"), 1.0]}, {"mean": ["a"] * 3}, {"std": "abc"}, {"mean": []}):
+        with pytest.raises(UserError, match=r"is not allowed; give finite numbers, one per channel"):
+            custom(network(), **option)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"classifier.resize=0 is not allowed"):
+        custom(network(), resize=0)
     with pytest.raises(UserError, match=r"classifier.input_size=.* is not allowed"):
         custom(network(), input_size=[8, 8, 8])
     assert custom(network(), input_size=[8, 9], resize=[10, 11]).preprocessing.resize == (10, 11)

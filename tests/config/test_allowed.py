@@ -139,6 +139,11 @@ def test_every_target_inside_a_node_is_judged(node: dict[str, Any]) -> None:
             instantiate(config)
 
 
+def test_a_node_without_a_target_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^score=\{weight:1\} has no _target_"):
+        instantiate(stored_configuration({"score": {"weight": 1}}, []).score)
+
+
 def test_a_stored_run_cannot_allow_itself_anything(my_parts: str) -> None:
     stored = {"allow_targets": [my_parts], "score": {"_target_": f"{my_parts}.Part"}}
     cfg = stored_configuration(stored, [])

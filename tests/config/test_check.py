@@ -83,6 +83,7 @@ AT_COMPOSE = {
 VALUES = {
     "+stepz=3": ["stepz=3", "did you mean steps?"],
     "+shard.indx=1": ["shard.indx=1", "did you mean shard.index?"],
+    "classifier.mean=[a,1]": ["classifier.mean=[a,1]", "must hold numbers"],
     "steps=0": ["steps=0", "at least 1"],
     "image_batch_size=0": ["image_batch_size=0", "at least 1"],
     "masks_per_forward=-2": ["masks_per_forward=-2", "at least 1"],

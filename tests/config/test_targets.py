@@ -84,6 +84,11 @@ def test_walk_accepts(good: dict[str, Any]) -> None:
         (node("plain", a=1, _partail_=True), ["x._partail_=true", "did you mean x._partial_?"]),
         (node("by_position", _args_=[1], second=node("plain", d=1)), ["x.second.d=1"]),
         (node("by_position", _args_=[1], second=[{"deep": node("plain", d=1)}]), ["x.second[0].deep.d=1"]),
+        (node("plain", a=1, _partial_="yes"), ["x._partial_=yes", "must be bool"]),
+        (node("plain", a=1, _recursive_=3), ["x._recursive_=3", "must be bool"]),
+        (node("plain", a=1, _convert_="some"), ["x._convert_=some", "none | partial | object | all"]),
+        (node("plain", a=1, _args_=3), ["x._args_=3", "is no list"]),
+        (node("plain", a=1) | {7: 1}, ["x.7=1", "give the name of an argument"]),
         (node("plan", a=1), ["x._target_=", f"did you mean {__name__}.plain?"]),
         ({"_target_": f"{__name__}.NO_FUNCTION"}, ["x._target_", "give a class or a function"]),
         ({"_target_": "inr_xai.nowhere.Thing"}, ["x._target_=inr_xai.nowhere.Thing", "no nowhere"]),
@@ -118,6 +123,9 @@ def test_a_constructors_complaint_is_a_sentence_but_a_bug_is_not() -> None:
     with pytest.raises(InstantiationException) as caught:
         instantiate(node("needs_much", area=0.5))
     assert sentence(caught.value) is None
+    with pytest.raises(InstantiationException) as caught:
+        instantiate({"_target_": "inr_xai.perturbation.Jitter", "shift": "x"})
+    assert str(sentence(caught.value)).startswith("inr_xai.perturbation.Jitter does not take these values (")
     assert sentence(RuntimeError("a bug")) is None
     assert sentence(ValueError("raised by the program")) is None
     assert sentence(UserError("no photo there")) == "no photo there"

@@ -84,6 +84,7 @@ def hostile_files() -> dict[str, bytes]:
 
 
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the memory's peak cannot be read")
+@pytest.mark.slow
 def test_no_file_takes_the_memory_or_the_time_of_others(tmp_path: Path) -> None:
     read_image(write(tmp_path / "warm.png", png_of_one_colour(9, 9)))
     for name, content in hostile_files().items():

@@ -284,7 +284,7 @@ def test_the_option_is_of_wide_values_alone_and_is_checked(tmp_path: Path) -> No
     assert np.asarray(read_image(file, (1000, 3000)))[0, :, 0].tolist() == [0, 64, 255, 255]
     byte = put_values(tmp_path / "b.png", 0, 51, 255, kind=np.uint8)
     assert np.asarray(read_image(byte, [0, 4095]))[0, :, 0].tolist() == [0, 51, 255]
-    for wrong in ([1, 1], [2, 1], [0], "ab", [0, math.nan], [False, True], 255):
+    for wrong in ([1, 1], [2, 1], [0], "ab", [0, math.nan], [False, True], 255, [0, 10**400], [-1e308, 1e308]):
         with pytest.raises(UserError, match=r"data\.range=.* is not allowed; give the values of black and white"):
             PhotoReader(wrong)
 

@@ -44,6 +44,7 @@ def set_variables(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> No
         monkeypatch.setenv(f"WANDB_{name}", value)
 
 
+@pytest.mark.slow
 def test_the_environment_wins_over_our_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     set_variables(monkeypatch, {**NAMES, **MORE, "DIR": str(tmp_path / "elsewhere")})
     run = begin(tmp_path)

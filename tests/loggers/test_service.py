@@ -79,6 +79,7 @@ def test_a_process_that_hangs_holds_up_nobody(
         os.kill(core, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_removed_costs_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = begin(tmp_path)
     run.log({"a": 1.0}, images_done=1)

@@ -40,6 +40,7 @@ def test_disabled_is_no_run(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_process_are_two_runs_of_one_group(tmp_path: Path, figure: Path) -> None:
     for number in range(2):
         run = begin(tmp_path / "runs", run_id=f"run{number}", group="sweep")
@@ -95,6 +96,7 @@ def test_pictures_and_the_table_are_stored(tmp_path: Path, figure: Path) -> None
     assert np.array_equal(np.asarray(Image.open(files["figure.png"])), np.full((5, 7, 3), 200))
 
 
+@pytest.mark.slow
 def test_an_array_may_change_after_it_is_logged(tmp_path: Path) -> None:
     run = begin(tmp_path)
     picture = np.full((4, 4, 3), 7, np.uint8)
@@ -174,6 +176,7 @@ def test_a_continued_run_goes_on_in_the_same_run(tmp_path: Path, figure: Path) -
     assert run.remedy == f"wandb sync {folders[0]} {folders[1]} {folders[2]}"
 
 
+@pytest.mark.slow
 def test_each_shard_is_a_run_of_its_own_in_one_group(tmp_path: Path) -> None:
     def open_shard(index: int, count: int) -> WandbRun:
         settings = WandbSettings(mode="offline")
@@ -198,6 +201,7 @@ def test_each_shard_is_a_run_of_its_own_in_one_group(tmp_path: Path) -> None:
     assert history(second.folder) == [{"a": 1, "images_done": 1}]
 
 
+@pytest.mark.slow
 def test_a_rank_above_zero_mutes_nothing(tmp_path: Path, figure: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     run = begin(tmp_path)

@@ -90,7 +90,7 @@ def test_differing_keys_are_named_and_free_ones_ignored(tmp_path: Path) -> None:
     config = FACTS["config"] | {
         "steps": 100,
         "data": {"root": "here", "limit": 8},
-        "inr": {"width": 64},
+        "inr": {"_target_": "a.INR", "width": 64},
         "trainer": {"devices": 1},
     }
     folder.write_run(FACTS | {"config": FACTS["config"] | config})
@@ -144,6 +144,16 @@ def test_a_run_json_that_is_none_is_refused(tmp_path: Path, content: bytes) -> N
 def test_a_fact_of_another_type_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
     RunFolder(tmp_path).write_run(FACTS | changes)
     with pytest.raises(UserError, match=rf"run\.json is damaged \({next(iter(changes))}.* is .*, not "):
+        RunFolder(tmp_path).read_run()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("areas", ["0.1"]), ("stop", {"share": None, "most": 1}), ("exclusion", True), ("trainer", None), ("inr", 3)],
+)
+def test_an_option_of_another_type_is_refused(tmp_path: Path, key: str, value: object) -> None:
+    RunFolder(tmp_path).write_run(FACTS | {"config": FACTS["config"] | {key: value}})
+    with pytest.raises(UserError, match=rf"run\.json is damaged \(config\.{key}.* is .*, not "):
         RunFolder(tmp_path).read_run()
 
 

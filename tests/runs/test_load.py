@@ -93,7 +93,11 @@ def test_a_run_is_a_mapping_from_image_ids() -> None:
     run = inr_xai.load(STORED)
     assert isinstance(run, Run)
     assert (len(run), list(run)) == (2, ["00000-disc", "00001-square"])
-    assert run.info["config"]["steps"] == 6
+    assert run.config == run.info["config"]
+    assert run.config["steps"] == 6
+    del run.info["config"]["areas"]
+    with pytest.raises(UserError, match=r"run\.json has no config\.areas"):
+        _ = run.config
     assert [row["sample_id"] for row in run.rows] == ["00000-disc"] * 2 + ["00001-square"] * 2
     assert run.summary["images"] == 2
     with pytest.raises(KeyError, match=r"'none' is not in this run; it has 2 samples"):

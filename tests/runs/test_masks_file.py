@@ -95,6 +95,7 @@ WRONG: dict[str, Callable[[dict[str, Tensor], dict[str, Any]], object]] = {
     "sizes that are no pairs": lambda tensors, facts: facts["frame"].update(size=[4, 4, 4]),
     r"rows\[0\] is a list": lambda tensors, facts: facts.update(rows=[[]]),
     r"rows\[0\] has no area": lambda tensors, facts: facts.update(rows=[{"explanation": 1}]),
+    r"rows\[0\]\.p_full is a list": lambda tensors, facts: facts["rows"][0].update(p_full=[]),
     r"drawing has no inr": lambda tensors, facts: facts["drawing"].pop("inr"),
     r"drawing\.inr\.class is a list": lambda tensors, facts: facts["drawing"]["inr"].update({"class": []}),
     r"drawing\.exclusion\.area is text": lambda tensors, facts: facts["drawing"]["exclusion"].update(area="x"),

@@ -127,6 +127,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     ),
     r"0-of-1\.images has a damaged line, 1": lambda run: flip(run / "index" / "0-of-1.images"),
     r"0-of-1\.failures has a damaged line": lambda run: (run / "index/0-of-1.failures").write_text('{"id": "x"}\n'),
+    r"curves\.csv is damaged \(it is empty": lambda run: (run / "curves.csv").write_bytes(b""),
     r"curves\.csv is damaged": lambda run: replaced(run / "curves.csv", ",1,0,", ",1,zero,"),
 }
 
