@@ -224,6 +224,9 @@ class Mixture(Perturbation):
         self.parts = [Blur(), Constant(), RandomColour(), PinkNoise(), Donor()] if parts is None else list(parts)
         if not self.parts:
             raise UserError("perturbation.parts must name at least one perturbation, got none")
+        for part in self.parts:
+            if not isinstance(part, Perturbation):
+                raise UserError(f"perturbation.parts must be perturbations, each a node with a _target_; got {part!r}")
         self.needs_donors = True in [part.needs_donors for part in self.parts]
 
     def bind(self, images: Images, around: Surroundings) -> Bound:

@@ -29,6 +29,8 @@ from inr_xai.runs.processes import is_running, machine, start_time
 LOCK_FILE, MARK = ".lock", ".working-"
 HEARTBEAT, DEAD_AFTER, POLL = 10.0, 60.0, 0.5
 """Seconds between two signs of life, without one until a process of another machine counts as dead, between looks."""
+SETTLED = 0.2
+"""Seconds after which all that took over a place at once have ended with it, where there are no locks."""
 WAIT_OF_REQUEUE = 120.0
 """Seconds that a job waits which Slurm has started again, because its predecessor may still be ending."""
 log = logging.getLogger(__name__)
@@ -38,16 +40,16 @@ _own: set[str] = set()
 
 
 @contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
-    """Keeps other processes and threads out of the folder's shared files for a moment.
+def folder_lock(folder: Path) -> Iterator[bool]:
+    """Keeps other processes and threads out of the folder's shared files for a moment, and yields whether it does.
 
     A thread may take the lock again while it holds it. Where the file system has no locks, or the folder is not there
     or cannot be written, the work goes on without one: what it writes says what is wrong.
     """
-    held: set[Path] = _held.__dict__.setdefault("folders", set())
-    place = folder.absolute()
+    held: dict[Path, bool] = _held.__dict__.setdefault("folders", {})
+    place, locked = folder.absolute(), False
     if place in held:
-        yield
+        yield held[place]
         return
     with ExitStack() as stack:
         with contextlib.suppress(OSError, ImportError):  # Windows has no fcntl
@@ -60,9 +62,10 @@ def folder_lock(folder: Path) -> Iterator[None]:
             except OSError:  # a network file system locks only files that can be written
                 stream = stack.enter_context((folder / LOCK_FILE).open("ab"))
                 fcntl.flock(stream, fcntl.LOCK_EX)
-        held.add(place)
-        stack.callback(held.discard, place)
-        yield
+            locked = True
+        held[place] = locked
+        stack.callback(held.pop, place, None)
+        yield locked
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,7 @@ class WorkLock:
         """Makes the mark of this process and returns None, or returns who is in the way, as a sentence."""
         with writing(self._file):
             self._folder.mkdir(parents=True, exist_ok=True)
-        with folder_lock(self._folder):
+        with folder_lock(self._folder) as locked:
             now = _now(self._folder)
             for file in self.rivals():
                 holder, age = _read_mark(file, now)
@@ -180,7 +183,15 @@ class WorkLock:
                 if holder.is_alive(age) if holder is not None else age < DEAD_AFTER:
                     return self._sentence(file, holder, age)
                 _remove_dead(file, holder)
-            return None if self._mark() else f"{self._work} is taken: another process has just begun with it"
+            marked = self._mark()
+            while marked and not locked:  # another process may have moved the new mark away, as that of a dead one
+                time.sleep(SETTLED)
+                mark = _read_mark(self._file)[0]
+                if mark is not None:
+                    marked = mark.token == self._holder.token
+                    break
+                marked = self._mark()
+            return None if marked else f"{self._work} is taken: another process has just begun with it"
 
     def _mark(self) -> bool:
         """Makes the mark, and returns False if there is one: two processes may come here where there are no locks."""
@@ -288,14 +299,15 @@ def _remove_dead(file: Path, holder: Holder | None) -> None:
     """Removes the mark of a dead process.
 
     Where the file system has no locks, another process may have taken it over a moment ago. So the mark is moved
-    away first, and put back if it is not the one that was read.
+    away first, and put back if it is not the one that was read, unless a third one stands there by now.
     """
     aside = file.with_name(f"{ASIDE}{secrets.token_hex(4)}")
     with contextlib.suppress(OSError):
         os.rename(file, aside)
-        if _read_mark(aside)[0] != holder:
-            os.rename(aside, file)
-        aside.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        if aside.exists() and _read_mark(aside)[0] != holder:
+            os.link(aside, file)
+    aside.unlink(missing_ok=True)
     log.info(
         "%s is left by a process that has ended%s", file, f" (process {holder.pid} of {holder.host})" if holder else ""
     )

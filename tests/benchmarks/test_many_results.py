@@ -14,6 +14,7 @@ from tests.helpers.runs import ROOT, table
 IMAGES = 150
 
 
+@pytest.mark.slow
 def test_a_run_of_many_results_is_made_ended_and_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", os.fsync)  # the program switches it off, and the test on again
     program = runpy.run_path(str(ROOT / "benchmarks" / "many_results.py"))

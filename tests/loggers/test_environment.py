@@ -78,6 +78,7 @@ def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPa
     assert settings("+logger.wandb.name=mine").name == "mine"
 
 
+@pytest.mark.slow
 def test_no_variable_breaks_an_offline_run_or_makes_two_runs_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

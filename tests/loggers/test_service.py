@@ -42,6 +42,7 @@ def cores(parent: int) -> list[int]:
 
 
 @pytest.mark.usefixtures("forgotten")
+@pytest.mark.slow
 def test_a_killed_process_costs_one_warning_and_the_next_run_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
