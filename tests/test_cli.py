@@ -274,15 +274,15 @@ def test_an_interrupted_multirun_notes_its_job_and_says_how_to_go_on(
 ) -> None:
     def act(cfg: DictConfig) -> None:
         if cfg.seed == 1:
-            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGTERM)
         (Path(cfg.out) / "summary.json").write_text("{}")
 
     program.act = act
-    assert program("-m", "seed=0,1,2", "out=here") == 129
+    assert program("-m", "seed=0,1,2", "out=here") == 143
     assert [cfg.seed for cfg in program.started] == [0, 1]
     assert [job.status for job in read_jobs("here")] == ["done", "interrupted"]
     printed = capsys.readouterr()
-    assert printed.err == f"interrupted (SIGHUP): continue with the same command and out={tmp_path / 'here'}\n"
+    assert printed.err == f"interrupted (SIGTERM): continue with the same command and out={tmp_path / 'here'}\n"
     assert "interrupted |" in printed.out
 
 

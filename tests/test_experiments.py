@@ -95,6 +95,7 @@ DATA_SETS = {
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.slow
 def test_every_experiment_runs(tmp_path: Path, name: str) -> None:
     """It runs at its own areas and explanations, as it stands in its file but for the weights."""
     options = [f"+experiment={name}", *DATA_SETS[name](tmp_path / "data")]
@@ -123,6 +124,7 @@ def test_every_experiment_runs(tmp_path: Path, name: str) -> None:
     assert hard.sum(0).max() == 1
 
 
+@pytest.mark.slow
 def test_a_vision_transformer_is_explained(folder: Path, tmp_path: Path) -> None:
     options = ["data=image_folder", f"data.root={folder}", "classifier=timm", "areas=[0.2]", "explanations=1"]
     explain(tmp_path, *options, UNTRAINED, "classifier.name=vit_tiny_patch16_224.augreg_in21k_ft_in1k", base=CHEAP)

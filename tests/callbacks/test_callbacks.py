@@ -232,6 +232,7 @@ def axis_and_values(folder: Path, key: str, axis: str) -> list[tuple[int, float]
 
 
 @pytest.mark.usefixtures("fresh_wandb")
+@pytest.mark.slow
 def test_a_run_and_its_continuation_are_one_run_at_wandb(tmp_path: Path) -> None:
     explain(tmp_path, *WANDB, "data.limit=1")
     explain(tmp_path, *WANDB)

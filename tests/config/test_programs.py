@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -20,6 +20,14 @@ from inr_xai.errors import RunFault, UserError
 from tests.helpers.runs import environment
 
 NUMBERS = [signal.SIGHUP, signal.SIGINT, signal.SIGTERM]
+
+
+@pytest.fixture(autouse=True)
+def hangup_ends() -> Iterator[None]:
+    """Gives SIGHUP its default effect: who starts the tests with nohup has it ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 class OutOfMemoryError(RuntimeError):

@@ -26,7 +26,12 @@ pytestmark = pytest.mark.usefixtures("fresh_wandb")
 
 @pytest.fixture
 def forgotten() -> Iterator[None]:
-    """Forgets W&B's processes that a test has killed: W&B itself does not look how they ended, and Python warns."""
+    """Begins without a process of W&B, and forgets those that a test has killed.
+
+    W&B itself does not look how they ended, and Python warns.
+    """
+    os.environ.pop("WANDB_SERVICE", None)
+    wandb.teardown()
     yield
     wandb.teardown()
     with warnings.catch_warnings():

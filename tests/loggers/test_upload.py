@@ -184,6 +184,7 @@ def unreachable(request: pytest.FixtureRequest) -> Iterator[str]:
         }[request.param]
 
 
+@pytest.mark.slow
 def test_an_unreachable_server_leaves_the_run_offline(
     tmp_path: Path,
     figure: Path,
