@@ -13,7 +13,12 @@ from PIL import Image
 from tests.helpers.runs import ROOT, explain, process
 from tests.helpers.scripts import script_module, script_status
 
-PROGRAM = f"import runpy; runpy.run_path({str(ROOT / 'benchmarks' / 'faults.py')!r}, run_name='__main__')"
+FOLDER = str(ROOT / "benchmarks")
+PROGRAM = f"""
+import runpy, sys
+sys.path.insert(0, {FOLDER!r})
+runpy.run_path({FOLDER!r} + "/faults.py", run_name="__main__")
+"""
 PUBLISHED = ROOT / "benchmarks" / "results" / "faults"
 AT_LEAST = {
     "kill": 50,
