@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from inr_xai.errors import UserError
-from inr_xai.runs.failures import SUFFIX, read_notes
+from inr_xai.runs.failures import read_notes
 from inr_xai.runs.files import format_csv
 from inr_xai.runs.folder import MASKS, RunFolder
-from inr_xai.runs.index import INDEX, ResultIndex, index_files, index_lines, parse_line
+from inr_xai.runs.index import FAILURES, INDEX, RESULTS, ResultIndex, index_lines, parse_line, shard_files
 from inr_xai.runs.load import Explained, Run
 from inr_xai.runs.masks_file import read_facts, read_record
 from inr_xai.scoring.summary import Summary
@@ -149,14 +149,14 @@ class FileCheck:
 
     def _check_index(self) -> None:
         """Notes damaged lines of the index, and of the shards' notes of failures."""
-        for file in index_files(self._folder.path):
+        for file in shard_files(self._folder.path, RESULTS):
             for number, (place, line) in enumerate(index_lines(file), start=1):
                 if parse_line(line, file, place) is None:
                     self._note(
                         f"{INDEX}/{file.name}", f"has a damaged line, {number}; remove the file, and it is made again"
                     )
 
-        for file in (self._folder.path / INDEX).glob(f"*{SUFFIX}"):
+        for file in shard_files(self._folder.path, FAILURES):
             with self._noting():
                 if file.read_bytes().count(b"\n") > sum(1 for _ in read_notes(file)):
                     self._note(f"{INDEX}/{file.name}", "has a damaged line; the same command tries the image again")

@@ -7,13 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from inr_xai.runs.files import append_text, format_csv, write_bytes, writing
+from inr_xai.runs import index
+from inr_xai.runs.files import append_text, format_csv, write_bytes
 from inr_xai.runs.folder import FAILURE_COLUMNS, FAILURES, RunFolder
-from inr_xai.runs.index import INDEX
 from inr_xai.runs.lock import folder_lock
 from inr_xai.runs.structure import require
 
-SUFFIX = ".failures"
 NOTE = {"id": str, "reason": str, "time": float}
 """The shape of a line of a shard's file."""
 
@@ -27,10 +26,10 @@ class FailureNotes:
 
     def __init__(self, folder: RunFolder, shard: tuple[int, int] = (0, 1)):
         self._folder = folder
-        self._file = folder.path / INDEX / f"{shard[0]}-of-{shard[1]}{SUFFIX}"
+        self._file = index.shard_file(folder.path, shard, index.FAILURES)
 
     def begin(self, plan: Collection[str], done: Collection[str]) -> None:
-        """Takes the images that this session tries again out of failures.csv, and those that are done."""
+        """Takes the images that are tried again out of failures.csv, and those that are done."""
         with folder_lock(self._folder.path):
             if not self._files():  # a run of a version that knew failures.csv alone
                 for sample_id, reason in self._folder.read_failures().items():
@@ -67,12 +66,11 @@ class FailureNotes:
         return {sample_id: reason for sample_id, (_, reason) in sorted(notes.items())}
 
     def _files(self) -> list[Path]:
-        return sorted((self._folder.path / INDEX).glob(f"*{SUFFIX}"))
+        return index.shard_files(self._folder.path, index.FAILURES)
 
     def _note(self, sample_id: str, reason: str, *, when: float) -> None:
-        with writing(self._file):
-            self._file.parent.mkdir(exist_ok=True)
-        append_text(self._file, json.dumps({"id": sample_id, "reason": reason, "time": when}) + "\n")
+        line = json.dumps({"id": sample_id, "reason": reason, "time": when}) + "\n"
+        append_text(self._file, line, within=self._folder.path)
 
     def _write(self, failures: Mapping[str, str]) -> None:
         rows = [dict(zip(FAILURE_COLUMNS, pair, strict=True)) for pair in failures.items()]

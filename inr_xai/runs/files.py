@@ -158,9 +158,7 @@ def write_chunks(path: Path, chunks: Iterable[bytes], *, within: Path | None = N
         if within is None:
             path.parent.mkdir(parents=True, exist_ok=True)
         else:
-            for folder in reversed(path.parents):
-                if folder != within and folder.is_relative_to(within):
-                    folder.mkdir(exist_ok=True)
+            _make_folders(path, within)
         handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f"{ASIDE}{_this_process(os.getpid())}-")
         try:
             with os.fdopen(handle, "wb") as stream:
@@ -174,17 +172,29 @@ def write_chunks(path: Path, chunks: Iterable[bytes], *, within: Path | None = N
             raise
 
 
-def append_text(path: Path, text: str) -> int:
+def _make_folders(path: Path, within: Path) -> None:
+    """Makes the folders of a file below `within`, which must be there itself."""
+    for folder in reversed(path.parents):
+        if folder != within and folder.is_relative_to(within):
+            folder.mkdir(exist_ok=True)
+
+
+def append_text(path: Path, text: str, *, within: Path | None = None) -> int:
     """Adds whole lines to the end of a file, which is made if there is none, and returns where they begin, in bytes.
 
     A line without an end, which a killed process left, goes first. If the disk takes a part of the text alone, the file
     is cut back to what it was.
+
+    Args:
+        within: a folder above the file, below which folders are made; None makes none.
 
     Raises:
         RunFault: a fault of the machine.
     """
     data = text.encode(errors="backslashreplace")
     with writing(path):
+        if within is not None:
+            _make_folders(path, within)
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
         try:
             size = _end_of_lines(handle)

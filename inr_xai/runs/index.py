@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from inr_xai.errors import UserError
-from inr_xai.runs.files import all_columns, append_text, format_csv, write_chunks, writing
+from inr_xai.runs.files import all_columns, append_text, format_csv, write_chunks
 from inr_xai.runs.folder import MASKS, RunFolder
 from inr_xai.runs.masks_file import SampleRecord, read_record
 from inr_xai.runs.structure import require
@@ -30,7 +30,8 @@ from inr_xai.types import Row
 
 INDEX = "index"
 """The folder of what the shards know, within the run folder."""
-SUFFIX = ".images"
+RESULTS, FAILURES = ".images", ".failures"
+"""How the names of a shard's files end there: that of its results, and that of the images it could not explain."""
 FACTS = {
     "id": str,
     "file": str,
@@ -84,13 +85,14 @@ class ResultIndex:
 
     def __init__(self, folder: RunFolder, shard: tuple[int, int] = (0, 1)):
         self.folder = folder
-        self.file = folder.path / INDEX / f"{shard[0]}-of-{shard[1]}{SUFFIX}"
+        self.file = shard_file(folder.path, shard, RESULTS)
         self._damaged: set[Path] = set()
 
     def add(self, record: SampleRecord) -> None:
         """Adds the line of an image whose masks file has just been written. Raises RunFault as `append_text` does."""
         file = self.folder.masks_file(record.sample_id)
-        self._append(_line(record, file.relative_to(self.folder.path / MASKS).as_posix(), file.stat()))
+        line = _line(record, file.relative_to(self.folder.path / MASKS).as_posix(), file.stat())
+        append_text(self.file, line, within=self.folder.path)
 
     def read(self) -> "StoredResults":
         """Returns what is stored of all images whose masks file is there, those of other shards included.
@@ -123,7 +125,7 @@ class ResultIndex:
         """Returns what the lines of all shards say, by the name of the masks file; the last line of a name counts."""
         known: dict[str, tuple[str, IndexEntry]] = {}
         self._damaged.clear()
-        for file in index_files(self.folder.path):
+        for file in shard_files(self.folder.path, RESULTS):
             damaged = 0
             for place, line in index_lines(file):
                 found = parse_line(line, file, place)
@@ -146,17 +148,12 @@ class ResultIndex:
             if self.folder.masks_file(record.sample_id) != file:
                 raise UserError(f"{file} holds the masks of {record.sample_id!r}; give it the name that it had")
             line = _line(record, name, file.stat())
-            place = self._append(line)
+            place = append_text(self.file, line, within=self.folder.path)
             parsed = parse_line(line.encode(), self.file, place)
             assert parsed is not None
             found[record.sample_id] = parsed[2]
         log.info("%d masks files read in %.0f s", len(names), time.monotonic() - began)
         return found
-
-    def _append(self, line: str) -> int:
-        with writing(self.file):
-            self.file.parent.mkdir(exist_ok=True)
-        return append_text(self.file, line)
 
 
 class StoredResults(Mapping[str, IndexEntry]):
@@ -268,9 +265,14 @@ class _Reader:
         return self._streams[file].read(size)
 
 
-def index_files(run: Path) -> list[Path]:
-    """Returns the files of a run's index, one for each shard that has results."""
-    return sorted((run / INDEX).glob(f"*{SUFFIX}"))
+def shard_file(run: Path, shard: tuple[int, int], suffix: str) -> Path:
+    """Returns the path of a shard's file in the index; `suffix` is RESULTS or FAILURES."""
+    return run / INDEX / f"{shard[0]}-of-{shard[1]}{suffix}"
+
+
+def shard_files(run: Path, suffix: str) -> list[Path]:
+    """Returns the files of all shards that end so."""
+    return sorted((run / INDEX).glob(f"*{suffix}"))
 
 
 def index_lines(file: Path) -> Iterator[tuple[int, bytes]]:

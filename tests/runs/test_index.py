@@ -11,7 +11,7 @@ import torch
 
 from inr_xai.errors import RunFault, UserError
 from inr_xai.runs import index as index_module
-from inr_xai.runs.files import format_csv
+from inr_xai.runs.files import append_text, format_csv
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.index import ResultIndex, StoredResults
 from inr_xai.runs.masks_file import SampleRecord
@@ -204,4 +204,5 @@ def test_an_index_whose_folder_is_gone_is_a_fault_of_the_machine(tmp_path: Path)
     shutil.rmtree(tmp_path / "run")
     assert Path(file).exists()
     with pytest.raises(RunFault, match=r"0-of-1\.images cannot be written .* the folder is gone; put it back"):
-        index._append("line\n")
+        append_text(index.file, "line\n", within=folder.path)
+    assert not folder.path.exists()
