@@ -74,3 +74,12 @@ def shown(value: Any) -> str:
         return "{" + ",".join(f"{key}:{shown(part)}" for key, part in value.items()) + "}"
     words = {None: "null", True: "true", False: "false"}
     return words[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def error_text(error: BaseException) -> str:
+    """Returns what an error says, on one line, or its kind if it says nothing.
+
+    >>> error_text(ValueError("no\\n  object")), error_text(MemoryError())
+    ('no object', 'MemoryError')
+    """
+    return " ".join(str(error).split()) or type(error).__name__

@@ -21,7 +21,7 @@ from inr_xai.types import Preprocessing
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 log = logging.getLogger(__name__)
 
-LARGEST_SIDE = 2048
+SEARCHED_SIDE = 2048
 """The largest input side that is looked for by the shapes of a checkpoint."""
 NO_HEAD = "has no classification head; choose another classifier.name or give a classifier.checkpoint that has one"
 
@@ -279,7 +279,7 @@ def _searched_side(name: str, wanted: dict[str, torch.Size], options: dict[str, 
     """Returns a multiple of one of the steps for which the tensors have the wanted shapes; None if there is none."""
     first = next(iter(wanted))
     for step in steps:
-        low, high = 1, LARGEST_SIDE // step
+        low, high = 1, SEARCHED_SIDE // step
         while low <= high:
             middle = (low + high) // 2
             found = shapes(name, middle * step, options) or {}

@@ -138,11 +138,6 @@ def row_strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def error_text(error: BaseException) -> str:
-    """Returns what an error says, or its kind if it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def require_room(image: ImageFile.ImageFile) -> None:
     """Raises ValueError if a decoded image is too large to turn it, as a PNG may ask for after its pixels."""
     needed = needed_bytes(image)

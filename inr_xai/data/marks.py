@@ -10,8 +10,8 @@ from jaxtyping import Bool, UInt8
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from inr_xai.data.image_file import error_text, opened_image, require_room, row_strips
-from inr_xai.errors import UserError
+from inr_xai.data.image_file import opened_image, require_room, row_strips
+from inr_xai.errors import UserError, error_text
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom pixel, counted from 0; these four are inside the box."""

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr_xai.data.image_file import error_text
-from inr_xai.errors import RunFault, UserError
+from inr_xai.errors import RunFault, UserError, error_text
 from inr_xai.types import Image, ImageData, Images, Preprocessing, SharesPhotos
 
 DRAWS = 3  # photos with which one sample is scored

@@ -13,7 +13,6 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from inr_xai.data.image_file import (
-    error_text,
     has_deep_colours,
     opened_image,
     require_bright,
@@ -21,7 +20,7 @@ from inr_xai.data.image_file import (
     row_strips,
 )
 from inr_xai.data.value_range import Range, is_wide, parse_range, range_of, wide_to_rgb
-from inr_xai.errors import UserError
+from inr_xai.errors import UserError, error_text
 from inr_xai.types import Frame, Preprocessing
 from inr_xai.types import Image as InputImage
 

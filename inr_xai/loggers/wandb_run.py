@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inr_xai.errors import UserError
+from inr_xai.errors import UserError, error_text
 from inr_xai.loggers import environment
 from inr_xai.loggers.background import Background
 
@@ -126,7 +126,7 @@ def open_wandb(
     in_time = background.close(seconds=OPEN_SECONDS)
     if opened:
         return opened[0]
-    reason = _sentence(failures[0]) if failures else f"it was not ready within {OPEN_SECONDS:g} s"
+    reason = error_text(failures[0]) if failures else f"it was not ready within {OPEN_SECONDS:g} s"
     log.warning("W&B could not be started (%s); the run goes on without it.", reason)
     if in_time:
         from inr_xai.loggers import service
@@ -280,7 +280,7 @@ class WandbRun:
         if self._failed:
             return
         self._failed = True
-        log.warning("W&B failed (%s); the run goes on without it, the CSV files are complete.", _sentence(error))
+        log.warning("W&B failed (%s); the run goes on without it, the CSV files are complete.", error_text(error))
 
 
 def _start(options: dict[str, Any], settings: WandbSettings, *, folders: Iterable[str]) -> WandbRun:
@@ -356,8 +356,3 @@ def _payload(metrics: Mapping[str, Any], images_done: int | None, steps_done: in
     """Returns the values together with their place on the x axes."""
     axes = {"images_done": images_done, "steps_done": steps_done}
     return {**metrics, **{axis: value for axis, value in axes.items() if value is not None}}
-
-
-def _sentence(error: Exception) -> str:
-    """Returns what an exception says, on one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inr_xai.area import AreaRule
 from inr_xai.data.transform import mask_to_image
-from inr_xai.errors import UserError
+from inr_xai.errors import UserError, error_text
 from inr_xai.fitting.drawing import Drawing, check_rendering, load_networks
 from inr_xai.fitting.importance import importance_areas, weighted_mean
 from inr_xai.inr.base import INR
@@ -258,9 +258,8 @@ def _build(node: Mapping[str, Any], base: type, allow_targets: Sequence[str], *a
         inspect.signature(target).bind(*arguments, **node["arguments"])
         return target(*arguments, **node["arguments"])
     except (TypeError, ValueError, RuntimeError, MemoryError) as error:
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"this run names {node['class']} with arguments that it does not take ({reason}); {CHANGED}"
+            f"this run names {node['class']} with arguments that it does not take ({error_text(error)}); {CHANGED}"
         ) from error
 
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr_xai.errors import UserError
+from inr_xai.errors import UserError, error_text
 from inr_xai.runs.structure import require
 from inr_xai.seeding import sha256
 from inr_xai.types import Frame, Row
@@ -162,8 +162,7 @@ def _reading(file: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise UserError(f"{file} cannot be read ({reason}); make it readable, or {REMEDY}") from error
     except Exception as error:  # whatever a file of other bytes makes the readers raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{file} is damaged ({reason}); {REMEDY}") from error
+        raise UserError(f"{file} is damaged ({error_text(error)}); {REMEDY}") from error
 
 
 def _metadata(data: bytes) -> dict[str, str]:
