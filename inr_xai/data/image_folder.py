@@ -28,7 +28,17 @@ from inr_xai.types import Preprocessing, Sample
 SUFFIX = re.compile(rf"\.({KINDS})", re.IGNORECASE)
 OTHER_SUFFIXES = frozenset(
     f".{kind}"
-    for kind in ["heic", "heif", "hif", "heics", "avifs", "jxl", "jxr", "wdp", "hdp", "jpf", "jpx", "jpm", "j2k", "j2c", "jpc", "svg", "svgz", "eps", "ps", "ai", "emf", "wmf", "psd", "psb", "xcf", "kra", "ora", "afphoto", "exr", "hdr", "dng", "cr2", "cr3", "crw", "nef", "nrw", "arw", "srf", "sr2", "orf", "rw2", "raf", "pef", "srw", "x3f", "3fr", "fff", "erf", "kdc", "dcr", "k25", "mef", "mos", "mrw", "rwl", "iiq", "raw", "gpr", "ptx", "cap", "dcm", "dicom", "nii", "fits", "fit", "fts", "nrrd", "mha", "czi", "lif", "nd2", "svs", "ndpi", "vsi", "ico", "icns", "cur", "pcx", "dcx", "sgi", "rgb", "rgba", "bw", "ras", "xbm", "xpm", "dds", "pam", "pfm", "qoi", "flif", "bpg", "mng", "jng", "jls", "cin", "dpx", "pic", "pct", "pict", "fpx", "djvu", "tpic", "icb", "vda", "vst", "mpo", "insp", "jps", "pns"]
+    for kind in (
+        *("heic", "heif", "hif", "heics", "avifs", "jxl", "jxr", "wdp", "hdp"),
+        *("jpf", "jpx", "jpm", "j2k", "j2c", "jpc"),
+        *("svg", "svgz", "eps", "ps", "ai", "emf", "wmf", "psd", "psb", "xcf", "kra", "ora", "afphoto", "exr", "hdr"),
+        *("dng", "cr2", "cr3", "crw", "nef", "nrw", "arw", "srf", "sr2", "orf", "rw2", "raf", "pef", "srw", "x3f"),
+        *("3fr", "fff", "erf", "kdc", "dcr", "k25", "mef", "mos", "mrw", "rwl", "iiq", "raw", "gpr", "ptx", "cap"),
+        *("dcm", "dicom", "nii", "fits", "fit", "fts", "nrrd", "mha", "czi", "lif", "nd2", "svs", "ndpi", "vsi"),
+        *("ico", "icns", "cur", "pcx", "dcx", "sgi", "rgb", "rgba", "bw", "ras", "xbm", "xpm", "dds", "pam", "pfm"),
+        *("qoi", "flif", "bpg", "mng", "jng", "jls", "cin", "dpx", "pic", "pct", "pict", "fpx", "djvu", "tpic", "icb"),
+        *("vda", "vst", "mpo", "insp", "jps", "pns"),
+    )
 )
 """Suffixes of pictures that are not read; they are counted, so that nobody misses them unaware."""
 LAYOUT = "val/<wnid>/*.JPEG (such as val/n01440764/ILSVRC2012_val_00000293.JPEG), or the wnid folders themselves"
