@@ -1,7 +1,7 @@
 """Refuses a configuration that cannot work, before anything is downloaded, built or written.
 
 Each refusal is one sentence with the key, its value and what would be right. Cheap checks come first: only the walk
-over the targets imports the heavy packages. The last of them build what costs nothing: the parts of a fit, callbacks.
+over the targets imports the heavy packages. The last of them build what costs nothing (`config/parts.py`).
 """
 
 import re
@@ -13,11 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from inr_xai.columns import METRICS, METRICS_OF_PROBABILITIES, SUMMARY_COLUMNS
-from inr_xai.config.allowed import check_allow_targets, check_paths, is_a, locate
+from inr_xai.config.allowed import check_allow_targets, check_paths, locate
+from inr_xai.config.parts import check_kind, check_parts, check_size, known_side
 from inr_xai.config.places import check_place
 from inr_xai.config.schema import COLLECTIONS, TARGETS, Lock, Schema, Shard
 from inr_xai.config.sentences import sentence_of
-from inr_xai.config.targets import argument, build, check_nodes_within, check_target, takes
+from inr_xai.config.targets import argument, check_nodes_within, check_target, takes
 from inr_xai.errors import UserError, did_you_mean, listing, shown
 from inr_xai.limits import (
     AUTO,
@@ -47,27 +48,6 @@ AUDIT = ("area", "control")
 CONTROL = ("targets", "limit", "every")
 """What an audit's wrong-target control sets of the data."""
 ONE_DEVICE_HINT = "; a run uses one device: divide the images with -m shard.count=2 shard.index=0,1"
-KINDS = {
-    "perturbation": "inr_xai.perturbation:Perturbation",
-    "inr": "inr_xai.inr:INR",
-    "area_rule": "inr_xai.area:AreaRule",
-    "objective": "inr_xai.objective:Objective",
-    "score": "inr_xai.objective:ScoreFunction",
-    "optimizer": "torch.optim:Optimizer",
-    "callbacks": "inr_xai.callbacks:RunCallback",
-    "logger": "inr_xai.loggers:WandbSettings",
-}
-"""Group -> the class that its parts are of, as module:name."""
-CHEAP = ("perturbation", "inr", "area_rule", "objective", "score", "optimizer", "jitter", "reveal")
-"""The groups whose parts are built by the check."""
-DRAWN = ("inr_xai.data.Synthetic", "inr_xai.data.ShapesInContext", "inr_xai.data.scenes.")
-"""How the targets of data begin that read no file."""
-SIDES = {
-    "inr_xai.classifier.demo": 96,
-    "inr_xai.classifier.context.shapes_in_context": 128,
-    "inr_xai.classifier.shapes_in_context": 128,
-}
-"""Target -> the side of its input in pixels, for a refusal that need not build it."""
 CHOICES = {
     "classifier.head": ("softmax", "sigmoid", "probabilities", "none"),
     "classifier.interpolation": ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
@@ -75,8 +55,6 @@ CHOICES = {
 }
 """Option -> its values, of those that are else read late."""
 LONGEST_NAME = 200
-USUAL_SIDE = 16
-"""Pixels; no classifier has a smaller input, or nearly none."""
 PLACEHOLDERS = {"root": "PATH", "checkpoint": "PATH", "name": "NAME", "_target_": "package.module.Class"}
 """What a refusal shows as the value of a key that is required."""
 
@@ -91,7 +69,7 @@ def check(cfg: DictConfig) -> None:
     plain = _resolved(cfg)
     _check_numbers(plain)
     check_masks(plain["areas"], plain["explanations"], Exclusion(**plain["exclusion"]), Stop(**plain["stop"]))
-    side = _known_side(plain)
+    side = known_side(plain)
     if side is not None:
         require_size((side, side), areas=plain["areas"], stride=plain["stride"])
     _check_metric(plain)
@@ -105,8 +83,8 @@ def check(cfg: DictConfig) -> None:
     _check_groups(plain)
     _check_control(plain)
     _check_nested(plain)
-    _check_parts(plain)
-    _check_size(plain)
+    check_parts(plain)
+    check_size(plain)
 
 
 def _check_keys(cfg: DictConfig, schema: type, prefix: str) -> None:
@@ -329,7 +307,7 @@ def _check_groups(plain: Mapping[str, Any]) -> None:
     allow = plain["allow_targets"]
     for group in TARGETS:
         check_target(plain[group], group, allow)
-        _check_kind(plain[group], group, allow)
+        check_kind(plain[group], group, allow)
     for group in COLLECTIONS:
         entries = plain[group]
         if not isinstance(entries, Mapping):
@@ -337,7 +315,7 @@ def _check_groups(plain: Mapping[str, Any]) -> None:
         for name, entry in entries.items():
             if entry is not None:
                 check_target(entry, f"{group}.{name}", allow)
-                _check_kind(entry, f"{group}.{name}", allow)
+                check_kind(entry, f"{group}.{name}", allow)
             elif name not in COLLECTIONS[group]:
                 names = COLLECTIONS[group]
                 hint = did_you_mean(name, names, prefix=f"{group}.")
@@ -345,15 +323,6 @@ def _check_groups(plain: Mapping[str, Any]) -> None:
                     f"{group}.{name}=null switches off what is not there; {group} has {listing(names)}{hint}"
                 )
     check_nodes_within(plain["trainer"], "trainer", allow)
-
-
-def _check_kind(node: Mapping[str, Any], key: str, allow: list[str]) -> None:
-    """Refuses a class that is not of the kind that the group builds; what a function returns is not known yet."""
-    base = KINDS.get(key.split(".")[0])
-    target = locate(node["_target_"], f"{key}._target_", allow)
-    if base is not None and isinstance(target, type) and not is_a(target, [base]):
-        module, _, name = base.partition(":")
-        raise UserError(f"{key}._target_={node['_target_']} is no {name}; give a subclass of {module}.{name}")
 
 
 def _check_control(plain: Mapping[str, Any]) -> None:
@@ -379,75 +348,3 @@ def _check_nested(plain: Mapping[str, Any]) -> None:
         projected = "AreaProjection" in [kind.__name__ for kind in getattr(rule, "__mro__", ())]
         most = _most_explanations(plain)
         check_nested(conditioning, exclusion, areas=plain["areas"], explanations=most, projected=projected)
-
-
-def _check_parts(plain: Mapping[str, Any]) -> None:
-    """Builds the parts that cost nothing, for the refusals of their constructors: they would else wait for the run."""
-    for group in CHEAP:
-        node, allow = plain[group], plain["allow_targets"]
-        part = build(node, group, allow)
-        if group == "inr" and node.get("_partial_", False):
-            _build_network(part)
-        elif group == "optimizer":
-            _try_optimizer(part)
-        elif KINDS.get(group) is not None and not is_a(type(part), [KINDS[group]]):
-            raise UserError(f"{group}._target_={node['_target_']} makes no {KINDS[group].partition(':')[2]}")
-    for group in COLLECTIONS:
-        for name, node in plain[group].items():
-            if node is not None:
-                build(node, f"{group}.{name}", plain["allow_targets"])
-    if plain["data"]["_target_"].startswith(DRAWN) and not any("?" in str(value) for value in plain["data"].values()):
-        build(plain["data"], "data", plain["allow_targets"])
-
-
-def _build_network(family: Any) -> None:
-    """Makes a network of one image."""
-    import torch  # late: importing this module must not wait for it
-
-    family([torch.Generator()])
-
-
-def _try_optimizer(factory: Any) -> None:
-    """Refuses an optimiser that does not take its arguments, or no step: it says so only once it has parameters."""
-    import torch
-
-    parameter = torch.nn.Parameter(torch.ones(2, 2))
-
-    def closure() -> Any:
-        parameter.grad = torch.ones(2, 2)
-        return parameter.detach().sum()
-
-    try:
-        optimizer = factory([parameter])
-        if not isinstance(optimizer, torch.optim.Optimizer):
-            raise TypeError(f"it makes a {type(optimizer).__name__}, which is no torch.optim.Optimizer")
-        optimizer.step(closure)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"optimizer cannot be built: {error}; correct the values of optimizer") from error
-
-
-def _check_size(plain: Mapping[str, Any]) -> None:
-    """Refuses areas and a stride that the classifier's input is too small for.
-
-    The classifier is built for it, but only if the values are unusual: building one can take long.
-    """
-    areas, stride = plain["areas"], plain["stride"]
-    usual = stride <= USUAL_SIDE and all(1 / USUAL_SIDE**2 <= area <= 1 - 1 / USUAL_SIDE**2 for area in areas)
-    if not usual and _known_side(plain) is None:
-        allow, data = plain["allow_targets"], plain["data"]
-        height, width = build(plain["classifier"], "classifier", allow).preprocessing.size
-        side = argument(data, "side", allow) if data["_target_"].endswith(".Grid") else 1
-        require_size((height * side, width * side), areas=areas, stride=stride)
-
-
-def _known_side(plain: Mapping[str, Any]) -> int | None:
-    """Returns the side of the classifier's square input if the configuration tells it; None if not."""
-    classifier, data = plain["classifier"], plain["data"]
-    if (
-        not isinstance(classifier, Mapping)
-        or not isinstance(data, Mapping)
-        or str(data.get("_target_")).endswith("Grid")
-    ):
-        return None
-    side = SIDES.get(str(classifier.get("_target_")), classifier.get("input_size"))
-    return side if type(side) is int else None

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import DictConfig
 
 from inr_xai.config import check, sentence
-from inr_xai.config.check import SIDES
+from inr_xai.config.parts import SIDES
 from inr_xai.errors import UserError
 from inr_xai.instantiate import instantiate
 from inr_xai.limits import RANGES, require_size
