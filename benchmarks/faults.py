@@ -278,7 +278,7 @@ def shards(part: Part) -> None:
 
 
 def twice(part: Part) -> None:
-    """The same shard started twice: one works, the other is refused with the holder's name, or waits if it is asked."""
+    """Two processes start on one shard: one works, the other is refused with who works, or waits if it is asked to."""
     expected, length = part.undisturbed()
     for waits, tries in ((False, part.count(20, 1)), (True, part.count(10, 1))):
         for position, offset in enumerate(part.offsets(tries, 0.6 * length)):

@@ -220,18 +220,9 @@ def assemble(cfg: DictConfig, data: ImageData, classifier: FrozenClassifier, fac
     trainer = plain(cfg.trainer)
     device = device_of(trainer)
     facts["device"] = describe_device(device)
-    require_optimizer(method)
     wandb = instantiate(cfg.logger.wandb) if cfg.logger and cfg.logger.get("wandb") is not None else None
     fit_donors = donors if method.perturbation.needs_donors else None
     return Parts(data, classifier, method, trainer, device, callbacks, scoring, fit_donors, wandb)
-
-
-def require_optimizer(method: Method) -> None:
-    """Raises UserError if the optimiser refuses its arguments, which it does only once it has parameters."""
-    try:
-        method.optimizer([torch.nn.Parameter(torch.zeros(1))])
-    except (ValueError, TypeError) as error:
-        raise UserError(f"optimizer cannot be built: {error}; correct the values of optimizer") from error
 
 
 def make_photo_pool(ids: Sequence[str], data: ImageData, classifier: FrozenClassifier) -> PhotoPool:

@@ -298,6 +298,7 @@ def test_a_fault_of_the_machine_is_one_sentence(program: Program, capsys: pytest
     assert [job.status for job in read_jobs("jobs")] == ["failed: the disk is full; free space there"] * 2
 
 
+@pytest.mark.slow
 def test_a_killed_worker_of_a_multirun_is_one_sentence(
     program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

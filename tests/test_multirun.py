@@ -62,6 +62,7 @@ def test_a_bug_and_an_interruption_leave_a_table(program: Program) -> None:
     assert [row["status"] for row in rows(Path("stopped"))] == ["interrupted"]
 
 
+@pytest.mark.slow
 def test_no_table_of_what_did_not_run(program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert program("-m", "seed=0,1", "dry_run=true") == 0
     assert program("-m", "inr=nothing,fourier", "out=here") == 2

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from inr_xai.columns import METRICS, METRICS_OF_PROBABILITIES, SUMMARY_COLUMNS
 from inr_xai.config.allowed import check_allow_targets, check_paths, locate
-from inr_xai.config.parts import check_kind, check_parts, check_size, known_side
+from inr_xai.config.parts import check_input_size, check_kind, check_parts, known_side
 from inr_xai.config.places import check_place
 from inr_xai.config.schema import COLLECTIONS, TARGETS, Lock, Schema, Shard
 from inr_xai.config.sentences import sentence_of
@@ -84,7 +84,7 @@ def check(cfg: DictConfig) -> None:
     _check_control(plain)
     _check_nested(plain)
     check_parts(plain)
-    check_size(plain)
+    check_input_size(plain)
 
 
 def _check_keys(cfg: DictConfig, schema: type, prefix: str) -> None:

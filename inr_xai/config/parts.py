@@ -91,7 +91,7 @@ def _try_optimizer(factory: Any) -> None:
         raise UserError(f"optimizer cannot be built: {error}; correct the values of optimizer") from error
 
 
-def check_size(plain: Mapping[str, Any]) -> None:
+def check_input_size(plain: Mapping[str, Any]) -> None:
     """Refuses areas and a stride that the classifier's input is too small for.
 
     The classifier is built for it, but only if the values are unusual: building one can take long.

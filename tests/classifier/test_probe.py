@@ -116,7 +116,8 @@ def test_a_thousand_probabilities_are_seen_although_they_are_tiny() -> None:
 
 @pytest.mark.parametrize("after", [nn.LogSoftmax(1), lambda logits: logits / 1000, lambda logits: logits.relu()])
 def test_logarithms_of_probabilities_small_logits_and_logits_without_negative_ones_are_logits(after: Any) -> None:
-    examine_alone(classifier(Then(after)), torch.device("cpu"))
+    answers = examine(classifier(Then(after)), NONE)
+    assert torch.equal(answers.logits, answers.outputs)
 
 
 def test_small_positive_logits_are_told_from_probabilities_far_from_all_images() -> None:
@@ -192,7 +193,9 @@ def test_logarithms_of_probabilities_are_no_logits_of_a_sigmoid(after: Any, last
 
 @pytest.mark.parametrize("after", [lambda z: z - 50, lambda z: -z.relu()])
 def test_logits_that_are_never_positive_are_logits_of_a_sigmoid(after: Any) -> None:
-    examine_alone(classifier(Then(after), "sigmoid"), torch.device("cpu"))
+    answers = examine(classifier(Then(after), "sigmoid"), NONE)
+    assert torch.equal(answers.logits, answers.outputs)
+    assert float(answers.logits.amax()) <= 0
 
 
 def test_what_is_said_to_be_probabilities_must_be() -> None:

@@ -83,6 +83,7 @@ def test_the_photo_is_resized_as_the_new_size_needs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [flat_patches, open_clip])
+@pytest.mark.slow
 def test_translated_names_are_built_at_the_checkpoints_size_too(tmp_path: Path, change: Any) -> None:
     model = made(tmp_path, change=change, img_size=64)
     classifier = from_timm(SMALL, checkpoint=tmp_path / "a.pth")

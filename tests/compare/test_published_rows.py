@@ -67,6 +67,7 @@ def test_there_are_published_rows() -> None:
 
 
 @pytest.mark.parametrize("name", PHOTOS)
+@pytest.mark.slow
 def test_rows_of_photos_have_the_settings_of_now(name: str, classifier: FrozenClassifier, tmp_path: Path) -> None:
     method = name.removesuffix(SUFFIX)
     factory = make_factory(classifier, tmp_path, *DEFAULTS, *OPTIONS, "data.targets=predicted")

@@ -12,7 +12,10 @@ import yaml
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from inr_xai.classifier.frozen import HEADS
 from inr_xai.config import check, sentence
+from inr_xai.config.check import CHOICES
+from inr_xai.data.transform import RESAMPLING
 from tests.helpers.runs import ROOT, configured, configured_fast
 
 CONF = ROOT / "conf"
@@ -297,3 +300,8 @@ def test_check_does_not_change_the_configuration_or_draw_numbers() -> None:
 def test_two_compositions_do_not_share_a_folder() -> None:
     first, second = configured(), configured()
     assert first.out[-6:] != second.out[-6:]
+
+
+def test_the_choices_that_are_refused_early_are_those_of_the_parts_themselves() -> None:
+    assert CHOICES["classifier.head"] == tuple(HEADS)
+    assert CHOICES["classifier.interpolation"] == tuple(RESAMPLING)

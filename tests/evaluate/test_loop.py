@@ -117,6 +117,7 @@ def name_old_targets(run: Path) -> dict[str, Any]:
     return config
 
 
+@pytest.mark.slow
 def test_values_of_a_run_of_version_0_1_0_are_not_measured_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -112,6 +112,7 @@ def discs(size: int) -> torch.Tensor:
     ("family", "conditioning"),
     [(FourierINR, "concat"), (FourierINR, "film"), (SirenINR, "concat"), (WireINR, "film"), (GridINR, "concat")],
 )
+@pytest.mark.slow
 def test_every_family_draws_a_disc(family: type[INR], conditioning: str) -> None:
     """100 steps of the default optimiser on a 20 x 20 grid; the discs are then drawn at twice the resolution."""
     inr = family(draws(1, 2), conditioning=conditioning)

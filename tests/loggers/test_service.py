@@ -67,6 +67,7 @@ def test_a_killed_process_costs_one_warning_and_the_next_run_nothing(
 
 
 @pytest.mark.usefixtures("forgotten")
+@pytest.mark.slow
 def test_a_process_that_hangs_holds_up_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -129,6 +129,7 @@ def test_an_empty_or_wrong_mode_in_the_environment_does_not_reach_wandb(
     assert len(parts(tmp_path)) == 2
 
 
+@pytest.mark.slow
 def test_a_failure_is_logged_once_and_the_rest_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = begin(tmp_path)
     run.log({"a/k1": 1.0}, images_done=1)
@@ -163,6 +164,7 @@ def test_a_run_that_the_caller_has_open_is_left_alone(tmp_path: Path) -> None:
     assert len(parts(tmp_path)) == 2
 
 
+@pytest.mark.slow
 def test_a_continued_run_goes_on_in_the_same_run(tmp_path: Path, figure: Path) -> None:
     for first in (0, 2, 4):
         run = begin(tmp_path)

@@ -31,6 +31,7 @@ def summary(folder: Path) -> dict[str, float]:
     return {key: value for key, value in RunFolder(folder).read_summary().items() if key != "seconds_per_image"}
 
 
+@pytest.mark.slow
 def test_images_of_any_name_are_explained_drawn_and_found_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +104,7 @@ def test_a_damaged_masks_file_ends_the_run_with_its_name_and_is_made_again_once_
     assert (run / "per_image.csv").read_bytes() == (whole / "per_image.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_an_image_that_fails_again_has_its_last_reason_and_leaves_the_list_when_it_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
