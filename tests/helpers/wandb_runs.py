@@ -1,6 +1,8 @@
 """A W&B run with something of everything in it, for the tests of W&B."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,21 @@ def table(folder: Path) -> dict[str, Any]:
     """Returns the table that `fill` logged."""
     path = summary(folder)["summary"]["scores"]["path"]
     return json.loads((folder / "files" / path).read_text())
+
+
+def own_processes() -> list[int]:
+    """Returns the ids of W&B's living processes that this process has started.
+
+    By their names, not by their command lines: where COLUMNS is set, `ps` cuts those.
+    """
+    command = ["ps", "-e", "-o", "pid=,ppid=,stat=,comm="]
+    rows = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    processes = (row.split(None, 3) for row in rows)
+    return [
+        int(pid)
+        for pid, parent, state, name in processes
+        if int(parent) == os.getpid() and "wandb-core" in name and not state.startswith("Z")
+    ]
 
 
 def our_messages(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -18,7 +18,7 @@ import wandb
 from inr_xai.loggers import service, wandb_run
 from tests.helpers.runs import environment
 from tests.helpers.wandb_read import history
-from tests.helpers.wandb_runs import begin, our_messages
+from tests.helpers.wandb_runs import begin, our_messages, own_processes
 
 pytest_plugins = ["tests.helpers.wandb_fixtures"]
 pytestmark = pytest.mark.usefixtures("fresh_wandb")
@@ -39,20 +39,13 @@ def forgotten() -> Iterator[None]:
         gc.collect()
 
 
-def cores(parent: int) -> list[int]:
-    """Returns the ids of W&B's processes that a process has started."""
-    rows = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,args="], check=True, capture_output=True, text=True).stdout
-    split = (row.split(None, 2) for row in rows.splitlines())
-    return [int(pid) for pid, ppid, command in split if int(ppid) == parent and "/wandb-core" in command]
-
-
 @pytest.mark.usefixtures("forgotten")
 @pytest.mark.slow
 def test_a_killed_process_costs_one_warning_and_the_next_run_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = begin(tmp_path)
-    (core,) = cores(os.getpid())
+    (core,) = own_processes()
     os.kill(core, signal.SIGKILL)
     for done in range(3):
         run.log({"a": 1.0}, images_done=done)
@@ -74,7 +67,7 @@ def test_a_process_that_hangs_holds_up_nobody(
     monkeypatch.setattr(wandb_run, "CLOSE_SECONDS", 0.5)
     monkeypatch.setattr(service, "LEAVE_SECONDS", 0.5)
     run = begin(tmp_path)
-    (core,) = cores(os.getpid())
+    (core,) = own_processes()
     os.kill(core, signal.SIGSTOP)
     try:
         began = time.monotonic()
@@ -97,14 +90,13 @@ def test_a_folder_that_is_removed_costs_one_warning(tmp_path: Path, caplog: pyte
 
 
 PROGRAM = """
-import os, signal, subprocess, sys
+import os, signal, sys
 from pathlib import Path
 from inr_xai.loggers import WandbSettings, open_wandb
+from tests.helpers.wandb_runs import own_processes
 run = open_wandb(WandbSettings(mode="offline"), save_dir=Path(sys.argv[1]), run_id="one", name="n", config={})
 if "kill" in sys.argv:
-    command = ["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="]
-    rows = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
-    (core,) = [int(row.split()[0]) for row in rows if "/wandb-core" in row]
+    (core,) = own_processes()
     os.kill(core, signal.SIGKILL)
 run.log({"a": 1.0}, images_done=1)
 run.log_table("table", ["a"], [[1]])
