@@ -8,12 +8,14 @@ MANIFEST := pyproject.toml constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help check lint test slow demo constraints clean
+.PHONY: help check lint test slow test-gpu bench-gpu demo constraints clean
 
 help:
 	@echo 'make demo         explain the demo images and say where the figures are (no network, no GPU; first makes $(VENV))'
 	@echo 'make test         run the tests'
 	@echo 'make slow         run the tests that take long, the README commands among them'
+	@echo 'make test-gpu     run the tests that need a CUDA device; without one they are skipped'
+	@echo 'make bench-gpu    measure a step on a CUDA device, and store the tables in benchmarks/results/step'
 	@echo 'make check        run formatter, linter, type checker and tests'
 	@echo 'make constraints  rewrite constraints.txt, the exact versions that are installed'
 	@echo 'make clean        remove $(VENV) and caches; outputs/ stays'
@@ -30,6 +32,14 @@ test: $(DEV)
 
 slow: $(DEV)
 	$(BIN)/python -m pytest -m slow
+
+test-gpu: $(DEV)
+	$(BIN)/python -m pytest -m gpu -n 0 -rs tests/gpu
+
+bench-gpu: $(PACKAGE)
+	$(BIN)/python benchmarks/step.py --device cuda
+	$(BIN)/python benchmarks/step.py --device cuda --precision bf16-mixed --parts steps
+	$(BIN)/python benchmarks/step.py --device cuda --precision bf16-mixed --graphs --parts steps
 
 demo: $(PACKAGE)
 	$(BIN)/python train.py

@@ -15,9 +15,9 @@ from pathlib import Path
 from PIL import Image
 
 from inr_xai.config import exit_status
+from inr_xai.data.names import id_file
 from inr_xai.errors import UserError
 from inr_xai.runs.files import write_bytes
-from inr_xai.runs.names import id_file
 
 ADVICE = "audit it first: inr-xai audit RUN"
 

@@ -20,6 +20,7 @@ from inr_xai.config.environment import environment_digests, note_environment
 from inr_xai.config.targets import build
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.data.pools import is_synthetic
+from inr_xai.draws import GENERATOR
 from inr_xai.errors import UserError
 from inr_xai.fitting.mask_module import device_of
 from inr_xai.limits import RANGES, Exclusion, Stop, check_numbers
@@ -111,6 +112,7 @@ def build_method(cfg: DictConfig) -> Method:
         exclusion=Exclusion(**plain(cfg.exclusion)),
         stop=Stop(**plain(cfg.stop)),
         steps=cfg.steps,
+        decay=cfg.decay,
         seed=cfg.seed,
         stride=cfg.stride,
         total_variation=cfg.total_variation,
@@ -126,6 +128,7 @@ def build_method(cfg: DictConfig) -> Method:
         jitter=instantiate(cfg.jitter),
         reveal=instantiate(cfg.reveal),
         optimizer=instantiate(cfg.optimizer),
+        start=instantiate(cfg.start),
     )
 
 
@@ -151,6 +154,7 @@ def start_or_continue(folder: RunFolder, config: dict[str, Any], data: ImageData
         "seed": config["seed"],
         "classifier": config["classifier"],
         "threads": torch.get_num_threads(),
+        "draws": GENERATOR,
     }
     if folder.exists():
         folder.tidy()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from inr_xai.area import AreaProjection, AreaRule
+from inr_xai.classifier.start import NoStart, Start
 from inr_xai.errors import UserError
 from inr_xai.inr import INR, PyramidINR
 from inr_xai.limits import AUTO, Exclusion, Stop, check_masks, check_nested, check_numbers, most_explanations
@@ -14,7 +15,13 @@ from inr_xai.objective import LogProbability, Objective, Preservation, ScoreFunc
 from inr_xai.perturbation import Jitter, Mixture, Perturbation, Reveal
 
 OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
-PARTS = {"area_rule": AreaRule, "perturbation": Perturbation, "objective": Objective, "score": ScoreFunction}
+PARTS = {
+    "area_rule": AreaRule,
+    "perturbation": Perturbation,
+    "objective": Objective,
+    "score": ScoreFunction,
+    "start": Start,
+}
 
 
 def adam(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
@@ -40,6 +47,7 @@ class Method:
         exclusion: how the explanations of an image stay apart.
         stop: when "auto" ends.
         steps: optimisation steps per explanation.
+        decay: the learning rate falls over the fit by this factor, as decay^(step/(steps - 1)); 1 keeps it.
         seed: seed of every random draw; an image's draws derive from (seed, its id, the explanation).
         total_variation: weight of the masks' total variation, the length of their contours in image sides.
         binary: weight of the masks' grayness mean(4m(1-m)), which grows from 0 over the fit. Without it, a fit that
@@ -51,6 +59,7 @@ class Method:
             in every batch.
         inr: constructor of an INR family, which is called with one generator per image.
         area_rule, perturbation, objective, score, jitter, reveal, optimizer: see their modules.
+        start: where the fit of an image starts, such as from one gradient: see `inr_xai.classifier.start`.
         nested: require that larger masks contain the smaller ones; needs an INR with conditioning="none".
 
     Raises:
@@ -62,6 +71,7 @@ class Method:
     exclusion: Exclusion = field(default_factory=Exclusion)
     stop: Stop = field(default_factory=Stop)
     steps: int = 100
+    decay: float = 1.0
     seed: int = 0
     total_variation: float = 0.1
     binary: float = 1.0
@@ -76,6 +86,7 @@ class Method:
     jitter: Jitter = field(default_factory=Jitter)
     reveal: Reveal = field(default_factory=Reveal)
     optimizer: OptimizerFactory = adam
+    start: Start = field(default_factory=NoStart)
     nested: bool = False
 
     def __post_init__(self) -> None:
@@ -86,6 +97,9 @@ class Method:
                 raise UserError(f"{name} must be an inr_xai {kind.__name__} object; got {getattr(self, name)!r}")
         check_masks(self.areas, self.explanations, self.exclusion, self.stop)
         check_numbers({**vars(self), "exclusion.weight": self.exclusion.weight})
+        family = getattr(self.inr, "func", self.inr)
+        if not isinstance(self.start, NoStart) and getattr(family, "start_from", None) is INR.start_from:
+            raise UserError(f"inr={family.__name__} cannot start from a map; use start=none, or another inr")
         if self.nested:
             conditioning = inspect.signature(self.inr).parameters.get("conditioning")
             default = None if conditioning is None else conditioning.default
@@ -111,5 +125,9 @@ class Method:
 
     @property
     def passes(self) -> int:
-        """The number of classifier passes (forward and backward) for one explanation of one image."""
+        """The number of classifier passes (forward and backward) of one fit: of one explanation of one image."""
         return self.steps * self.objective.passes(len(self.areas))
+
+    def image_passes(self, fits: float = 1) -> float:
+        """Returns the classifier passes of all fits of one image, with those of its start, which it has once."""
+        return self.passes * fits + self.start.passes

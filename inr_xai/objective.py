@@ -14,7 +14,7 @@ from torch import Tensor
 
 from inr_xai.errors import UserError
 from inr_xai.limits import require_numbers
-from inr_xai.types import Areas, Masks
+from inr_xai.types import Masks
 
 ScoreValues = Float[Tensor, " n"]
 """One score per image."""
@@ -52,8 +52,9 @@ class LogProbability(ScoreFunction):
     """log p_t as evidence; log(1 - p_t) as absence, whose upper bound 0 is reached when the class is not seen."""
 
     def evidence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> ScoreValues:
-        target = logits.gather(1, targets[:, None])[:, 0]
-        return F.logsigmoid(target) if sigmoid else target - logits.logsumexp(1)
+        if sigmoid:
+            return F.logsigmoid(logits.gather(1, targets[:, None])[:, 0])
+        return -F.cross_entropy(logits, targets, reduction="none")
 
     def absence(self, logits: Float[Tensor, "n m"], targets: Int[Tensor, " n"], *, sigmoid: bool) -> ScoreValues:
         if sigmoid:
@@ -114,7 +115,7 @@ class Objective(ABC):
 
     @abstractmethod
     def __call__(
-        self, masks: Masks, areas: Areas, evidence: MaskScore, absence: MaskScore, *, step: int
+        self, masks: Masks, areas: Sequence[float], evidence: MaskScore, absence: MaskScore, *, step: int
     ) -> Float[Tensor, "b a"]:
         """Returns the value that the fit lowers, for each mask.
 
@@ -129,7 +130,7 @@ class Preservation(Objective):
     """The image that keeps the mask must show the class."""
 
     def __call__(
-        self, masks: Masks, areas: Areas, evidence: MaskScore, absence: MaskScore, *, step: int
+        self, masks: Masks, areas: Sequence[float], evidence: MaskScore, absence: MaskScore, *, step: int
     ) -> Float[Tensor, "b a"]:
         return -evidence(masks)
 
@@ -138,7 +139,7 @@ class Deletion(Objective):
     """The image without the mask must not show the class."""
 
     def __call__(
-        self, masks: Masks, areas: Areas, evidence: MaskScore, absence: MaskScore, *, step: int
+        self, masks: Masks, areas: Sequence[float], evidence: MaskScore, absence: MaskScore, *, step: int
     ) -> Float[Tensor, "b a"]:
         return -absence(1 - masks)
 
@@ -167,12 +168,12 @@ class Hybrid(Objective):
         return 2 * areas if self.areas is None else areas + 1
 
     def __call__(
-        self, masks: Masks, areas: Areas, evidence: MaskScore, absence: MaskScore, *, step: int
+        self, masks: Masks, areas: Sequence[float], evidence: MaskScore, absence: MaskScore, *, step: int
     ) -> Float[Tensor, "b a"]:
         value = -evidence(masks)
         if self.areas is None:
             return value - self.deletion * absence(1 - masks)
         turn = self.areas[step % len(self.areas)]
-        _, position = min((abs(area - turn), position) for position, area in enumerate(areas.tolist()))
-        nearest = torch.tensor([position], device=masks.device)
-        return value.index_add(1, nearest, absence(1 - masks[:, nearest]).to(value), alpha=-self.deletion)
+        _, place = min((abs(area - turn), place) for place, area in enumerate(areas))
+        removed = absence(1 - masks[:, place : place + 1]).to(value)
+        return value - self.deletion * F.pad(removed, (place, len(areas) - place - 1))

@@ -325,7 +325,7 @@ class Runner:
             passes: dict[str, float] = {"per_explanation": method.passes}
             summary |= {"images": len(stored), "failures": len(failures)}
             if stored:
-                passes["per_image"] = method.passes * sum(entry.fits for entry in stored.values()) / len(stored)
+                passes["per_image"] = method.image_passes(sum(entry.fits for entry in stored.values()) / len(stored))
                 summary |= {"seconds_per_image": seconds / len(stored), "passes_per_image": passes["per_image"]}
             folder.write_summary(summary)
             update_run(folder, seconds=seconds, classifier_passes=passes)

@@ -1,9 +1,11 @@
 """The projection against bisection in float64 and against numerical gradients; the penalty against a loop."""
 
+import statistics
+
 import pytest
 import torch
 
-from inr_xai.area import AreaProjection, RankPenalty, rank_distance
+from inr_xai.area import AreaProjection, Memory, RankPenalty, rank_distance
 
 AREAS = torch.tensor([0.05, 0.3, 0.7], dtype=torch.float64)
 
@@ -92,12 +94,69 @@ def test_a_constant_field_has_the_area_and_a_finite_gradient() -> None:
     assert logits.grad.isfinite().all()
 
 
+def two_values(side: int) -> torch.Tensor:
+    """A field of two values, the larger one on a third of the pixels."""
+    return (torch.arange(side * side).reshape(side, side) % 3 == 0).float()
+
+
+HARD_FIELDS = {
+    "normal": fields(1, 32)[0, 0].float(),
+    "two values": two_values(32),
+    "heavy tails": fields(1, 32)[0, 0].float().exp() ** 3,
+    "one pixel": torch.zeros(32, 32).index_fill(0, torch.tensor([5]), 1.0) * torch.eye(32),
+    "constant": torch.ones(32, 32),
+}
+
+
+@pytest.mark.parametrize("kind", HARD_FIELDS)
+@pytest.mark.parametrize("few", [False, True])
+def test_the_area_of_every_step_of_a_fit_is_exact(kind: str, few: bool) -> None:
+    """The tau of the step before is the start, while the field drifts by several percent of its spread a step."""
+    areas = torch.tensor([0.002, 0.05, 1 / 3, 0.5, 0.99])
+    drift = torch.randn(60, 1, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 0.03
+    start = (HARD_FIELDS[kind] - HARD_FIELDS[kind].mean()) / HARD_FIELDS[kind].std().clamp(min=1e-3)
+    free = torch.rand(1, 5, 32, 32, generator=torch.Generator().manual_seed(2)) < 0.6 if few else None
+    expected = areas if free is None else torch.minimum(areas, free[0].float().mean((-2, -1)))
+    memory: Memory = {}
+    errors = []
+    for step, field in enumerate((start + drift.cumsum(0)).expand(-1, 1, 5, -1, -1)):
+        masks = AreaProjection().masks(field.contiguous(), areas, free, progress=step / 59, memory=memory)
+        errors.append(float((masks[0].double().mean((-2, -1)) - expected).abs().max()))
+    assert statistics.median(errors) < 2e-6
+    assert max(errors[1:]) < 5e-3
+    assert memory["tau"].shape == (1, 5, 1, 1)
+
+
 def test_no_mask_depends_on_others_of_the_batch() -> None:
     logits = fields(side=32).float()
     rule = AreaProjection(end=0.03)
     together = rule.masks(logits, AREAS.float(), None, progress=1.0)
     alone = torch.cat([rule.masks(image[None], AREAS.float(), None, progress=1.0) for image in logits])
     assert torch.equal(together, alone)
+    memories: list[Memory] = [{}, {}, {}]
+    for step in range(3):
+        together = rule.masks(logits * (1 + step), AREAS.float(), None, progress=step / 2, memory=memories[2])
+        alone = torch.cat(
+            [
+                rule.masks(image[None] * (1 + step), AREAS.float(), None, progress=step / 2, memory=memory)
+                for image, memory in zip(logits, memories[:2], strict=True)
+            ]
+        )
+        assert torch.equal(together, alone)
+
+
+def test_a_step_that_remembers_has_the_same_mask_and_gradient() -> None:
+    free = free_region()
+    for pixels in (None, free):
+        rule, memory = AreaProjection(), dict[str, torch.Tensor]()
+        rule.masks(fields(), AREAS, pixels, progress=0.4, memory=memory)
+        logits = (fields() + 0.02 * fields(seed=1)).requires_grad_()
+        results = []
+        for remembered in (None, memory):
+            masks = rule.masks(logits, AREAS, pixels, progress=0.45, memory=remembered)
+            (gradient,) = torch.autograd.grad((masks * fields(seed=2)).sum(), logits)
+            results.append((masks, gradient))
+        torch.testing.assert_close(results[1], results[0], rtol=0, atol=1e-5)
 
 
 def test_temperature_falls_geometrically() -> None:

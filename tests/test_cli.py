@@ -389,7 +389,7 @@ def test_process_help_is_short_and_needs_no_torch(tmp_path: Path) -> None:
         *(f"  inr-xai {verb} " for verb in cli.VERBS),
         "python train.py -m sweep=area_rule",
         "perturbation: blur,",
-        "inr: dense_grid, fourier",
+        "inr: dense_grid, feature_grid",
         "torch: False",
     ):
         assert part in done.stdout

@@ -85,6 +85,7 @@ def audited_photos(root: Path) -> list[str]:
 
 DATA_SETS = {
     "imagenet_multi": wnid_folders,
+    "inr_extremal": wnid_folders,
     "imagenet_s50": subset_of_imagenet,
     "voc07_pointing": boxes_of_voc,
     "gridpg": photos_of_mosaics,

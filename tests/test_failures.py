@@ -48,7 +48,8 @@ def test_a_root_without_images_is_refused_and_leaves_nothing(tmp_path: Path, mis
 
 def test_files_that_cannot_be_read_fail_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root, out = mixed(tmp_path / "root"), tmp_path / "out"
-    outcome = explain(out, f"data.root={root}", "data.targets=3", "image_batch_size=3", ONE, base=FOLDER)
+    base = [*FOLDER, ONE, "perturbation=mixture_no_photos"]  # a single photo has no others for donors
+    outcome = explain(out, f"data.root={root}", "data.targets=3", "image_batch_size=3", base=base)
     assert outcome.failures == 3
     failures = {row["image_id"]: row["reason"] for row in table(out, "failures.csv")}
     assert list(failures) == ["a/text", "a/torn", "c/empty"]
@@ -58,7 +59,7 @@ def test_files_that_cannot_be_read_fail_alone(tmp_path: Path, caplog: pytest.Log
     assert RunFolder(out).read_summary()["failures"] == 3
     assert [line for line in messages(caplog.records) if line.startswith("a/torn failed: cannot read")]
     alone = photos(tmp_path / "alone", "a/good.jpg")
-    assert explain(tmp_path / "second", f"data.root={alone}", "data.targets=3", ONE, base=FOLDER).failures == 0
+    assert explain(tmp_path / "second", f"data.root={alone}", "data.targets=3", base=base).failures == 0
     assert torch.equal(masks_of(tmp_path / "second")["a/good"], masks_of(out)["a/good"])
 
 

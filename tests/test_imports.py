@@ -22,8 +22,9 @@ PACKAGE = Path(inr_xai.__file__).parent
 # From the bottom up. A folder counts as one module; modules of one level do not import one another.
 LEVELS = [
     {"types", "errors", "moved", "columns", "seeding"},
-    {"limits", "digests", "blur", "masks"},
-    {"config", "data", "classifier", "perturbation", "inr", "area", "objective"},
+    {"limits", "digests", "blur", "masks", "draws"},
+    {"config", "data", "perturbation", "inr", "area", "objective"},
+    {"classifier"},
     {"method"},
     {"scoring", "metrics"},
     {"fitting"},
@@ -237,13 +238,13 @@ def api() -> dict[str, Any]:
 
 def test_the_python_api_loads_little(api: dict[str, Any]) -> None:
     ours = [name for name in api["added"] if name.split(".")[0] == "inr_xai"]
-    assert 0 < len(ours) <= 40, ours
+    assert 0 < len(ours) <= 42, ours
     assert {"matplotlib", "wandb", "hydra", "scipy", "timm"}.isdisjoint(api["added"])
 
 
 def test_one_explanation_enters_few_functions(api: dict[str, Any]) -> None:
-    assert 0 < api["modules"] <= 15
-    assert 0 < api["functions"] <= 90
+    assert 0 < api["modules"] <= 19
+    assert 0 < api["functions"] <= 125
 
 
 def test_a_run_loads_little_and_a_refusal_less() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from inr_xai.draws import GENERATOR
 from inr_xai.errors import UserError
 from inr_xai.instantiate import begin_session, plain, threads_of, update_run
 from inr_xai.runs.folder import RunFolder
@@ -22,6 +23,7 @@ def facts(wandb_id: str, **changes: Any) -> dict[str, Any]:
         "scoring_pool": ["a"],
         "donor_pool": ["b"],
         "wandb_id": wandb_id,
+        "draws": GENERATOR,
         "seconds": 0.0,
         "classifier_passes": {},
     }

@@ -90,9 +90,11 @@ def test_games_score_the_mask_and_its_complement() -> None:
         return m.mean((-2, -1))
 
     kept = mean(masks)
-    torch.testing.assert_close(Preservation()(masks, AREAS, mean, mean, step=0), -kept)
-    torch.testing.assert_close(Deletion()(masks, AREAS, mean, mean, step=0), -(1 - kept))
-    torch.testing.assert_close(Hybrid(0.5, areas=None)(masks, AREAS, mean, mean, step=0), -kept - 0.5 * (1 - kept))
+    torch.testing.assert_close(Preservation()(masks, AREAS.tolist(), mean, mean, step=0), -kept)
+    torch.testing.assert_close(Deletion()(masks, AREAS.tolist(), mean, mean, step=0), -(1 - kept))
+    torch.testing.assert_close(
+        Hybrid(0.5, areas=None)(masks, AREAS.tolist(), mean, mean, step=0), -kept - 0.5 * (1 - kept)
+    )
 
 
 def test_hybrid_plays_deletion_in_turn_on_the_masks_nearest_to_its_areas() -> None:
@@ -104,7 +106,7 @@ def test_hybrid_plays_deletion_in_turn_on_the_masks_nearest_to_its_areas() -> No
     game = Hybrid(2.0, areas=(0.2, 0.05))
     third, second = [-0.3, -0.1, -0.22 - 2 * 0.78], [-0.3, -0.1 - 2 * 0.9, -0.22]
     for step, expected in enumerate([third, second, third]):
-        torch.testing.assert_close(game(masks, AREAS, mean, mean, step=step), torch.tensor([expected] * 2))
+        torch.testing.assert_close(game(masks, AREAS.tolist(), mean, mean, step=step), torch.tensor([expected] * 2))
 
 
 def test_number_of_passes_per_step() -> None:

@@ -1,9 +1,12 @@
 """Identities and statistics of every perturbation, the pyramid of blurs against a loop, and Reveal and Jitter."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from inr_xai.blur import gaussian_blur
+from inr_xai.draws import Draws, Rows
 from inr_xai.errors import UserError
 from inr_xai.perturbation import (
     Blur,
@@ -11,64 +14,110 @@ from inr_xai.perturbation import (
     Constant,
     Donor,
     Jitter,
+    MaskedImages,
     Mixture,
     Perturbation,
     PinkNoise,
     RandomColour,
     Reveal,
+    Shifts,
     Surroundings,
+    deal,
 )
 from tests.conftest import pictures
 
 IMAGES = pictures(3)
 AROUND = Surroundings(torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.1, 0.2, 0.3]), donors=pictures(4, seed=9))
 ALL = [Blur(), BlurPyramid(), Constant(), Constant(0.0), RandomColour(), PinkNoise(), Donor(), Mixture()]
+STILL = Jitter(0.0)
 
 
-def draws(seed: int = 0, count: int = 3) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed + i) for i in range(count)]
+def name_of(perturbation: Perturbation) -> str:
+    return type(perturbation).__name__
+
+
+SLOTS = 2
+
+
+def random_numbers(count: int = 3, seed: int = 0, dtype: torch.dtype = torch.float32) -> Draws:
+    return Draws([(seed + i,) for i in range(count)], dtype=dtype)
+
+
+def shown(
+    perturbation: Perturbation,
+    images: torch.Tensor = IMAGES,
+    around: Surroundings = AROUND,
+    *,
+    jitter: Jitter = STILL,
+    draws: Draws | None = None,
+    slots: int = SLOTS,
+    steps: int = 1,
+) -> MaskedImages:
+    """The images as masks keep them, without jitter unless it is given."""
+    numbers = random_numbers(len(images), dtype=images.dtype) if draws is None else draws
+    return MaskedImages(
+        images, around, perturbation=perturbation, jitter=jitter, draws=numbers, slots=slots, steps=steps
+    )
+
+
+def baselines(perturbation: Perturbation, images: torch.Tensor = IMAGES, **options: Any) -> torch.Tensor:
+    """What a mask of zeros shows at every step: steps x images x slots x c x h x w."""
+    masked = shown(perturbation, images, **options)
+    zeros = torch.zeros(len(images), masked.slots, *images.shape[-2:], dtype=images.dtype)
+    return torch.stack([masked.draw(step, progress=0.0)(zeros) for step in range(options.get("steps", 1))])
 
 
 def masks(seed: int = 0) -> torch.Tensor:
-    return torch.rand(3, 2, 24, 24, generator=torch.Generator().manual_seed(seed))
+    return torch.rand(3, SLOTS, 24, 24, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("perturbation", ALL, ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize("perturbation", ALL, ids=name_of)
 def test_a_mask_of_ones_returns_the_image(perturbation: Perturbation) -> None:
-    kept = perturbation.bind(IMAGES, AROUND).draw(range(3), draws())
-    torch.testing.assert_close(kept(torch.ones(3, 2, 24, 24)), IMAGES[:, None].expand(3, 2, -1, -1, -1))
+    kept = shown(perturbation).draw(0, progress=0.0)
+    torch.testing.assert_close(kept(torch.ones(3, SLOTS, 24, 24)), IMAGES[:, None].expand(3, SLOTS, -1, -1, -1))
 
 
-@pytest.mark.parametrize("perturbation", ALL, ids=lambda p: type(p).__name__)
-def test_no_image_depends_on_its_neighbours(perturbation: Perturbation) -> None:
-    together = perturbation.bind(IMAGES, AROUND).draw(range(3), draws())(masks())
-    for i in range(3):
-        bound = perturbation.bind(IMAGES[i : i + 1], AROUND)
-        assert torch.equal(bound.draw([0], draws(i, 1))(masks()[i : i + 1])[0], together[i])
+@pytest.mark.parametrize("jitter", [STILL, Jitter(0.1), Jitter(0.1, per_mask=True)], ids=["still", "image", "mask"])
+@pytest.mark.parametrize("perturbation", ALL, ids=name_of)
+def test_no_image_depends_on_its_neighbours(perturbation: Perturbation, jitter: Jitter) -> None:
+    together = shown(perturbation, jitter=jitter, steps=20)
+    alone = [
+        shown(perturbation, IMAGES[i : i + 1], jitter=jitter, draws=random_numbers(1, i), steps=20) for i in range(3)
+    ]
+    for step in (0, 1, 19):
+        expected = together.draw(step, progress=0.0)(masks())
+        for i, image in enumerate(alone):
+            assert torch.equal(image.draw(step, progress=0.0)(masks()[i : i + 1])[0], expected[i])
 
 
-@pytest.mark.parametrize("perturbation", ALL, ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize("perturbation", ALL, ids=name_of)
 def test_gradient_to_the_mask_is_that_of_float64_differences(perturbation: Perturbation) -> None:
     images = IMAGES[:1, :, :6, :6].double()
     around = Surroundings(AROUND.colour_mean, AROUND.colour_std, AROUND.donors[:, :, :6, :6])
-    kept = perturbation.bind(images, around).draw([0], draws(count=1))
+    masked = shown(perturbation, images, around, jitter=Jitter(0.3, flip=True), slots=1, steps=2)
     inside = (masks()[:1, :1, :6, :6].double() * 0.9 + 0.05).requires_grad_()
-    assert torch.autograd.gradcheck(kept, inside, eps=1e-7, atol=1e-5)
+    for step in range(2):
+        assert torch.autograd.gradcheck(masked.draw(step, progress=0.0), inside, eps=1e-7, atol=1e-5)
+
+
+@pytest.mark.parametrize("perturbation", ALL, ids=name_of)
+def test_a_game_of_fewer_masks_takes_the_first_ones(perturbation: Perturbation) -> None:
+    for jitter in (Jitter(0.2), Jitter(0.2, per_mask=True)):
+        kept = shown(perturbation, jitter=jitter).draw(0, progress=0.0)
+        torch.testing.assert_close(kept(masks()[:, :1]), kept(masks())[:, :1], rtol=0, atol=0)
 
 
 def test_a_mask_of_zeros_returns_the_baseline() -> None:
-    zeros = torch.zeros(3, 1, 24, 24)
     blurred = gaussian_blur(IMAGES, 20 * 24 / 224)
-    torch.testing.assert_close(Blur().bind(IMAGES, AROUND).draw(range(3), draws())(zeros)[:, 0], blurred)
-    torch.testing.assert_close(BlurPyramid().bind(IMAGES, AROUND).draw(range(3), draws())(zeros)[:, 0], blurred)
-    mean = Constant().bind(IMAGES, AROUND).draw(range(3), draws())(zeros)[:, 0]
+    for perturbation in (Blur(), BlurPyramid()):
+        torch.testing.assert_close(baselines(perturbation)[0, :, 1], blurred)
+    mean = baselines(Constant())[0, :, 0]
     torch.testing.assert_close(mean, AROUND.colour_mean[:, None, None].expand_as(IMAGES))
-    black = Constant(0.0).bind(IMAGES, AROUND).draw(range(3), draws())(zeros)[:, 0]
-    assert (black == 0).all()
+    assert (baselines(Constant(0.0)) == 0).all()
 
 
 def test_pyramid_interpolates_between_its_levels() -> None:
-    kept = BlurPyramid(levels=4).bind(IMAGES, AROUND).draw(range(3), draws())(masks())
+    kept = shown(BlurPyramid(levels=4)).draw(0, progress=0.0)(masks())
     levels = [gaussian_blur(IMAGES, 20 * 24 / 224 * (1 - i / 3)) for i in range(3)] + [IMAGES]
     for b, a, y, x in [(0, 0, 3, 5), (1, 1, 20, 2), (2, 0, 11, 23)]:
         level = float(masks()[b, a, y, x]) * 3
@@ -77,45 +126,101 @@ def test_pyramid_interpolates_between_its_levels() -> None:
         torch.testing.assert_close(kept[b, a, :, y, x], expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("perturbation", [RandomColour(), PinkNoise(), Donor()], ids=name_of)
+def test_every_mask_has_a_baseline_of_its_own(perturbation: Perturbation) -> None:
+    drawn = baselines(perturbation, steps=3).flatten(0, 2).flatten(1)
+    assert len(drawn.unique(dim=0)) == len(drawn) == 18
+
+
 def test_random_colours_have_the_mean_and_deviation_of_the_data() -> None:
-    bound = RandomColour().bind(IMAGES[:1, :, :2, :2], AROUND)
-    colours = bound.draw([0] * 4000, draws(count=1) * 4000)(torch.zeros(4000, 1, 2, 2))[:, 0, :, 0, 0]
+    colours = baselines(RandomColour(), IMAGES[:1, :, :2, :2], slots=40, steps=100)[..., 0, 0].flatten(0, 2)
     torch.testing.assert_close(colours.mean(0), AROUND.colour_mean, atol=0.02, rtol=0)
     torch.testing.assert_close(colours.std(0), AROUND.colour_std, atol=0.01, rtol=0)
 
 
 def test_pink_noise_falls_with_the_frequency_around_the_datas_colour() -> None:
-    bound = PinkNoise().bind(IMAGES[:1], AROUND)
-    noise = bound.draw([0] * 400, draws(count=1) * 400)(torch.zeros(400, 1, 24, 24))[:, 0].double()
+    noise = baselines(PinkNoise(), IMAGES[:1], slots=40, steps=10).flatten(0, 2).double()
     torch.testing.assert_close(noise.mean((0, 2, 3)), AROUND.colour_mean.double(), atol=0.03, rtol=0)
-    amplitude = torch.fft.rfft(noise - noise.mean((-2, -1), keepdim=True), dim=-1).abs().mean((0, 1, 2))
-    # Along a line through a field of amplitude k^-e, e in [1, 2], the amplitude falls by 2^-0.5 to 2^-1.5 an octave.
-    for periods in (2, 4):
-        assert 2**-1.5 < float(amplitude[2 * periods] / amplitude[periods]) < 2**-0.4
+    waves = torch.fft.fft2(noise - noise.mean((-2, -1), keepdim=True)).abs().mean((0, 1))
+    # The amplitude is k^-e with e in [1, 2], so it falls by 2^-2 to 2^-1 an octave, downwards as to the right.
+    for line in (waves[0], waves[:, 0]):
+        for periods in (1, 2, 4, 6):
+            assert 2**-1.9 < float(line[2 * periods] / line[periods]) < 2**-1.1
+    torch.testing.assert_close(waves[0, 1:13], waves[1:13, 0], rtol=0.15, atol=0)
+    torch.testing.assert_close(waves[3, 4], waves[3, -4], rtol=0.1, atol=0)
+
+
+def test_noise_does_not_depend_on_how_many_steps_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = baselines(PinkNoise(), steps=20)
+    monkeypatch.setattr("inr_xai.perturbation.CHUNK_STEPS", 3)
+    torch.testing.assert_close(baselines(PinkNoise(), steps=20), expected, rtol=0, atol=1e-6)
+
+
+def test_donors_are_photos_shifted_cyclically_and_half_of_them_mirrored() -> None:
+    drawn = baselines(Donor(), IMAGES[:1], slots=4, steps=15).flatten(0, 2)
+    photos = torch.cat([AROUND.donors, AROUND.donors.flip(-1)])
+    shifted = torch.stack([photos.roll((y, x), (-2, -1)) for y in range(24) for x in range(24)])
+    mirrored, offsets = [], set()
+    for photo in drawn:
+        ((offset, number),) = (shifted == photo).flatten(2).all(2).nonzero().tolist()
+        mirrored.append(number >= 4)
+        offsets.add(offset)
+    assert 15 < sum(mirrored) < 45
+    assert len(offsets) > 50
 
 
 def test_mixture_leaves_donors_out_if_there_are_none() -> None:
-    mixture, draw = Mixture([Constant(0.25), Donor()]), draws(count=1)
+    mixture = Mixture([Constant(0.25), Donor()])
     assert mixture.needs_donors
     alone = Surroundings(AROUND.colour_mean, AROUND.colour_std)
-    bound = mixture.bind(IMAGES[:1], alone)
-    assert all((bound.draw([0], draw)(torch.zeros(1, 1, 24, 24)) == 0.25).all() for _ in range(20))
+    assert (baselines(mixture, IMAGES[:1], around=alone, steps=20) == 0.25).all()
     with pytest.raises(UserError, match="needs photos of other samples"):
-        Mixture([Donor()]).bind(IMAGES[:1], alone)
+        shown(Mixture([Donor()]), IMAGES[:1], alone)
 
 
-def test_mixture_draws_all_parts_equally_often() -> None:
-    bound = Mixture([Constant(0.0), Constant(1.0), Constant(0.5)]).bind(IMAGES[:1, :, :2, :2], AROUND)
-    values = bound.draw([0] * 600, draws(count=1) * 600)(torch.zeros(600, 1, 2, 2))[:, 0, 0, 0, 0].tolist()
-    assert all(150 < values.count(value) < 250 for value in (0.0, 0.5, 1.0))
+@pytest.mark.parametrize("families", [2, 3, 5, 7])
+@pytest.mark.parametrize("slots", [1, 3, 4])
+def test_families_are_dealt_from_shuffled_decks(families: int, slots: int) -> None:
+    steps = 60 * families
+    dealt = deal(families, random_numbers(), steps=steps, slots=slots).reshape(steps, 3, slots)
+    for image in range(3):
+        cards = dealt[:, image]
+        # Each deck has every family once, and a step has as many different ones as there can be.
+        assert all(len(set(deck)) == families for deck in cards.reshape(-1, families).tolist())
+        assert all(len(set(step)) == min(slots, families) for step in cards.tolist())
+        # No mask of an image prefers a family.
+        for slot in range(slots):
+            counts = cards[:, slot].bincount(minlength=families)
+            assert 30 < int(counts.min()) <= int(counts.max()) < 90
+    assert not torch.equal(dealt[:, 0], dealt[:, 1])
+
+
+def test_mixture_draws_what_its_parts_draw() -> None:
+    parts = [Constant(0.0), Constant(1.0), BlurPyramid(), Mixture([Constant(0.5), Constant(0.25)])]
+    blurred = gaussian_blur(IMAGES, 20 * 24 / 224)
+    drawn = baselines(Mixture(parts), slots=4, steps=12)
+    dealt = deal(4, random_numbers(), steps=12, slots=4).reshape(12, 3, 4)
+    values = set()
+    for step, image, slot in torch.cartesian_prod(*[torch.arange(count) for count in dealt.shape]).tolist():
+        found, family = drawn[step, image, slot], int(dealt[step, image, slot])
+        if family == 2:
+            torch.testing.assert_close(found, blurred[image])
+        else:
+            values.add((family, found.unique().item()))
+    assert values == {(0, 0.0), (1, 1.0), (3, 0.5), (3, 0.25)}
+
+
+def test_a_mixture_with_a_pyramid_has_its_gradient() -> None:
+    masked = shown(Mixture([BlurPyramid(levels=3), Constant(0.0)]), IMAGES[:1, :, :6, :6].double(), slots=2)
+    inside = (masks()[:1, :, :6, :6].double() * 0.9 + 0.05).requires_grad_()
+    assert torch.autograd.gradcheck(masked.draw(0, progress=0.0), inside, eps=1e-7, atol=1e-5)
 
 
 def test_a_photo_does_not_donate_to_itself() -> None:
-    donors = torch.stack([IMAGES[0], torch.zeros_like(IMAGES[0])])
-    bound = Donor().bind(IMAGES, Surroundings(AROUND.colour_mean, AROUND.colour_std, donors))
-    draw = draws(count=1)
-    assert all((bound.draw([0], draw)(torch.zeros(1, 1, 24, 24)) == 0).all() for _ in range(20))
-    assert not all((bound.draw([1], draw)(torch.zeros(1, 1, 24, 24)) == 0).all() for _ in range(20))
+    around = Surroundings(AROUND.colour_mean, AROUND.colour_std, torch.stack([IMAGES[0], torch.zeros_like(IMAGES[0])]))
+    drawn = baselines(Donor(), around=around, steps=10)
+    assert (drawn[:, 0] == 0).all()
+    assert (drawn[:, 1] != 0).any()
 
 
 def test_refusals_name_the_option() -> None:
@@ -130,7 +235,7 @@ def test_refusals_name_the_option() -> None:
     with pytest.raises(UserError, match=r"perturbation.parts must name at least one"):
         Mixture([])
     with pytest.raises(UserError, match=r"needs photos of other samples"):
-        Donor().bind(IMAGES, Surroundings(AROUND.colour_mean, AROUND.colour_std))
+        shown(Donor(), around=Surroundings(AROUND.colour_mean, AROUND.colour_std))
 
 
 @pytest.mark.parametrize(("progress", "share"), [(0.0, 0.6), (0.2, 0.3), (0.4, 0.0), (1.0, 0.0)])
@@ -152,30 +257,50 @@ def test_a_reveal_that_is_out_of_range_is_refused(options: dict[str, float]) -> 
         Reveal(**options)
 
 
-def test_jitter_is_a_shift_with_replicated_borders() -> None:
-    image = pictures(1)[:, None]
-    padded = torch.nn.functional.pad(image[0], (3, 3, 3, 3), mode="replicate")
-    shifts = [padded[..., dy : dy + 24, dx : dx + 24] for dy in range(7) for dx in range(7)]
-    for seed in range(20):
-        moved = Jitter(3 / 24)(image, draws(seed, 1))[0]
-        assert any(torch.equal(moved, shifted) for shifted in shifts)
+def jittered(jitter: Jitter, values: torch.Tensor, steps: int) -> torch.Tensor:
+    """What jitter makes of the masks of images at every step."""
+    images, slots = values.shape[:2]
+    rows = Rows.where(torch.ones(steps, images * slots, dtype=torch.bool), slots)
+    shifts = Shifts(jitter, (24, 24), random_numbers(images), rows)
+    return torch.stack([shifts.at(step, progress=0.0).masks(values) for step in range(steps)])
 
 
-def test_jitter_moves_all_masks_of_an_image_together_and_images_independently() -> None:
-    images = pictures(1)[:, None].expand(4, 3, -1, -1, -1)
-    moved = Jitter(0.2)(images, draws(0, 4))
-    assert torch.equal(moved[:, 0], moved[:, 2])
-    assert len({tuple(image.flatten().tolist()) for image in moved[:, 0]}) > 1
-    alone = torch.cat([Jitter(0.2)(images[i : i + 1], draws(i, 1)) for i in range(4)])
-    assert torch.equal(moved, alone)
+@pytest.mark.parametrize("per_mask", [False, True])
+def test_jitter_is_a_shift_with_replicated_borders(per_mask: bool) -> None:
+    padded = torch.nn.functional.pad(masks()[:2], (3, 3, 3, 3), mode="replicate")
+    shifted = torch.stack([padded[..., dy : dy + 24, dx : dx + 24] for dy in range(7) for dx in range(7)])
+    moved = jittered(Jitter(3 / 24, per_mask=per_mask), masks()[:2], steps=60)
+    same = (shifted[:, None] == moved).flatten(-2).all(-1)
+    assert (same.sum(0) == 1).all()
+    number = same.long().argmax(0)
+    assert torch.equal(number[..., 0], number[..., 1]) != per_mask
+    assert not torch.equal(number[:, 0], number[:, 1])
+    assert len(number.unique()) > 40
+
+
+def test_jitter_shifts_image_fixed_baseline_and_mask_together() -> None:
+    """What is shifted before the blend is what shifting the blend gives."""
+    masked, still = (shown(Blur(), jitter=jitter, steps=5) for jitter in (Jitter(0.2, flip=True), STILL))
+    for step in range(5):
+        blended = still.draw(step, progress=0.0)(masks())
+        for mask in range(SLOTS):
+            expected = masked.shifts.at(step, progress=0.0)(blended[:, mask], torch.arange(3) * SLOTS)
+            torch.testing.assert_close(masked.draw(step, progress=0.0)(masks())[:, mask], expected)
 
 
 def test_jitter_flips_half_of_the_time() -> None:
-    image = pictures(1)[:, None]
-    results = [Jitter(0.0, flip=True)(image, draws(seed, 1)) for seed in range(40)]
-    mirrored = sum(torch.equal(result, image.flip(-1)) for result in results)
-    assert mirrored + sum(torch.equal(result, image) for result in results) == 40
+    results = jittered(Jitter(0.0, flip=True), masks()[:1], steps=40)[:, 0]
+    mirrored = sum(torch.equal(result, masks()[0].flip(-1)) for result in results)
+    assert mirrored + sum(torch.equal(result, masks()[0]) for result in results) == 40
     assert 8 < mirrored < 32
+
+
+def test_jitter_ends_with_its_part_of_the_fit() -> None:
+    shifts = shown(Blur(), jitter=Jitter(0.2, until=0.5), steps=9).shifts
+    moved = [not torch.equal(shifts.at(step, progress=step / 8).masks(masks()), masks()) for step in range(9)]
+    assert moved == [True] * 5 + [False] * 4
+    with pytest.raises(UserError, match=r"jitter.until must lie in \(0, 1\].* got 0"):
+        Jitter(until=0.0)
 
 
 def test_the_shift_of_jitter_must_be_a_fraction() -> None:

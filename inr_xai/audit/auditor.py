@@ -19,6 +19,7 @@ from inr_xai.audit.report import ImageReport, flatten_groups, format_report, gro
 from inr_xai.audit.verdict import Thresholds, judge
 from inr_xai.classifier.probe import examine_alone
 from inr_xai.data.labels import class_label
+from inr_xai.data.names import id_file
 from inr_xai.errors import UserError
 from inr_xai.fitting.mask_module import device_of
 from inr_xai.instantiate import instantiate, make_photo_pool, plain
@@ -27,7 +28,6 @@ from inr_xai.runs.files import all_columns, format_csv, write_bytes
 from inr_xai.runs.folder import differences
 from inr_xai.runs.load import Run
 from inr_xai.runs.loop import each_image
-from inr_xai.runs.names import id_file
 
 AREA = 0.1
 """The area whose regions are audited by default."""

@@ -14,6 +14,7 @@ from inr_xai.audit.coalition_game import CoalitionGame, add_rest, play_coalition
 from inr_xai.audit.estimates import AuditedImage, add_seam, shares_on_object
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.columns import BASELINES
+from inr_xai.data.names import id_file
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.digests import tensor_digest
 from inr_xai.errors import UserError
@@ -21,7 +22,6 @@ from inr_xai.limits import MOST_AUDITED
 from inr_xai.masks import hard_masks
 from inr_xai.runs.files import read_json, write_json
 from inr_xai.runs.load import Explained, Run
-from inr_xai.runs.names import id_file
 from inr_xai.scoring.baselines import scoring_baselines
 from inr_xai.scoring.masked_model import MaskedModel
 from inr_xai.seeding import generator

@@ -130,7 +130,7 @@ class FitMaps(Participant):
         if record is None:
             self._folder.commit(self._fit(sample))
             record = self._folder.read(sample.sample_id)
-        fitted, passes = Explained(record), float(self._fitter.method.passes)
+        fitted, passes = Explained(record), self._fitter.method.image_passes()
         return {
             name: MethodMaps(make(fitted)[None], passes=passes, seconds=record.seconds)
             for name, make in self._maps.items()

@@ -23,6 +23,7 @@ from inr_xai.compare.methods.base import Explainer
 from inr_xai.compare.methods.registry import OTHER_METHODS, MethodSetup, build_other_method
 from inr_xai.config import exit_status
 from inr_xai.config.environment import stored_form
+from inr_xai.data.names import id_file
 from inr_xai.errors import UserError
 from inr_xai.fitting.mask_module import device_of
 from inr_xai.instantiate import instantiate, plain, stored_configuration
@@ -31,7 +32,6 @@ from inr_xai.runs.files import read_json, write_bytes, write_json
 from inr_xai.runs.folder import differences, facts_of
 from inr_xai.runs.load import load
 from inr_xai.runs.loop import each_image, each_part
-from inr_xai.runs.names import id_file
 from inr_xai.types import Image
 
 SETTINGS_FILE = "settings.json"

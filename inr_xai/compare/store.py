@@ -16,9 +16,9 @@ import torch
 
 from inr_xai.compare.methods.base import MethodMaps
 from inr_xai.compare.scorer import COMPARED_SCORES
+from inr_xai.data.names import flat_id_file
 from inr_xai.runs.csv_store import CsvStore, TextRow
 from inr_xai.runs.files import write_bytes
-from inr_xai.runs.names import flat_id_file
 from inr_xai.types import Row
 
 COLUMNS = ("image_id", "target", "area", *COMPARED_SCORES, "layer", "settings", "failed")

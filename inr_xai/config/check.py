@@ -55,7 +55,11 @@ CHOICES = {
 }
 """Option -> its values, of those that are else read late."""
 LONGEST_NAME = 200
-PLACEHOLDERS = {"root": "PATH", "checkpoint": "PATH", "name": "NAME", "_target_": "package.module.Class"}
+PLACEHOLDERS = {
+    **dict.fromkeys(("root", "folder", "checkpoint"), "PATH"),
+    "name": "NAME",
+    "_target_": "package.module.Class",
+}
 """What a refusal shows as the value of a key that is required."""
 
 

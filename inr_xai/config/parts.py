@@ -18,12 +18,13 @@ KINDS = {
     "area_rule": "inr_xai.area:AreaRule",
     "objective": "inr_xai.objective:Objective",
     "score": "inr_xai.objective:ScoreFunction",
+    "start": "inr_xai.classifier.start:Start",
     "optimizer": "torch.optim:Optimizer",
     "callbacks": "inr_xai.callbacks:RunCallback",
     "logger": "inr_xai.loggers:WandbSettings",
 }
 """Group -> the class that its parts are of, as module:name."""
-CHEAP = ("perturbation", "inr", "area_rule", "objective", "score", "optimizer", "jitter", "reveal")
+CHEAP = ("perturbation", "inr", "area_rule", "objective", "score", "optimizer", "jitter", "reveal", "start")
 """The groups whose parts are built by the check."""
 DRAWN = ("inr_xai.data.Synthetic", "inr_xai.data.ShapesInContext", "inr_xai.data.scenes.")
 """How the targets of data begin that read no file."""

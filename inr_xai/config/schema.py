@@ -25,6 +25,7 @@ TARGETS = (
     "optimizer",
     "jitter",
     "reveal",
+    "start",
 )
 """The nodes with a `_target_`."""
 COLLECTIONS = {"callbacks": ("progress", "figures", "curves", "scores", "evolution"), "logger": ("wandb",)}
@@ -59,10 +60,12 @@ class Schema:
     nested: bool = MISSING
     steps: int = MISSING
     stride: int = MISSING
+    decay: float = MISSING
     total_variation: float = MISSING
     binary: float = MISSING
     jitter: Any = field(default_factory=dict)
     reveal: Any = field(default_factory=dict)
+    start: Any = field(default_factory=dict)
     seed: int = MISSING
     image_batch_size: int = MISSING
     masks_per_forward: int = MISSING

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from inr_xai import metrics
 from inr_xai.classifier.frozen import FrozenClassifier
+from inr_xai.classifier.start import MapStart
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.errors import UserError
 from inr_xai.evaluate.explained_image import ExplainedImage, MetricValues
@@ -63,10 +64,15 @@ def _model(image: ExplainedImage) -> nn.Module:
 def refit(classifier: FrozenClassifier, method: Method, donors: PhotoPool | None) -> ExplainWith:
     """Returns a function that explains another model in the classifier's place by the method of a run.
 
-    It returns the heatmap of each image, and raises UserError if a fit fails.
+    It returns the heatmap of each image, and raises UserError if a fit fails, or if fits start from stored maps.
     """
 
     def explain(model: nn.Module, images: Images, targets: Targets) -> Float[Tensor, "b h w"]:
+        if isinstance(method.start, MapStart):
+            raise UserError(
+                "start=maps has no maps of changed images, of other classes or of randomised models; leave the metrics "
+                "that explain anew out of --metrics, or evaluate a run with start=gradient or start=none"
+            )
         other = classifier.of(model)
         ids = [str(place) for place in range(len(images))]  # a place has the same random draws in every call
         photos = None if donors is None else donors.all()

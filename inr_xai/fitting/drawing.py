@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inr_xai.area import AreaRule
 from inr_xai.errors import UserError
-from inr_xai.inr.base import INR
+from inr_xai.inr.base import INR, grid_points, side_positions
 from inr_xai.limits import Exclusion, check_exclusion
 from inr_xai.masks import hard_masks, pixel_counts
 from inr_xai.method import Method
@@ -135,8 +135,7 @@ def pixel_centres(size: tuple[int, int], like: Tensor) -> Float[Tensor, "p 2"]:
     >>> pixel_centres((1, 2), torch.zeros(1)).tolist()
     [[-0.5, 0.0], [0.5, 0.0]]
     """
-    y, x = [((torch.arange(side, dtype=torch.float64) + 0.5) / side * 2 - 1).to(like) for side in size]
-    return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1).reshape(-1, 2)
+    return grid_points([side_positions(side) for side in size], like)
 
 
 @torch.no_grad()

@@ -169,7 +169,15 @@ class Stack:
         }
         ids = [batch.sample_ids[place] for place in places]
         self._drawing = Drawing.of(method, ids, (batch.images.shape[-2], batch.images.shape[-1]))
+        self._start_maps: Float[Tensor, "b h w"] | None = None
         self._narrow(finite)
+        if self._remaining:
+            self._start_maps, failures = method.start.maps(
+                classifier, batch.only(self._remaining), at_once=method.masks_per_forward
+            )
+            for position, reason in failures.items():
+                self.results[self._remaining[position]].failure = reason
+            self._narrow([position not in failures for position in range(len(self._remaining))])
 
     def explain(
         self, trainer: Mapping[str, Any], callbacks: Sequence[lightning.Callback], keep: KeepRule | None
@@ -222,21 +230,28 @@ class Stack:
         if explanation > 1 and not self._drawing.exclude:
             largest = [torch.stack(self.results[place].masks).amax(0) for place in places]
             earlier = torch.stack(largest).to(self._batch.images.dtype)
-        sample_ids = [self._batch.sample_ids[place] for place in places]
+        batch, start = self._batch.only(places), None
+        if self._start_maps is not None:
+            areas = batch.images.new_tensor(list(self._method.areas))
+            # A penalty blocks no pixel, but the next explanation starts beside the earlier ones all the same.
+            beside = free if earlier is None else earlier < 0.5
+            start = self._method.start.field(self._start_maps, self._classifier, batch, areas=areas, free=beside)
         return MaskModule(
-            Batch(self._batch.images[places], self._batch.targets[places], sample_ids),
+            batch,
             explanation=explanation,
             classifier=self._classifier,
             method=self._method,
             donors=self._donors,
             free=free,
             earlier=earlier,
+            start=start,
         )
 
     def _narrow(self, stays: Sequence[bool]) -> None:
         """Goes on with the images that stay."""
         rows = [row for row, stay in enumerate(stays) if stay]
         self._drawing.only(rows)
+        self._start_maps = None if self._start_maps is None else self._start_maps[rows]
         self._remaining = [self._remaining[row] for row in rows]
 
 

@@ -16,15 +16,22 @@ import torch
 from jaxtyping import Float
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from inr_xai.errors import UserError
-from inr_xai.fitting.drawing import pixel_centres
+from inr_xai.area import Memory
+from inr_xai.draws import Draws
+from inr_xai.errors import UserError, is_out_of_memory
+from inr_xai.inr.base import grid_points, interpolation, side_positions
 from inr_xai.method import Method
 from inr_xai.objective import IN_PLACE_OF
-from inr_xai.perturbation import Bound, KeepFunction, Surroundings
+from inr_xai.perturbation import KeepFunction, MaskedImages, Surroundings
 from inr_xai.seeding import generator
-from inr_xai.types import Batch, Classifier, Free, Masks
+from inr_xai.types import Batch, Classifier, Free, Images, Masks, Targets
+
+FUSED = ("cpu", "cuda")
+"""Devices on which torch's optimisers have fused kernels."""
+log = logging.getLogger(__name__)
 
 
 class MaskModule(lightning.LightningModule):
@@ -38,10 +45,12 @@ class MaskModule(lightning.LightningModule):
         donors: photos whose pixels a perturbation may use.
         free: the pixels that the masks may keep; None for all.
         earlier: the pixelwise maximum of the earlier masks, for the penalty of `exclusion.mode=penalty`.
+        start: the logits at the first step; None, and NaN for a single image, leave the INR as it was drawn.
     """
 
     images: Tensor
     targets: Tensor
+    mask_targets: Tensor
     areas: Tensor
     free: Tensor | None
     earlier: Tensor | None
@@ -56,61 +65,102 @@ class MaskModule(lightning.LightningModule):
         donors: Float[Tensor, "_d c h w"] | None = None,
         free: Free | None = None,
         earlier: Masks | None = None,
+        start: Float[Tensor, "b h w"] | None = None,
     ):
         super().__init__()
         self._outside = (classifier,)
         self.method, self.sample_ids, self.explanation = method, list(batch.sample_ids), explanation
         self.register_buffer("images", batch.images, persistent=False)
         self.register_buffer("targets", batch.targets, persistent=False)
+        self.register_buffer("mask_targets", batch.targets.repeat_interleave(len(method.areas)), persistent=False)
         self.register_buffer("areas", batch.images.new_tensor(list(method.areas)), persistent=False)
         self.register_buffer("free", free, persistent=False)
         self.register_buffer("earlier", earlier, persistent=False)
         self.donors = donors
         seeds = [(method.seed, sample_id, explanation) for sample_id in self.sample_ids]
         self.inr = method.inr([generator(*seed, "weights") for seed in seeds]).to(batch.images.dtype)
-        self._generators = [generator(*seed, "steps") for seed in seeds]
+        if start is not None:
+            self._start_from(start)
+        self._seeds = seeds
+        self._at_once = method.masks_per_forward
         self.losses: list[Float[Tensor, " b"]] = []
-        self._bound: Bound | None = None
 
     @property
     def classifier(self) -> Classifier:
         """The classifier that is asked, for callbacks."""
         return self._outside[0]
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.method.optimizer(self.inr.parameters())
+    @torch.no_grad()
+    def _start_from(self, field: Float[Tensor, "b h w"]) -> None:
+        """Lets each image's INR start from its field; one whose field is NaN stays as it was drawn."""
+        field, has_field = field.nan_to_num(0.0), field.isfinite().flatten(1).all(1)
+        drawn = {name: value.clone() for name, value in self.inr.to(field.device).state_dict().items()}
+        self.inr.start_from(field)
+        for name, value in self.inr.state_dict().items():
+            value.copy_(torch.where(has_field.view(-1, *[1] * (value.ndim - 1)), value, drawn[name]))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = self.method.optimizer(self.inr.parameters())
+        for group in optimizer.param_groups:
+            # One kernel for all parameters, and no step that the host has to read, where torch has it.
+            if group.get("fused", ...) is None and not group["foreach"] and self.device.type in FUSED:
+                group["fused"] = True
+        decay, last = self.method.decay, max(1, self.method.steps - 1)
+        if decay == 1:
+            return {"optimizer": optimizer}
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: decay ** (step / last))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:
         (classifier,) = self._outside
         mean, std = [self.images.new_tensor(colour) for colour in (classifier.colour_mean, classifier.colour_std)]
-        self._bound = self.method.perturbation.bind(self.images, Surroundings(mean, std, self.donors))
-        height, width = self.images.shape[-2:]
-        self._grid = (max(1, height // self.method.stride), max(1, width // self.method.stride))
+        self._memory: Memory = {}
+        self._masked = MaskedImages(
+            self.images,
+            Surroundings(mean, std, self.donors),
+            perturbation=self.method.perturbation,
+            jitter=self.method.jitter,
+            draws=Draws(self._seeds, device=self.images.device, dtype=self.images.dtype),
+            slots=len(self.areas),
+            steps=self.method.steps,
+        )
+        # Logits are computed on a coarse grid; products with matrices interpolate them to the pixels.
+        sides = self.images.shape[-2:]
+        axes = [side_positions(side, self.method.stride, self.inr.finest) for side in sides]
+        down, across = [interpolation(axis, side_positions(side)) for axis, side in zip(axes, sides, strict=True)]
+        masks = len(self.images) * len(self.areas)
+        self._grid = (len(axes[0]), len(axes[1]))
+        self._down, self._across = [m.to(self.images).expand(masks, -1, -1) for m in (down, across.mT.contiguous())]
         with torch.no_grad():
-            self._encoded = self.inr.encode(pixel_centres(self._grid, self.areas))
+            self._encoded = self.inr.encode(grid_points(axes, self.areas))
 
-    def current_masks(self, progress: float) -> Masks:
-        """Returns the current masks, b x a x h x w, at `progress` in [0, 1] of the fit."""
-        coarse = self.inr(self._encoded, self.areas).to(self.images.dtype).unflatten(-1, self._grid)
-        logits = torch.nn.functional.interpolate(coarse, size=self.images.shape[-2:], mode="bilinear")
-        return self.method.area_rule.masks(logits, self.areas, self.free, progress=progress)
+    def current_masks(self, progress: float, memory: Memory | None = None) -> Masks:
+        """Returns the current masks, b x a x h x w, at `progress` in [0, 1] of the fit.
+
+        Args:
+            memory: what the area rule keeps from step to step.
+        """
+        # In half precision masks would miss their areas, so autocast applies to the classifier alone.
+        with torch.autocast(self.images.device.type, enabled=False):
+            coarse = self.inr(self._encoded, self.areas).to(self.images.dtype).reshape(-1, *self._grid)
+            fine = torch.bmm(torch.bmm(self._down, coarse), self._across)
+        logits = fine.view(len(self.images), -1, *fine.shape[1:])
+        return self.method.area_rule.masks(logits, self.areas, self.free, progress=progress, memory=memory)
 
     def training_step(self, step: int, batch_idx: int) -> Tensor:
         method, progress = self.method, step / max(1, self.method.steps - 1)
-        masks = self.current_masks(progress)
-        assert self._bound is not None
-        kept = self._bound.draw(range(len(masks)), self._generators)
+        masks = self.current_masks(progress, self._memory)
+        kept = self._masked.draw(step, progress=progress)
         score = IN_PLACE_OF.get((type(method.score), self._outside[0].head), method.score)
         evidence = partial(self._score_masks, kept, score.evidence, progress)
         absence = partial(self._score_masks, kept, score.absence, progress)
-        game = method.objective(masks, self.areas, evidence, absence, step=step)
-        regularisers = method.total_variation * total_variation(masks).sum(1)
-        grayness = (4 * masks * (1 - masks)).mean((-2, -1))
-        regularisers = regularisers + method.binary * progress * grayness.sum(1)
-        regularisers = regularisers + method.area_rule.penalty(masks, self.areas, self.free, progress=progress)
+        game = method.objective(masks, method.areas, evidence, absence, step=step)
+        value = game + _Regularity.apply(masks, method.total_variation, method.binary * progress)
         if self.earlier is not None:
-            regularisers = regularisers + method.exclusion.weight * (masks * self.earlier).mean((-2, -1)).sum(1)
-        loss = game.sum(1) + regularisers
+            value = value + method.exclusion.weight * (masks * self.earlier).mean((-2, -1))
+        loss = value.sum(1)
+        if not method.area_rule.exact:
+            loss = loss + method.area_rule.penalty(masks, self.areas, self.free, progress=progress)
         self.losses.append(loss.detach())
         return loss.sum()
 
@@ -118,35 +168,78 @@ class MaskModule(lightning.LightningModule):
         self, kept: KeepFunction, score: Callable[..., Tensor], progress: float, masks: Masks
     ) -> Float[Tensor, "b a"]:
         """Returns the score of every image as each of its masks keeps it."""
-        images = self.method.jitter(kept(self.method.reveal(masks, progress=progress)), self._generators)
+        images = kept(self.method.reveal(masks, progress=progress))
         b, a = images.shape[:2]
-        targets = self.targets.repeat_interleave(a)
-        scores: Tensor = _ScoreInChunks.apply(
-            images.flatten(0, 1), targets, *self._outside, score, self.method.masks_per_forward
-        )
-        return scores.reshape(b, a)
+        targets = self.mask_targets if a == len(self.areas) else self.targets.repeat_interleave(a)
+        scores: Tensor = _Scores.apply(images.flatten(0, 1), targets, partial(self._differentiate, score))
+        return scores.view(b, a)
+
+    def _differentiate(
+        self, score: Callable[..., Tensor], images: Images, targets: Targets
+    ) -> tuple[Float[Tensor, " n"], Images]:
+        """Returns the scores of many images and their gradients, a few images at a time: one graph is alive.
+
+        If the memory does not suffice, it goes on with half as many at a time.
+        """
+        (classifier,) = self._outside
+        scores: list[Tensor] = []
+        gradients: list[Tensor] = []
+        while (first := sum(map(len, scores))) < len(images):
+            some = slice(first, first + self._at_once)
+            try:
+                with torch.enable_grad():
+                    leaf = images[some].detach().requires_grad_()
+                    values = score(classifier(leaf), targets[some], sigmoid=classifier.head == "sigmoid")
+                    (gradient,) = torch.autograd.grad(values, leaf, torch.ones_like(values))
+                scores.append(values.detach().to(images.dtype))
+                gradients.append(gradient)
+            except (RuntimeError, MemoryError, UserError) as error:
+                if self._at_once == 1 or not is_out_of_memory(error.__cause__ or error):
+                    raise
+                self._at_once = (min(self._at_once, len(images)) + 1) // 2
+                log.warning("the memory does not suffice; the fit goes on with masks_per_forward=%d", self._at_once)
+        if len(scores) == 1:
+            return scores[0], gradients[0]
+        return torch.cat(scores), torch.cat(gradients)
 
 
-class _ScoreInChunks(torch.autograd.Function):
-    """Scores many images, a few at a time; gradients are computed in the forward pass, so only one graph is alive."""
+class _Scores(torch.autograd.Function):
+    """Scores of images, whose gradients are computed in the forward pass."""
 
     @staticmethod
-    def forward(ctx, images, targets, classifier, score, chunk):  # type: ignore[no-untyped-def]
-        scores, gradients = [], []
-        for part, part_targets in zip(images.split(chunk), targets.split(chunk), strict=True):
-            with torch.enable_grad():
-                leaf = part.detach().requires_grad_()
-                values = score(classifier(leaf), part_targets, sigmoid=classifier.head == "sigmoid")
-                (gradient,) = torch.autograd.grad(values.sum(), leaf)
-            scores.append(values.detach().to(images.dtype))
-            gradients.append(gradient)
-        ctx.save_for_backward(torch.cat(gradients))
-        return torch.cat(scores)
+    def forward(ctx, images, targets, differentiate):  # type: ignore[no-untyped-def]
+        scores, gradients = differentiate(images, targets)
+        ctx.save_for_backward(gradients)
+        return scores
 
     @staticmethod
     def backward(ctx, upstream):  # type: ignore[no-untyped-def]
         (gradients,) = ctx.saved_tensors
-        return upstream[:, None, None, None] * gradients, None, None, None, None
+        return upstream.view(-1, 1, 1, 1) * gradients, None, None
+
+
+class _Regularity(torch.autograd.Function):
+    """contour * total variation + grey * mean(4 m (1 - m)) of each mask, whose gradient is made with it."""
+
+    @staticmethod
+    def forward(ctx, masks, contour, grey):  # type: ignore[no-untyped-def]
+        height, width = masks.shape[-2:]
+        down, across = masks.diff(dim=-2), masks.diff(dim=-1)
+        values = (down.abs().sum((-2, -1)) * (contour / width)).add_(across.abs().sum((-2, -1)), alpha=contour / height)
+        values.add_(masks.addcmul(masks, masks, value=-1).mean((-2, -1)), alpha=4 * grey)
+        grey *= 4 / (height * width)
+        gradient = torch.rsub(masks, grey, alpha=2 * grey)
+        for axis, signs, weight in ((-2, down.sign_(), contour / width), (-1, across.sign_(), contour / height)):
+            places = signs.shape[axis]
+            gradient.narrow(axis, 1, places).add_(signs, alpha=weight)
+            gradient.narrow(axis, 0, places).sub_(signs, alpha=weight)
+        ctx.save_for_backward(gradient)
+        return values
+
+    @staticmethod
+    def backward(ctx, upstream):  # type: ignore[no-untyped-def]
+        (gradient,) = ctx.saved_tensors
+        return upstream[:, :, None, None] * gradient, None, None
 
 
 def total_variation(masks: Masks) -> Float[Tensor, "b a"]:
@@ -156,9 +249,8 @@ def total_variation(masks: Masks) -> Float[Tensor, "b a"]:
     >>> float(total_variation(half))
     1.0
     """
-    down = masks.diff(dim=-2).abs().sum((-2, -1)) / masks.shape[-1]
-    across = masks.diff(dim=-1).abs().sum((-2, -1)) / masks.shape[-2]
-    return down + across
+    values: Tensor = _Regularity.apply(masks, 1.0, 0.0)
+    return values
 
 
 def light_trainer(settings: Mapping[str, Any], callbacks: Sequence[lightning.Callback]) -> lightning.Trainer:

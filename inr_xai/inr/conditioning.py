@@ -19,7 +19,8 @@ from inr_xai.types import Areas
 class Conditioning(nn.Module, ABC):
     """Changes the sums of a hidden layer, before their activation, by the area.
 
-    The constructor of a subclass takes the generators, the number s of sums per layer, and the number of hidden layers.
+    The constructor of a subclass takes the generators, the number s of sums per layer, the number of hidden layers, and
+    how fast FiLM learns, which only FiLM uses.
     """
 
     @abstractmethod
@@ -34,7 +35,7 @@ class ConcatArea(Conditioning):
     The layer's gain does not apply to this part, so that the fields of similar areas start similar.
     """
 
-    def __init__(self, generators: Sequence[torch.Generator], sums: int, layers: int):
+    def __init__(self, generators: Sequence[torch.Generator], sums: int, layers: int, speed: float = 1.0):
         super().__init__()
         self.linear = StackedLinear(generators, 3, sums)
 
@@ -50,9 +51,9 @@ class FiLMArea(Conditioning):
     They start at exactly 1 and 0, so that the fields of all areas are equal before the first step.
     """
 
-    def __init__(self, generators: Sequence[torch.Generator], sums: int, layers: int):
+    def __init__(self, generators: Sequence[torch.Generator], sums: int, layers: int, speed: float = 1.0):
         super().__init__()
-        self.linear = nn.ModuleList(StackedLinear(generators, 3, 2 * sums) for _ in range(layers))
+        self.linear = nn.ModuleList(StackedLinear(generators, 3, 2 * sums, speed=speed) for _ in range(layers))
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
 
@@ -65,7 +66,7 @@ class FiLMArea(Conditioning):
 class NoArea(Conditioning):
     """One field for all areas; the area only determines the threshold."""
 
-    def __init__(self, generators: Sequence[torch.Generator], sums: int, layers: int):
+    def __init__(self, generators: Sequence[torch.Generator], sums: int, layers: int, speed: float = 1.0):
         super().__init__()
 
     def forward(self, sums: Float[Tensor, "b m p s"], areas: Areas, layer: int) -> Float[Tensor, "b n p s"]:
@@ -79,11 +80,13 @@ CONDITIONINGS: dict[str, type[ConcatArea] | type[FiLMArea] | type[NoArea]] = {
 }
 
 
-def make_conditioning(name: str, generators: Sequence[torch.Generator], *, sums: int, layers: int) -> Conditioning:
+def make_conditioning(
+    name: str, generators: Sequence[torch.Generator], *, sums: int, layers: int, film_speed: float = 1.0
+) -> Conditioning:
     """Returns the conditioning of this name. Raises UserError if there is none."""
     if name not in CONDITIONINGS:
         raise UserError(f"inr.conditioning={name} is not one of {', '.join(CONDITIONINGS)}; use inr.conditioning=film")
-    return CONDITIONINGS[name](generators, sums, layers)
+    return CONDITIONINGS[name](generators, sums, layers, film_speed)
 
 
 def encode_areas(areas: Areas) -> Float[Tensor, "a 3"]:
@@ -93,4 +96,5 @@ def encode_areas(areas: Areas) -> Float[Tensor, "a 3"]:
     [[0.0, 0.0, 1.0]]
     """
     z = torch.logit(areas) / 3
-    return torch.stack([z, (math.pi * z).sin(), (math.pi * z).cos()], dim=-1)
+    angle = math.pi * z
+    return torch.stack([z, angle.sin(), angle.cos()], dim=-1)

@@ -23,6 +23,8 @@ Features = Float[Tensor, "b p e"]
 class FourierINR(INR[Features]):
     """gamma(u) = (sin 2 pi B u, cos 2 pi B u), B ~ N(0, sigma^2), then `depth` hidden layers of `width` units.
 
+    With several octaves, as many rows of B have each of the standard deviations sigma, 2 sigma, 4 sigma, ...
+
     Args:
         generators: one per image; B and the weights are drawn from it.
         width: units of a hidden layer.
@@ -30,6 +32,8 @@ class FourierINR(INR[Features]):
         frequencies: rows of B.
         sigma: standard deviation of the entries of B, in periods per half image side; a larger one gives finer detail.
         conditioning: "concat", "film" or "none": see `inr_xai.inr.conditioning`.
+        octaves: number of standard deviations.
+        speed, film_speed: how fast the layers and FiLM learn: see `StackedMLP`.
     """
 
     frequencies: Tensor
@@ -43,11 +47,23 @@ class FourierINR(INR[Features]):
         frequencies: int = 64,
         sigma: float = 1.0,
         conditioning: str = "concat",
+        octaves: int = 1,
+        speed: float = 1.0,
+        film_speed: float = 1.0,
     ):
         super().__init__()
-        require_numbers("inr", frequencies=frequencies, sigma=sigma)
-        self.register_buffer("frequencies", stacked_normal(generators, (2, frequencies), sigma))
-        self.network = StackedMLP(generators, 2 * frequencies, width=width, depth=depth, conditioning=conditioning)
+        require_numbers("inr", frequencies=frequencies, sigma=sigma, octaves=octaves)
+        octave = torch.arange(frequencies) * octaves // frequencies
+        self.register_buffer("frequencies", stacked_normal(generators, (2, frequencies), sigma) * 2.0**octave)
+        self.network = StackedMLP(
+            generators,
+            2 * frequencies,
+            width=width,
+            depth=depth,
+            conditioning=conditioning,
+            speed=speed,
+            film_speed=film_speed,
+        )
 
     def encode(self, coordinates: Float[Tensor, "p 2"]) -> Features:
         angles = 2 * math.pi * torch.matmul(coordinates.to(self.frequencies), self.frequencies)

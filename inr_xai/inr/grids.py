@@ -1,4 +1,4 @@
-"""Grids of learned numbers, from coarse to fine: their sum (the default family), or the input of a ReLU network.
+"""Grids of learned numbers, from coarse to fine: their sum, or the input of a ReLU network.
 
 Mueller et al., "Instant Neural Graphics Primitives with a Multiresolution Hash Encoding", SIGGRAPH 2022, section 3.
 """
@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from inr_xai.errors import UserError
-from inr_xai.inr.base import INR
+from inr_xai.inr.base import INR, interpolate, side_positions
 from inr_xai.inr.mlp import StackedMLP
 from inr_xai.limits import require_capacity, require_numbers
 from inr_xai.seeding import stacked_normal, stacked_uniform
@@ -53,7 +53,7 @@ class PyramidINR(INR[Cells]):
         if conditioning != "none":
             raise UserError(
                 f"inr.conditioning={conditioning} is not available with inr=pyramid, which is one field for all areas; "
-                "use inr.conditioning=none, or inr=dense_grid"
+                "use inr.conditioning=none, or inr=feature_grid"
             )
         if not sides:
             raise UserError("inr.sides names no grid; give the cells per side of each, such as inr.sides=[4,7,14,28]")
@@ -71,6 +71,10 @@ class PyramidINR(INR[Cells]):
     def forward(self, encoded: Cells, areas: Areas) -> Float[Tensor, "b a p"]:
         field = (self.table[:, encoded.rows] * encoded.weights).sum((-2, -1)) * self.gain
         return field.unsqueeze(1).expand(-1, len(areas), -1)
+
+    def start_from(self, field: Float[Tensor, "b h w"]) -> None:
+        values = torch.cat([values.flatten(1) for values in spread(field, self.sides)], dim=1)
+        self.table.data.copy_(values / self.gain)
 
 
 class GridINR(INR[Cells]):
@@ -90,6 +94,7 @@ class GridINR(INR[Cells]):
         width: units of a hidden layer of the network.
         depth: number of its hidden layers.
         conditioning: "concat", "film" or "none": see `inr_xai.inr.conditioning`.
+        speed, film_speed: how fast the network's layers and FiLM learn, compared with the grids: see `StackedMLP`.
     """
 
     def __init__(
@@ -105,6 +110,8 @@ class GridINR(INR[Cells]):
         width: int = 64,
         depth: int = 2,
         conditioning: str = "concat",
+        speed: float = 1.0,
+        film_speed: float = 1.0,
     ):
         super().__init__()
         require_numbers("inr", levels=levels, features=features, base=base, growth=growth)
@@ -120,7 +127,15 @@ class GridINR(INR[Cells]):
         self.sizes = [min((side + 1) ** 2, table_size or (side + 1) ** 2) for side in self.sides]
         require_capacity(sum(self.sizes) * features)
         self.table = nn.Parameter(stacked_uniform(generators, (sum(self.sizes), features), feature_scale))
-        self.network = StackedMLP(generators, levels * features, width=width, depth=depth, conditioning=conditioning)
+        self.network = StackedMLP(
+            generators,
+            levels * features,
+            width=width,
+            depth=depth,
+            conditioning=conditioning,
+            speed=speed,
+            film_speed=film_speed,
+        )
 
     def encode(self, coordinates: Float[Tensor, "p 2"]) -> Cells:
         return find_cells(coordinates, self.sides, self.sizes)
@@ -161,3 +176,19 @@ def corner_row(corner: Int[Tensor, "p 2"], side: int, size: int) -> Int[Tensor, 
     if size >= (side + 1) ** 2:
         return y * (side + 1) + x
     return torch.bitwise_xor(x * PRIMES[0], y * PRIMES[1]) % size
+
+
+def spread(field: Float[Tensor, "b h w"], sides: Sequence[int]) -> list[Float[Tensor, "b s s"]]:
+    """Returns values at the corners of grids whose interpolations add up to a field, each grid what coarser ones lack.
+
+    Args:
+        field: values at the centres of an h x w grid; the sum is exact at the corners of the last grid.
+        sides: cells per side of each grid, from coarse to fine.
+    """
+    axes = [side_positions(side) for side in field.shape[-2:]]
+    levels = [side_positions(side + 1, finest=side) for side in sides]
+    values: list[Tensor] = []
+    for corners in levels:
+        coarser = [interpolate(grid, [axis, axis], corners) for grid, axis in zip(values, levels, strict=False)]
+        values.append(interpolate(field, axes, corners) - sum(coarser))
+    return values

@@ -29,6 +29,8 @@ class StackedMLP(nn.Module):
         layer: makes the hidden layers; by default a linear layer of `width` sums.
         activation: maps a layer's sums to its `width` units.
         last_bound: the last layer's weights are uniform in +-last_bound; None for the default of `StackedLinear`.
+        speed, film_speed: how fast the layers and FiLM's scales and shifts learn, see `StackedLinear`; the layers that
+            `layer` makes have their own.
     """
 
     def __init__(
@@ -42,16 +44,20 @@ class StackedMLP(nn.Module):
         layer: Layer | None = None,
         activation: Activation = torch.relu,
         last_bound: float | None = None,
+        speed: float = 1.0,
+        film_speed: float = 1.0,
     ):
         super().__init__()
-        require_numbers("inr", width=width, depth=depth)
+        require_numbers("inr", width=width, depth=depth, speed=speed, film_speed=film_speed)
         require_capacity(2 * width * (inputs + width * (depth - 1)))
-        make = layer or (lambda inputs, _: StackedLinear(generators, inputs, width))
+        make = layer or (lambda inputs, _: StackedLinear(generators, inputs, width, speed=speed))
         self.activation = activation
         self.first = make(inputs, True)
-        self.area = make_conditioning(conditioning, generators, sums=self.first.outputs, layers=depth)
+        self.area = make_conditioning(
+            conditioning, generators, sums=self.first.outputs, layers=depth, film_speed=film_speed
+        )
         self.hidden = nn.ModuleList(make(width, False) for _ in range(depth - 1))
-        self.last = StackedLinear(generators, width, 1, bound=last_bound)
+        self.last = StackedLinear(generators, width, 1, bound=last_bound, speed=speed)
 
     def __len__(self) -> int:
         """Returns the number of networks."""

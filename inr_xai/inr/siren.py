@@ -27,6 +27,7 @@ class SirenINR(INR[Coordinates]):
         hidden_omega: omega of the others. It does not change the initial fields, but multiplies the effect of an
             optimiser's step.
         conditioning: "concat", "film" or "none": see `inr_xai.inr.conditioning`.
+        speed, film_speed: how fast the layers and FiLM learn: see `StackedMLP`.
     """
 
     def __init__(
@@ -38,14 +39,16 @@ class SirenINR(INR[Coordinates]):
         first_omega: float = 15.0,
         hidden_omega: float = 1.0,
         conditioning: str = "concat",
+        speed: float = 1.0,
+        film_speed: float = 1.0,
     ):
         super().__init__()
-        require_numbers("inr", width=width, first_omega=first_omega, hidden_omega=hidden_omega)
+        require_numbers("inr", width=width, first_omega=first_omega, hidden_omega=hidden_omega, speed=speed)
 
         def layer(inputs: int, first: bool) -> StackedLinear:
             if first:
-                return StackedLinear(generators, inputs, width, bound=1 / inputs, gain=first_omega)
-            return StackedLinear(generators, inputs, width, bound=spread, gain=hidden_omega)
+                return StackedLinear(generators, inputs, width, bound=1 / inputs, gain=first_omega, speed=speed)
+            return StackedLinear(generators, inputs, width, bound=spread, gain=hidden_omega, speed=speed)
 
         spread = (6 / width) ** 0.5 / hidden_omega
         self.network = StackedMLP(
@@ -57,6 +60,8 @@ class SirenINR(INR[Coordinates]):
             layer=layer,
             activation=torch.sin,
             last_bound=spread,
+            speed=speed,
+            film_speed=film_speed,
         )
 
     def encode(self, coordinates: Float[Tensor, "p 2"]) -> Coordinates:

@@ -18,6 +18,8 @@ class StackedLinear(nn.Module):
         bound: W is uniform in +-bound. The default is 1/sqrt(inputs) as in torch.nn.Linear, and c always has it.
         gain: a factor of all outputs, or one for each. If W is drawn smaller by the same factor, the initial outputs
             stay the same, and an optimiser's step has an effect that is larger by this factor.
+        speed: a further factor of all outputs, by which W and c are drawn smaller: only the effect of an optimiser's
+            step changes.
     """
 
     gain: Tensor
@@ -30,12 +32,14 @@ class StackedLinear(nn.Module):
         *,
         bound: float | None = None,
         gain: float | Sequence[float] = 1.0,
+        speed: float = 1.0,
     ):
         super().__init__()
         default = inputs**-0.5
-        self.weight = nn.Parameter(stacked_uniform(generators, (inputs, outputs), default if bound is None else bound))
-        self.bias = nn.Parameter(stacked_uniform(generators, (1, outputs), default))
-        self.register_buffer("gain", torch.tensor(gain), persistent=False)
+        bound = default if bound is None else bound
+        self.weight = nn.Parameter(stacked_uniform(generators, (inputs, outputs), bound / speed))
+        self.bias = nn.Parameter(stacked_uniform(generators, (1, outputs), default / speed))
+        self.register_buffer("gain", torch.tensor(gain) * speed, persistent=False)
 
     @property
     def outputs(self) -> int:

@@ -28,6 +28,7 @@ class WireINR(INR[Coordinates]):
         omega: frequency of the waves; in the first layer the unit is radians per half image side.
         scale: s, the inverse width of their envelopes.
         conditioning: "concat", "film" or "none", for both sums of a unit: see `inr_xai.inr.conditioning`.
+        speed, film_speed: how fast the layers and FiLM learn: see `StackedMLP`.
     """
 
     def __init__(
@@ -39,9 +40,11 @@ class WireINR(INR[Coordinates]):
         omega: float = 2.0,
         scale: float = 1.0,
         conditioning: str = "concat",
+        speed: float = 1.0,
+        film_speed: float = 1.0,
     ):
         super().__init__()
-        require_numbers("inr", width=width, omega=omega, scale=scale)
+        require_numbers("inr", width=width, omega=omega, scale=scale, speed=speed)
         gain = [omega] * width + [scale] * width
         self.network = StackedMLP(
             generators,
@@ -49,8 +52,10 @@ class WireINR(INR[Coordinates]):
             width=width,
             depth=depth,
             conditioning=conditioning,
-            layer=lambda inputs, _: StackedLinear(generators, inputs, 2 * width, gain=gain),
+            layer=lambda inputs, _: StackedLinear(generators, inputs, 2 * width, gain=gain, speed=speed),
             activation=gabor,
+            speed=speed,
+            film_speed=film_speed,
         )
 
     def encode(self, coordinates: Float[Tensor, "p 2"]) -> Coordinates:

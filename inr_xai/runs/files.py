@@ -13,13 +13,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from inr_xai.data.names import ASIDE
 from inr_xai.errors import RunFault, UserError
 from inr_xai.runs.processes import is_running, machine, start_time
 from inr_xai.runs.structure import Shape, require
 from inr_xai.types import Row
 
-ASIDE = ".writing-"
-"""How the name of a file begins that is not whole yet; then it says which process writes it."""
 AGAIN = "then the same command continues"
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), f"free space there, {AGAIN}"),

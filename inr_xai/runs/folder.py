@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from inr_xai.data.names import ASIDE, files_below, id_file, id_of_name
+from inr_xai.draws import GENERATOR
 from inr_xai.errors import RunFault, UserError
 from inr_xai.moved import with_new_paths
-from inr_xai.runs.files import ASIDE, append_text, format_csv, is_abandoned, read_json, write_bytes, write_json
+from inr_xai.runs.files import append_text, format_csv, is_abandoned, read_json, write_bytes, write_json
 from inr_xai.runs.lock import folder_lock
 from inr_xai.runs.masks_file import SampleRecord, pack_record, read_facts, read_record
-from inr_xai.runs.names import files_below, id_file, id_of_name
 from inr_xai.runs.structure import Shape
 from inr_xai.types import Row
 
@@ -69,6 +70,8 @@ CONFIG: dict[str, Shape] = {
     "reveal": {"_target_": str},
 }
 """The options that every version has written to run.json, and what each must be."""
+ADDED: dict[str, Any] = {"decay": 1.0, "start": {"_target_": "inr_xai.classifier.start.NoStart"}}
+"""Options that later versions have added -> the value that stands for what a run without them has done."""
 RUN: dict[str, Shape] = {
     "config": {
         str: object,
@@ -80,6 +83,8 @@ RUN: dict[str, Shape] = {
         "lock?": {"wait": (float, None)},
         "shard?": {"index": int, "count": int},
         "allow_targets?": [str],
+        "start?": {"_target_": str},
+        "decay?": float,
     },
     "scoring_pool": [str],
     "donor_pool": [str],
@@ -94,6 +99,7 @@ RUN: dict[str, Shape] = {
     "classifier?": {str: object},
     "threads?": int,
     "environment?": {str: str},
+    "draws?": int,
 }
 """The shape of run.json."""
 SUMMARY = {str: float, "unmeasured?": int}
@@ -125,12 +131,13 @@ class RunFolder:
         return self.run_file.exists()
 
     def read_run(self) -> dict[str, Any]:
-        """Returns run.json, with the new paths of moved classes.
+        """Returns run.json, with the new paths of moved classes, and with the options that its version did not have.
 
         Raises UserError if it is missing, damaged, or not what `write_run` writes.
         """
         facts = read_json(self.run_file, RUN)
-        return facts | {key: with_new_paths(facts[key]) for key in ("config", "classifier") if key in facts}
+        facts |= {key: with_new_paths(facts[key]) for key in ("config", "classifier") if key in facts}
+        return facts | {"config": ADDED | facts["config"]}
 
     def write_run(self, facts: Mapping[str, Any]) -> None:
         """Writes run.json."""
@@ -150,8 +157,17 @@ class RunFolder:
         return int(self.read_summary().get("unmeasured", 0)) if (self.path / "summary.json").exists() else 0
 
     def require_same(self, config: Mapping[str, Any]) -> None:
-        """Raises UserError, which names the keys, if `config` would change the results of the run that is here."""
-        if different := differences(self.read_run()["config"], config):
+        """Raises UserError if further images would not be explained as those that the run here has.
+
+        It names the keys in which `config` differs, or the version of the random draws.
+        """
+        stored = self.read_run()
+        if (drawn := stored.get("draws", 1)) != GENERATOR:
+            raise UserError(
+                f"{self.path} holds a run whose random draws are of version {drawn}, and this version of inr_xai draws "
+                f"version {GENERATOR}; continue it with the version that began it, or give another out=PATH"
+            )
+        if different := differences(stored["config"], config):
             raise UserError(
                 f"{self.path} holds a run of another configuration, which differs in {', '.join(different)}; "
                 "give the old values to continue it, or another out=PATH"

@@ -22,8 +22,9 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
 
+from inr_xai.data.names import ASIDE
 from inr_xai.errors import RunFault, UserError
-from inr_xai.runs.files import ASIDE, writing
+from inr_xai.runs.files import writing
 from inr_xai.runs.processes import is_running, machine, start_time
 
 LOCK_FILE, MARK = ".lock", ".working-"

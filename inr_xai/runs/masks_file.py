@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from inr_xai.draws import GENERATOR
 from inr_xai.errors import UserError, error_text
 from inr_xai.runs.structure import require
 from inr_xai.seeding import sha256
@@ -36,6 +37,7 @@ SHAPE = {
         "exclusion": {"exclude": bool, "area": float},
         "seed": int,
     },
+    "draws?": int,
     "steps_before": int,
     "steps_after?": int,  # older files have none
     "seconds": float,
@@ -95,6 +97,7 @@ def pack_record(record: SampleRecord) -> bytes:
         "areas": record.areas,
         "rows": record.rows,
         "drawing": record.drawing,
+        "draws": GENERATOR,
         "steps_before": record.steps_before,
         "steps_after": record.steps_after,
         "seconds": record.seconds,

@@ -242,8 +242,8 @@ def _rounds() -> list[list[str]]:
 def test_every_choice_passes(choices: list[str]) -> None:
     cfg = configured(*choices)
     for key in OmegaConf.missing_keys(cfg):
-        given = "torchvision.models.resnet18" if key.endswith("_target_") else "given"
-        OmegaConf.update(cfg, key, given)
+        values = {"classifier.model._target_": "torchvision.models.resnet18", "start.folder": str(CONF)}
+        OmegaConf.update(cfg, key, values.get(key, "given"))
     check(cfg)
 
 

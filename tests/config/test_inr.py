@@ -13,7 +13,7 @@ from inr_xai.classifier import FrozenClassifier
 from inr_xai.config import check
 from inr_xai.errors import UserError
 from inr_xai.fitting.fit import fit_masks
-from inr_xai.inr import INR, FourierINR, GridINR, SirenINR, WireINR
+from inr_xai.inr import INR, FeatureGridINR, FourierINR, GridINR, SirenINR, WireINR
 from inr_xai.instantiate import build_method, instantiate
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.load import describe_drawing, load
@@ -24,6 +24,7 @@ from tests.helpers.runs import FACTS, ROOT, configured
 
 # The families that end in a network; the pyramid has none, and its tests are in tests/inr/test_grids.py.
 CHOICES: dict[str, type[INR]] = {
+    "feature_grid": FeatureGridINR,
     "fourier": FourierINR,
     "siren": SirenINR,
     "wire": WireINR,
@@ -69,7 +70,11 @@ def test_a_choice_builds_its_family_as_the_file_says(choice: str, changed: Chang
 
 
 @pytest.mark.parametrize("conditioning", ["concat", "film", "none"])
-def test_nested_masks_need_one_field(changed: Changed, conditioning: str) -> None:
+def test_nested_masks_need_one_field(choice: str, changed: Changed, conditioning: str) -> None:
+    if choice == "feature_grid" and conditioning == "concat":
+        with pytest.raises(UserError, match=r"inr\.conditioning=concat is not available with inr=feature_grid"):
+            check(changed(conditioning=conditioning))
+        return
     check(changed(conditioning=conditioning))
     cfg = changed(nested=True, conditioning=conditioning)
     if conditioning == "none":
@@ -85,7 +90,10 @@ def test_nested_masks_need_one_field(changed: Changed, conditioning: str) -> Non
         ({"width": 0}, "inr.width=0 is out of range"),
         ({"depth": 0}, "inr.depth=0 is out of range"),
         ({"depth": 2.5}, "inr.depth=2.5 is of the wrong type; it must be int"),
-        ({"conditioning": "fim"}, "inr.conditioning=fim is not one of concat, film, none"),
+        (
+            {"conditioning": "fim"},
+            "inr.conditioning=fim is not (one of concat, film, none|available with inr=feature_grid)",
+        ),
         ({"omega_zero": 1.0}, "inr.omega_zero=1.0 is not an argument"),
     ],
 )
@@ -103,7 +111,7 @@ def test_bad_arguments_that_one_family_has_are_refused_too() -> None:
 
 def test_stored_masks_are_drawn_again(choice: str, changed: Changed, tiny: FrozenClassifier, tmp_path: Path) -> None:
     """The second of two explanations needs the network of the first, for the pixels that it may not use."""
-    cfg = changed(conditioning="film" if choice in ("fourier", "wire", "hash_grid") else "concat")
+    cfg = changed(conditioning="film" if choice in ("feature_grid", "fourier", "wire", "hash_grid") else "concat")
     cfg.areas, cfg.steps, cfg.explanations = [0.1, 0.3], 3, 2
     method = build_method(cfg)
     fitted = fit_masks(pictures(1), torch.tensor([0]), ["a"], tiny, method)

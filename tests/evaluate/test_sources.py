@@ -4,14 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 from PIL import Image
 
 from inr_xai.errors import UserError
 from inr_xai.evaluate.__main__ import main
 from inr_xai.evaluate.results import Results
-from inr_xai.evaluate.sources import FolderSource, read_map
+from inr_xai.evaluate.sources import FolderSource
 from inr_xai.runs.load import load
 from tests.helpers.runs import FOLDER, explain
 
@@ -69,28 +68,3 @@ def test_a_map_has_the_shape_of_the_input_or_of_the_photo(wide_photo: Path, tmp_
         with pytest.raises(UserError, match=rf"a map of {shape[0]} x {shape[1]} pixels.* input, 24 x 24.* 200 x 400"):
             source.read("a")
         assert len(source.digest("a")) == len(of_input)
-
-
-def test_files_that_are_no_map_are_refused(tmp_path: Path) -> None:
-    files = {
-        name: tmp_path / f"{name}.npy"
-        for name in ("nothing", "archive", "torn", "structured", "empty", "objects", "complex", "texts")
-    }
-    files["nothing"].write_bytes(b"")
-    np.savez(tmp_path / "archive.npz", a=np.eye(3))
-    (tmp_path / "archive.npz").rename(files["archive"])
-    files["torn"].write_bytes(b"PK\x03\x04torn")
-    np.save(files["structured"], np.zeros((3, 3), dtype=[("a", "f4"), ("b", "f4")]))
-    np.save(files["empty"], np.zeros((0, 5)))
-    np.save(files["objects"], np.array([[{}]]), allow_pickle=True)
-    np.save(files["complex"], np.eye(3) * 1j)
-    np.save(files["texts"], np.full((3, 3), "1"))
-    for name, file in files.items():
-        with pytest.raises(UserError, match=rf"{name}\.npy"):
-            read_map(file)
-    safetensors.torch.save_file({"map": torch.zeros(4, 0)}, tmp_path / "empty.safetensors")
-    with pytest.raises(UserError, match="a map is h x w"):
-        read_map(tmp_path / "empty.safetensors")
-    safetensors.torch.save_file({"map": torch.ones(3, 3, dtype=torch.complex64)}, tmp_path / "complex.safetensors")
-    with pytest.raises(UserError, match="real numbers"):
-        read_map(tmp_path / "complex.safetensors")

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from inr_xai.inr import INR, FourierINR, GridINR, SirenINR, WireINR
+from inr_xai.inr import INR, FeatureGridINR, FourierINR, GridINR, SirenINR, WireINR
 from tests.helpers import reference
 
 CONDITIONINGS = ("concat", "film", "none")
@@ -16,7 +16,24 @@ AREAS = torch.tensor([0.1, 0.4])
 
 @dataclass(frozen=True)
 class Family:
-    """A family's constructor at a small size, and the inputs, gains and activations of its oracle.
+    """A family's constructor at a small size, and its oracle.
+
+    Args:
+        logit: computes the logit from one image's stored weights, a point, an area and the conditioning.
+        conditionings: those that the family has; the first is used where a test does not choose.
+    """
+
+    make: Callable[..., INR]
+    logit: Callable[[dict[str, reference.Array], tuple[float, float], float, str], float]
+    conditionings: tuple[str, ...] = CONDITIONINGS
+
+
+def network(
+    inputs: Callable[[dict[str, reference.Array], tuple[float, float]], list[float]],
+    gain: Callable[[int, int], float] = lambda layer, index: 1.0,
+    activation: Callable[[list[float]], list[float]] = lambda sums: [max(0.0, value) for value in sums],
+) -> Callable[[dict[str, reference.Array], tuple[float, float], float, str], float]:
+    """Returns the oracle of a family that ends in a `StackedMLP`.
 
     Args:
         inputs: computes the inputs of the network from one image's stored weights and a point.
@@ -24,10 +41,13 @@ class Family:
         activation: maps the sums of a layer to its units.
     """
 
-    make: Callable[..., INR]
-    inputs: Callable[[dict[str, reference.Array], tuple[float, float]], list[float]]
-    gain: Callable[[int, int], float] = lambda layer, index: 1.0
-    activation: Callable[[list[float]], list[float]] = lambda sums: [max(0.0, value) for value in sums]
+    def logit(weights: dict[str, reference.Array], point: tuple[float, float], area: float, conditioning: str) -> float:
+        values = inputs(weights, point)
+        return reference.network_logit(
+            weights, values, area, conditioning=conditioning, gain=gain, activation=activation
+        )
+
+    return logit
 
 
 def gabors(sums: list[float]) -> list[float]:
@@ -40,39 +60,51 @@ def grid(table_size: int | None) -> Family:
     sides = (2, 3, 5, 9)  # the whole parts of 2, 3.4, 5.78 and 9.826
     return Family(
         partial(GridINR, width=6, depth=2, **options),  # type: ignore[arg-type]
-        lambda weights, point: reference.grid_inputs(weights["table"], point, sides, table_size),
+        network(lambda weights, point: reference.grid_inputs(weights["table"], point, sides, table_size)),
     )
 
 
 FAMILIES = {
     "fourier": Family(
         partial(FourierINR, width=6, depth=3, frequencies=5),
-        lambda weights, point: reference.fourier_inputs(weights["frequencies"], point),
+        network(lambda weights, point: reference.fourier_inputs(weights["frequencies"], point)),
     ),
     "siren": Family(
         partial(SirenINR, width=6, depth=3, first_omega=7.0, hidden_omega=3.0),
-        lambda weights, point: list(point),
-        gain=lambda layer, index: 3.0 if layer else 7.0,
-        activation=lambda sums: [math.sin(value) for value in sums],
+        network(
+            lambda weights, point: list(point),
+            gain=lambda layer, index: 3.0 if layer else 7.0,
+            activation=lambda sums: [math.sin(value) for value in sums],
+        ),
     ),
     "wire": Family(
         partial(WireINR, width=6, depth=3, omega=4.0, scale=1.5),
-        lambda weights, point: list(point),
-        gain=lambda layer, index: 4.0 if index < 6 else 1.5,
-        activation=gabors,
+        network(
+            lambda weights, point: list(point),
+            gain=lambda layer, index: 4.0 if index < 6 else 1.5,
+            activation=gabors,
+        ),
     ),
     "hash_grid": grid(16),
     "dense_grid": grid(None),
+    "feature_grid": Family(
+        partial(FeatureGridINR, sides=(2, 3, 5), width=14, depth=2, gain=4.0, scale=0.3, speed=0.25, film_speed=2.0),
+        lambda weights, point, area, conditioning: reference.feature_grid_logit(
+            weights, point, area if conditioning == "film" else None, (2, 3, 5), gain=4.0, speed=0.25, film_speed=2.0
+        ),
+        conditionings=("film", "none"),
+    ),
 }
-EVERY = [(family, conditioning) for family in FAMILIES for conditioning in CONDITIONINGS]
+EVERY = [(name, conditioning) for name, family in FAMILIES.items() for conditioning in family.conditionings]
 
 
 def draws(*seeds: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def small(family: str, *seeds: int, conditioning: str = "concat") -> INR:
+def small(family: str, *seeds: int, conditioning: str | None = None) -> INR:
     """Returns a small stack in double precision, with weights changed from special initial ones (FiLM starts at 0)."""
+    conditioning = conditioning or FAMILIES[family].conditionings[0]
     inr = FAMILIES[family].make(draws(*seeds), conditioning=conditioning).double()
     with torch.no_grad():
         for parameter in inr.parameters():

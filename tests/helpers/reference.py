@@ -238,3 +238,35 @@ def pyramid_logit(table: Array, point: tuple[float, float], sides: Sequence[int]
                 total += hat * float(table[row])
                 row += 1
     return gain * total
+
+
+def feature_grid_logit(
+    weights: dict[str, Array],
+    point: Sequence[float],
+    area: float | None,
+    sides: Sequence[int],
+    *,
+    gain: float,
+    speed: float,
+    film_speed: float,
+) -> float:
+    """Returns the output of a network of grids' features with FiLM, unit by unit, from its stored weights.
+
+    Args:
+        area: None if FiLM does not depend on it.
+    """
+    code = [*([] if area is None else area_code(area)), 1.0]
+    film = [
+        film_speed * sum(c * float(row[j]) for c, row in zip(code, weights["film"], strict=True))
+        for j in range(weights["film"].shape[1])
+    ]
+    values = [gain * feature for feature in grid_inputs(weights["table"], point, sides, None)]
+    layers = sum(name.startswith("layers.") for name in weights)
+    for layer in range(layers):
+        matrix = weights[f"layers.{layer}"]
+        width = matrix.shape[1]
+        scales, shifts = film[2 * layer * width :][:width], film[(2 * layer + 1) * width :][:width]
+        sums = [speed * sum(value * float(matrix[i, j]) for i, value in enumerate(values)) for j in range(width)]
+        values = [max(0.0, z * (1 + s) + t) for z, s, t in zip(sums, scales, shifts, strict=True)]
+    last = sum(value * float(weights["last"][i, 0]) for i, value in enumerate(values))
+    return speed * last

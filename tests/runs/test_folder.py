@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from inr_xai.draws import GENERATOR
 from inr_xai.errors import RunFault, UserError
 from inr_xai.method import Method
 from inr_xai.runs.files import ASIDE
-from inr_xai.runs.folder import RunFolder
+from inr_xai.runs.folder import ADDED, RunFolder
 from inr_xai.runs.index import ResultIndex
 from inr_xai.runs.load import describe_drawing, load
 from inr_xai.runs.masks_file import SampleRecord
@@ -87,13 +88,17 @@ def test_a_run_whose_folder_goes_ends_and_does_not_begin_anew(tmp_path: Path) ->
 
 def test_differing_keys_are_named_and_free_ones_ignored(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    config = FACTS["config"] | {
-        "steps": 100,
-        "data": {"root": "here", "limit": 8},
-        "inr": {"_target_": "a.INR", "width": 64},
-        "trainer": {"devices": 1},
-    }
-    folder.write_run(FACTS | {"config": FACTS["config"] | config})
+    config = (
+        ADDED
+        | FACTS["config"]
+        | {
+            "steps": 100,
+            "data": {"root": "here", "limit": 8},
+            "inr": {"_target_": "a.INR", "width": 64},
+            "trainer": {"devices": 1},
+        }
+    )
+    folder.write_run(FACTS | {"config": FACTS["config"] | config, "draws": GENERATOR})
     folder.require_same(config | {"data": {"root": "there", "limit": None}, "trainer": {"accelerator": "gpu"}})
     with pytest.raises(UserError, match=r"inr.width \(was 64, now 32\), steps \(was 100, now 200\); give the old"):
         folder.require_same(config | {"steps": 200, "inr": {"width": 32}})

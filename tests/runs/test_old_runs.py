@@ -1,4 +1,4 @@
-"""A run folder that version 0.1.0 wrote, before modules moved: it loads, renders, is measured and is continued."""
+"""A run folder of version 0.1.0, before modules moved: it loads, renders and is measured, but is not continued."""
 
 import json
 import shutil
@@ -9,8 +9,11 @@ import safetensors.torch
 import torch
 
 import inr_xai
+from inr_xai.draws import GENERATOR
+from inr_xai.errors import UserError
 from inr_xai.evaluate.__main__ import main as evaluate
-from tests.helpers.runs import configured, masks_of, run, table
+from inr_xai.runs.masks_file import read_facts
+from tests.helpers.runs import configured, run, table
 
 STORED = Path(__file__).resolve().parent / "data" / "run_0.1.0"
 OPTIONS = ["steps=6", "areas=[0.1]", "explanations=2", "logger.wandb.mode=disabled", "callbacks.figures=null"]
@@ -43,32 +46,22 @@ def test_masks_are_rendered_as_before() -> None:
             torch.testing.assert_close(explained.mask(0.1, explanation=k), fitted, rtol=0, atol=1e-3)
 
 
-def test_a_new_fit_finds_the_stored_masks(tmp_path: Path) -> None:
-    """Other processors round differently, and fits amplify it: a few pixels may differ, a changed method is seen."""
-    stored, fitted = masks_of(STORED), tmp_path / "run"
-    run(configured(*OPTIONS, "data.limit=2", f"out={fitted}"))
-    for sample_id, masks in masks_of(fitted).items():
-        differing = (masks.float() - stored[sample_id].float()).abs() > 0.01
-        assert float(differing.float().mean()) < 0.01
-    rows = zip(table(fitted), table(STORED), strict=True)
-    for row, before in rows:
-        assert row.keys() == before.keys()
-        assert float(row["preservation_hard_mean"]) == pytest.approx(float(before["preservation_hard_mean"]), abs=0.01)
+def test_it_is_not_continued_by_other_draws(old_run: Path) -> None:
+    before = contents(old_run)
+    with pytest.raises(UserError) as refusal:
+        run(configured(*OPTIONS, "data.limit=3", f"out={old_run}"))
+    assert str(refusal.value) == (
+        f"{old_run} holds a run whose random draws are of version 1, and this version of inr_xai draws version 2; "
+        "continue it with the version that began it, or give another out=PATH"
+    )
+    assert contents(old_run) == before
 
 
-def test_it_is_continued_with_the_images_that_it_lacks(old_run: Path) -> None:
-    before = masks_of(old_run)
-    cfg = configured(*OPTIONS, "data.limit=3", f"out={old_run}")
-    outcome = run(cfg)
-    after = masks_of(old_run)
-    assert (outcome.failures, len(after)) == (0, 3)
-    assert all(torch.equal(after[sample_id], masks) for sample_id, masks in before.items())
-    rows = {row["sample_id"]: row for row in table(old_run)}
-    stored = {row["sample_id"]: row for row in table(STORED)}
-    assert {sample_id: rows[sample_id] for sample_id in stored} == stored
-    facts = json.loads((old_run / "run.json").read_text())
-    assert facts["sessions"] == json.loads((STORED / "run.json").read_text())["sittings"] + 1 == 2
-    assert "sittings" not in facts
+def test_a_new_run_names_the_version_of_its_draws(tmp_path: Path) -> None:
+    run(configured(*OPTIONS, "data.limit=1", f"out={tmp_path / 'run'}"))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["draws"] == GENERATOR == 2
+    (file,) = (tmp_path / "run" / "masks").rglob("*.safetensors")
+    assert read_facts(file)[0]["draws"] == GENERATOR
 
 
 def test_metrics_that_are_there_are_not_computed_again(old_run: Path, caplog: pytest.LogCaptureFixture) -> None:

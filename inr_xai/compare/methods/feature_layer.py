@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from inr_xai.classifier import FrozenClassifier
+from inr_xai.classifier.feature_maps import is_feature_map
 from inr_xai.classifier.frozen import owner
 from inr_xai.errors import UserError, did_you_mean
 
@@ -35,7 +36,7 @@ def last_feature_layer(classifier: FrozenClassifier, device: torch.device) -> st
     maps = [
         place
         for place, (_, shape) in enumerate(outputs)
-        if _is_feature_map(shape, size) and shape[1] != classifier.num_classes
+        if is_feature_map(shape, size) and shape[1] != classifier.num_classes
     ]
     if not maps:
         raise UserError("no layer of the classifier has a feature map as output; leave the class activation maps out")
@@ -85,16 +86,8 @@ def _recorded(root: nn.Module) -> Iterator[Outputs]:
             handle.remove()
 
 
-def _is_feature_map(shape: tuple[int, ...], image_size: tuple[int, int]) -> bool:
-    """Returns whether a shape is b x c x h x w with h : w as in the image, up to a pixel."""
-    if len(shape) != 4 or min(shape[2:]) < 2:
-        return False
-    height, width = shape[2:]
-    return abs(height * image_size[1] - width * image_size[0]) <= max(image_size)
-
-
 def _holds_tokens(shape: tuple[int, ...], image_size: tuple[int, int]) -> bool:
     """Returns whether a shape has places in another layout than a feature map: b x tokens x c, or b x h x w x c."""
     if len(shape) == 3:
         return shape[1] > 1
-    return len(shape) == 4 and max(shape[2:]) > 1 and not _is_feature_map(shape, image_size)
+    return len(shape) == 4 and max(shape[2:]) > 1 and not is_feature_map(shape, image_size)

@@ -8,6 +8,7 @@ import torch
 from inr_xai.compare.methods.base import Explainer, MethodMaps, Stopwatch
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.digests import describe
+from inr_xai.draws import GENERATOR
 from inr_xai.errors import UserError
 from inr_xai.fitting.fit import FitResult, fit_masks
 from inr_xai.masks import hard_masks
@@ -42,10 +43,10 @@ class MaskFitter:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The method's arguments, defaults included, and the precision of the fit."""
+        """The method's arguments, defaults included, the precision of the fit, and the version of its random draws."""
         arguments = describe(self.method)["arguments"]
-        precision = (self._trainer or {}).get("precision", "32-true")
-        return {key: value for key, value in arguments.items() if key not in MEMORY_OPTIONS} | {"precision": precision}
+        made = {"precision": (self._trainer or {}).get("precision", "32-true"), "draws": GENERATOR}
+        return {key: value for key, value in arguments.items() if key not in MEMORY_OPTIONS} | made
 
     def fit(self, image: Image, target: int, image_id: str) -> tuple[FitResult, float]:
         """Returns the fit of one image and its seconds. Raises UserError if the fit failed."""
@@ -84,7 +85,7 @@ class FirstExplanation(Explainer):
 
     def explain(self, image: Image, target: int, image_id: str) -> MethodMaps:
         result, seconds = self._fitter.fit(image, target, image_id)
-        return MethodMaps(result.masks[0][0], passes=float(self._fitter.method.passes), seconds=seconds)
+        return MethodMaps(result.masks[0][0], passes=self._fitter.method.image_passes(), seconds=seconds)
 
 
 class SecondExplanation(Explainer):
@@ -107,7 +108,7 @@ class SecondExplanation(Explainer):
         free = result.free[1]
         return MethodMaps(
             result.masks[0][1],
-            passes=2.0 * method.passes,
+            passes=method.image_passes(2),
             seconds=seconds,
             free=None if free is None else free[0],
             first_masks=first[0],

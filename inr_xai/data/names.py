@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from inr_xai.runs.files import ASIDE
 from inr_xai.seeding import sha256
 
+ASIDE = ".writing-"
+"""How the name of a file begins that is not whole yet; then it says which process writes it."""
 MOST_BYTES = 255
 """What file systems allow for one name."""
 HASHED = re.compile(r"~[0-9a-f]{32}$")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from inr_xai.data.names import files_below, flat_id_file, id_file, id_of_name
 from inr_xai.runs.files import write_bytes
 from inr_xai.runs.folder import RunFolder
-from inr_xai.runs.names import files_below, flat_id_file, id_file, id_of_name
 
 PLAIN = ["a", "00000-disc", "dogs/a.b", "é/日本 @x,1", "n~abc", ".hidden/x", "x" * 243, "..a", "b.safetensors"]
 ODD = [

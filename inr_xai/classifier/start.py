@@ -1,0 +1,139 @@
+"""Where a fit starts: nowhere, from one gradient of the classifier, or from maps in a folder.
+
+A `Start` gives each image a map once, and each explanation the field that its INR draws at the first step. An amortised
+network is one more subclass: it sees the classifier, the images, their targets, the free pixels and the areas.
+"""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inr_xai.errors import UserError
+from inr_xai.limits import require_numbers
+from inr_xai.types import Areas, Batch, Classifier, Free
+
+StartMaps = tuple[Float[Tensor, "b h w"] | None, dict[int, str]]
+"""A map for each image, of any scale; None if no image has one. And position in the batch -> why it cannot have one."""
+FLAT = 1e-6
+"""Free pixels whose standard deviation is less than this part of the largest value are constant up to rounding."""
+
+
+class Start(ABC):
+    """What the INR of an image draws at the first step."""
+
+    passes: float = 0.0
+    """Classifier passes (forward and backward) for each image, once for all its explanations."""
+    scale: float = 0.5
+    """Standard deviation of the field at the first step."""
+
+    @abstractmethod
+    def maps(self, classifier: Classifier, batch: Batch, *, at_once: int) -> StartMaps:
+        """Returns a map for each image, which is larger where its target is; NaN where an image has none.
+
+        Args:
+            classifier: frozen on the device and in the dtype of the images.
+            at_once: images that may go through the classifier together.
+        """
+
+    def field(
+        self,
+        maps: Float[Tensor, "b h w"],
+        classifier: Classifier,
+        batch: Batch,
+        *,
+        areas: Areas,
+        free: Free | None,
+    ) -> Float[Tensor, "b h w"]:
+        """Returns the field of the next explanation: the map, with mean 0 and deviation `scale` on the free pixels.
+
+        It is 0 on pixels that are free at no area, so that what an earlier explanation took draws no attention, and NaN
+        for an image whose free pixels have no map, or a constant one: its INR starts as it was drawn.
+
+        Args:
+            maps: what `maps` has returned for these images.
+            free: the pixels that the explanation may use; None for all.
+        """
+        usable = torch.ones_like(maps, dtype=torch.bool) if free is None else free.any(1)
+        values, counts = maps.where(usable, 0), usable.sum((-2, -1), keepdim=True)
+        centred = (maps - values.sum((-2, -1), keepdim=True) / counts).where(usable, 0)
+        deviation = (centred.square().sum((-2, -1), keepdim=True) / counts).sqrt()
+        flat = ~(deviation > FLAT * values.abs().amax((-2, -1), keepdim=True))  # also if it is NaN
+        return (self.scale * centred / deviation).masked_fill(flat, torch.nan)
+
+
+class NoStart(Start):
+    """Every INR starts as it was drawn."""
+
+    def maps(self, classifier: Classifier, batch: Batch, *, at_once: int) -> StartMaps:
+        return None, {}
+
+
+class GradientStart(Start):
+    """Starts where one gradient of the target's logit points: LayerCAM of the deepest feature map, see `feature_maps`.
+
+    It draws nothing, and costs one pass for each image.
+
+    Args:
+        scale: standard deviation of the field at the first step.
+    """
+
+    passes = 1.0
+
+    def __init__(self, *, scale: float = 0.5):
+        require_numbers("start", scale=scale)
+        self.scale = scale
+
+    def maps(self, classifier: Classifier, batch: Batch, *, at_once: int) -> StartMaps:
+        from inr_xai.classifier.feature_maps import evidence_maps  # late: other starts trace no classifier
+
+        parts = zip(batch.images.split(at_once), batch.targets.split(at_once), strict=True)
+        return torch.cat([evidence_maps(classifier, images, targets) for images, targets in parts]), {}
+
+
+class MapStart(Start):
+    """Starts from maps of the input that another tool made: `<folder>/<sample id>.npy`, or .safetensors of one tensor.
+
+    Args:
+        folder: path of the maps.
+        scale: standard deviation of the field at the first step.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+
+    def __init__(self, folder: str, *, scale: float = 0.5):
+        require_numbers("start", scale=scale)
+        if not Path(folder).is_dir():
+            raise UserError(f"start.folder={folder} is no folder; give one with <image_id>.npy or .safetensors files")
+        self.folder, self.scale = folder, scale
+
+    def maps(self, classifier: Classifier, batch: Batch, *, at_once: int) -> StartMaps:
+        maps, failures = torch.full_like(batch.images[:, 0], torch.nan), {}
+        for place, sample_id in enumerate(batch.sample_ids):
+            try:
+                stored = self._read(sample_id, (maps.shape[-2], maps.shape[-1]))
+            except UserError as error:
+                failures[place] = str(error)
+            else:
+                maps[place] = stored.to(maps)
+        return maps, failures
+
+    def _read(self, sample_id: str, size: tuple[int, int]) -> Float[Tensor, "h w"]:
+        from inr_xai.data.stored_maps import find_map, read_map  # late: other starts read no file
+
+        file = find_map(Path(self.folder), sample_id)
+        if file is None:
+            raise UserError(
+                f"start.folder={self.folder} has no map of {sample_id!r}; name its file after the image's id, or leave "
+                "the image out"
+            )
+        stored = read_map(file)
+        if tuple(stored.shape) != size:
+            raise UserError(
+                f"start.folder: {str(file)!r} holds a map of {stored.shape[0]} x {stored.shape[1]} pixels, and the "
+                f"input has {size[0]} x {size[1]}; resize it to the input"
+            )
+        return stored

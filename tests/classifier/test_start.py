@@ -1,0 +1,89 @@
+"""Where a fit starts: maps of the classifier or of a folder, and the field of each explanation on its free pixels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from inr_xai.classifier import FrozenClassifier
+from inr_xai.classifier.feature_maps import evidence_maps
+from inr_xai.classifier.start import GradientStart, MapStart, NoStart, Start
+from inr_xai.errors import UserError
+from inr_xai.types import Batch
+from tests.conftest import SIDE, pictures
+
+AREAS = torch.tensor([0.1, 0.3])
+
+
+def batch_of(*sample_ids: str) -> Batch:
+    """Returns a batch of images with these names."""
+    return Batch(pictures(len(sample_ids)).double(), torch.arange(len(sample_ids)), list(sample_ids))
+
+
+def test_a_field_has_mean_0_and_its_scale_on_the_free_pixels_and_is_0_elsewhere(tiny: FrozenClassifier) -> None:
+    batch = batch_of("a", "b")
+    maps = torch.rand(2, SIDE, SIDE, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 7 + 3
+    free = torch.zeros(2, 2, SIDE, SIDE, dtype=torch.bool)
+    free[0, :, 4:9], free[1, 0, :, 10:], free[1, 1, :, 12:] = True, True, True  # the areas leave different pixels
+    for given in (None, free):
+        fields = GradientStart(scale=0.25).field(maps, tiny, batch, areas=AREAS, free=given)
+        for image in range(2):
+            usable = np.ones((SIDE, SIDE), bool) if given is None else free[image].any(0).numpy()
+            values = maps[image].numpy()[usable]
+            expected = np.zeros((SIDE, SIDE))
+            expected[usable] = 0.25 * (values - values.mean()) / values.std()
+            np.testing.assert_allclose(fields[image].numpy(), expected, rtol=0, atol=1e-12)
+
+
+def test_an_image_whose_free_pixels_have_no_map_or_a_constant_one_has_no_field(tiny: FrozenClassifier) -> None:
+    batch, maps = batch_of(*"abcde"), torch.rand(5, SIDE, SIDE, dtype=torch.float64)
+    maps[1], maps[2, 3, 4], maps[3] = 0.7, torch.nan, 0
+    maps[4, 2:] = 1e-3  # constant where it is free
+    free = torch.ones(5, 2, SIDE, SIDE, dtype=torch.bool)
+    free[4, :, :2] = False
+    field = GradientStart().field(maps, tiny, batch, areas=AREAS, free=free)
+    assert field.isnan().flatten(1).all(1).tolist() == [False, True, True, True, True]
+    assert field[0].isfinite().all()
+
+
+def test_a_gradient_start_maps_each_image_once_in_parts_of_any_size(tiny: FrozenClassifier) -> None:
+    batch = batch_of("a", "b", "c")
+    with tiny.frozen("cpu", torch.float64):
+        expected = evidence_maps(tiny, batch.images, batch.targets)
+        for at_once in (1, 2, 8):
+            maps, failures = GradientStart().maps(tiny, batch, at_once=at_once)
+            assert maps is not None
+            assert not failures
+            torch.testing.assert_close(maps, expected, rtol=0, atol=1e-9)
+    assert (GradientStart().passes, NoStart().passes) == (1, 0)
+    assert NoStart().maps(tiny, batch, at_once=2) == (None, {})
+
+
+def test_maps_of_a_folder_are_read_and_an_image_without_one_fails_alone(tmp_path: Path, tiny: FrozenClassifier) -> None:
+    (tmp_path / "dogs").mkdir()
+    ramp = np.arange(SIDE**2, dtype=np.float32).reshape(SIDE, SIDE)
+    np.save(tmp_path / "dogs" / "a.npy", ramp)
+    safetensors.torch.save_file({"map": torch.from_numpy(-ramp)[None]}, tmp_path / "b.safetensors")
+    np.save(tmp_path / "small.npy", ramp[:4])
+    np.save(tmp_path / "nan.npy", ramp * np.nan)
+    start = MapStart(str(tmp_path))
+    maps, failures = start.maps(tiny, batch_of("dogs/a", "b", "missing", "small", "nan"), at_once=1)
+    assert maps is not None
+    assert np.array_equal(maps[0].numpy(), ramp)
+    assert np.array_equal(maps[1].numpy(), -ramp)
+    assert set(failures) == {2, 3, 4}
+    assert "has no map of 'missing'" in failures[2]
+    assert f"4 x {SIDE} pixels, and the input has {SIDE} x {SIDE}" in failures[3]
+    assert "nan.npy' holds NaN" in failures[4]
+    assert start.passes == 0
+
+
+def test_a_start_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"start.folder=.*nowhere is no folder"):
+        MapStart(str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match=r"start.scale=0 is out of range"):
+        GradientStart(scale=0.0)
+    with pytest.raises(TypeError, match="abstract"):
+        Start()  # type: ignore[abstract]
