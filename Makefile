@@ -39,7 +39,6 @@ test-gpu: $(DEV)
 bench-gpu: $(PACKAGE)
 	$(BIN)/python benchmarks/step.py --device cuda
 	$(BIN)/python benchmarks/step.py --device cuda --precision bf16-mixed --parts steps
-	$(BIN)/python benchmarks/step.py --device cuda --precision bf16-mixed --graphs --parts steps
 
 demo: $(PACKAGE)
 	$(BIN)/python train.py

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=2 python benchmarks/step.py                    all classifiers, about a quarter of an hour
     python benchmarks/step.py --quick                              a sample of under a minute
-    python benchmarks/step.py --device cuda --precision bf16-mixed --graphs --parts steps
+    python benchmarks/step.py --device cuda --precision bf16-mixed --parts steps
     python benchmarks/step.py --models squeezenet --images 1,8 --parts steps,exponents
 
 Prints a report and stores it as JSON and as Markdown under the name of the device. Its parts: steps (time, operators,
@@ -17,7 +17,6 @@ import platform
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +42,6 @@ REPEATS = {1: 16, 8: 6, 32: 3}
 LONGEST_FIT = 40.0
 LONG_ON_CPU = {("resnet50", 32)}
 PRECISIONS = {"32": "32-true", "64": "64-true", "bf16-mixed": "bf16-mixed"}
-SWITCHES = ("graphs", "compile")
-"""Options of the method that make its step faster on some devices."""
 SAMPLE: Mapping[str, Any] = {
     "models": ("squeezenet",),
     "images": (1, 2),
@@ -70,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             torch.set_num_threads(args.threads)
         # A UserError if there is no such device.
         device_of({"accelerator": "gpu" if args.device == "cuda" else "cpu", "devices": 1})
-        setting, left_out = make_setting(args)
-        found = measure_all(args, setting, left_out)
+        setting = Setting(torch.device(args.device), Method(), PRECISIONS[args.precision])
+        found = measure_all(args, setting)
         folder, name = args.out or FOLDER, file_name(found)
         write_json(folder / f"{name}.json", found)
         write_bytes(folder / f"{name}.md", format_report(found).encode())
@@ -87,8 +84,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a sample: one classifier, few images, few repeats")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(%(default)s)")
     parser.add_argument("--precision", choices=list(PRECISIONS), default="32", help="(%(default)s)")
-    parser.add_argument("--graphs", action="store_true", help="CUDA graphs of a whole step")
-    parser.add_argument("--compile", action="store_true", help="torch.compile of what is ours")
     parser.add_argument("--models", type=names_of(step_models.MODELS), help=f"some of {','.join(step_models.MODELS)}")
     parser.add_argument("--images", type=positive_numbers, help="numbers of images, with commas between (1,8,32)")
     parser.add_argument("--parts", type=names_of(PARTS), default=PARTS, help=f"some of {','.join(PARTS)}")
@@ -117,27 +112,13 @@ def positive_numbers(text: str) -> tuple[int, ...]:
     return numbers
 
 
-def make_setting(args: argparse.Namespace) -> tuple[Setting, list[str]]:
-    """Returns how fits are done, and sentences of the options that the method does not have."""
-    method, left_out = Method(), []
-    for name in SWITCHES:
-        if getattr(args, name) and name not in {option.name for option in fields(Method)}:
-            left_out.append(f"--{name}: the method has no such option")
-        elif getattr(args, name):
-            method = replace(method, **{name: True})
-    return Setting(torch.device(args.device), method, PRECISIONS[args.precision]), left_out
-
-
-def measure_all(args: argparse.Namespace, setting: Setting, left_out: list[str]) -> dict[str, Any]:
-    """Returns everything that the report says.
-
-    Args:
-        left_out: sentences of what is not measured, which others are added to.
-    """
+def measure_all(args: argparse.Namespace, setting: Setting) -> dict[str, Any]:
+    """Returns everything that the report says; `left_out` holds sentences of what is not measured."""
     sample = SAMPLE if args.quick else {}
     names = args.models or sample.get("models") or tuple(step_models.MODELS)
     numbers = args.images or sample.get("images") or IMAGES
     cells, peers, exponents = [], [], []
+    left_out: list[str] = []
     counts = {count: count_operators(count, setting) for count in numbers if {"steps", "peers"} & set(args.parts)}
     for name in names:
         classifier, weights = step_models.build(name)
@@ -155,14 +136,14 @@ def measure_all(args: argparse.Namespace, setting: Setting, left_out: list[str])
                 longest_fit=sample.get("longest_fit", LONGEST_FIT),
             )
             cells.append({"model": name, "weights": weights} | cell | counts[count])
-        if "peers" in args.parts:
+        own = [cell["passes_least_ms"] / cell["copies"] for cell in cells if cell["model"] == name]
+        if "peers" in args.parts and own:
             log.info("%s, other methods", name)
             rows, missing = measure_peers(
                 classifier,
                 areas=setting.method.areas,
                 device=setting.device,
-                own_pass=min(cell["passes_least_ms"] / cell["copies"] for cell in cells if cell["model"] == name)
-                / 1000,
+                own_pass=min(own) / 1000,
                 names=sample.get("peers", NAMES),
                 iterations=sample.get("iterations", TIMED_ITERATIONS),
             )
@@ -184,7 +165,6 @@ def measure_all(args: argparse.Namespace, setting: Setting, left_out: list[str])
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "precision": setting.precision,
-        "options": [name for name in SWITCHES if getattr(method, name, False)],
         "method": {"areas": list(method.areas), "steps": method.steps, "passes": method.passes},
         "of_exponents": {"model": names[0], "side": sample.get("side", step_models.SIDE)},
         "cells": cells,
@@ -208,11 +188,11 @@ def device_name(device: torch.device) -> str:
 def file_name(found: Mapping[str, Any]) -> str:
     """Returns the name of the report's files: of the device, and of what differs from the usual.
 
-    >>> file_name({"device": "NVIDIA H200", "precision": "bf16-mixed", "options": ["graphs"]})
-    'nvidia_h200_bf16_mixed_graphs'
+    >>> file_name({"device": "NVIDIA H200", "precision": "bf16-mixed"})
+    'nvidia_h200_bf16_mixed'
     """
     precision = [] if found["precision"] == "32-true" else [found["precision"]]
-    words = "_".join([found["device"], *precision, *found["options"]])
+    words = "_".join([found["device"], *precision])
     return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
 
 

@@ -32,8 +32,7 @@ def format_report(found: Mapping[str, Any]) -> str:
     facts = {"areas": len(found["method"]["areas"]), "steps": found["method"]["steps"]} | found["of_exponents"]
     parts = [
         f"# {found['device']}",
-        f"PyTorch {found['torch']}, threads: {found['threads']}, precision: {found['precision']}"
-        + "".join(f", {name}" for name in found["options"]),
+        f"PyTorch {found['torch']}, threads: {found['threads']}, precision: {found['precision']}",
     ]
     for title, note, table in (
         ("Steps", STEP_NOTE, step_table(found["cells"])),

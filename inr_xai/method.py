@@ -97,9 +97,6 @@ class Method:
                 raise UserError(f"{name} must be an inr_xai {kind.__name__} object; got {getattr(self, name)!r}")
         check_masks(self.areas, self.explanations, self.exclusion, self.stop)
         check_numbers({**vars(self), "exclusion.weight": self.exclusion.weight})
-        family = getattr(self.inr, "func", self.inr)
-        if not isinstance(self.start, NoStart) and getattr(family, "start_from", None) is INR.start_from:
-            raise UserError(f"inr={family.__name__} cannot start from a map; use start=none, or another inr")
         if self.nested:
             conditioning = inspect.signature(self.inr).parameters.get("conditioning")
             default = None if conditioning is None else conditioning.default

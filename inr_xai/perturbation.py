@@ -92,7 +92,7 @@ class _ShiftMasks(torch.autograd.Function):
     @staticmethod
     def forward(ctx, masks, frames):  # type: ignore[no-untyped-def]
         ctx.frames = frames
-        return masks.view(len(frames.pixels), -1).gather(1, frames.pixels).view(masks.shape)
+        return masks.reshape(len(frames.pixels), -1).gather(1, frames.pixels).view(masks.shape)
 
     @staticmethod
     def backward(ctx, upstream):  # type: ignore[no-untyped-def]
@@ -602,6 +602,7 @@ def _between_levels(levels: Float[Tensor, "n l c h w"], masks: Float[Tensor, "n 
     last = levels.shape[1] - 1
     position = masks * last
     below = position.detach().floor().clamp(0, last - 1)
-    which = below.long()[:, None, None].expand(-1, -1, *levels.shape[2:])
+    # A mask that is no number, as of a fit that diverged, has no level; it must not stop the other images.
+    which = below.nan_to_num(0.0).long()[:, None, None].expand(-1, -1, *levels.shape[2:])
     lower, upper = (levels.gather(1, which + above).squeeze(1) for above in (0, 1))
     return torch.lerp(lower, upper, (position - below).unsqueeze(1))

@@ -107,7 +107,8 @@ def test_every_experiment_runs(tmp_path: Path, name: str) -> None:
     rows = [(int(row["explanation"]), float(row["area"])) for row in table(out)]
     assert rows == [(k, area) for k in range(1, explanations + 1) for area in areas]
     (masks,) = masks_of(out).values()
-    assert (masks.double().mean((-2, -1)) - torch.tensor(areas)).abs().max() < 1e-3
+    if config["area_rule"]["_target_"].endswith(".AreaProjection"):  # a penalty has no exact areas
+        assert (masks.double().mean((-2, -1)) - torch.tensor(areas)).abs().max() < 1e-3
     assert all(0 <= value <= 1 for value in scores(out))
     assert (out / "audit").exists() is (config["audit"] is not None)
     if config["evaluate"] is not None:

@@ -107,6 +107,21 @@ def test_a_game_of_fewer_masks_takes_the_first_ones(perturbation: Perturbation) 
         torch.testing.assert_close(kept(masks()[:, :1]), kept(masks())[:, :1], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("perturbation", ALL, ids=name_of)
+def test_masks_that_are_no_numbers_stop_no_other_image(perturbation: Perturbation) -> None:
+    kept, broken = shown(perturbation, jitter=Jitter(0.2)).draw(0, progress=0.0), masks()
+    broken[1] = torch.nan
+    expected, found = kept(masks()), kept(broken)
+    assert found[1].isnan().all()
+    assert torch.equal(found[[0, 2]], expected[[0, 2]])
+
+
+def test_a_game_may_ask_for_some_masks_of_several_images() -> None:
+    three = torch.rand(3, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    kept = shown(Blur(), jitter=Jitter(0.2), slots=3).draw(0, progress=0.0)
+    torch.testing.assert_close(kept(three[:, :2]), kept(three)[:, :2], rtol=0, atol=0)
+
+
 def test_a_mask_of_zeros_returns_the_baseline() -> None:
     blurred = gaussian_blur(IMAGES, 20 * 24 / 224)
     for perturbation in (Blur(), BlurPyramid()):

@@ -17,8 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 from inr_xai.audit.estimates import AuditedImage
 from inr_xai.audit.measure import AuditContext, measure_image
 from inr_xai.config import check
+from inr_xai.draws import GENERATOR
 from inr_xai.errors import UserError
 from inr_xai.runner import explain
+from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.load import load
 from inr_xai.runs.loop import each_image
 
@@ -71,10 +73,14 @@ def measure_control(
     """
     control_cfg = control_configuration(cfg, images=images, out=out, every=every)
     check(control_cfg)
-    explain(control_cfg)
+    wanted, folder = context.data.ids[::every][:images], RunFolder(out)
+    # A control of an earlier version drew other random numbers: it is not continued, but it serves if it is whole.
+    earlier = folder.exists() and folder.read_run().get("draws", 1) != GENERATOR
+    if not (earlier and folder.done().issuperset(wanted)):
+        explain(control_cfg)
     control = load(out, cfg.allow_targets)
     fitted = set(control)  # may be more images, from an earlier audit with a larger control
-    sample_ids = [sample_id for sample_id in context.data.ids[::every][:images] if sample_id in fitted]
+    sample_ids = [sample_id for sample_id in wanted if sample_id in fitted]
     measured: list[AuditedImage] = []
 
     def measure(sample_id: str, place: str) -> int:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr_xai.errors import UserError
+from inr_xai.errors import UserError, is_out_of_memory
 from inr_xai.limits import require_numbers
 from inr_xai.types import Areas, Batch, Classifier, Free
 
@@ -35,7 +35,7 @@ class Start(ABC):
 
         Args:
             classifier: frozen on the device and in the dtype of the images.
-            at_once: images that may go through the classifier together.
+            at_once: images that may go through the classifier together; fewer do if the memory does not suffice.
         """
 
     def field(
@@ -89,8 +89,16 @@ class GradientStart(Start):
     def maps(self, classifier: Classifier, batch: Batch, *, at_once: int) -> StartMaps:
         from inr_xai.classifier.feature_maps import evidence_maps  # late: other starts trace no classifier
 
-        parts = zip(batch.images.split(at_once), batch.targets.split(at_once), strict=True)
-        return torch.cat([evidence_maps(classifier, images, targets) for images, targets in parts]), {}
+        maps: list[Tensor] = []
+        while (first := sum(map(len, maps))) < len(batch.images):
+            some = slice(first, first + at_once)
+            try:
+                maps.append(evidence_maps(classifier, batch.images[some], batch.targets[some]))
+            except (RuntimeError, MemoryError, UserError) as error:
+                if at_once == 1 or not is_out_of_memory(error.__cause__ or error):
+                    raise
+                at_once = (min(at_once, len(batch.images)) + 1) // 2
+        return torch.cat(maps), {}
 
 
 class MapStart(Start):

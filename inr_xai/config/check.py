@@ -330,9 +330,14 @@ def _check_groups(plain: Mapping[str, Any]) -> None:
 
 
 def _check_control(plain: Mapping[str, Any]) -> None:
-    """Refuses an audit of data that its wrong-target control cannot explain: mosaics, for one, have fixed classes."""
+    """Refuses an audit whose wrong-target control is impossible: mosaics have fixed classes, stored maps are of one."""
     if plain["audit"] is None:
         return
+    if str(plain["start"]["_target_"]).endswith(".MapStart"):
+        raise UserError(
+            "audit explains classes that images do not show, and start=maps has no maps of these; choose start=none or "
+            "start=gradient, or set audit=null"
+        )
     data = plain["data"]
     for name in CONTROL:
         if not takes(data, name, plain["allow_targets"]):

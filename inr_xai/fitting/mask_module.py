@@ -102,8 +102,10 @@ class MaskModule(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.method.optimizer(self.inr.parameters())
         for group in optimizer.param_groups:
-            # One kernel for all parameters, and no step that the host has to read, where torch has it.
-            if group.get("fused", ...) is None and not group["foreach"] and self.device.type in FUSED:
+            # One kernel for all parameters, and no step that the host has to read, where torch has it. An optimiser
+            # that has a state before its first step, as Adagrad has, has made it for other kernels.
+            undecided = group.get("fused", ...) is None and not group["foreach"] and not optimizer.state
+            if undecided and self.device.type in FUSED:
                 group["fused"] = True
         decay, last = self.method.decay, max(1, self.method.steps - 1)
         if decay == 1:

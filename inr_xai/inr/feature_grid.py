@@ -96,7 +96,6 @@ class FeatureGridINR(INR[Cells]):
         self.film = nn.Parameter(torch.zeros(len(generators), rows, 2 * depth * width))
         identity = torch.tensor([speed, 0.0]).repeat_interleave(width).repeat(depth)
         self.register_buffer("identity", identity, persistent=False)
-        self._coded: tuple[Areas, Float[Tensor, "n r"]] | None = None
 
     def encode(self, coordinates: Float[Tensor, "p 2"]) -> Cells:
         rows, weights = find_cells(coordinates, self.sides, self.sizes)
@@ -105,11 +104,8 @@ class FeatureGridINR(INR[Cells]):
     def forward(self, encoded: Cells, areas: Areas) -> Float[Tensor, "b a p"]:
         # ReLU(speed * z) = speed * ReLU(z): layers take their inputs times `speed`, so that no weight is multiplied.
         b, p, rows = len(self.table), len(encoded.rows), self.film.shape[1]
-        if self._coded is None or self._coded[0] is not areas:  # a fit has the same areas at every step
-            code = encode_areas(areas) if rows > 1 else areas[:1, None]
-            code = nn.functional.pad(code[:, : rows - 1], (0, 1), value=1.0)
-            self._coded = (areas, code * (self.film_speed * self.speed))
-        code, n = self._coded[1], len(self._coded[1])
+        code = encode_areas(areas) if rows > 1 else areas.new_zeros(1, 0)
+        code, n = nn.functional.pad(code, (0, 1), value=1.0) * (self.film_speed * self.speed), len(code)
         film = torch.baddbmm(self.identity, code.expand(b, -1, -1), self.film)
         films = film.view(b, n, 2 * len(self.layers), 1, -1).unbind(2)
         x = (self.table[:, encoded.rows] * encoded.weights.unsqueeze(-1)).sum(-2).view(b, p, -1)

@@ -297,6 +297,7 @@ def make_old(run: Path, **nodes: dict[str, Any]) -> None:
     """Rewrites a finished run, and the control of its audit, as version 0.1.0 would have stored their data."""
     for path in (run, run / "audit" / "control"):
         info = read_json(path / "run.json")
+        del info["draws"]
         for name, old in nodes.items():
             node = old | {key: value for key, value in info["config"][name].items() if key in old and key != "_target_"}
             info["config"][name] = node

@@ -188,15 +188,6 @@ import time:       500 |        850 | mine
     assert [row["seconds"] for row in rows] == pytest.approx([0.0005, 0.00035, 0.0], abs=1e-12)
 
 
-def test_an_option_that_the_method_lacks_is_left_out_with_a_sentence() -> None:
-    step = script_module("step")
-    args = step.parse(["--graphs", "--compile"])
-    setting, left_out = step.make_setting(args)
-    has = [name for name in ("graphs", "compile") if hasattr(setting.method, name)]
-    assert [getattr(setting.method, name) for name in has] == [True] * len(has)
-    assert len(left_out) == 2 - len(has)
-
-
 @pytest.mark.parametrize("option", [["--models", "alexnet"], ["--images", "0"], ["--parts", "all"]])
 def test_unknown_names_are_refused(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -221,7 +212,7 @@ def test_the_sample_prints_and_stores_what_it_measures(
 ) -> None:
     pytest.importorskip("torchray")
     monkeypatch.delenv("INR_XAI_DATA", raising=False)
-    assert script_status(monkeypatch, "step", "--quick", "--graphs", "--out", tmp_path) == 0
+    assert script_status(monkeypatch, "step", "--quick", "--out", tmp_path) == 0
     (json_file,), (markdown_file,) = tmp_path.glob("*.json"), tmp_path.glob("*.md")
     found, markdown = json.loads(json_file.read_text()), markdown_file.read_text()
     assert capsys.readouterr().out == markdown

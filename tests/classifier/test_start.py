@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
 
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.classifier.feature_maps import evidence_maps
@@ -58,6 +59,25 @@ def test_a_gradient_start_maps_each_image_once_in_parts_of_any_size(tiny: Frozen
             assert not failures
             torch.testing.assert_close(maps, expected, rtol=0, atol=1e-9)
     assert (GradientStart().passes, NoStart().passes) == (1, 0)
+
+
+def test_where_memory_runs_out_fewer_images_are_mapped_at_once(tiny: FrozenClassifier) -> None:
+    class Small(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = tiny.model
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            if len(inputs) > 1:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return self.model(inputs)
+
+    batch, small = batch_of("a", "b", "c"), tiny.of(Small())
+    with tiny.frozen("cpu", torch.float64), small.frozen("cpu", torch.float64):
+        expected = evidence_maps(tiny, batch.images, batch.targets)
+        maps, _ = GradientStart().maps(small, batch, at_once=8)
+    assert maps is not None
+    torch.testing.assert_close(maps, expected, rtol=0, atol=1e-9)
     assert NoStart().maps(tiny, batch, at_once=2) == (None, {})
 
 

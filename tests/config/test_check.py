@@ -181,6 +181,11 @@ def test_what_needs_probabilities_is_refused_for_scores(base: DictConfig, overri
     assert sentence.startswith(f"{what} needs probabilities of classes, and with classifier.head=none")
 
 
+def test_an_audit_of_fits_that_start_from_stored_maps_is_refused(tmp_path: Path) -> None:
+    text = refusal_of("start=maps", f"start.folder={tmp_path}", "audit={area: 0.1, control: 20}")
+    assert text.startswith("audit explains classes that images do not show, and start=maps has no maps of these")
+
+
 def test_with_auto_a_metric_of_another_explanation_than_the_first_is_refused(base: DictConfig) -> None:
     cfg = changed(base, "explanations=auto")
     check(cfg)

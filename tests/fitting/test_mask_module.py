@@ -112,6 +112,20 @@ def test_out_of_memory_halves_the_masks_per_forward(tiny: FrozenClassifier, capl
             trainer.fit(module, list(range(SHORT.steps)))
 
 
+@pytest.mark.parametrize(("optimizer", "fused"), [(torch.optim.Adam, True), (torch.optim.Adagrad, None)])
+def test_an_optimiser_is_fused_unless_it_has_a_state_before_its_first_step(
+    tiny: FrozenClassifier, optimizer: Any, fused: bool | None
+) -> None:
+    module = MaskModule(
+        Batch(pictures(1), torch.tensor([0]), ["a"]),
+        explanation=1,
+        classifier=tiny,
+        method=replace(SHORT, optimizer=optimizer),
+    )
+    made: Any = module.configure_optimizers()
+    assert [group["fused"] for group in made["optimizer"].param_groups] == [fused]
+
+
 @pytest.mark.parametrize("decay", [1.0, 0.2])
 def test_the_learning_rate_falls_by_the_decay(tiny: FrozenClassifier, decay: float) -> None:
     rates: list[float] = []

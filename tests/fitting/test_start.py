@@ -13,6 +13,7 @@ from inr_xai.classifier import FrozenClassifier
 from inr_xai.classifier.start import GradientStart, MapStart, NoStart, StartMaps
 from inr_xai.data import Synthetic
 from inr_xai.fitting.fit import fit_masks
+from inr_xai.inr import INR, FeatureGridINR, FourierINR, GridINR, PyramidINR, SirenINR, WireINR
 from inr_xai.instantiate import build_method, plain, stored_configuration
 from inr_xai.limits import Exclusion
 from inr_xai.method import Method
@@ -98,6 +99,17 @@ def test_a_start_does_not_depend_on_the_other_images(tiny: FrozenClassifier, tmp
         torch.testing.assert_close(together.losses[1:2], alone.losses, rtol=0, atol=1e-6)
         drawn = fit_masks(images, targets, list("abc"), tiny, replace(method, start=NoStart()), trainer=DOUBLE)
         assert ((together.losses - drawn.losses).abs().amax((1, 2)) > 1e-6).tolist() == moved
+
+
+@pytest.mark.parametrize("inr", [PyramidINR, FeatureGridINR, FourierINR, GridINR, SirenINR, WireINR])
+def test_every_family_starts_from_a_gradient(tiny: FrozenClassifier, inr: type[INR]) -> None:
+    method = replace(SHORT, inr=inr, explanations=1, steps=1)
+    started, drawn = (
+        fit_masks(pictures(1), torch.tensor([0]), ["a"], tiny, replace(method, start=start), trainer=DOUBLE)
+        for start in (GradientStart(), NoStart())
+    )
+    assert started.failures == {}
+    assert float((started.losses - drawn.losses).abs()) > 1e-6
 
 
 def test_an_image_without_a_map_fails_alone(tiny: FrozenClassifier, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Fits on a GPU: stacks against single images, no wait of the host, half precision, graphs, scarce memory."""
+"""Fits on a GPU: stacks against single images, no wait of the host, half precision, scarce memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import lightning
@@ -153,15 +153,3 @@ def test_half_precision_of_the_classifier_keeps_exact_areas(tiny: FrozenClassifi
         hard_masks(result.masks[:, 0], areas, generators=[torch.Generator() for _ in IDS]) for result in (half, single)
     )
     assert (first & second).sum() > 0.5 * (first | second).sum()
-
-
-@pytest.mark.parametrize("option", ["graphs", "compile"])
-def test_a_faster_step_gives_the_same_masks(tiny: FrozenClassifier, trainer: Trainer, option: str) -> None:
-    if option not in {known.name for known in fields(Method)}:
-        pytest.skip(f"the method has no option {option}")
-    exact = {**trainer, "precision": "64-true"}
-    method = replace(METHOD, images_per_fit=8)
-    plain = fitted(tiny, replace(method, **{option: False}), exact)
-    fast = fitted(tiny, replace(method, **{option: True}), exact)
-    assert (plain.losses - fast.losses).abs().max() < 1e-6
-    assert (plain.masks.float() - fast.masks.float()).abs().max() < 1e-3
