@@ -158,7 +158,18 @@ def measure_all(args: argparse.Namespace, setting: Setting) -> dict[str, Any]:
                 side=sample.get("side", step_models.SIDE),
                 sizes=sample.get("sizes", SIZES),
             )
-    startup = measure_startup(args.device) if "startup" in args.parts else {}
+    return describe(setting) | {
+        "of_exponents": {"model": names[0], "side": sample.get("side", step_models.SIDE)},
+        "cells": cells,
+        "peers": peers,
+        "startup": measure_startup(args.device) if "startup" in args.parts else {},
+        "exponents": exponents,
+        "left_out": left_out,
+    }
+
+
+def describe(setting: Setting) -> dict[str, Any]:
+    """Returns what the report says of the machine and of the fits."""
     method = setting.method
     return {
         "device": device_name(setting.device),
@@ -166,12 +177,6 @@ def measure_all(args: argparse.Namespace, setting: Setting) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "precision": setting.precision,
         "method": {"areas": list(method.areas), "steps": method.steps, "passes": method.passes},
-        "of_exponents": {"model": names[0], "side": sample.get("side", step_models.SIDE)},
-        "cells": cells,
-        "peers": peers,
-        "startup": startup,
-        "exponents": exponents,
-        "left_out": left_out,
     }
 
 

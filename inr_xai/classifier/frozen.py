@@ -5,14 +5,16 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from inr_xai.errors import UserError
+from inr_xai.errors import UserError, is_out_of_memory
 from inr_xai.types import Images, Logits, Preprocessing, Targets
 
+Answer = TypeVar("Answer")
 ONE_OUTPUT = (
     "the classifier returns one output for each image, and a softmax over one output is 1 for every image; set "
     "classifier.head=sigmoid if it is the logit of a class (class 1, and class 0 is its negative), "
@@ -275,6 +277,33 @@ def owner(model: nn.Module | Callable[[Tensor], Tensor]) -> nn.Module | None:
     """
     candidate = model if isinstance(model, nn.Module) else getattr(model, "__self__", None)
     return candidate if isinstance(candidate, nn.Module) and hasattr(candidate, "training") else None
+
+
+def in_parts(
+    ask: Callable[[slice], Answer], count: int, at_once: int, *, on_fewer: Callable[[int], None] | None = None
+) -> list[Answer]:
+    """Asks a classifier of `count` images, some at once, and of half as many whenever the memory does not suffice.
+
+    Args:
+        ask: returns the answer for a part of the images.
+        on_fewer: called with the new number at once.
+
+    >>> in_parts(lambda some: (some.start, some.stop), 5, 3)
+    [(0, 3), (3, 6)]
+    """
+    answers, first = [], 0
+    while first < count:
+        try:
+            answers.append(ask(slice(first, first + at_once)))
+        except (RuntimeError, MemoryError, UserError) as error:
+            if at_once == 1 or not is_out_of_memory(error.__cause__ or error):
+                raise
+            at_once = (min(at_once, count) + 1) // 2
+            if on_fewer is not None:
+                on_fewer(at_once)
+        else:
+            first += at_once
+    return answers
 
 
 def keep_layout(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr_xai.errors import UserError, is_out_of_memory
+from inr_xai.classifier.frozen import in_parts
+from inr_xai.errors import UserError
 from inr_xai.limits import require_numbers
 from inr_xai.types import Areas, Batch, Classifier, Free
 
@@ -89,16 +90,10 @@ class GradientStart(Start):
     def maps(self, classifier: Classifier, batch: Batch, *, at_once: int) -> StartMaps:
         from inr_xai.classifier.feature_maps import evidence_maps  # late: other starts trace no classifier
 
-        maps: list[Tensor] = []
-        while (first := sum(map(len, maps))) < len(batch.images):
-            some = slice(first, first + at_once)
-            try:
-                maps.append(evidence_maps(classifier, batch.images[some], batch.targets[some]))
-            except (RuntimeError, MemoryError, UserError) as error:
-                if at_once == 1 or not is_out_of_memory(error.__cause__ or error):
-                    raise
-                at_once = (min(at_once, len(batch.images)) + 1) // 2
-        return torch.cat(maps), {}
+        def trace(some: slice) -> Float[Tensor, "m h w"]:
+            return evidence_maps(classifier, batch.images[some], batch.targets[some])
+
+        return torch.cat(in_parts(trace, len(batch), at_once)), {}
 
 
 class MapStart(Start):

@@ -20,8 +20,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from inr_xai.area import Memory
+from inr_xai.classifier.frozen import in_parts
 from inr_xai.draws import Draws
-from inr_xai.errors import UserError, is_out_of_memory
+from inr_xai.errors import UserError
 from inr_xai.inr.base import grid_points, interpolation, side_positions
 from inr_xai.method import Method
 from inr_xai.objective import IN_PLACE_OF
@@ -173,51 +174,43 @@ class MaskModule(lightning.LightningModule):
         images = kept(self.method.reveal(masks, progress=progress))
         b, a = images.shape[:2]
         targets = self.mask_targets if a == len(self.areas) else self.targets.repeat_interleave(a)
-        scores: Tensor = _Scores.apply(images.flatten(0, 1), targets, partial(self._differentiate, score))
+        flat = images.flatten(0, 1)
+        differentiate = partial(self._differentiate, score, flat, targets)
+        ask = partial(in_parts, differentiate, len(flat), self._at_once, on_fewer=self._note_fewer)
+        scores: Tensor = _Scores.apply(flat, ask)
         return scores.view(b, a)
 
     def _differentiate(
-        self, score: Callable[..., Tensor], images: Images, targets: Targets
-    ) -> tuple[Float[Tensor, " n"], Images]:
-        """Returns the scores of many images and their gradients, a few images at a time: one graph is alive.
-
-        If the memory does not suffice, it goes on with half as many at a time.
-        """
+        self, score: Callable[..., Tensor], images: Images, targets: Targets, some: slice
+    ) -> tuple[Float[Tensor, " m"], Float[Tensor, "m c h w"]]:
+        """Returns the scores of some of the images and their gradients; its graph ends with it."""
         (classifier,) = self._outside
-        scores: list[Tensor] = []
-        gradients: list[Tensor] = []
-        while (first := sum(map(len, scores))) < len(images):
-            some = slice(first, first + self._at_once)
-            try:
-                with torch.enable_grad():
-                    leaf = images[some].detach().requires_grad_()
-                    values = score(classifier(leaf), targets[some], sigmoid=classifier.head == "sigmoid")
-                    (gradient,) = torch.autograd.grad(values, leaf, torch.ones_like(values))
-                scores.append(values.detach().to(images.dtype))
-                gradients.append(gradient)
-            except (RuntimeError, MemoryError, UserError) as error:
-                if self._at_once == 1 or not is_out_of_memory(error.__cause__ or error):
-                    raise
-                self._at_once = (min(self._at_once, len(images)) + 1) // 2
-                log.warning("the memory does not suffice; the fit goes on with masks_per_forward=%d", self._at_once)
-        if len(scores) == 1:
-            return scores[0], gradients[0]
-        return torch.cat(scores), torch.cat(gradients)
+        with torch.enable_grad():
+            leaf = images[some].detach().requires_grad_()
+            values = score(classifier(leaf), targets[some], sigmoid=classifier.head == "sigmoid")
+            (gradient,) = torch.autograd.grad(values, leaf, torch.ones_like(values))
+        return values.detach().to(images.dtype), gradient
+
+    def _note_fewer(self, at_once: int) -> None:
+        """Goes on with fewer images at once, because the memory does not suffice."""
+        self._at_once = at_once
+        log.warning("the memory does not suffice; the fit goes on with masks_per_forward=%d", at_once)
 
 
 class _Scores(torch.autograd.Function):
-    """Scores of images, whose gradients are computed in the forward pass."""
+    """Scores of images, whose gradients are computed in the forward pass, by a function that needs no arguments."""
 
     @staticmethod
-    def forward(ctx, images, targets, differentiate):  # type: ignore[no-untyped-def]
-        scores, gradients = differentiate(images, targets)
+    def forward(ctx, images, ask):  # type: ignore[no-untyped-def]
+        parts = ask()
+        scores, gradients = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
         ctx.save_for_backward(gradients)
         return scores
 
     @staticmethod
     def backward(ctx, upstream):  # type: ignore[no-untyped-def]
         (gradients,) = ctx.saved_tensors
-        return upstream.view(-1, 1, 1, 1) * gradients, None, None
+        return upstream.view(-1, 1, 1, 1) * gradients, None
 
 
 class _Regularity(torch.autograd.Function):

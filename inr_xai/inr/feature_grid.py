@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from inr_xai.errors import UserError
 from inr_xai.inr.base import INR
 from inr_xai.inr.conditioning import encode_areas
-from inr_xai.inr.grids import Cells, find_cells, spread
+from inr_xai.inr.grids import Cells, find_cells, require_sides, spread
 from inr_xai.limits import require_capacity, require_numbers
 from inr_xai.seeding import stacked_normal
 from inr_xai.types import Areas
@@ -69,10 +69,7 @@ class FeatureGridINR(INR[Cells]):
                 f"inr.conditioning={conditioning} is not available with inr=feature_grid; use inr.conditioning=film, "
                 "or none for one field for all areas"
             )
-        if not sides:
-            raise UserError("inr.sides names no grid; give the cells per side of each, such as inr.sides=[4,7,14,28]")
-        for side in sides:
-            require_numbers("inr", sides=side)
+        require_sides(sides)
         require_numbers("inr", features=features, gain=gain, scale=scale, width=width, depth=depth)
         require_numbers("inr", speed=speed, film_speed=film_speed)
         inputs, half = len(sides) * features, width // 2

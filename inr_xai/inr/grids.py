@@ -55,10 +55,7 @@ class PyramidINR(INR[Cells]):
                 f"inr.conditioning={conditioning} is not available with inr=pyramid, which is one field for all areas; "
                 "use inr.conditioning=none, or inr=feature_grid"
             )
-        if not sides:
-            raise UserError("inr.sides names no grid; give the cells per side of each, such as inr.sides=[4,7,14,28]")
-        for side in sides:
-            require_numbers("inr", sides=side)
+        require_sides(sides)
         require_numbers("inr", gain=gain, scale=scale)
         self.sides, self.gain = list(sides), gain
         self.sizes = [(side + 1) ** 2 for side in sides]
@@ -144,6 +141,14 @@ class GridINR(INR[Cells]):
         corners = self.table[:, encoded.rows]
         features = (corners * encoded.weights.unsqueeze(-1)).sum(-2)
         return self.network(features.flatten(2), areas)
+
+
+def require_sides(sides: Sequence[int]) -> None:
+    """Raises UserError unless grids with so many cells a side can be made, one or more."""
+    if not sides:
+        raise UserError("inr.sides names no grid; give the cells per side of each, such as inr.sides=[4,7,14,28]")
+    for side in sides:
+        require_numbers("inr", sides=side)
 
 
 def find_cells(coordinates: Float[Tensor, "p 2"], sides: Sequence[int], sizes: Sequence[int]) -> Cells:
