@@ -39,6 +39,7 @@ test-gpu: $(DEV)
 bench-gpu: $(PACKAGE)
 	$(BIN)/python benchmarks/step.py --device cuda
 	$(BIN)/python benchmarks/step.py --device cuda --precision bf16-mixed --parts steps
+	$(BIN)/python benchmarks/step.py --device cuda --precision bf16-mixed --parts steps --cuda-graphs on
 
 demo: $(PACKAGE)
 	$(BIN)/python train.py

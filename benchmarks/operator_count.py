@@ -65,7 +65,7 @@ class OperatorCount(TorchDispatchMode):
         if func.namespace != "profiler":  # marks of an optimiser's step in a profile, which are no work
             packet = func.overloadpacket
             self.names[str(packet).removeprefix("aten.")] += 1
-            self.views += func.is_view
+            self.views += func.is_view or packet is aten._unsafe_view  # which says nothing of its aliasing
             self.reads += is_read(packet, args, result)
             self.writes += packet in WRITES
         return result

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=2 python benchmarks/step.py                    all classifiers, about a quarter of an hour
     python benchmarks/step.py --quick                              a sample of under a minute
-    python benchmarks/step.py --device cuda --precision bf16-mixed --parts steps
+    python benchmarks/step.py --device cuda --precision bf16-mixed --parts steps --cuda-graphs on
     python benchmarks/step.py --models squeezenet --images 1,8 --parts steps,exponents
 
 Prints a report and stores it as JSON and as Markdown under the name of the device. Its parts: steps (time, operators,
@@ -42,6 +42,8 @@ REPEATS = {1: 16, 8: 6, 32: 3}
 LONGEST_FIT = 40.0
 LONG_ON_CPU = {("resnet50", 32)}
 PRECISIONS = {"32": "32-true", "64": "64-true", "bf16-mixed": "bf16-mixed"}
+OPTIONS = ("compile", "cuda_graphs", "channels_last")
+"""Options of a method that change the speed alone."""
 SAMPLE: Mapping[str, Any] = {
     "models": ("squeezenet",),
     "images": (1, 2),
@@ -67,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             torch.set_num_threads(args.threads)
         # A UserError if there is no such device.
         device_of({"accelerator": "gpu" if args.device == "cuda" else "cpu", "devices": 1})
-        setting = Setting(torch.device(args.device), Method(), PRECISIONS[args.precision])
+        method = Method(compile=args.compile, cuda_graphs=args.cuda_graphs, channels_last=args.channels_last)
+        setting = Setting(torch.device(args.device), method, PRECISIONS[args.precision])
         found = measure_all(args, setting)
         folder, name = args.out or FOLDER, file_name(found)
         write_json(folder / f"{name}.json", found)
@@ -84,6 +87,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a sample: one classifier, few images, few repeats")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(%(default)s)")
     parser.add_argument("--precision", choices=list(PRECISIONS), default="32", help="(%(default)s)")
+    for option in OPTIONS:
+        default, flag = getattr(Method(), option), f"--{option.replace('_', '-')}"
+        parser.add_argument(flag, type=on_or_off, metavar="on|off", default=default, help=f"the method's {option}")
     parser.add_argument("--models", type=names_of(step_models.MODELS), help=f"some of {','.join(step_models.MODELS)}")
     parser.add_argument("--images", type=positive_numbers, help="numbers of images, with commas between (1,8,32)")
     parser.add_argument("--parts", type=names_of(PARTS), default=PARTS, help=f"some of {','.join(PARTS)}")
@@ -102,6 +108,17 @@ def names_of(known: Sequence[str] | Mapping[str, Any]) -> Any:
         return chosen
 
     return names
+
+
+def on_or_off(text: str) -> bool:
+    """Returns the value of an option that is on or off.
+
+    >>> on_or_off("on"), on_or_off("off")
+    (True, False)
+    """
+    if text not in ("on", "off"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither on nor off")
+    return text == "on"
 
 
 def positive_numbers(text: str) -> tuple[int, ...]:
@@ -176,6 +193,7 @@ def describe(setting: Setting) -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "precision": setting.precision,
+        "options": {option: getattr(method, option) for option in OPTIONS},
         "method": {"areas": list(method.areas), "steps": method.steps, "passes": method.passes},
     }
 
@@ -193,11 +211,16 @@ def device_name(device: torch.device) -> str:
 def file_name(found: Mapping[str, Any]) -> str:
     """Returns the name of the report's files: of the device, and of what differs from the usual.
 
-    >>> file_name({"device": "NVIDIA H200", "precision": "bf16-mixed"})
-    'nvidia_h200_bf16_mixed'
+    >>> options = {"compile": False, "cuda_graphs": True, "channels_last": None}
+    >>> file_name({"device": "NVIDIA H200", "precision": "bf16-mixed", "options": options})
+    'nvidia_h200_bf16_mixed_cuda_graphs'
     """
     precision = [] if found["precision"] == "32-true" else [found["precision"]]
-    words = "_".join([found["device"], *precision])
+    usual = Method()
+    options = [
+        name if value else f"no_{name}" for name, value in found["options"].items() if value is not getattr(usual, name)
+    ]
+    words = "_".join([found["device"], *precision, *options])
     return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
 
 

@@ -20,6 +20,8 @@ PEERS_NOTE = (
     "One image, single precision. Passes: a forward and backward of one image counts 1. The last column is the time of "
     "a pass over the classifier's own, in a batch of {areas}. TorchRay's time is computed from that of a few steps."
 )
+STATES = {True: "on", False: "off", None: "the classifier's own"}
+"""The value of an option -> its words."""
 STARTUP_NOTE = "A fresh process that fits the demo's classifier; then the seconds of our imports by package."
 EXPONENTS_NOTE = (
     "The slope of log(time) over log(size): of a step and of the classifier's passes in it; for explanations of the "
@@ -32,7 +34,8 @@ def format_report(found: Mapping[str, Any]) -> str:
     facts = {"areas": len(found["method"]["areas"]), "steps": found["method"]["steps"]} | found["of_exponents"]
     parts = [
         f"# {found['device']}",
-        f"PyTorch {found['torch']}, threads: {found['threads']}, precision: {found['precision']}",
+        f"PyTorch {found['torch']}, threads: {found['threads']}, precision: {found['precision']}, "
+        + ", ".join(f"{name}: {STATES[value]}" for name, value in found["options"].items()),
     ]
     for title, note, table in (
         ("Steps", STEP_NOTE, step_table(found["cells"])),

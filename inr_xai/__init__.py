@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from inr_xai.attribution import INRAttribution
     from inr_xai.fitting.fit import fit_masks
-    from inr_xai.limits import Exclusion, Stop
+    from inr_xai.limits import Exclusion, Plateau, Stop
     from inr_xai.method import Method
     from inr_xai.runs.load import load
 
-__all__ = ["Exclusion", "INRAttribution", "Method", "Stop", "__version__", "fit_masks", "load"]
+__all__ = ["Exclusion", "INRAttribution", "Method", "Plateau", "Stop", "__version__", "fit_masks", "load"]
 
 _HOMES = {
     "Exclusion": "inr_xai.limits",
     "INRAttribution": "inr_xai.attribution",
     "Method": "inr_xai.method",
+    "Plateau": "inr_xai.limits",
     "Stop": "inr_xai.limits",
     "fit_masks": "inr_xai.fitting.fit",
     "load": "inr_xai.runs.load",

@@ -22,6 +22,8 @@ FOLLOWING_STEPS = 3
 FLAT = 1e-12  # with a smaller sum of slopes a mask cannot change while its area stays the same; its gradient vanishes
 
 
+FitProgress = float | Float[Tensor, ""]
+"""From 0 to 1 over a fit; a tensor where a step is compiled or replayed, and its value is not known to the host."""
 Memory = dict[str, Any]
 """Values that a rule keeps between the steps of a fit, by a name of its own."""
 
@@ -34,7 +36,7 @@ class AreaRule(ABC):
 
     @abstractmethod
     def masks(
-        self, logits: Masks, areas: Areas, free: Free | None, *, progress: float, memory: Memory | None = None
+        self, logits: Masks, areas: Areas, free: Free | None, *, progress: FitProgress, memory: Memory | None = None
     ) -> Masks:
         """Returns masks in [0, 1], which are 0 at pixels that are not free.
 
@@ -43,7 +45,7 @@ class AreaRule(ABC):
         """
 
     @abstractmethod
-    def penalty(self, masks: Masks, areas: Areas, free: Free | None, *, progress: float) -> Float[Tensor, " b"]:
+    def penalty(self, masks: Masks, areas: Areas, free: Free | None, *, progress: FitProgress) -> Float[Tensor, " b"]:
         """Returns the term of the loss for masks that miss their area: per image, summed over areas."""
 
 
@@ -71,12 +73,19 @@ class AreaProjection(AreaRule):
         self.start, self.end, self.hold, self.standardise = start, end, hold, standardise
 
     def masks(
-        self, logits: Masks, areas: Areas, free: Free | None, *, progress: float, memory: Memory | None = None
+        self, logits: Masks, areas: Areas, free: Free | None, *, progress: FitProgress, memory: Memory | None = None
     ) -> Masks:
         temperature = self.start * (self.end / self.start) ** (progress**self.hold)
-        return _Projection.apply(logits, areas, free, temperature, self.standardise, memory)
+        projected = _Projection.apply(logits, areas, free, temperature, self.standardise, memory)
+        masks: Masks = projected[0]
+        if memory is not None:
+            _, memory["tau"], first = projected
+            memory["temperature"] = temperature
+            if first is not None:
+                memory["area"], memory["offset"] = first
+        return masks
 
-    def penalty(self, masks: Masks, areas: Areas, free: Free | None, *, progress: float) -> Float[Tensor, " b"]:
+    def penalty(self, masks: Masks, areas: Areas, free: Free | None, *, progress: FitProgress) -> Float[Tensor, " b"]:
         return masks.new_zeros(len(masks))
 
 
@@ -94,12 +103,12 @@ class RankPenalty(AreaRule):
         self.start, self.growth = start, growth
 
     def masks(
-        self, logits: Masks, areas: Areas, free: Free | None, *, progress: float, memory: Memory | None = None
+        self, logits: Masks, areas: Areas, free: Free | None, *, progress: FitProgress, memory: Memory | None = None
     ) -> Masks:
         masks = torch.sigmoid(logits)
         return masks if free is None else masks * free.to(masks.dtype)
 
-    def penalty(self, masks: Masks, areas: Areas, free: Free | None, *, progress: float) -> Float[Tensor, " b"]:
+    def penalty(self, masks: Masks, areas: Areas, free: Free | None, *, progress: FitProgress) -> Float[Tensor, " b"]:
         weight = self.start * self.growth**progress
         return weight * rank_distance(masks, areas).sum(1)
 
@@ -134,26 +143,28 @@ class _Projection(torch.autograd.Function):
             norm = torch.linalg.vector_norm(_of_free(logits, inside), dim=(-2, -1), keepdim=True)
             width = (norm * (temperature / count**0.5)).clamp(min=1e-6 * temperature)
             scaled = logits / width
-        if memory is not None and "tau" in memory:
+        first = None
+        if memory:
             # In the units of the logits, tau stays about the same as T falls.
             tau = _follow_tau(scaled, memory, inside, memory["tau"] * (memory["temperature"] / temperature))
         else:
             share = (areas[None, :, None, None] * pixels / count).clamp(1e-6, 1 - 1e-6)
             tau = _solve_tau(scaled, share, inside, count)
-        if memory is not None:
-            if "area" not in memory:
-                memory["area"], memory["offset"] = share * count / pixels, torch.logit(share)
-            memory["tau"], memory["temperature"] = tau, temperature
+            first = share * count / pixels, torch.logit(share)
         masks = _of_free(torch.sigmoid(scaled - tau), inside)
         if inside is not None:
             # If the free pixels are no more than the area, all of them are kept.
             masks = torch.where(areas[None, :, None, None] * pixels >= count, inside, masks)
         ctx.save_for_backward(masks, inside, scaled if standardise else None)
         ctx.width, ctx.temperature, ctx.count = width, temperature, count
-        return masks
+        ctx.mark_non_differentiable(tau)
+        ctx.set_materialize_grads(False)  # else each step would make zeros for tau
+        return masks, tau, first
 
     @staticmethod
-    def backward(ctx, upstream):  # type: ignore[no-untyped-def]
+    def backward(ctx, upstream, *of_tau):  # type: ignore[no-untyped-def]
+        if upstream is None:
+            return None, None, None, None, None, None
         masks, inside, scaled = ctx.saved_tensors
         # Masks are exactly 0 at pixels that are not free, so the slope is 0 there too.
         slope = masks.addcmul(masks, masks, value=-1)
@@ -164,7 +175,10 @@ class _Projection(torch.autograd.Function):
         if scaled is not None:
             # The share of the logits' mean is 0, because the gradient of masks of one area has the sum 0.
             along = (gradient * scaled).sum((-2, -1), keepdim=True) / ctx.count
-            gradient = gradient.addcmul(_of_free(scaled, inside), along, value=-(ctx.temperature**2))
+            square = ctx.temperature**2
+            if isinstance(square, Tensor):  # which is no number of the host, and may be another at each replay
+                along, square = along * square, 1
+            gradient = gradient.addcmul(_of_free(scaled, inside), along, value=-square)
         return gradient / ctx.width, None, None, None, None, None
 
 
@@ -224,7 +238,8 @@ def _bracket(scaled: Masks, offset: Tensor, inside: Masks | None) -> tuple[Tenso
         offset: the logit of the share of the free pixels that a mask keeps.
     """
     if inside is None:
-        return scaled.amin((-2, -1), keepdim=True) - offset, scaled.amax((-2, -1), keepdim=True) - offset
+        low, high = scaled.flatten(-2).aminmax(dim=-1, keepdim=True)
+        return low.unsqueeze(-1) - offset, high.unsqueeze(-1) - offset
     blocked = inside == 0
     low = scaled.masked_fill(blocked, torch.inf).amin((-2, -1), keepdim=True) - offset
     high = scaled.masked_fill(blocked, -torch.inf).amax((-2, -1), keepdim=True) - offset

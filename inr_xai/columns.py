@@ -58,6 +58,8 @@ METRICS = (
 
 METRICS_OF_PROBABILITIES = ("average_drop", "average_increase", "average_gain")
 """The metrics that are shares of a probability, and of no other score."""
+METRICS_THAT_REFIT = ("max_sensitivity", "mprt", "efficient_mprt", "random_logit")
+"""The metrics that explain changed images, other classes or randomised models, so they are computed only if named."""
 
 
 def less_is_better(column: str) -> bool:

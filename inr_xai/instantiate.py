@@ -23,7 +23,7 @@ from inr_xai.data.pools import is_synthetic
 from inr_xai.draws import GENERATOR
 from inr_xai.errors import UserError
 from inr_xai.fitting.mask_module import device_of
-from inr_xai.limits import RANGES, Exclusion, Stop, check_numbers
+from inr_xai.limits import RANGES, Exclusion, Plateau, Stop, check_numbers
 from inr_xai.loggers import WandbSettings
 from inr_xai.method import Method
 from inr_xai.runs.folder import RunFolder, is_free
@@ -113,12 +113,16 @@ def build_method(cfg: DictConfig) -> Method:
         stop=Stop(**plain(cfg.stop)),
         steps=cfg.steps,
         decay=cfg.decay,
+        plateau=Plateau(**plain(cfg.plateau)),
         seed=cfg.seed,
         stride=cfg.stride,
         total_variation=cfg.total_variation,
         binary=cfg.binary,
         masks_per_forward=cfg.masks_per_forward,
         images_per_fit=cfg.images_per_fit,
+        compile=cfg.compile,
+        cuda_graphs=cfg.cuda_graphs,
+        channels_last=cfg.channels_last,
         nested=cfg.nested,
         inr=instantiate(cfg.inr),
         area_rule=instantiate(cfg.area_rule),

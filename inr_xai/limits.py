@@ -47,6 +47,17 @@ class Stop:
     most: int = 5
 
 
+@dataclass(frozen=True)
+class Plateau:
+    """When the fit of an image ends early; the rule is in `inr_xai.fitting.plateau`.
+
+    Args:
+        steps: an image's fit ends when its hard masks have not gained for so many steps; None never ends it early.
+    """
+
+    steps: int | None = None
+
+
 RANGES: dict[str, tuple[float, float]] = {
     "steps": (1, 1_000_000),
     "image_batch_size": (1, 65_536),
@@ -56,6 +67,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "stride": (1, 4096),
     "seed": (0, 2**63 - 1),
     "stop.most": (1, 64),
+    "plateau.steps": (1, 1_000_000),
     "decay": (1e-6, 1.0),
     "total_variation": (0.0, 1e6),
     "binary": (0.0, 1e6),
@@ -223,6 +235,16 @@ def check_nested(
         raise UserError(
             f"nested=true needs the same free pixels at every area, got exclusion.area={area:g}; "
             f"use exclusion.area=null or at least {max(areas):g}"
+        )
+
+
+def check_plateau(plateau: Plateau, *, steps: int) -> None:
+    """Raises UserError unless `plateau.steps` is None or a whole number below the steps of a fit."""
+    check_numbers({"plateau.steps": plateau.steps})
+    if plateau.steps is not None and plateau.steps >= steps:
+        instead = f"give at most plateau.steps={steps - 1}, or null" if steps > 1 else "give plateau.steps=null"
+        raise UserError(
+            f"plateau.steps={plateau.steps} must be less than steps={steps}, the length of a fit; {instead}"
         )
 
 

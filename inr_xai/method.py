@@ -7,10 +7,20 @@ from dataclasses import dataclass, field
 import torch
 
 from inr_xai.area import AreaProjection, AreaRule
-from inr_xai.classifier.start import NoStart, Start
+from inr_xai.classifier.start import GradientStart, Start
 from inr_xai.errors import UserError
-from inr_xai.inr import INR, PyramidINR
-from inr_xai.limits import AUTO, Exclusion, Stop, check_masks, check_nested, check_numbers, most_explanations
+from inr_xai.inr import INR, FeatureGridINR
+from inr_xai.limits import (
+    AUTO,
+    Exclusion,
+    Plateau,
+    Stop,
+    check_masks,
+    check_nested,
+    check_numbers,
+    check_plateau,
+    most_explanations,
+)
 from inr_xai.objective import LogProbability, Objective, Preservation, ScoreFunction
 from inr_xai.perturbation import Jitter, Mixture, Perturbation, Reveal
 
@@ -21,6 +31,7 @@ PARTS = {
     "objective": Objective,
     "score": ScoreFunction,
     "start": Start,
+    "plateau": Plateau,
 }
 
 
@@ -48,15 +59,22 @@ class Method:
         stop: when "auto" ends.
         steps: optimisation steps per explanation.
         decay: the learning rate falls over the fit by this factor, as decay^(step/(steps - 1)); 1 keeps it.
+        plateau: when the fit of an image ends early, because its hard masks do not gain any more; by default never.
         seed: seed of every random draw; an image's draws derive from (seed, its id, the explanation).
         total_variation: weight of the masks' total variation, the length of their contours in image sides.
         binary: weight of the masks' grayness mean(4m(1-m)), which grows from 0 over the fit. Without it, a fit that
             needs less than the given area spreads the rest as an even grey, and a hard mask keeps a random part of it.
-        stride: while fitting, the INR is evaluated on every stride-th pixel and upsampled to the image.
+        stride: while fitting, the INR is evaluated on every stride-th pixel and upsampled to the image; one that is
+            defined on a grid, as FeatureGridINR, at that grid's corners whatever the stride.
         masks_per_forward: masked copies of images that pass the classifier at once; fewer need less memory.
         images_per_fit: images whose networks are fitted as one stack. None stands for the whole batch on an
             accelerator and for one image on a CPU, where a stack is no faster and single images give the same bits
             in every batch.
+        compile: use torch.compile for what is ours in a step: the INR, the masks and the images behind them.
+        cuda_graphs: replay the steps of a fit on a CUDA device as one graph, so that the host has little to launch.
+        channels_last: keep the classifier's convolutions and its inputs in this memory layout; None leaves it to the
+            classifier, and False keeps them contiguous. None of these three changes masks beyond rounding, and what
+            cannot be had is said once in the log.
         inr: constructor of an INR family, which is called with one generator per image.
         area_rule, perturbation, objective, score, jitter, reveal, optimizer: see their modules.
         start: where the fit of an image starts, such as from one gradient: see `inr_xai.classifier.start`.
@@ -71,22 +89,26 @@ class Method:
     exclusion: Exclusion = field(default_factory=Exclusion)
     stop: Stop = field(default_factory=Stop)
     steps: int = 100
-    decay: float = 1.0
+    decay: float = 0.2
+    plateau: Plateau = field(default_factory=Plateau)
     seed: int = 0
     total_variation: float = 0.1
     binary: float = 1.0
     stride: int = 4
     masks_per_forward: int = 32
     images_per_fit: int | None = None
-    inr: Callable[..., INR] = PyramidINR
+    compile: bool = False
+    cuda_graphs: bool = False
+    channels_last: bool | None = None
+    inr: Callable[..., INR] = FeatureGridINR
     area_rule: AreaRule = field(default_factory=AreaProjection)
     perturbation: Perturbation = field(default_factory=Mixture)
     objective: Objective = field(default_factory=Preservation)
     score: ScoreFunction = field(default_factory=LogProbability)
-    jitter: Jitter = field(default_factory=Jitter)
-    reveal: Reveal = field(default_factory=Reveal)
+    jitter: Jitter = field(default_factory=lambda: Jitter(shift=0.0))
+    reveal: Reveal = field(default_factory=lambda: Reveal(start=0.0))
     optimizer: OptimizerFactory = adam
-    start: Start = field(default_factory=NoStart)
+    start: Start = field(default_factory=GradientStart)
     nested: bool = False
 
     def __post_init__(self) -> None:
@@ -97,6 +119,8 @@ class Method:
                 raise UserError(f"{name} must be an inr_xai {kind.__name__} object; got {getattr(self, name)!r}")
         check_masks(self.areas, self.explanations, self.exclusion, self.stop)
         check_numbers({**vars(self), "exclusion.weight": self.exclusion.weight})
+        if self.plateau.steps is not None:
+            check_plateau(self.plateau, steps=self.steps)
         if self.nested:
             conditioning = inspect.signature(self.inr).parameters.get("conditioning")
             default = None if conditioning is None else conditioning.default
@@ -122,9 +146,12 @@ class Method:
 
     @property
     def passes(self) -> int:
-        """The number of classifier passes (forward and backward) of one fit: of one explanation of one image."""
+        """The number of classifier passes (forward and backward) of all steps of one explanation of one image."""
         return self.steps * self.objective.passes(len(self.areas))
 
     def image_passes(self, fits: float = 1) -> float:
-        """Returns the classifier passes of all fits of one image, with those of its start, which it has once."""
+        """Returns the passes of an image whose fits take all their steps, with those of its start, which it has once.
+
+        `FitResult.passes` has those of fits that `plateau` has ended early.
+        """
         return self.passes * fits + self.start.passes

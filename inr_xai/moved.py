@@ -1,9 +1,11 @@
 """The former paths of moved classes, by which finished runs and published rows still name them.
 
 Whoever moves a class that a configuration, a masks file or a digest may name adds a line to MOVED. Stored paths are
-replaced when they are read (`with_new_paths`, `new_path`); digests name a moved class by its old path (`old_path`).
+replaced when they are read (`with_new_paths`, `new_path`); digests name a moved class by its old path (`old_path`). A
+module that became a package, which goes on offering its classes, is named in ONCE_MODULES instead.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +25,8 @@ MOVED = {
 }
 """Old path -> new path."""
 OLD = {new: old for old, new in MOVED.items()}
+ONCE_MODULES = ("inr_xai.perturbation",)
+"""Packages that were one module: stored paths stay right, and digests name their classes as that module had them."""
 
 
 def new_path(path: str) -> str:
@@ -37,9 +41,11 @@ def new_path(path: str) -> str:
 def old_path(path: str) -> str:
     """Returns the path by which digests name a class.
 
-    >>> old_path("inr_xai.perturbation.Jitter"), old_path("inr_xai.area.AreaProjection")
+    >>> old_path("inr_xai.perturbation.shifts.Jitter"), old_path("inr_xai.area.AreaProjection")
     ('inr_xai.jitter.Jitter', 'inr_xai.area.AreaProjection')
     """
+    for package in ONCE_MODULES:
+        path = re.sub(rf"^{re.escape(package)}\.\w+(?=[.:]\w+$)", package, path)
     return _replaced(path, OLD)
 
 

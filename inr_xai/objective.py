@@ -177,3 +177,40 @@ class Hybrid(Objective):
         _, place = min((abs(area - turn), place) for place, area in enumerate(areas))
         removed = absence(1 - masks[:, place : place + 1]).to(value)
         return value - self.deletion * F.pad(removed, (place, len(areas) - place - 1))
+
+
+class Regularity(torch.autograd.Function):
+    """contour * total variation + grey * mean(4 m (1 - m)) of each mask, whose value is made of its gradient."""
+
+    @staticmethod
+    def forward(ctx, masks, contour, grey):  # type: ignore[no-untyped-def]
+        height, width = masks.shape[-2:]
+        grey *= 4 / (height * width)
+        gradient = torch.rsub(masks, grey, alpha=2 * grey)
+        down, across = masks.diff(dim=-2).sign_(), masks.diff(dim=-1).sign_()
+        for axis, signs, weight in ((-2, down, contour / width), (-1, across, contour / height)):
+            places = signs.shape[axis]
+            gradient.narrow(axis, 1, places).add_(signs, alpha=weight)
+            gradient.narrow(axis, 0, places).sub_(signs, alpha=weight)
+        ctx.save_for_backward(gradient)
+        # The total variation is homogeneous of degree 1: the product of its gradient and the mask (Euler's theorem).
+        with torch.autocast(masks.device.type, enabled=False):
+            rows = masks.reshape(-1, 1, height * width)
+            values = torch.bmm(rows, gradient.reshape(-1, height * width, 1)).baddbmm_(rows, rows.mT, alpha=grey)
+        return values.view(masks.shape[:2])
+
+    @staticmethod
+    def backward(ctx, upstream):  # type: ignore[no-untyped-def]
+        (gradient,) = ctx.saved_tensors
+        return upstream[:, :, None, None] * gradient, None, None
+
+
+def total_variation(masks: Masks) -> Float[Tensor, "b a"]:
+    """Returns the sum of |differences| along both axes over the side: the length of a contour in image sides.
+
+    >>> half = torch.zeros(1, 1, 8, 8); half[..., 4:] = 1
+    >>> float(total_variation(half))
+    1.0
+    """
+    values: Tensor = Regularity.apply(masks, 1.0, 0.0)
+    return values

@@ -284,7 +284,8 @@ class Runner:
             steps_before=self.state.steps_done + before,
             steps_after=self.state.steps_done + after,
             seconds=seconds,
-            extra={} if dropped is None else {"dropped": dropped},
+            extra=({} if dropped is None else {"dropped": dropped})
+            | ({} if fitted.passes is None else {"passes": fitted.passes[position]}),
         )
 
     def _store(self, record: SampleRecord, image: Image) -> None:
@@ -325,7 +326,13 @@ class Runner:
             passes: dict[str, float] = {"per_explanation": method.passes}
             summary |= {"images": len(stored), "failures": len(failures)}
             if stored:
-                passes["per_image"] = method.image_passes(sum(entry.fits for entry in stored.values()) / len(stored))
+                fits = sum(entry.fits for entry in stored.values())
+                spent = [
+                    method.image_passes(entry.fits) if entry.passes is None else entry.passes
+                    for entry in stored.values()
+                ]
+                passes["per_image"] = sum(spent) / len(stored)
+                passes["per_explanation"] = (sum(spent) - method.start.passes * len(stored)) / fits
                 summary |= {"seconds_per_image": seconds / len(stored), "passes_per_image": passes["per_image"]}
             folder.write_summary(summary)
             update_run(folder, seconds=seconds, classifier_passes=passes)

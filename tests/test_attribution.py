@@ -10,6 +10,7 @@ from torch import nn
 
 from inr_xai import INRAttribution, Method
 from inr_xai.classifier import FrozenClassifier
+from inr_xai.classifier.start import NoStart
 from inr_xai.errors import UserError
 from inr_xai.fitting.fit import fit_masks
 from inr_xai.objective import Contrastive, Deletion, Hybrid, Logit, LogProbability, Objective, ScoreFunction
@@ -239,7 +240,8 @@ def test_a_single_logit_explains_both_of_its_classes(target: int) -> None:
 @pytest.mark.parametrize("objective", [Deletion(), Hybrid()], ids=["deletion", "hybrid"])
 @pytest.mark.parametrize("score", [LogProbability(), Contrastive()], ids=["log_probability", "contrastive"])
 def test_probabilities_give_the_masks_of_their_logits(objective: Objective, score: ScoreFunction) -> None:
-    method = Method(steps=6, areas=AREAS, objective=objective, score=score)
+    # A gradient's map is that of the logits or that of the probabilities, so a start would differ.
+    method = Method(steps=6, areas=AREAS, objective=objective, score=score, start=NoStart())
     images, targets, network = pictures(1).double(), torch.tensor([2]), tiny_network().double()
     fits = []
     for model, head in ((network, "softmax"), (nn.Sequential(network, nn.Softmax(1)), "probabilities")):
@@ -251,8 +253,9 @@ def test_probabilities_give_the_masks_of_their_logits(objective: Objective, scor
 
 def test_sigmoids_give_the_masks_of_their_logits() -> None:
     network = tiny_network().double()
-    logits = INRAttribution(network, head="sigmoid", steps=6)
-    probabilities = INRAttribution(nn.Sequential(network, nn.Sigmoid()), head="probabilities", steps=6)
+    sigmoids = nn.Sequential(network, nn.Sigmoid())
+    logits = INRAttribution(network, head="sigmoid", steps=6, start=NoStart())
+    probabilities = INRAttribution(sigmoids, head="probabilities", steps=6, start=NoStart())
     images = pictures(1).double()
     masks = [explainer.attribute(images, target=2, areas=AREAS) for explainer in (logits, probabilities)]
     assert (masks[0] - masks[1]).abs().max() < 2e-3
@@ -261,11 +264,12 @@ def test_sigmoids_give_the_masks_of_their_logits() -> None:
 @pytest.mark.parametrize("flat", [True, False])
 def test_a_scalar_score_is_explained_without_a_target(flat: bool) -> None:
     network = tiny_network(1).eval()
-    explainer = INRAttribution(lambda x: network(x)[:, 0] if flat else network(x), head="none", steps=6)
+    options = {"steps": 6, "start": NoStart()}
+    explainer = INRAttribution(lambda x: network(x)[:, 0] if flat else network(x), head="none", **options)
     masks = explainer.attribute(pictures(1), areas=(0.2,))
     assert torch.equal(masks, explainer.attribute(pictures(1), target=0, areas=(0.2,)))
     # The score itself is raised, whatever `score` is: the masks are those of the logit of the only class.
-    logit = INRAttribution(network, head="sigmoid", score=Logit(), steps=6)
+    logit = INRAttribution(network, head="sigmoid", score=Logit(), **options)
     assert torch.equal(masks, logit.attribute(pictures(1), target=1, areas=(0.2,)))
     with pytest.raises(UserError, match="class 1 does not exist"):
         explainer.attribute(pictures(1), target=1)

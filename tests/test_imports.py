@@ -41,7 +41,7 @@ LEVELS = [
 RANK = {module: rank for rank, modules in enumerate(LEVELS) for module in modules}
 # Who may import these packages.
 KEPT = {"hydra": {"config", "instantiate", "cli"}, "hydra_plugins": set(), "wandb": {"loggers"}}
-MOST_FILES, MOST_FOLDERS = 22, 13
+MOST_FILES, MOST_FOLDERS = 21, 14
 """Files at the package's root, and folders in it that are packages."""
 
 INTERFACES = {"main", "draw", "build", "from_hub", "with_checkpoint", "preprocessing_of", *METRICS}
@@ -238,13 +238,13 @@ def api() -> dict[str, Any]:
 
 def test_the_python_api_loads_little(api: dict[str, Any]) -> None:
     ours = [name for name in api["added"] if name.split(".")[0] == "inr_xai"]
-    assert 0 < len(ours) <= 42, ours
+    assert 0 < len(ours) <= 48, ours
     assert {"matplotlib", "wandb", "hydra", "scipy", "timm"}.isdisjoint(api["added"])
 
 
 def test_one_explanation_enters_few_functions(api: dict[str, Any]) -> None:
-    assert 0 < api["modules"] <= 19
-    assert 0 < api["functions"] <= 125
+    assert 0 < api["modules"] <= 26
+    assert 0 < api["functions"] <= 136
 
 
 def test_a_run_loads_little_and_a_refusal_less() -> None:
@@ -253,7 +253,7 @@ def test_a_run_loads_little_and_a_refusal_less() -> None:
     assert {"torch", "inr_xai.pipeline"}.isdisjoint(loaded["refusal"])
     ours = [name for name in loaded["run"] if name.split(".")[0] == "inr_xai"]
     assert "inr_xai.runner" in ours
-    assert len(ours) <= 100, ours
+    assert len(ours) <= 106, ours
 
 
 class Entered:

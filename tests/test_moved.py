@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from inr_xai.moved import MOVED, SPLIT, new_path, old_path, with_new_paths, with_old_paths
+from inr_xai.moved import MOVED, ONCE_MODULES, SPLIT, new_path, old_path, with_new_paths, with_old_paths
 
 
 @pytest.mark.parametrize(("old", "new"), MOVED.items())
@@ -28,6 +28,18 @@ def test_what_has_moved_is_gone_from_its_old_place(old: str) -> None:
     except ImportError:
         return
     assert name not in vars(place) or place.__name__ == "inr_xai.method"  # which imports two of them for its own use
+
+
+@pytest.mark.parametrize("module", ONCE_MODULES)
+def test_a_class_of_a_module_that_became_a_package_is_named_as_before(module: str) -> None:
+    homes = {name: part.__module__ for name, part in vars(importlib.import_module(module)).items() if callable(part)}
+    homes = {name: home for name, home in homes.items() if home.startswith(f"{module}.")}
+    assert homes
+    for name, home in homes.items():
+        assert new_path(f"{module}.{name}") == f"{module}.{name}"
+        assert old_path(f"{home}.{name}") == old_path(f"{module}.{name}")
+        assert old_path(f"{home}:{name}") == old_path(f"{module}:{name}")
+    assert old_path(f"{module}.no.path.of.a.class") == f"{module}.no.path.of.a.class"
 
 
 def test_other_paths_stay_as_they_are() -> None:

@@ -320,6 +320,7 @@ def test_what_changes_no_result_may_change(tmp_path: Path, whole: Path) -> None:
     more = [
         "image_batch_size=2",
         "masks_per_forward=3",
+        "cuda_graphs=true",
         "callbacks.curves=null",
         "logger=wandb",
         "logger.wandb.mode=disabled",

@@ -24,7 +24,9 @@ ABLATIONS = sorted(file.stem for file in (CONF / "ablation").glob("*.yaml"))
 CHANGES = {
     "default": {},
     "no_total_variation": {"total_variation": 0.0},
-    "no_jitter": {"jitter.shift": 0},
+    "jitter": {"jitter.shift": 0.03},
+    "no_decay": {"decay": 1.0},
+    "no_area": {"inr.conditioning": "none"},
     "no_grayness_weight": {"binary": 0.0},
     "soft_end": {"area_rule.end": 0.3},
 }
@@ -94,6 +96,19 @@ def test_an_ablation_changes_one_thing(base: DictConfig, name: str) -> None:
         assert different == CHANGES[name]
     assert name == "default" or different
     assert len({key.split(".")[0] for key in different}) <= 1
+
+
+@pytest.mark.parametrize(("name", "steps"), [("fast", 25), ("best", 200)])
+def test_a_preset_of_speed_changes_the_steps_alone(base: DictConfig, name: str, steps: int) -> None:
+    assert configured("out=here", f"+preset={name}") == configured("out=here", f"steps={steps}")
+
+
+@pytest.mark.parametrize("experiment", ["context_audit", "photo_audit"])
+def test_an_audit_has_the_masks_with_which_its_thresholds_were_measured(experiment: str) -> None:
+    audit = configured("out=here", f"+experiment={experiment}", "data.root=here" if experiment[0] == "p" else "seed=0")
+    preset = configured("out=here", "+preset=pyramid", "objective=hybrid")
+    for key in ("inr", "start", "decay", "jitter", "reveal", "perturbation", "objective", "area_rule", "optimizer"):
+        assert audit[key] == preset[key]
 
 
 def test_an_ablation_may_choose_a_part() -> None:

@@ -8,6 +8,7 @@ import lightning
 import numpy as np
 import torch
 from PIL import Image as PillowImage
+from torch import Tensor
 
 from inr_xai.callbacks.base import RunCallback
 from inr_xai.callbacks.figures import strip
@@ -25,22 +26,23 @@ class Curves(RunCallback):
 
     They are sent when the fit's first image is about to be stored: a run that is killed before that makes the fit
     again, and its steps must not be logged twice. curves.csv holds the same values, written from the stored losses.
+    Every fit has the place of all its steps, so that one that ends early leaves a gap.
     """
 
     def __init__(self) -> None:
         self._batch_start, self._batch_steps = -1, 0  # the run's steps before this batch, and those of this batch
-        self._pending: list[tuple[dict[str, Any], int]] = []
+        self._pending: dict[int, tuple[str, list[Tensor]]] = {}
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if not isinstance(pl_module, MaskModule):
             return
         if self._batch_start != self.state.steps_done:
             self._batch_start, self._batch_steps = self.state.steps_done, 0
-        losses = torch.stack(pl_module.losses).float().mean(1).tolist()
-        first = self._batch_start + self._batch_steps
-        self._batch_steps += len(losses)
-        key = f"loss/k{pl_module.explanation}"
-        self._pending += [({key: loss}, step) for step, loss in enumerate(losses, start=first)]
+        if pl_module.first_step == 0:
+            self._batch_steps += self.state.method.steps
+        first, key = self._batch_start + self._batch_steps - self.state.method.steps, f"loss/k{pl_module.explanation}"
+        for step, losses in list(enumerate(pl_module.losses))[pl_module.first_step :]:
+            self._pending.setdefault(first + step, (key, []))[1].append(losses)
 
     def on_sample(self, record: SampleRecord, image: Image) -> None:
         self._flush()
@@ -49,11 +51,11 @@ class Curves(RunCallback):
         self._flush()
 
     def on_fit_failed(self) -> None:
-        self._batch_start, self._pending = -1, []
+        self._batch_start, self._pending = -1, {}
 
     def _flush(self) -> None:
-        for metrics, step in self._pending:
-            self.state.log(metrics, steps_done=step)
+        for step, (key, losses) in sorted(self._pending.items()):
+            self.state.log({key: torch.cat(losses).float().mean().item()}, steps_done=step)
         self._pending.clear()
 
 
@@ -70,27 +72,27 @@ class Evolution(RunCallback):
         self._frames: dict[str, list[np.ndarray]] = {}
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._frames.clear()  # those of a fit that broke
+        if not isinstance(pl_module, MaskModule) or pl_module.first_step == 0:
+            self._frames.clear()  # those of a fit that broke
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not isinstance(pl_module, MaskModule) or (batch_idx + 1) % self.every:
+        if not isinstance(pl_module, MaskModule) or (batch + 1) % self.every:
             return
         with torch.no_grad():
-            masks = pl_module.current_masks(batch_idx / max(1, pl_module.method.steps - 1))
+            masks = pl_module.current_masks(pl_module.progress[batch])
         for sample_id, image, image_masks in zip(pl_module.sample_ids, pl_module.images, masks, strict=True):
             self._frames.setdefault(sample_id, []).append(strip(image, image_masks))
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if not isinstance(pl_module, MaskModule):
+        if not isinstance(pl_module, MaskModule) or pl_module.continues:
             return
-        for sample_id, frames in self._frames.items():
+        for sample_id in [name for name in pl_module.sample_ids if name in self._frames]:
             try:
-                self._draw(sample_id, frames, pl_module.explanation)
+                self._draw(sample_id, self._frames.pop(sample_id), pl_module.explanation)
             except OSError as error:  # of this image's file; a picture is not worth the fit of its stack
                 log.warning("the evolution of %s cannot be drawn: %s", sample_id, error)
-        self._frames.clear()
 
     def on_fit_failed(self) -> None:
         self._frames.clear()

@@ -29,6 +29,8 @@ class Start(ABC):
     """Classifier passes (forward and backward) for each image, once for all its explanations."""
     scale: float = 0.5
     """Standard deviation of the field at the first step."""
+    explains_any_class: bool = True
+    """Whether it starts fits of any image, class and model, and not only of those that it was given maps of."""
 
     @abstractmethod
     def maps(self, classifier: Classifier, batch: Batch, *, at_once: int) -> StartMaps:
@@ -106,6 +108,8 @@ class MapStart(Start):
     Raises:
         UserError: there is no such folder.
     """
+
+    explains_any_class = False
 
     def __init__(self, folder: str, *, scale: float = 0.5):
         require_numbers("start", scale=scale)

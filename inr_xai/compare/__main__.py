@@ -5,12 +5,15 @@
         data=image_folder data.root=PATH data.targets=predicted data.limit=24 \\
         classifier=torchvision classifier.name=squeezenet1_0 classifier.checkpoint=FILE
     inr-xai compare --set photos --table --common torchray           the tables again, from the CSVs alone
+    inr-xai compare --methods inr --variant short='steps=25' --variant blur='perturbation=blur'
 
 All other options are those of a run (inr-xai --help). What is stored under the same settings is not computed again.
 """
 
 import argparse
 import logging
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +29,7 @@ from inr_xai.compare.stored_sheet import draw_stored_sheet
 from inr_xai.compare.tables import common_photos, load_scores
 from inr_xai.config import composed, exit_status
 from inr_xai.config.environment import stored_form
+from inr_xai.errors import UserError
 from inr_xai.fitting.mask_module import device_of
 from inr_xai.instantiate import build_method, instantiate, make_photo_pool, plain
 from inr_xai.limits import require_probabilities
@@ -53,6 +57,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("overrides", nargs="*", help="options of a run, such as data.limit=2 steps=50")
     parser.add_argument("--methods", default="inr,gradcam,disc", help=f"some of {', '.join(METHODS)}")
+    parser.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="NAME=OPTIONS",
+        help="a method of the name inr_NAME: ours with other options of a run; may be given several times",
+    )
     parser.add_argument("--set", default="demo", help="name of the set of photos; its results and maps go under it")
     parser.add_argument(
         "--control", type=int, default=0, metavar="N", help="wrong-target control on the first N photos"
@@ -69,8 +80,29 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
+def read_variants(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Returns the options of each variant by its name.
+
+    Raises:
+        UserError: a text has no name or no options, or two variants or a variant and a method have one name.
+
+    >>> read_variants(["short=steps=25 decay=1", "blur=perturbation=blur"])
+    {'short': ['steps=25', 'decay=1'], 'blur': ['perturbation=blur']}
+    """
+    variants: dict[str, list[str]] = {}
+    for text in texts:
+        name, _, options = text.partition("=")
+        if not re.fullmatch(r"[A-Za-z0-9_.@-]+", name) or not options.strip():
+            raise UserError(f"--variant={text!r} must be a name and options, such as short='steps=25 decay=1'")
+        if name in variants or f"inr_{name}" in METHODS:
+            raise UserError(f"--variant names {name!r}, which another method has already; choose another name")
+        variants[name] = shlex.split(options)
+    return variants
+
+
 def compare(args: argparse.Namespace) -> int:
     """Scores the methods on the photos, and returns how many failed."""
+    variants = read_variants(args.variant)
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     cfg = composed(*DEFAULTS, *args.overrides)
@@ -88,7 +120,8 @@ def compare(args: argparse.Namespace) -> int:
         donors=donors,
         trainer=trainer,
     )
-    explainers = {name: build_explainer(name, factory) for name in args.methods.split(",")}
+    explainers = {name: build_explainer(name, factory) for name in args.methods.split(",") if name}
+    explainers |= {f"inr_{name}": factory.variant(*options) for name, options in variants.items()}
     context = ComparisonContext(
         data, classifier, scoring, setup.areas, cfg.seed, setup.device, masks_per_forward=cfg.masks_per_forward
     )

@@ -130,7 +130,7 @@ class FitMaps(Participant):
         if record is None:
             self._folder.commit(self._fit(sample))
             record = self._folder.read(sample.sample_id)
-        fitted, passes = Explained(record), self._fitter.method.image_passes()
+        fitted, passes = Explained(record), record.extra.get("passes", self._fitter.method.image_passes())
         return {
             name: MethodMaps(make(fitted)[None], passes=passes, seconds=record.seconds)
             for name, make in self._maps.items()
@@ -159,7 +159,7 @@ class FitMaps(Participant):
             rows=[],
             drawing=describe_drawing(method),
             seconds=seconds,
-            extra={"settings": self.accepted_settings[0]},
+            extra={"settings": self.accepted_settings[0], "passes": self._fitter.passes(result)},
         )
 
 

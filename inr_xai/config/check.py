@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from inr_xai.columns import METRICS, METRICS_OF_PROBABILITIES, SUMMARY_COLUMNS
+from inr_xai.columns import METRICS, METRICS_OF_PROBABILITIES, METRICS_THAT_REFIT, SUMMARY_COLUMNS
 from inr_xai.config.allowed import check_allow_targets, check_paths, locate
 from inr_xai.config.parts import check_input_size, check_kind, check_parts, known_side
 from inr_xai.config.places import check_place
@@ -25,11 +25,13 @@ from inr_xai.limits import (
     MOST_AUDITED,
     RANGES,
     Exclusion,
+    Plateau,
     Stop,
     check_audit,
     check_masks,
     check_nested,
     check_numbers,
+    check_plateau,
     check_statistics,
     height_and_width,
     most_explanations,
@@ -68,11 +70,13 @@ def check(cfg: DictConfig) -> None:
     _check_keys(cfg, Schema, "")
     _check_keys(cfg.exclusion, Exclusion, "exclusion.")
     _check_keys(cfg.stop, Stop, "stop.")
+    _check_keys(cfg.plateau, Plateau, "plateau.")
     _check_keys(cfg.shard, Shard, "shard.")
     _check_keys(cfg.lock, Lock, "lock.")
     plain = _resolved(cfg)
     _check_numbers(plain)
     check_masks(plain["areas"], plain["explanations"], Exclusion(**plain["exclusion"]), Stop(**plain["stop"]))
+    check_plateau(Plateau(**plain["plateau"]), steps=plain["steps"])
     side = known_side(plain)
     if side is not None:
         require_size((side, side), areas=plain["areas"], stride=plain["stride"])
@@ -85,6 +89,7 @@ def check(cfg: DictConfig) -> None:
     for group in (*TARGETS, *COLLECTIONS):
         check_paths(plain[group], group, plain["allow_targets"])
     _check_groups(plain)
+    _check_start(plain)
     _check_control(plain)
     _check_nested(plain)
     check_parts(plain)
@@ -329,15 +334,28 @@ def _check_groups(plain: Mapping[str, Any]) -> None:
     check_nodes_within(plain["trainer"], "trainer", allow)
 
 
-def _check_control(plain: Mapping[str, Any]) -> None:
-    """Refuses an audit whose wrong-target control is impossible: mosaics have fixed classes, stored maps are of one."""
-    if plain["audit"] is None:
+def _check_start(plain: Mapping[str, Any]) -> None:
+    """Refuses what explains other classes, images or models, if a start has maps of the run's own alone."""
+    start = locate(plain["start"]["_target_"], "start._target_", plain["allow_targets"])
+    if getattr(start, "explains_any_class", True):
         return
-    if str(plain["start"]["_target_"]).endswith(".MapStart"):
+    if plain["audit"] is not None:
         raise UserError(
             "audit explains classes that images do not show, and start=maps has no maps of these; choose start=none or "
             "start=gradient, or set audit=null"
         )
+    for name in METRICS_THAT_REFIT:
+        if isinstance(plain["evaluate"], list) and name in plain["evaluate"]:
+            raise UserError(
+                f"evaluate=[{name}] explains changed images, other classes or randomised models, and start=maps has no "
+                "maps of these; choose start=none or start=gradient, or leave it out of evaluate"
+            )
+
+
+def _check_control(plain: Mapping[str, Any]) -> None:
+    """Refuses an audit whose wrong-target control is impossible, such as of mosaics, whose classes are fixed."""
+    if plain["audit"] is None:
+        return
     data = plain["data"]
     for name in CONTROL:
         if not takes(data, name, plain["allow_targets"]):

@@ -12,7 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from inr_xai.config.environment import note_environment
-from inr_xai.limits import Exclusion, Stop
+from inr_xai.limits import Exclusion, Plateau, Stop
 
 TARGETS = (
     "data",
@@ -61,6 +61,7 @@ class Schema:
     steps: int = MISSING
     stride: int = MISSING
     decay: float = MISSING
+    plateau: Plateau = field(default_factory=Plateau)
     total_variation: float = MISSING
     binary: float = MISSING
     jitter: Any = field(default_factory=dict)
@@ -70,6 +71,9 @@ class Schema:
     image_batch_size: int = MISSING
     masks_per_forward: int = MISSING
     images_per_fit: int | None = MISSING
+    compile: bool = MISSING
+    cuda_graphs: bool = MISSING
+    channels_last: bool | None = MISSING
     threads: int | None = MISSING
     shard: Shard = field(default_factory=Shard)
     lock: Lock = field(default_factory=Lock)
@@ -96,7 +100,7 @@ def register() -> None:
     node = OmegaConf.structured(Schema)
     for group in (*TARGETS, *COLLECTIONS, "trainer"):
         OmegaConf.set_struct(node[group], False)
-    for group in ("exclusion", "stop"):
+    for group in ("exclusion", "stop", "plateau"):
         OmegaConf.set_readonly(node[group], False)  # OmegaConf makes the nodes of frozen dataclasses read-only
     ConfigStore.instance().store("schema", node)
     OmegaConf.register_new_resolver("token", lambda: secrets.token_hex(3), use_cache=True, replace=True)

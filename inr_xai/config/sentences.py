@@ -164,7 +164,7 @@ def _(error: MissingConfigException) -> str:
     if not group:
         return one_line(str(error))
     choices = sorted(error.options or [])
-    plus = "+" if group in ("experiment", "ablation") else ""
+    plus = "+" if group in ("experiment", "ablation", "preset") else ""
     hint = did_you_mean(name, choices, prefix=f"{plus}{group}=")
     extra = "; others come with pip install 'inr-xai[sweep]'" if group.startswith("hydra/") else ""
     return f"{plus}{group}={name} is not one of the choices of {group}: {listing(choices) or 'none'}{extra}{hint}" + (

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from inr_xai import metrics
 from inr_xai.classifier.frozen import FrozenClassifier
-from inr_xai.classifier.start import MapStart
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.errors import UserError
 from inr_xai.evaluate.explained_image import ExplainedImage, MetricValues
@@ -68,7 +67,7 @@ def refit(classifier: FrozenClassifier, method: Method, donors: PhotoPool | None
     """
 
     def explain(model: nn.Module, images: Images, targets: Targets) -> Float[Tensor, "b h w"]:
-        if isinstance(method.start, MapStart):
+        if not method.start.explains_any_class:
             raise UserError(
                 "start=maps has no maps of changed images, of other classes or of randomised models; leave the metrics "
                 "that explain anew out of --metrics, or evaluate a run with start=gradient or start=none"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from inr_xai.columns import METRICS_OF_PROBABILITIES
+from inr_xai.columns import METRICS_OF_PROBABILITIES, METRICS_THAT_REFIT
 from inr_xai.errors import UserError, did_you_mean
 from inr_xai.evaluate import by_refitting, of_heatmaps, of_masks, of_objects
 from inr_xai.evaluate.explained_image import ExplainedImage, MetricValues
@@ -24,14 +24,12 @@ class EvaluationMetric:
     Args:
         compute: returns column -> value: one column of the metric's name, or one for each area, `<name>/a<area>`.
         higher_is_better: None if neither direction is better.
-        costly: it fits anew for every image, so it is left out unless it is named.
         of_masks: it reads the masks, which maps of other tools do not have.
         marks: it needs a segmentation or boxes, and is left out for samples that have none.
     """
 
     compute: Callable[[ExplainedImage], MetricValues]
     higher_is_better: bool | None
-    costly: bool = False
     of_masks: bool = False
     marks: bool = False
 
@@ -59,10 +57,10 @@ REGISTRY: Mapping[str, EvaluationMetric] = {
     "iou": EvaluationMetric(of_objects.iou, True, of_masks=True, marks=True),
     "precision": EvaluationMetric(of_objects.precision, True, of_masks=True, marks=True),
     "recall": EvaluationMetric(of_objects.recall, True, of_masks=True, marks=True),
-    "max_sensitivity": EvaluationMetric(by_refitting.max_sensitivity, False, costly=True),
-    "mprt": EvaluationMetric(by_refitting.mprt, False, costly=True),
-    "efficient_mprt": EvaluationMetric(by_refitting.efficient_mprt, True, costly=True),
-    "random_logit": EvaluationMetric(by_refitting.random_logit, False, costly=True),
+    "max_sensitivity": EvaluationMetric(by_refitting.max_sensitivity, False),
+    "mprt": EvaluationMetric(by_refitting.mprt, False),
+    "efficient_mprt": EvaluationMetric(by_refitting.efficient_mprt, True),
+    "random_logit": EvaluationMetric(by_refitting.random_logit, False),
 }
 
 
@@ -89,7 +87,7 @@ def choose(
         needless = METRICS_OF_PROBABILITIES if head == "none" else ()
         available = {name: REGISTRY[name] for name in REGISTRY if name not in needless}
         available = {name: metric for name, metric in available.items() if masks or not metric.of_masks}
-        return {name: metric for name, metric in available.items() if not metric.costly}
+        return {name: metric for name, metric in available.items() if name not in METRICS_THAT_REFIT}
     for name in names:
         if name not in REGISTRY:
             hint = did_you_mean(name, REGISTRY) or f"; choose some of {', '.join(REGISTRY)}"
@@ -98,7 +96,7 @@ def choose(
             require_probabilities(head, name)
         if REGISTRY[name].of_masks and not masks:
             raise UserError(f"{name} reads masks, and maps of other tools have none; leave it out of --metrics")
-        if REGISTRY[name].costly and not fits:
+        if name in METRICS_THAT_REFIT and not fits:
             raise UserError(
                 f"{name} explains other inputs or models, and finished maps cannot; leave it out of --metrics"
             )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inr_xai.area import AreaRule
 from inr_xai.errors import UserError
-from inr_xai.inr.base import INR, grid_points, side_positions
+from inr_xai.inr.base import INR, grid_points, interpolation, side_positions
 from inr_xai.limits import Exclusion, check_exclusion
 from inr_xai.masks import hard_masks, pixel_counts
 from inr_xai.method import Method
@@ -129,21 +129,21 @@ def separate(masks: Float16[Tensor, "b a h w"], hard: Bool[Tensor, "b a h w"]) -
     return (masks.view(torch.int16) - down + up).view(torch.float16)
 
 
-def pixel_centres(size: tuple[int, int], like: Tensor) -> Float[Tensor, "p 2"]:
-    """Returns the (x, y) of every pixel centre in [-1, 1]^2, row by row, with the dtype and device of `like`.
-
-    >>> pixel_centres((1, 2), torch.zeros(1)).tolist()
-    [[-0.5, 0.0], [0.5, 0.0]]
-    """
-    return grid_points([side_positions(side) for side in size], like)
-
-
 @torch.no_grad()
 def draw_logits(inr: INR[Any], areas: Areas, size: tuple[int, int]) -> Float[Tensor, "b a h w"]:
-    """Evaluates the INR at every pixel of a grid of any size, in bounded memory."""
-    points = pixel_centres(size, areas).split(POINTS_AT_ONCE)
-    logits = torch.cat([inr(inr.encode(part), areas) for part in points], dim=-1)
-    return logits.unflatten(-1, size)
+    """Returns the INR's field at every pixel of a grid of any size, in bounded memory."""
+    axes = [side_positions(side, finest=inr.finest) for side in size]
+    points = grid_points(axes, areas).split(POINTS_AT_ONCE)
+    logits = torch.cat([inr(inr.encode(part), areas) for part in points], dim=-1).unflatten(-1, [*map(len, axes)])
+    if inr.finest is None:
+        return logits
+    # One product for each mask, as in a fit, so that its bits do not depend on the other masks.
+    down, across = [
+        interpolation(axis, side_positions(side)).to(logits).expand(logits.shape[:2].numel(), -1, -1)
+        for axis, side in zip(axes, size, strict=True)
+    ]
+    fine = torch.bmm(torch.bmm(down, logits.flatten(0, 1)), across.mT)
+    return fine.unflatten(0, logits.shape[:2])
 
 
 def export_network(inr: INR[Any], image: int) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ A batch is fitted in stacks. A stack fits one explanation after another until ev
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import lightning
@@ -17,6 +18,7 @@ from inr_xai.classifier.frozen import require_class
 from inr_xai.errors import TERMINATED
 from inr_xai.fitting.drawing import Drawing, export_network
 from inr_xai.fitting.mask_module import MaskModule, device_of, light_trainer, quiet_lightning
+from inr_xai.fitting.plateau import PlateauModule, fit_to_plateau
 from inr_xai.fitting.stopping import Candidate, KeepRule, NoiseRule
 from inr_xai.method import Method
 from inr_xai.types import Batch, Classifier, Free, Images, Targets
@@ -41,7 +43,8 @@ class ImageResult:
     Args:
         masks, free, networks: for each explanation that the image keeps, the mask as stored, the pixels that it could
             use (None for all), and the weights and buffers of the INR.
-        losses: the loss curve of each fit, also of one that was not kept.
+        losses: the loss curve of each fit, also of one that was not kept; shorter for a fit that ended early.
+        passes: the classifier passes of fits that could end early.
         failure: why there is no mask; None if there is one.
     """
 
@@ -49,6 +52,7 @@ class ImageResult:
     free: list[Bool[Tensor, "a h w"] | None] = field(default_factory=list)
     networks: list[dict[str, Tensor]] = field(default_factory=list)
     losses: list[Float[Tensor, " s"]] = field(default_factory=list)
+    passes: float = 0.0
     failure: str | None = None
 
 
@@ -61,10 +65,12 @@ class FitResult:
         free: for each explanation the pixels that it could use (None for all), False for images without it.
         networks: the weights and buffers of the INR, for each image and each of its explanations.
         losses: b x f x steps, one row for each fit, which is one more than explanations if the last one was not kept;
-            NaN for fits that an image does not have.
+            NaN for fits that an image does not have, and for the steps that a fit which ended early did not take.
         fits: the number of fits of each image.
         failures: position in the batch -> why the image has no mask.
-        spans: for each image, the batch's optimisation steps before and after its stack was fitted.
+        spans: for each image, the batch's optimisation steps before and after its stack was fitted, all steps of every
+            fit counted.
+        passes: the classifier passes of each image, its start included; None if every fit took all its steps.
     """
 
     masks: Float[Tensor, "b k a h w"]
@@ -74,6 +80,7 @@ class FitResult:
     fits: list[int]
     failures: dict[int, str]
     spans: list[tuple[int, int]]
+    passes: list[float] | None = None
 
     @property
     def counts(self) -> list[int]:
@@ -119,6 +126,10 @@ def fit_masks(
         elif images.dtype in HALF:
             images = images.float()
         batch = Batch(images, targets.detach().clone().to(device), list(image_ids))
+        if method.channels_last is not None:
+            from inr_xai.fitting.acceleration import in_layout
+
+            classifier = in_layout(classifier, method.channels_last, images[:1])
         if keep is None and method.auto:
             keep = NoiseRule(classifier, batch, method)
         size = stack_size(method, device, len(images))
@@ -198,17 +209,23 @@ class Stack:
                 break
             free = self._drawing.free
             module = self._new_module(explanation, free)
+            curves, passes = None, [0.0] * len(self._remaining)
             try:
-                light_trainer(trainer, callbacks).fit(module, train_dataloaders=list(range(self._method.steps)))
+                if isinstance(module, PlateauModule):
+                    curves, passes = fit_to_plateau(module, partial(light_trainer, trainer, callbacks))
+                else:
+                    light_trainer(trainer, callbacks).fit(module, train_dataloaders=list(range(self._method.steps)))
             except SystemExit as ending:  # Lightning makes one of Ctrl-C, and of SIGTERM one whose status means success
                 if isinstance(ending.__context__, KeyboardInterrupt):
                     raise ending.__context__ from None
                 raise SystemExit(TERMINATED if ending.code is None else ending.code) from ending
             masks = self._drawing.next(module.inr.to(self._batch.images.device))
-            curves = torch.stack(module.losses, dim=1).float().cpu()
-            stays = curves.isfinite().all(1).tolist()
-            for place, curve, is_finite in zip(self._remaining, curves, stays, strict=True):
+            if curves is None:
+                curves = list(torch.stack(module.losses, dim=1).float().cpu())
+            stays = [bool(curve.isfinite().all()) for curve in curves]
+            for place, curve, spent, is_finite in zip(self._remaining, curves, passes, stays, strict=True):
                 self.results[place].losses.append(curve)
+                self.results[place].passes += spent
                 if not is_finite:
                     self.results[place].failure = DIVERGED
             rows = [row for row, stay in enumerate(stays) if stay]
@@ -236,7 +253,8 @@ class Stack:
             # A penalty blocks no pixel, but the next explanation starts beside the earlier ones all the same.
             beside = free if earlier is None else earlier < 0.5
             start = self._method.start.field(self._start_maps, self._classifier, batch, areas=areas, free=beside)
-        return MaskModule(
+        kind = MaskModule if self._method.plateau.steps is None else PlateauModule
+        return kind(
             batch,
             explanation=explanation,
             classifier=self._classifier,
@@ -269,8 +287,8 @@ def _join(stacks: Sequence[list[ImageResult]], method: Method, size: tuple[int, 
             masks[place, k] = mask
             if pixels is not None:
                 free[place, k], limited[k] = pixels, True
-        if image.losses:
-            losses[place, : len(image.losses)] = torch.stack(image.losses)
+        for fit, curve in enumerate(image.losses):
+            losses[place, fit, : len(curve)] = curve
     spans, steps = [], 0
     for stack in stacks:
         after = steps + method.steps * max([len(image.losses) for image in stack])
@@ -284,4 +302,5 @@ def _join(stacks: Sequence[list[ImageResult]], method: Method, size: tuple[int, 
         fits=[len(image.losses) for image in results],
         failures={place: image.failure for place, image in enumerate(results) if image.failure is not None},
         spans=spans,
+        passes=None if method.plateau.steps is None else [image.passes + method.start.passes for image in results],
     )

@@ -19,14 +19,14 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from inr_xai.area import Memory
+from inr_xai.area import FitProgress, Memory
 from inr_xai.classifier.frozen import in_parts
 from inr_xai.draws import Draws
 from inr_xai.errors import UserError
 from inr_xai.inr.base import grid_points, interpolation, side_positions
 from inr_xai.method import Method
-from inr_xai.objective import IN_PLACE_OF
-from inr_xai.perturbation import KeepFunction, MaskedImages, Surroundings
+from inr_xai.objective import IN_PLACE_OF, Regularity
+from inr_xai.perturbation import KeepFunction, Kept, MaskedImages, Surroundings
 from inr_xai.seeding import generator
 from inr_xai.types import Batch, Classifier, Free, Images, Masks, Targets
 
@@ -39,7 +39,8 @@ class MaskModule(lightning.LightningModule):
     """One explanation of a batch of images: a training step is one step of the optimiser.
 
     The classifier is kept outside the module tree: it must neither enter the state dict nor follow `.train()`.
-    Callbacks can read `classifier`, `method`, `sample_ids`, `explanation` and `losses`.
+    Callbacks can read `classifier`, `method`, `sample_ids`, `explanation`, `progress` (in [0, 1], of each step of the
+    fit) and `losses` (from the fit's first step on, also if the module goes on with what another one has begun).
 
     Args:
         explanation: number of the explanation, counted from 1.
@@ -49,10 +50,15 @@ class MaskModule(lightning.LightningModule):
         start: the logits at the first step; None, and NaN for a single image, leave the INR as it was drawn.
     """
 
+    first_step = 0
+    """The step with which this module begins; later than 0 if it goes on with what another one has begun."""
+    continues = False
+    """Whether the fits of its images go on in further modules after its last step."""
     images: Tensor
     targets: Tensor
     mask_targets: Tensor
     areas: Tensor
+    one: Tensor
     free: Tensor | None
     earlier: Tensor | None
 
@@ -75,6 +81,7 @@ class MaskModule(lightning.LightningModule):
         self.register_buffer("targets", batch.targets, persistent=False)
         self.register_buffer("mask_targets", batch.targets.repeat_interleave(len(method.areas)), persistent=False)
         self.register_buffer("areas", batch.images.new_tensor(list(method.areas)), persistent=False)
+        self.register_buffer("one", self.areas.new_ones(()), persistent=False)
         self.register_buffer("free", free, persistent=False)
         self.register_buffer("earlier", earlier, persistent=False)
         self.donors = donors
@@ -84,6 +91,7 @@ class MaskModule(lightning.LightningModule):
             self._start_from(start)
         self._seeds = seeds
         self._at_once = method.masks_per_forward
+        self.progress = [step / max(1, method.steps - 1) for step in range(method.steps)]
         self.losses: list[Float[Tensor, " b"]] = []
 
     @property
@@ -108,19 +116,22 @@ class MaskModule(lightning.LightningModule):
             undecided = group.get("fused", ...) is None and not group["foreach"] and not optimizer.state
             if undecided and self.device.type in FUSED:
                 group["fused"] = True
-        decay, last = self.method.decay, max(1, self.method.steps - 1)
+        decay, first, last = self.method.decay, self.first_step, len(self.progress) - 1
         if decay == 1:
             return {"optimizer": optimizer}
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: decay ** (step / last))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: decay ** self.progress[min(first + step, last)]
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:
         (classifier,) = self._outside
         mean, std = [self.images.new_tensor(colour) for colour in (classifier.colour_mean, classifier.colour_std)]
-        self._memory: Memory = {}
+        self.memory: Memory = {}
+        self._around = Surroundings(mean, std, self.donors)
         self._masked = MaskedImages(
             self.images,
-            Surroundings(mean, std, self.donors),
+            self._around,
             perturbation=self.method.perturbation,
             jitter=self.method.jitter,
             draws=Draws(self._seeds, device=self.images.device, dtype=self.images.dtype),
@@ -136,8 +147,13 @@ class MaskModule(lightning.LightningModule):
         self._down, self._across = [m.to(self.images).expand(masks, -1, -1) for m in (down, across.mT.contiguous())]
         with torch.no_grad():
             self._encoded = self.inr.encode(grid_points(axes, self.areas))
+        self._accelerated: Callable[[Kept, int], Tensor] | None = None
+        if self.method.compile or self.method.cuda_graphs:
+            from inr_xai.fitting.acceleration import Accelerated
 
-    def current_masks(self, progress: float, memory: Memory | None = None) -> Masks:
+            self._accelerated = Accelerated(self)
+
+    def current_masks(self, progress: FitProgress, memory: Memory | None = None) -> Masks:
         """Returns the current masks, b x a x h x w, at `progress` in [0, 1] of the fit.
 
         Args:
@@ -151,24 +167,47 @@ class MaskModule(lightning.LightningModule):
         return self.method.area_rule.masks(logits, self.areas, self.free, progress=progress, memory=memory)
 
     def training_step(self, step: int, batch_idx: int) -> Tensor:
-        method, progress = self.method, step / max(1, self.method.steps - 1)
-        masks = self.current_masks(progress, self._memory)
+        progress = self.progress[step]
         kept = self._masked.draw(step, progress=progress)
+        if self._accelerated is None:
+            loss = self.loss_of(self.current_masks(progress, self.memory), kept, step=step, progress=progress)
+        else:
+            loss = self._accelerated(kept, step)
+        self.losses.append(loss.detach())
+        return loss.sum()
+
+    def loss_of(
+        self,
+        masks: Masks,
+        kept: KeepFunction,
+        *,
+        step: int,
+        progress: FitProgress,
+        regularity: Float[Tensor, "b a"] | None = None,
+    ) -> Float[Tensor, " b"]:
+        """Returns the loss of each image in a step.
+
+        Args:
+            kept: the images as the step's draws show them behind masks.
+            regularity: what each mask pays for its contours and its grayness, if it is known already.
+        """
+        method = self.method
         score = IN_PLACE_OF.get((type(method.score), self._outside[0].head), method.score)
         evidence = partial(self._score_masks, kept, score.evidence, progress)
         absence = partial(self._score_masks, kept, score.absence, progress)
         game = method.objective(masks, method.areas, evidence, absence, step=step)
-        value = game + _Regularity.apply(masks, method.total_variation, method.binary * progress)
+        if regularity is None:
+            regularity = Regularity.apply(masks, method.total_variation, method.binary * progress)
+        value = game + regularity
         if self.earlier is not None:
             value = value + method.exclusion.weight * (masks * self.earlier).mean((-2, -1))
         loss = value.sum(1)
         if not method.area_rule.exact:
             loss = loss + method.area_rule.penalty(masks, self.areas, self.free, progress=progress)
-        self.losses.append(loss.detach())
-        return loss.sum()
+        return loss
 
     def _score_masks(
-        self, kept: KeepFunction, score: Callable[..., Tensor], progress: float, masks: Masks
+        self, kept: KeepFunction, score: Callable[..., Tensor], progress: FitProgress, masks: Masks
     ) -> Float[Tensor, "b a"]:
         """Returns the score of every image as each of its masks keeps it."""
         images = kept(self.method.reveal(masks, progress=progress))
@@ -188,7 +227,7 @@ class MaskModule(lightning.LightningModule):
         with torch.enable_grad():
             leaf = images[some].detach().requires_grad_()
             values = score(classifier(leaf), targets[some], sigmoid=classifier.head == "sigmoid")
-            (gradient,) = torch.autograd.grad(values, leaf, torch.ones_like(values))
+            (gradient,) = torch.autograd.grad(values, leaf, self.one.expand_as(values))
         return values.detach().to(images.dtype), gradient
 
     def _note_fewer(self, at_once: int) -> None:
@@ -211,41 +250,6 @@ class _Scores(torch.autograd.Function):
     def backward(ctx, upstream):  # type: ignore[no-untyped-def]
         (gradients,) = ctx.saved_tensors
         return upstream.view(-1, 1, 1, 1) * gradients, None
-
-
-class _Regularity(torch.autograd.Function):
-    """contour * total variation + grey * mean(4 m (1 - m)) of each mask, whose gradient is made with it."""
-
-    @staticmethod
-    def forward(ctx, masks, contour, grey):  # type: ignore[no-untyped-def]
-        height, width = masks.shape[-2:]
-        down, across = masks.diff(dim=-2), masks.diff(dim=-1)
-        values = (down.abs().sum((-2, -1)) * (contour / width)).add_(across.abs().sum((-2, -1)), alpha=contour / height)
-        values.add_(masks.addcmul(masks, masks, value=-1).mean((-2, -1)), alpha=4 * grey)
-        grey *= 4 / (height * width)
-        gradient = torch.rsub(masks, grey, alpha=2 * grey)
-        for axis, signs, weight in ((-2, down.sign_(), contour / width), (-1, across.sign_(), contour / height)):
-            places = signs.shape[axis]
-            gradient.narrow(axis, 1, places).add_(signs, alpha=weight)
-            gradient.narrow(axis, 0, places).sub_(signs, alpha=weight)
-        ctx.save_for_backward(gradient)
-        return values
-
-    @staticmethod
-    def backward(ctx, upstream):  # type: ignore[no-untyped-def]
-        (gradient,) = ctx.saved_tensors
-        return upstream[:, :, None, None] * gradient, None, None
-
-
-def total_variation(masks: Masks) -> Float[Tensor, "b a"]:
-    """Returns the sum of |differences| along both axes over the side: the length of a contour in image sides.
-
-    >>> half = torch.zeros(1, 1, 8, 8); half[..., 4:] = 1
-    >>> float(total_variation(half))
-    1.0
-    """
-    values: Tensor = _Regularity.apply(masks, 1.0, 0.0)
-    return values
 
 
 def light_trainer(settings: Mapping[str, Any], callbacks: Sequence[lightning.Callback]) -> lightning.Trainer:

@@ -2,7 +2,8 @@
 
 Byra and Skibbe, "Generating visual explanations from deep networks using implicit neural representations", WACV 2025:
 the mask is a network of the pixel's coordinates, conditioned on the area. A fit evaluates it at few positions along
-each side, and a product with two small matrices interpolates its logits to the pixels.
+each side, and a product with two small matrices interpolates its logits to the pixels. So does every drawing of a
+family that is defined by its logits at the corners of a grid.
 """
 
 from abc import ABC, abstractmethod
@@ -32,7 +33,8 @@ class INR(nn.Module, ABC, Generic[Encoded]):
     """
 
     finest: int | None = None
-    """Cells per side of the grid at whose corners a fit evaluates the field, if they are fewer than its points."""
+    """Cells per side of a grid: the field is the bilinear interpolation of the logits at its corners, in a fit and in
+    every drawing. None if the field is the logit at each point."""
 
     @abstractmethod
     def encode(self, coordinates: Float[Tensor, "p 2"]) -> Encoded:
@@ -63,17 +65,16 @@ class INR(nn.Module, ABC, Generic[Encoded]):
 
 
 def side_positions(pixels: int, stride: int = 1, finest: int | None = None) -> Positions:
-    """Returns the centres of pixels // stride equal parts of a side, or the corners of a grid if these are fewer.
+    """Returns the positions along a side at which an INR is evaluated.
 
-    Args:
-        finest: cells per side of the grid; None if there is none.
+    They are the centres of pixels // stride equal parts, or the corners of a grid with `finest` cells, if there is one.
 
-    >>> side_positions(8, 4).tolist(), side_positions(8, finest=4).tolist()
+    >>> side_positions(8, 4).tolist(), side_positions(8, 4, finest=4).tolist()
     ([-0.5, 0.5], [-1.0, -0.5, 0.0, 0.5, 1.0])
     """
-    count = max(1, pixels // stride)
-    if finest is not None and finest < count:
+    if finest is not None:
         return torch.linspace(-1, 1, finest + 1, dtype=torch.float64)
+    count = max(1, pixels // stride)
     return (torch.arange(count, dtype=torch.float64) + 0.5) / count * 2 - 1
 
 

@@ -1,5 +1,7 @@
 """Features on grids from coarse to fine, and a ReLU network of them that is conditioned on the area and starts linear.
 
+The network is evaluated at the corners of the finest grid; between them the field is bilinear.
+
 Grids: Mueller et al., "Instant Neural Graphics Primitives with a Multiresolution Hash Encoding", SIGGRAPH 2022,
 section 3, without a hash. FiLM: Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018,
 equation 2.
@@ -21,13 +23,14 @@ from inr_xai.types import Areas
 
 
 class FeatureGridINR(INR[Cells]):
-    """f(u, a) = a ReLU network of gain * the interpolated features at u, with FiLM by the area in every hidden layer.
+    """f(., a) is the bilinear interpolation of n(., a) at the corners of the finest grid, n being a ReLU network.
 
-    Units come in pairs (z, -z), whose ReLUs differ by z, and FiLM starts at exactly 1 and 0. So at the start f is
+    n(u, a) takes gain * the interpolated features at u, with FiLM by the area in every hidden layer. `forward` computes
+    n; f is made of it by whoever evaluates the field (`INR.finest`), in a fit as in every drawing.
+
+    Units come in pairs (z, -z), whose ReLUs differ by z, and FiLM starts at exactly 1 and 0. So at the start n is
     linear in the features, and the same for every area: the sum over grids of gain * the mean of a grid's features.
-
-    A fit evaluates f at the corners of the finest grid and interpolates its logits. If the finest cells divide all
-    others, the features are bilinear within a cell, and f is as far as the network is linear there.
+    If the finest cells divide all others, f is n as long as n is linear.
 
     Args:
         generators: one per image.
@@ -59,7 +62,7 @@ class FeatureGridINR(INR[Cells]):
         scale: float = 0.02,
         width: int = 64,
         depth: int = 2,
-        speed: float = 0.1,
+        speed: float = 0.03,
         film_speed: float = 1.0,
         conditioning: str = "film",
     ):
@@ -93,6 +96,7 @@ class FeatureGridINR(INR[Cells]):
         self.film = nn.Parameter(torch.zeros(len(generators), rows, 2 * depth * width))
         identity = torch.tensor([speed, 0.0]).repeat_interleave(width).repeat(depth)
         self.register_buffer("identity", identity, persistent=False)
+        self._code: tuple[Areas, Float[Tensor, "n r"]] | None = None
 
     def encode(self, coordinates: Float[Tensor, "p 2"]) -> Cells:
         rows, weights = find_cells(coordinates, self.sides, self.sizes)
@@ -101,8 +105,11 @@ class FeatureGridINR(INR[Cells]):
     def forward(self, encoded: Cells, areas: Areas) -> Float[Tensor, "b a p"]:
         # ReLU(speed * z) = speed * ReLU(z): layers take their inputs times `speed`, so that no weight is multiplied.
         b, p, rows = len(self.table), len(encoded.rows), self.film.shape[1]
-        code = encode_areas(areas) if rows > 1 else areas.new_zeros(1, 0)
-        code, n = nn.functional.pad(code, (0, 1), value=1.0) * (self.film_speed * self.speed), len(code)
+        if self._code is None or self._code[0] is not areas:  # in a fit they are always the same tensor
+            code = encode_areas(areas) if rows > 1 else areas.new_zeros(1, 0)
+            code = nn.functional.pad(code, (0, 1), value=1.0) * (self.film_speed * self.speed)
+            self._code = areas, code
+        code, n = self._code[1], len(self._code[1])
         film = torch.baddbmm(self.identity, code.expand(b, -1, -1), self.film)
         films = film.view(b, n, 2 * len(self.layers), 1, -1).unbind(2)
         x = (self.table[:, encoded.rows] * encoded.weights.unsqueeze(-1)).sum(-2).view(b, p, -1)

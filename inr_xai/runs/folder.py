@@ -30,6 +30,9 @@ FREE_KEYS = (
     "classifier.root",  # of targets of 0.1.0 (`inr_xai.moved.SPLIT`)
     "image_batch_size",
     "masks_per_forward",
+    "compile",
+    "cuda_graphs",
+    "channels_last",
     "trainer",
     "logger",
     "callbacks",
@@ -70,7 +73,14 @@ CONFIG: dict[str, Shape] = {
     "reveal": {"_target_": str},
 }
 """The options that every version has written to run.json, and what each must be."""
-ADDED: dict[str, Any] = {"decay": 1.0, "start": {"_target_": "inr_xai.classifier.start.NoStart"}}
+ADDED: dict[str, Any] = {
+    "decay": 1.0,
+    "start": {"_target_": "inr_xai.classifier.start.NoStart"},
+    "plateau": {"steps": None},
+    "compile": False,
+    "cuda_graphs": False,
+    "channels_last": None,
+}
 """Options that later versions have added -> the value that stands for what a run without them has done."""
 RUN: dict[str, Shape] = {
     "config": {
@@ -85,6 +95,10 @@ RUN: dict[str, Shape] = {
         "allow_targets?": [str],
         "start?": {"_target_": str},
         "decay?": float,
+        "plateau?": {"steps": (int, None)},
+        "compile?": bool,
+        "cuda_graphs?": bool,
+        "channels_last?": (bool, None),
     },
     "scoring_pool": [str],
     "donor_pool": [str],

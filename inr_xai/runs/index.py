@@ -41,6 +41,7 @@ FACTS = {
     "steps_after": int,
     "seconds": float,
     "fits": int,
+    "passes?": float,
     "columns": dict,
     "rows": int,
 }
@@ -59,6 +60,7 @@ class IndexEntry(NamedTuple):
         size, mtime: of the masks file, when the line was written.
         steps_before, steps_after, seconds: those of the image's `SampleRecord`.
         fits: the number of fits, one per explanation and one for an explanation that was not kept.
+        passes: the classifier passes of the image; None if every fit took all its steps.
         columns: the columns of the scores, and of which of TYPES each is; images that have the same share one tuple.
         rows: the number of rows of scores.
     """
@@ -72,6 +74,7 @@ class IndexEntry(NamedTuple):
     steps_after: int
     seconds: float
     fits: int
+    passes: float | None
     columns: tuple[tuple[str, str], ...]
     rows: int
 
@@ -221,7 +224,9 @@ class StoredResults(Mapping[str, IndexEntry]):
                 done = itertools.count(now)
                 for k, curve in enumerate(losses, start=1):
                     for step, loss in enumerate(curve):
-                        waiting.setdefault((next(done), k, step), []).append((sample_id, loss))
+                        place = next(done), k, step
+                        if loss == loss:  # a fit that ended early has NaN for the rest of its steps
+                            waiting.setdefault(place, []).append((sample_id, loss))
         yield from _taken(waiting, list(waiting))
 
 
@@ -310,6 +315,7 @@ def parse_line(line: bytes, file: Path, place: int) -> tuple[str, str, IndexEntr
             steps_after=values["steps_after"],
             seconds=values["seconds"],
             fits=values["fits"],
+            passes=values.get("passes"),
             columns=_shared(tuple(values["columns"].items())),
             rows=values["rows"],
         ),
@@ -337,6 +343,8 @@ def _line(record: SampleRecord, name: str, stat: os.stat_result) -> str:
         "columns": {name: _type([row.get(name) for row in record.rows]) for name in columns},
         "rows": len(record.rows),
     }
+    if "passes" in record.extra:
+        facts["passes"] = record.extra["passes"]
     scores = format_csv(record.rows, columns, header=False)
     losses = record.losses.detach().cpu().float().numpy().astype("<f4").tobytes()
     text = "\t".join([json.dumps(facts), json.dumps(scores), base64.b64encode(losses).decode()])

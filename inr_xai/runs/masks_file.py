@@ -55,13 +55,14 @@ class SampleRecord:
         masks: float16, k x a x h x w, values in [0, 1]; images may have different numbers of explanations.
         inrs: the weights and buffers of each explanation's INR, by name.
         losses: the loss at each step of each fit, f x steps; f is k, or k + 1 if a last explanation was fitted and not
-            kept.
+            kept. NaN for steps that a fit which ended early did not take.
         rows: the scores, one dict per explanation and area.
         drawing: what rendering needs in addition to the weights: family, area rule, exclusion and seed.
         steps_before, steps_after: the steps of the whole run before this image's stack and after it, from which curves
             are rebuilt.
         seconds: how long the image took, its part of the batch's time.
-        extra: holds `dropped`, what the explanation that was not kept carried, if there is one.
+        extra: holds `dropped`, what the explanation that was not kept carried, if there is one, and `passes`, the
+            classifier passes of the image, if its fits could end early.
     """
 
     sample_id: str

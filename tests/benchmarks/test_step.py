@@ -188,7 +188,9 @@ import time:       500 |        850 | mine
     assert [row["seconds"] for row in rows] == pytest.approx([0.0005, 0.00035, 0.0], abs=1e-12)
 
 
-@pytest.mark.parametrize("option", [["--models", "alexnet"], ["--images", "0"], ["--parts", "all"]])
+@pytest.mark.parametrize(
+    "option", [["--models", "alexnet"], ["--images", "0"], ["--parts", "all"], ["--compile", "yes"]]
+)
 def test_unknown_names_are_refused(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         script_module("step").parse(option)
@@ -212,11 +214,14 @@ def test_the_sample_prints_and_stores_what_it_measures(
 ) -> None:
     pytest.importorskip("torchray")
     monkeypatch.delenv("INR_XAI_DATA", raising=False)
-    assert script_status(monkeypatch, "step", "--quick", "--out", tmp_path) == 0
+    assert script_status(monkeypatch, "step", "--quick", "--cuda-graphs", "on", "--out", tmp_path) == 0
     (json_file,), (markdown_file,) = tmp_path.glob("*.json"), tmp_path.glob("*.md")
     found, markdown = json.loads(json_file.read_text()), markdown_file.read_text()
     assert capsys.readouterr().out == markdown
     assert markdown.startswith(f"# {found['device']}\n")
+    assert found["options"] == {"compile": False, "cuda_graphs": True, "channels_last": None}
+    assert "compile: off, cuda_graphs: on, channels_last: the classifier's own" in markdown.splitlines()[2]
+    assert json_file.stem.endswith("cuda_graphs")
     assert json_file.stem == markdown_file.stem == script_module("step").file_name(found)
 
     cells, rows = found["cells"], list(rows_of(markdown, "Steps"))

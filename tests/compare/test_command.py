@@ -45,8 +45,8 @@ def test_every_setting_of_ours_is_compared_and_a_second_session_only_adds(
         assert all(float(row["area_error"]) < 1e-3 for row in lines(tmp_path, name))
     assert all(row["nesting_violation"] == "0" for row in lines(tmp_path, "inr_nested"))
     assert [row["shared_pixels"] for row in lines(tmp_path, "inr_second")] == ["0"] * 4
-    assert [row["passes"] for row in lines(tmp_path, "inr_hybrid")] == ["5"] * 4  # two steps of inr are 8 passes
-    assert [row["passes"] for row in lines(tmp_path, "inr_passes_50")] == ["48"] * 4
+    assert [row["passes"] for row in lines(tmp_path, "inr_hybrid")] == ["6"] * 4  # of 9 of inr, with a start each
+    assert [row["passes"] for row in lines(tmp_path, "inr_passes_50")] == ["49"] * 4
     assert lines(tmp_path, "tables/methods")[0].keys() >= {"preservation", "preservation_low", "seed_iou"}
     assert len(lines(tmp_path, "tables/curve")) == 2
     assert [line["method"] for line in lines(tmp_path, "tables/second")].count("inr_second") == 1
@@ -66,6 +66,15 @@ def test_every_setting_of_ours_is_compared_and_a_second_session_only_adds(
     assert str(tmp_path) not in "".join(file.read_text() for file in (tmp_path / "benchmarks").rglob("*.csv"))
 
 
+def test_variants_of_ours_are_methods_of_their_own(tmp_path: Path, compare: Compare) -> None:
+    short = ["data.limit=1", "steps=1", "trainer.accelerator=cpu", "areas=[0.1]", "start=none"]
+    variants = ["--variant", "longer=steps=2", "--variant", "other=inr=pyramid decay=1"]
+    assert compare("--methods", "inr", *variants, *short) == 0
+    passes = {name: lines(tmp_path, name)[0]["passes"] for name in ("inr", "inr_longer", "inr_other")}
+    assert passes == {"inr": "1", "inr_longer": "2", "inr_other": "1"}
+    assert len({lines(tmp_path, name)[0]["settings"] for name in passes}) == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -76,6 +85,8 @@ def test_every_setting_of_ours_is_compared_and_a_second_session_only_adds(
             ["classifier=custom", "classifier.model._target_=torch.nn.Identity", "classifier.head=none"],
             "a comparison, whose tables are shares of p_full, needs probabilities of classes",
         ),
+        (["--variant", "short"], "--variant='short' must be a name and options, such as short='steps=25 decay=1'"),
+        (["--variant", "hybrid=steps=2"], "--variant names 'hybrid', which another method has already"),
         (["--table", "--set", "none"], "holds no results; run the comparison without --table first"),
     ],
 )

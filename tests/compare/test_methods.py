@@ -62,7 +62,9 @@ def test_settings_hold_what_masks_depend_on_and_nothing_else() -> None:
     def settings(**options: Any) -> Any:
         return FirstExplanation(MaskFitter(Method(areas=AREAS, **options), classifier, device=CPU)).settings
 
-    assert settings() == settings(masks_per_forward=1, images_per_fit=2)
+    assert settings() == settings(
+        masks_per_forward=1, images_per_fit=2, compile=True, cuda_graphs=True, channels_last=True
+    )
     assert settings() != settings(steps=7)
     assert settings() != settings(seed=1)
 

@@ -73,6 +73,8 @@ AT_COMPOSE = {
     "sweep=area_rul": ["sweep=area_rul", "perturbation", "did you mean sweep=area_rule?"],
     "+experiment=imagenet_mult": ["+experiment=imagenet_mult", "did you mean +experiment=imagenet_multi?"],
     "ablation=default": ["ablation=default needs a plus sign: +ablation=default"],
+    "preset=fast": ["preset=fast needs a plus sign: +preset=fast"],
+    "+preset=fats": ["+preset=fats", "did you mean +preset=fast?"],
     "+ablation=soft_ends": ["+ablation=soft_ends", "did you mean +ablation=soft_end?"],
     "experiment=imagenet_multi": ["experiment=imagenet_multi needs a plus sign: +experiment=imagenet_multi"],
     "hydra/launcher=jobli": ["hydra/launcher=jobli", "basic", "inr-xai[sweep]"],
@@ -108,6 +110,9 @@ VALUES = {
     "stop.share=2": ["stop.share=2", "[0, 1]"],
     "stop.most=0": ["stop.most=0", "at least 1"],
     "+stop.shar=0.2": ["stop.shar=0.2", "did you mean stop.share?"],
+    "plateau.steps=0": ["plateau.steps=0", "whole number, at least 1"],
+    "plateau.steps=100": ["plateau.steps=100 must be less than steps=100", "plateau.steps=99, or null"],
+    "+plateau.stepz=5": ["plateau.stepz=5", "did you mean plateau.steps?"],
     "explanations=1.5": ["explanations=1.5", "whole number"],
     "explanations=true": ["explanations=true", "whole number"],
     "explanations=null": ["explanations=null", "whole number"],
@@ -133,7 +138,7 @@ VALUES = {
 }
 
 TARGETS = {
-    "inr.gian=8": ["inr.gian=8", "PyramidINR", "did you mean inr.gain?"],
+    "inr.gian=8": ["inr.gian=8", "FeatureGridINR", "did you mean inr.gain?"],
     "+inr.gian=8": ["inr.gian=8", "did you mean inr.gain?"],
     "inr.gain=abc": ["inr.gain=abc", "must be float"],
     "inr._target_=inr_xai.inr.ForierINR": [
@@ -184,6 +189,15 @@ def test_what_needs_probabilities_is_refused_for_scores(base: DictConfig, overri
 def test_an_audit_of_fits_that_start_from_stored_maps_is_refused(tmp_path: Path) -> None:
     text = refusal_of("start=maps", f"start.folder={tmp_path}", "audit={area: 0.1, control: 20}")
     assert text.startswith("audit explains classes that images do not show, and start=maps has no maps of these")
+
+
+@pytest.mark.parametrize("name", ["mprt", "random_logit"])
+def test_metrics_that_refit_are_refused_if_fits_start_from_stored_maps(name: str, tmp_path: Path) -> None:
+    cfg = configured("start=maps", f"start.folder={tmp_path}", "evaluate=[road]")
+    check(cfg)
+    text = refusal(lambda: check(changed(cfg, f"evaluate=[road,{name}]")))
+    assert text.startswith(f"evaluate=[{name}] explains changed images, other classes or randomised models, and start=")
+    check(changed(configured("start=gradient"), f"evaluate=[road,{name}]"))
 
 
 def test_with_auto_a_metric_of_another_explanation_than_the_first_is_refused(base: DictConfig) -> None:
@@ -237,7 +251,7 @@ def test_every_experiment_passes(file: Path) -> None:
 
 def _rounds() -> list[list[str]]:
     """Returns every choice of every group in few compositions: the first choice of each, then the second, and so on."""
-    added = ("experiment", "ablation", "sweep")
+    added = ("experiment", "ablation", "preset", "sweep")
     groups = [sorted(folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.name not in added]
     rounds = zip_longest(*(group for group in groups if group and group[0].parent.parent == CONF))
     return [[f"{file.parent.name}={file.stem}" for file in files if file] for files in rounds]

@@ -125,7 +125,7 @@ def test_a_constructors_complaint_is_a_sentence_but_a_bug_is_not() -> None:
     assert sentence(caught.value) is None
     with pytest.raises(InstantiationException) as caught:
         instantiate({"_target_": "inr_xai.perturbation.Jitter", "shift": "x"})
-    assert str(sentence(caught.value)).startswith("inr_xai.perturbation.Jitter does not take these values (")
+    assert str(sentence(caught.value)).startswith("inr_xai.perturbation.shifts.Jitter does not take these values (")
     assert sentence(RuntimeError("a bug")) is None
     assert sentence(ValueError("raised by the program")) is None
     assert sentence(UserError("no photo there")) == "no photo there"

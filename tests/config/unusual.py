@@ -135,7 +135,10 @@ UNUSUAL: list[tuple[list[str], str]] = [
     (["optimizer._target_=torch.optim.SGD", "~optimizer.eps", "optimizer.lr=0"], RUNS),
     (["perturbation=constant", "perturbation.colour=0"], RUNS),
     (["data.image_size=200"], RUNS),
-    (["masks_per_forward=1", "images_per_fit=1", "image_batch_size=1"], RUNS),
+    (
+        ["masks_per_forward=1", "images_per_fit=1", "image_batch_size=1", "cuda_graphs=true", "channels_last=false"],
+        RUNS,
+    ),
     (["name='Größe 1'"], RUNS),
 ]
 """Options beside those of BASE, and what becomes of them."""

@@ -3,13 +3,16 @@
 import pytest
 
 from inr_xai import metrics
-from inr_xai.columns import METRICS
+from inr_xai.columns import METRICS, METRICS_THAT_REFIT
 from inr_xai.errors import UserError
+from inr_xai.evaluate import by_refitting
 from inr_xai.evaluate.registry import REGISTRY, choose, directions
 
 
 def test_the_names_are_those_of_the_columns() -> None:
     assert tuple(REGISTRY) == METRICS
+    refitting = [name for name, metric in REGISTRY.items() if metric.compute.__module__ == by_refitting.__name__]
+    assert tuple(refitting) == METRICS_THAT_REFIT
 
 
 def test_directions_are_those_of_the_classes() -> None:

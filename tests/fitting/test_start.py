@@ -137,7 +137,7 @@ def test_a_start_counts_as_one_pass_of_an_image_however_many_fits_it_has() -> No
         (("start=maps", "start.folder=nowhere/maps"), ["start.folder=nowhere/maps is no folder", "<image_id>.npy"]),
         (("start=gradient", "start.scale=0"), ["start.scale=0 is out of range"]),
         (("start=gradients",), ["start=gradients", "did you mean start=gradient?"]),
-        (("start._target_=inr_xai.perturbation.Jitter",), ["start._target_", "is no Start"]),
+        (("start=none", "start._target_=inr_xai.perturbation.Jitter"), ["start._target_", "is no Start"]),
     ],
 )
 def test_a_start_that_cannot_work_is_refused_before_any_work(options: tuple[str, ...], words: list[str]) -> None:

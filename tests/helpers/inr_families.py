@@ -8,6 +8,7 @@ from functools import partial
 import torch
 
 from inr_xai.inr import INR, FeatureGridINR, FourierINR, GridINR, SirenINR, WireINR
+from inr_xai.inr.base import grid_points, side_positions
 from tests.helpers import reference
 
 CONDITIONINGS = ("concat", "film", "none")
@@ -96,6 +97,11 @@ FAMILIES = {
     ),
 }
 EVERY = [(name, conditioning) for name, family in FAMILIES.items() for conditioning in family.conditionings]
+
+
+def pixel_centres(size: tuple[int, int], like: torch.Tensor) -> torch.Tensor:
+    """Returns the (x, y) of every pixel centre in [-1, 1]^2, row by row, with the dtype and device of `like`."""
+    return grid_points([side_positions(side) for side in size], like)
 
 
 def draws(*seeds: int) -> list[torch.Generator]:

@@ -20,10 +20,10 @@ def test_a_linear_function_at_corners_is_exact_everywhere() -> None:
     torch.testing.assert_close(interpolation(corners, pixels) @ (3 * corners - 1), 3 * pixels - 1)
 
 
-def test_a_grid_with_more_corners_than_points_is_not_used() -> None:
-    assert len(side_positions(24, 4, finest=28)) == 6
-    assert len(side_positions(224, 4, finest=28)) == 29
+def test_a_stride_leaves_out_points_but_no_corners() -> None:
+    assert len(side_positions(24, 4)) == 6
     assert side_positions(3, 4).tolist() == [0.0]
+    assert len(side_positions(24, 4, finest=28)) == len(side_positions(224, finest=28)) == 29
 
 
 def test_points_are_row_by_row() -> None:

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.errors import UserError
-from inr_xai.fitting.drawing import draw_logits, export_network, pixel_centres
+from inr_xai.fitting.drawing import draw_logits, export_network
 from inr_xai.fitting.fit import fit_masks
 from inr_xai.fitting.mask_module import MaskModule
 from inr_xai.inr import FeatureGridINR
@@ -16,7 +17,7 @@ from inr_xai.masks import nesting_violation
 from inr_xai.method import Method
 from inr_xai.types import Batch
 from tests.conftest import pictures
-from tests.helpers.inr_families import AREAS, draws
+from tests.helpers.inr_families import AREAS, FAMILIES, draws, pixel_centres, small
 from tests.helpers.reference import grid_inputs
 
 SIDES = (4, 7, 14, 28)
@@ -36,20 +37,46 @@ def test_at_the_start_it_is_the_sum_of_the_grids_means_at_every_area(options: di
             assert logits[b, :, p].tolist() == pytest.approx([expected, expected], abs=1e-6)
 
 
-def test_a_fit_evaluates_the_corners_of_the_finest_grid_and_sees_what_is_drawn(tiny: FrozenClassifier) -> None:
-    """At the start, where the network is linear, this is exact; autocast does not reach the masks."""
-    method = Method(areas=(0.1, 0.3), stride=1, inr=partial(FeatureGridINR, sides=(2, 4, 8)))
-    batch = Batch(pictures(2).double(), torch.tensor([0, 1]), ["a", "b"])
+@pytest.mark.parametrize("size", [(9, 7), (18, 14), (2, 3)])
+def test_a_drawing_interpolates_the_corners_of_the_finest_grid(size: tuple[int, int]) -> None:
+    """The network, with weights unlike the initial ones, is written as loops, and torch samples its corners."""
+    inr, areas = small("feature_grid", 1), AREAS.double()
+    weights = {name: value.numpy() for name, value in export_network(inr, 0).items()}
+    logit = FAMILIES["feature_grid"].logit
+    places = [-1 + 0.4 * corner for corner in range(6)]
+    corners = [[[logit(weights, (x, y), float(area), "film") for x in places] for y in places] for area in areas]
+    points = pixel_centres(size, areas).unflatten(0, size)
+    expected = F.grid_sample(areas.new_tensor([corners]), points[None], mode="bilinear", align_corners=True)
+    torch.testing.assert_close(draw_logits(inr, areas, size), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance", "options", "stride"),
+    [
+        (torch.float64, 1e-9, {}, 1),
+        (torch.float64, 1e-9, {"sides": (2, 4, 8)}, 2),
+        (torch.float64, 1e-9, {"sides": (3, 5, 13), "conditioning": "none"}, 4),
+        (torch.float32, 1e-5, {}, 4),
+    ],
+)
+def test_a_fit_sees_what_is_drawn(
+    tiny: FrozenClassifier, dtype: torch.dtype, tolerance: float, options: dict[str, Any], stride: int
+) -> None:
+    method = Method(areas=(0.1, 0.3), stride=stride, inr=partial(FeatureGridINR, **options))
+    batch = Batch(pictures(2).to(dtype), torch.tensor([0, 1]), ["a", "b"])
     module = MaskModule(batch, explanation=1, classifier=tiny, method=method)
-    module.on_fit_start()
     with torch.no_grad():
+        for parameter in module.inr.parameters():  # weights far from the initial ones, where the network is linear
+            parameter += 0.2 * parameter.std() * torch.randn(parameter.shape, generator=draws(0)[0]).to(parameter)
+        module.inr.film += 0.2 * torch.randn(module.inr.film.shape, generator=draws(1)[0]).to(module.inr.film)
+        module.on_fit_start()
         fitted = module.current_masks(1.0)
         logits = draw_logits(module.inr, module.areas, (24, 24))
-        assert module.inr(module._encoded, module.areas).shape == (2, 2, 9 * 9)
-        torch.testing.assert_close(
-            fitted, method.area_rule.masks(logits, module.areas, None, progress=1.0), rtol=0, atol=1e-4
-        )
-        with torch.autocast("cpu", torch.bfloat16):
+        drawn = method.area_rule.masks(logits, module.areas, None, progress=1.0)
+        torch.testing.assert_close(fitted, drawn, rtol=0, atol=tolerance)
+        at_pixels = module.inr(module.inr.encode(pixel_centres((24, 24), module.areas)), module.areas)
+        assert float((at_pixels - logits.flatten(2)).abs().max()) > 1e-3
+        with torch.autocast("cpu", torch.bfloat16):  # it does not reach the masks
             assert torch.equal(module.current_masks(1.0), fitted)
 
 

@@ -8,14 +8,14 @@ import torch
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.config import check
 from inr_xai.errors import UserError
-from inr_xai.fitting.drawing import draw_logits, export_network, load_networks, pixel_centres
+from inr_xai.fitting.drawing import draw_logits, export_network, load_networks
 from inr_xai.fitting.fit import fit_masks
 from inr_xai.inr import GridINR, PyramidINR
 from inr_xai.instantiate import instantiate
 from inr_xai.masks import nesting_violation
 from inr_xai.method import Method
 from tests.conftest import pictures
-from tests.helpers.inr_families import AREAS, draws
+from tests.helpers.inr_families import AREAS, draws, pixel_centres
 from tests.helpers.reference import pyramid_logit
 from tests.helpers.runs import configured
 
@@ -52,7 +52,7 @@ def test_gradient_reaches_every_corner_of_its_own_image_only() -> None:
 
 
 def test_larger_masks_of_a_pyramid_contain_the_smaller_ones(tiny: FrozenClassifier) -> None:
-    method = Method(areas=(0.1, 0.2, 0.4), steps=3, nested=True)
+    method = Method(areas=(0.1, 0.2, 0.4), steps=3, nested=True, inr=PyramidINR)
     result = fit_masks(pictures(2), torch.tensor([0, 1]), ["a", "b"], tiny, method)
     areas = torch.tensor(method.areas)
     # Stored masks are rounded to float16, and ties at the threshold are changed by one unit in the last place.

@@ -16,7 +16,7 @@ from inr_xai.method import Method
 from inr_xai.seeding import generator
 from inr_xai.types import Classifier, Image
 
-MEMORY_OPTIONS = ("masks_per_forward", "images_per_fit")
+MEMORY_OPTIONS = ("masks_per_forward", "images_per_fit", "compile", "cuda_graphs", "channels_last")
 """Options of a method that its masks do not depend on."""
 
 
@@ -46,7 +46,8 @@ class MaskFitter:
         """The method's arguments, defaults included, the precision of the fit, and the version of its random draws."""
         arguments = describe(self.method)["arguments"]
         made = {"precision": (self._trainer or {}).get("precision", "32-true"), "draws": GENERATOR}
-        return {key: value for key, value in arguments.items() if key not in MEMORY_OPTIONS} | made
+        without = MEMORY_OPTIONS if self.method.plateau.steps is not None else (*MEMORY_OPTIONS, "plateau")
+        return {key: value for key, value in arguments.items() if key not in without} | made
 
     def fit(self, image: Image, target: int, image_id: str) -> tuple[FitResult, float]:
         """Returns the fit of one image and its seconds. Raises UserError if the fit failed."""
@@ -64,6 +65,10 @@ class MaskFitter:
         if result.failures:
             raise UserError(result.failures[0])
         return result, watch.seconds
+
+    def passes(self, result: FitResult) -> float:
+        """Returns the classifier passes of the image of a result of `fit`."""
+        return self.method.image_passes(result.fits[0]) if result.passes is None else result.passes[0]
 
 
 class FirstExplanation(Explainer):
@@ -85,7 +90,7 @@ class FirstExplanation(Explainer):
 
     def explain(self, image: Image, target: int, image_id: str) -> MethodMaps:
         result, seconds = self._fitter.fit(image, target, image_id)
-        return MethodMaps(result.masks[0][0], passes=self._fitter.method.image_passes(), seconds=seconds)
+        return MethodMaps(result.masks[0][0], passes=self._fitter.passes(result), seconds=seconds)
 
 
 class SecondExplanation(Explainer):
@@ -108,7 +113,7 @@ class SecondExplanation(Explainer):
         free = result.free[1]
         return MethodMaps(
             result.masks[0][1],
-            passes=method.image_passes(2),
+            passes=self._fitter.passes(result),
             seconds=seconds,
             free=None if free is None else free[0],
             first_masks=first[0],

@@ -85,6 +85,10 @@ class MethodFactory:
         setup, method = self.setup, self.compose(options)
         return MaskFitter(method, setup.classifier, device=setup.device, donors=self.donors, trainer=self.trainer)
 
+    def variant(self, *options: str) -> FirstExplanation:
+        """Returns our fit with some options changed, as a method of its own."""
+        return FirstExplanation(self.fitter(*options))
+
     def shortened(self, steps: int) -> FirstExplanation:
         """Returns our fit of so many steps."""
         return FirstExplanation(self.fitter(f"steps={steps}"), controlled=False)
@@ -117,9 +121,9 @@ class MethodFactory:
 
 
 METHODS: dict[str, Callable[[MethodFactory], Explainer]] = {
-    "inr": lambda factory: FirstExplanation(factory.fitter()),
+    "inr": lambda factory: factory.variant(),
     "inr_hybrid": MethodFactory.hybrid,
-    "inr_nested": lambda factory: FirstExplanation(factory.fitter("nested=true", "inr.conditioning=none")),
+    "inr_nested": lambda factory: factory.variant("nested=true", "inr.conditioning=none"),
     "inr_seed1": lambda factory: factory.reseeded("inr", f"seed={factory.setup.seed + 1}"),
     **{f"inr_passes_{passes}": partial(MethodFactory.shortened, steps=steps) for passes, steps in STEPS.items()},
     "inr_second": lambda factory: SecondExplanation(factory.fitter("explanations=2")),
