@@ -80,8 +80,8 @@ def test_run_json_says_how_it_was_made(demo: Path) -> None:
     seconds = [RunFolder(demo).read(name).seconds for name in IDS[:2]]
     assert facts["seconds"] == pytest.approx(sum(seconds))
     assert min(seconds) > 0
-    # Two steps of two areas, and one pass for each of them: the preservation game makes no others.
-    assert facts["classifier_passes"] == {"per_explanation": 4, "per_image": 8}
+    # Two steps of two areas, and one pass for each of them, as the preservation game makes no others; one for the start.
+    assert facts["classifier_passes"] == {"per_explanation": 4, "per_image": 9}
 
 
 def test_a_row_per_sample_explanation_and_area(demo: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_row_per_sample_explanation_and_area(demo: Path) -> None:
 
 def test_the_summary_is_made_of_the_rows(demo: Path) -> None:
     summary, rows = json.loads((demo / "summary.json").read_text()), table(demo)
-    assert (summary["images"], summary["failures"], summary["passes_per_image"]) == (2, 0, 8)
+    assert (summary["images"], summary["failures"], summary["passes_per_image"]) == (2, 0, 9)
     for column in ("area_error", "grayness", "preservation_hard_mean", "deletion_soft_photo", "chance", "p_full"):
         for k in "12":
             groups = {a: [row for row in rows if (row["explanation"], row["area"]) == (k, str(a))] for a in AREAS}

@@ -34,7 +34,7 @@ def test_ours_is_a_mask_per_area() -> None:
     classifier, image, target, name = demo_image()
     fitter = MaskFitter(Method(areas=AREAS, steps=2), classifier, device=CPU)
     maps = FirstExplanation(fitter).explain(image, target, name)
-    assert (maps.maps.shape, maps.maps.dtype, maps.passes) == ((2, 96, 96), torch.float16, 4.0)
+    assert (maps.maps.shape, maps.maps.dtype, maps.passes) == ((2, 96, 96), torch.float16, 5.0)
     torch.testing.assert_close(maps.maps.float().mean((-2, -1)), torch.tensor(AREAS), atol=1e-3, rtol=0)
 
 
@@ -44,7 +44,7 @@ def test_the_second_explanation_shares_no_pixel_with_the_first() -> None:
     maps = SecondExplanation(fitter).explain(image, target, name)
     assert maps.free is not None
     assert maps.first_masks is not None
-    assert (maps.first_masks.sum((-2, -1)).tolist(), maps.passes) == ([921, 2764], 8.0)
+    assert (maps.first_masks.sum((-2, -1)).tolist(), maps.passes) == ([921, 2764], 9.0)
     assert not (maps.free & maps.first_masks).any()
     assert not (harden(maps, AREAS, name, seed=0)[0] & maps.first_masks).any()
 

@@ -26,7 +26,12 @@ AUTO = ["explanations=auto", "stop.share=0.3", "stop.most=3"]
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Images with one, two and three cues."""
-    options = ["steps=12", "areas=[0.07,0.1]", "classifier.model._target_=tests.helpers.planted.Normalised"]
+    options = [
+        "+preset=pyramid",
+        "steps=12",
+        "areas=[0.07,0.1]",
+        "classifier.model._target_=tests.helpers.planted.Normalised",
+    ]
     root = folder(tmp_path_factory.mktemp("planted"))
     keys = [option.partition("=")[0] for option in options] + ["callbacks.figures"]
     rest = [option for option in FOLDER if option.partition("=")[0] not in keys]

@@ -13,6 +13,7 @@ CHEAP = [
     "callbacks.curves=null",
     "callbacks.progress=null",
     "images_per_fit=4",
+    "perturbation=mixture_even",
     "perturbation.parts=[{_target_:inr_xai.perturbation.Constant,colour:mean}]",  # reads no photos
 ]
 ValueFunction = Callable[[set[int]], float]

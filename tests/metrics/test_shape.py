@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from inr_xai import metrics
-from inr_xai.fitting.mask_module import total_variation
+from inr_xai.objective import total_variation
 from tests.helpers import reference
 
 
