@@ -80,7 +80,7 @@ def test_run_json_says_how_it_was_made(demo: Path) -> None:
     seconds = [RunFolder(demo).read(name).seconds for name in IDS[:2]]
     assert facts["seconds"] == pytest.approx(sum(seconds))
     assert min(seconds) > 0
-    # Two steps of two areas, and one pass for each of them, as the preservation game makes no others; one for the start.
+    # Two steps of two areas, a pass for each, as the preservation game makes no others; and one for the start.
     assert facts["classifier_passes"] == {"per_explanation": 4, "per_image": 9}
 
 
