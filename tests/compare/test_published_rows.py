@@ -1,8 +1,8 @@
 """The published rows are valid as long as the code gives the settings under which they were made.
 
 One digest stands for everything that a row depends on: the method and its options, the data, the classifier and the
-scoring. If a digest changes, every published row of that method would be computed again. So it is with those rows of our
-own masks that were made when fits had other random draws.
+scoring. If a digest changes, every published row of that method would be computed again. So it is with those rows of
+our own masks that were made when fits had other random draws.
 """
 
 import csv
