@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from inr_xai import Stop
 from inr_xai.classifier import demo
+from inr_xai.config import composed
 from inr_xai.data import Synthetic
 from inr_xai.fitting.fit import fit_masks
 from inr_xai.fitting.run_scorer import RunScorer
 from inr_xai.fitting.stopping import Candidate
-from inr_xai.method import Method
+from inr_xai.instantiate import build_method
 from inr_xai.types import Batch
 from tests.fitting.test_stopping import AUTO, NAMES, TARGETS, classifier, images
 from tests.helpers.planted import SQUARE, square
@@ -44,8 +44,11 @@ def test_rows_and_dropped_explanations_of_a_batch_that_shrinks() -> None:
 
 @pytest.mark.slow
 def test_the_demo_has_a_second_explanation_only_with_a_texture() -> None:
-    """An image with both cues, and the same on a plain ground, whose only cue is in the first explanation."""
-    method = Method(areas=(0.05, 0.1, 0.2), explanations="auto", stop=Stop(share=0.4, most=2))
+    """An image with both cues, and the same on a plain ground, whose only cue is in the first explanation.
+
+    The masks are those of +preset=pyramid. Those of the default find almost as much beside the object on a plain ground.
+    """
+    method = build_method(composed("+preset=pyramid", "explanations=auto", "stop.share=0.4", "stop.most=2"))
     network, counts = demo(), {}
     for cues in ("both", "object"):
         data = Synthetic(1, cues=cues)
