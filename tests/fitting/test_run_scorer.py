@@ -46,7 +46,7 @@ def test_rows_and_dropped_explanations_of_a_batch_that_shrinks() -> None:
 def test_the_demo_has_a_second_explanation_only_with_a_texture() -> None:
     """An image with both cues, and the same on a plain ground, whose only cue is in the first explanation.
 
-    The masks are those of +preset=pyramid. Those of the default find almost as much beside the object on a plain ground.
+    The masks are those of +preset=pyramid; those of the default find almost as much beside an object on plain ground.
     """
     method = build_method(composed("+preset=pyramid", "explanations=auto", "stop.share=0.4", "stop.most=2"))
     network, counts = demo(), {}
