@@ -37,8 +37,6 @@ PHOTOS = sorted(file.stem for file in (RESULTS / "photos").glob("*.csv"))
 MOSAICS = sorted(file.stem for file in (RESULTS / "gridpg").glob("*.csv"))
 OTHER_AREAS = {"torchray": "areas=[0.1]"}
 """Methods of the grid pointing game that were run at other areas than the default."""
-SECOND = [name for name in METHODS if name.endswith("_second")]
-"""Our second explanation, and methods beside our first. Their rows were made with version 1 of the random draws."""
 WITH_SEGMENTATIONS = ("torchray",)
 """Methods of the grid pointing game whose rows were made while `data.segmentations` entered the digest."""
 
@@ -77,10 +75,7 @@ def test_rows_of_photos_have_the_settings_of_now(name: str, classifier: FrozenCl
     context = make_context(classifier, Synthetic(size=1, targets="predicted"), factory.setup.areas)
     explainers = {method: METHODS[method](factory)}  # without the method's package, on which no digest depends
     comparison = Comparison(context, explainers, maker=factory.maker, rows=RowStore(tmp_path))
-    if method in SECOND:
-        assert comparison.settings[method] not in published_settings("photos", name)
-    else:
-        assert published_settings("photos", name) == {comparison.settings[method]}
+    assert published_settings("photos", name) == {comparison.settings[method]}
 
 
 @pytest.mark.parametrize("name", MOSAICS)
