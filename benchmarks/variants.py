@@ -35,6 +35,8 @@ FIRST = "default"
 VARIANTS = {
     "default": "",
     "former": "+preset=pyramid",
+    "fast": "+preset=fast",
+    "hybrid": "objective=hybrid",
     "feature_grid": "inr=feature_grid",
     "pyramid": "inr=pyramid",
     "fourier": "inr=fourier",

@@ -98,9 +98,10 @@ def test_an_ablation_changes_one_thing(base: DictConfig, name: str) -> None:
     assert len({key.split(".")[0] for key in different}) <= 1
 
 
-@pytest.mark.parametrize(("name", "steps"), [("fast", 25), ("best", 200)])
-def test_a_preset_of_speed_changes_the_steps_alone(base: DictConfig, name: str, steps: int) -> None:
-    assert configured("out=here", f"+preset={name}") == configured("out=here", f"steps={steps}")
+def test_a_preset_of_speed_is_these_options() -> None:
+    fast = ("area_rule=projection_short", "decay=0.5", "steps=25")
+    assert configured("out=here", "+preset=fast") == configured("out=here", *fast)
+    assert configured("out=here", "+preset=best") == configured("out=here", "steps=200")
 
 
 @pytest.mark.parametrize("experiment", ["context_audit", "photo_audit"])
