@@ -68,8 +68,8 @@ class Noise(Bound):
         # The transform of a real field: a wave and its partner are conjugate, and both have the variance of the others.
         waves[..., self.paired] = (columns + columns[..., self.partner, :].conj()) * 0.5**0.5
         field = torch.fft.irfft2(waves * self.periods ** -(1 + steepness), s=self.size)
-        spread, centre = torch.std_mean(field, (-2, -1), keepdim=True)
-        field = (field - centre) / spread
+        field -= field.mean((-2, -1), keepdim=True)
+        field *= (height * width - 1) ** 0.5 / torch.linalg.vector_norm(field, dim=(-2, -1), keepdim=True)
         grey = field.mean(1, keepdim=True) * channels**0.5
         mixed = torch.lerp(grey, field, independence)
         offset = (torch.cat(colour, 1) * 2 - 1) * 3**0.5 / 2
