@@ -124,7 +124,7 @@ class Draws:
 
 @cache
 def plane(device: torch.device, dtype: torch.dtype) -> tuple[Float[Tensor, " 65536"], Complex[Tensor, " 65536"]]:
-    """Returns the radii and the directions of which normal numbers are made; looked up, they cost less than computed."""
+    """Returns the radii and the directions of which normal numbers are made; looking up costs less than computing."""
     number = torch.arange(2**16, device=device, dtype=dtype)
     radius = ((number + 0.5) * 2**-16).log().mul(-2).sqrt()
     return radius, torch.polar(torch.ones_like(number), number * (2 * torch.pi / 2**16))
