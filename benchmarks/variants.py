@@ -45,8 +45,14 @@ VARIANTS = {
     "hash_grid": "inr=hash_grid",
     "dense_grid": "inr=dense_grid",
     "extremal": "+experiment=inr_extremal explanations=1",
+    "large_steps": "optimizer.lr=0.02",
+    "hard_from_the_start": "area_rule=projection_short",
+    "short_course": "area_rule=projection_short decay=0.5",
+    "large_start": "start.scale=0.8 decay=1",
+    "smooth": "total_variation=0.3",
+    "coarse": "inr.sides=[4,7,14]",
 }
-"""Variants and their options; every other name is one of conf/ablation."""
+"""Variants and their options: what is compared with the default, and what was tried; others are of conf/ablation."""
 NOTE = (
     "Preservation: the probability of the class where only the mask is kept, over that of the photo (ratio of means, "
     "95 % bootstrap interval over photos); unseen: under noise and photos that no fit uses; more: preservation less "
