@@ -6,10 +6,9 @@ integers. So all images of a stack are drawn at once on the device that needs th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import torch
-from jaxtyping import Bool, Complex, Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inr_xai.seeding import sha256
@@ -22,6 +21,8 @@ Version 1, that of runs which name none, drew from one `torch.Generator` for eac
 ROUNDS = 10
 MULTIPLIERS, WEYL = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)
 WORD = 0xFFFFFFFF
+PLANE: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
+"""Device and type -> the 2^16 radii and directions of which normal numbers are made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,18 +117,15 @@ class Draws:
         Each half of a word is one uniform number: of 2^16 radii of a point of the plane, and of as many angles.
         """
         words = self.words(purpose, rows, -(-count // 2))
-        radius, direction = plane(self.device, self.dtype)
+        if (self.device, self.dtype) not in PLANE:  # the radii and the directions; looking up costs less than computing
+            number = torch.arange(2**16, device=self.device, dtype=self.dtype)
+            lengths = ((number + 0.5) * 2**-16).log().mul(-2).sqrt()
+            turns = torch.polar(torch.ones_like(number), number * (2 * torch.pi / 2**16))
+            PLANE[self.device, self.dtype] = lengths, turns
+        radius, direction = PLANE[self.device, self.dtype]
         points = direction.index_select(0, (words & 0xFFFF).flatten())
         points.mul_(radius.index_select(0, (words >> 16).flatten()))
         return torch.view_as_real(points).reshape(len(words), -1)[:, :count]
-
-
-@cache
-def plane(device: torch.device, dtype: torch.dtype) -> tuple[Float[Tensor, " 65536"], Complex[Tensor, " 65536"]]:
-    """Returns the radii and the directions of which normal numbers are made; looking up costs less than computing."""
-    number = torch.arange(2**16, device=device, dtype=dtype)
-    radius = ((number + 0.5) * 2**-16).log().mul(-2).sqrt()
-    return radius, torch.polar(torch.ones_like(number), number * (2 * torch.pi / 2**16))
 
 
 def round_keys(key: Int[Tensor, "2 n"]) -> Int[Tensor, "k 2 n 1"]:
