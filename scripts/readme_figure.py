@@ -13,7 +13,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 def main() -> None:
     """Runs the demo and copies one of its figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sample", default="00007-heart", help="which of the demo's samples to show")
+    parser.add_argument("--sample", default="00005-ring", help="which of the demo's samples to show")
     parser.add_argument("--output", type=Path, default=CHECKOUT / "docs" / "figures" / "demo.png")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
