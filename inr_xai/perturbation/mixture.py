@@ -41,7 +41,7 @@ class Mixture(Perturbation):
         if len(whole) != len(self.parts) or not all(whole):
             raise UserError(
                 f"perturbation.counts={self.counts} must have a whole number from 1 to 100 for each of the "
-                f"{len(self.parts)} parts, how many cards of the deck it has; null gives each one"
+                f"{len(self.parts)} parts, how many cards of the deck it has; null gives the usual ones"
             )
         self.needs_donors = True in [part.needs_donors for part in self.parts]
 
