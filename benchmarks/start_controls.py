@@ -29,7 +29,7 @@ from inr_xai.compare.report import format_markdown
 from inr_xai.config import composed, exit_status
 from inr_xai.evaluate.by_refitting import refit
 from inr_xai.fitting.mask_module import device_of
-from inr_xai.instantiate import build_method, instantiate, make_photo_pool, plain
+from inr_xai.instantiate import build_data_and_classifier, build_method, make_photo_pool, plain
 from inr_xai.metrics.robustness.randomisation import mprt, randomisable_layers
 from inr_xai.metrics.statistics.bootstrap import interval_columns, mean_interval, paired_difference
 from inr_xai.runner import sample_plan
@@ -74,7 +74,7 @@ def measure(cfg: DictConfig, layers: int) -> Controls:
     Args:
         layers: how many layers are randomised before another fit, the top one first.
     """
-    data, classifier, method = instantiate(cfg.data), instantiate(cfg.classifier), build_method(cfg)
+    (data, classifier), method = build_data_and_classifier(cfg), build_method(cfg)
     device = device_of(plain(cfg.trainer))
     scoring, donors = (make_photo_pool(ids, data, classifier) for ids in (data.scoring_ids, data.donor_ids))
     fitter = MaskFitter(method, classifier, device=device, donors=donors, trainer=plain(cfg.trainer))

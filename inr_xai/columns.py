@@ -19,9 +19,12 @@ UNION_COLUMNS = tuple(f"{game}_{name}" for game in ("union_hard", "remaining_har
 """What an explanation and all earlier ones restore together, and what is left if all of them are removed."""
 SCORES = (*GEOMETRY, *GAME_COLUMNS, P_FULL, *CHANCE_COLUMNS, *UNION_COLUMNS, "union_share")
 """Every column of scores of one explanation and area."""
+FACTS = ("p_predicted", "right", "carries")
+"""Columns of a run's rows that are the same at all areas: the probability of the most likely class, whether that is the
+label (1 or 0), and whether the explanation carries more than chance (1 or 0)."""
 RELATIVE = (*GAME_COLUMNS, "chance", *UNION_COLUMNS)
 """Columns with a relative column `<column>_rel` in the summary, the ratio of their mean to the mean of p_full."""
-SUMMARY_COLUMNS = (*SCORES, *(f"{column}_rel" for column in RELATIVE))
+SUMMARY_COLUMNS = (*SCORES, *FACTS, *(f"{column}_rel" for column in RELATIVE))
 """Every column of the summary."""
 LESS_IS_BETTER = (*GEOMETRY, "deletion_hard", "deletion_soft", "remaining_hard")
 """Columns whose names begin like this are better if they are lower."""

@@ -28,7 +28,7 @@ from inr_xai.loggers import WandbSettings
 from inr_xai.method import Method
 from inr_xai.runs.folder import RunFolder, is_free
 from inr_xai.runs.lock import folder_lock
-from inr_xai.types import ImageData
+from inr_xai.types import ImageData, TakesFolders
 
 POOLS = ("scoring_pool", "donor_pool")
 KEPT = (*POOLS, "wandb_id", "seconds", "classifier_passes")
@@ -69,6 +69,21 @@ def instantiate(node: Any) -> Any:
         return build(OmegaConf.create(node), "node", [])
     allow = OmegaConf.select(node._get_root(), "allow_targets", default=[])
     return build(node, str(node._get_full_key("")), list(allow))
+
+
+def build_data_and_classifier(cfg: DictConfig) -> tuple[ImageData, FrozenClassifier]:
+    """Builds the data and the classifier, which tell each other about classes.
+
+    Subfolders without known names are classes if the classifier has as many; a classifier that does not know the names
+    of its classes has those of the data.
+    """
+    data: ImageData = instantiate(cfg.data)
+    classifier: FrozenClassifier = instantiate(cfg.classifier)
+    if isinstance(data, TakesFolders) and data.may_take_folders:
+        data.take_folders(classifier.count_classes())
+    if classifier.class_names is None:
+        classifier.class_names = data.class_names
+    return data, classifier
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

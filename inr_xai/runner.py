@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 
 from inr_xai.callbacks.base import RunState
-from inr_xai.classifier.frozen import FrozenClassifier, require_class
+from inr_xai.classifier.frozen import require_class
 from inr_xai.classifier.probe import first_look
 from inr_xai.classifier.targets import TargetRule
 from inr_xai.config.environment import environment_digests, stored_form
@@ -23,7 +23,7 @@ from inr_xai.instantiate import (
     Parts,
     assemble,
     begin_session,
-    instantiate,
+    build_data_and_classifier,
     require_same_environment,
     start_or_continue,
     update_run,
@@ -79,8 +79,7 @@ def explain(cfg: DictConfig, lock: WorkLock | None = None) -> ExplainedRun:
     if folder.exists():
         folder.require_same(config)
         require_same_environment(folder, cfg)
-    data: ImageData = instantiate(cfg.data)
-    classifier: FrozenClassifier = instantiate(cfg.classifier)
+    data, classifier = build_data_and_classifier(cfg)
     facts = start_or_continue(folder, config, data) | {"environment": environment_digests(cfg)}
     parts = assemble(cfg, data, classifier, facts)
     plan = sample_plan(data, cfg.shard.index, cfg.shard.count)
@@ -146,7 +145,7 @@ class Runner:
 
     def __init__(self, folder: RunFolder, parts: Parts, facts: dict[str, Any], plan: Sequence[str]):
         self.folder, self.parts, self._facts, self._plan = folder, parts, facts, plan
-        self.state = RunState(folder, parts.method, total=len(plan), class_names=parts.data.class_names)
+        self.state = RunState(folder, parts.method, total=len(plan), class_names=parts.classifier.class_names)
         self._broken: set[str] = set()
         self._rule = TargetRule(parts.data.targets, parts.method.seed)
         self._count_done()
@@ -216,7 +215,7 @@ class Runner:
         parts = self.parts
         images = torch.stack([sample.image for sample in samples])
         batch = Batch(images, torch.tensor(targets), [sample.sample_id for sample in samples])
-        scorer = self._new_scorer(batch)
+        scorer = self._new_scorer(batch, [sample.target for sample in samples])
         fitted = fit_masks(
             batch.images,
             batch.targets,
@@ -258,12 +257,19 @@ class Runner:
                     targets.append(target)
         return samples, targets
 
-    def _new_scorer(self, batch: Batch) -> RunScorer:
+    def _new_scorer(self, batch: Batch, labels: Sequence[int | None]) -> RunScorer:
         """Returns what scores each explanation of a batch as soon as it is fitted."""
         device = self.parts.device
         photos = torch.stack([self.parts.scoring.following(sample_id) for sample_id in batch.sample_ids])
         on_device = Batch(batch.images.to(device), batch.targets.to(device), batch.sample_ids)
-        return RunScorer(self.parts.classifier, on_device, self.parts.method, photos=photos.to(device))
+        return RunScorer(
+            self.parts.classifier,
+            on_device,
+            self.parts.method,
+            photos=photos.to(device),
+            labels=labels,
+            class_names=self.state.class_names,
+        )
 
     def _make_record(
         self, sample: Sample, batch: Batch, position: int, fitted: FitResult, scorer: RunScorer, seconds: float
@@ -285,7 +291,8 @@ class Runner:
             steps_after=self.state.steps_done + after,
             seconds=seconds,
             extra=({} if dropped is None else {"dropped": dropped})
-            | ({} if fitted.passes is None else {"passes": fitted.passes[position]}),
+            | ({} if fitted.passes is None else {"passes": fitted.passes[position]})
+            | {"top": scorer.answers[position].pairs()},
         )
 
     def _store(self, record: SampleRecord, image: Image) -> None:

@@ -164,3 +164,15 @@ class SharesPhotos(Protocol):
 
     def photo_of(self, sample_id: str) -> str:
         """Returns a name of the sample's photo, the same for all its samples; an id that is no sample's stays."""
+
+
+@runtime_checkable
+class TakesFolders(Protocol):
+    """A data set whose subfolders may be classes that nothing names."""
+
+    @property
+    def may_take_folders(self) -> bool:
+        """Whether no photo has a label, and all lie in subfolders that may be classes."""
+
+    def take_folders(self, classes: int) -> None:
+        """Makes the subfolders the classes if there are as many; UserError if labels are needed and there are not."""

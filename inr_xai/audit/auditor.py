@@ -22,7 +22,7 @@ from inr_xai.data.labels import class_label
 from inr_xai.data.names import id_file
 from inr_xai.errors import UserError
 from inr_xai.fitting.mask_module import device_of
-from inr_xai.instantiate import instantiate, make_photo_pool, plain
+from inr_xai.instantiate import build_data_and_classifier, make_photo_pool, plain
 from inr_xai.limits import check_audit, require_probabilities
 from inr_xai.runs.files import all_columns, format_csv, write_bytes
 from inr_xai.runs.folder import differences
@@ -74,10 +74,10 @@ def audit_runs(runs: Sequence[Run], cfg: DictConfig, folder: Path, options: Audi
             explanations, or the groups name classes that do not exist.
     """
     sample_ids = require_auditable(runs, options)
-    data, classifier, device = instantiate(cfg.data), instantiate(cfg.classifier), device_of(plain(cfg.trainer))
+    (data, classifier), device = build_data_and_classifier(cfg), device_of(plain(cfg.trainer))
     require_probabilities(classifier.head, "an audit")
     examine_alone(classifier, device)
-    groups = class_groups(data.class_names, classifier.count_classes(), options.groups)
+    groups = class_groups(classifier.class_names, classifier.count_classes(), options.groups)
     scoring = make_photo_pool(runs[0].info["scoring_pool"], data, classifier)
     context = AuditContext(data, classifier, scoring, device, seed=cfg.seed, masks_per_forward=cfg.masks_per_forward)
     # Every n-th image, so that the control is spread over the data: in sorted order the first may be of one class.
@@ -177,7 +177,7 @@ class Auditor:
         return ImageReport(
             fits[0].record.sample_id,
             target,
-            class_label(self._context.data.class_names, target),
+            class_label(self._context.classifier.class_names, target),
             self._groups.get(target, "other"),
             estimates,
             judge(estimates, control=self._limit, thresholds=self._options.thresholds),

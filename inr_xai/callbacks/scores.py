@@ -10,13 +10,12 @@ from inr_xai.callbacks.base import RunCallback
 from inr_xai.limits import require_numbers
 from inr_xai.runs.files import all_columns
 from inr_xai.runs.masks_file import SampleRecord
+from inr_xai.scoring.summary import KEYS
 from inr_xai.types import Image, Row
 
 ROWS_IN_TABLE = 10_000
 """The most rows of W&B's table, which is made in memory."""
 log = logging.getLogger(__name__)
-NAMES = ("sample_id", "target", "explanation", "area")
-"""The columns of a row that say what it is about; the others are scores."""
 
 
 class Scores(RunCallback):
@@ -34,7 +33,7 @@ class Scores(RunCallback):
         metrics: dict[str, Any] = {}
         for row in record.rows:
             for column, value in row.items():
-                if column not in NAMES:
+                if column not in KEYS and value is not None:
                     metrics[f"image/{column}/k{row['explanation']}/a{row['area']:g}"] = value
         self.state.log(metrics, images_done=self.state.images_done + 1)
 

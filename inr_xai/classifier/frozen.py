@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -94,6 +94,7 @@ class FrozenClassifier:
             default those of `preprocessing`, or 0 and 1 if `normalise` is False.
         channels_last: keep convolutions in this memory format while frozen. It saves 5 to 25 % of a pass on CPUs, but
             does not work with models that call `view` on feature maps.
+        class_names: a readable name for each class index; None if they are unknown.
     """
 
     def __init__(
@@ -106,8 +107,10 @@ class FrozenClassifier:
         input_mean: tuple[float, ...] | None = None,
         input_std: tuple[float, ...] | None = None,
         channels_last: bool = False,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         self.model = model
+        self.class_names: list[str] | None = None if class_names is None else list(class_names)
         self.preprocessing = preprocessing
         self.head, self._head = head, HEADS[head]
         self.normalise = normalise

@@ -41,6 +41,7 @@ def from_timm(
     std: Sequence[float] | None = None,
     model_args: Mapping[str, Any] | None = None,
     head: str = "softmax",
+    classes: str | Path | None = None,
 ) -> FrozenClassifier:
     """Returns a model of timm with its own evaluation transform.
 
@@ -53,11 +54,13 @@ def from_timm(
         mean, std: statistics per channel with which images in [0, 1] are normalised, in place of the model's own.
         model_args: further arguments of timm.create_model.
         head: what the outputs are; see `FrozenClassifier`.
+        classes: a file with the names of the classes, in place of ImageNet's; see `read_class_names`.
 
     Raises:
         UserError: timm has no such model, its weights cannot be loaded, or they would only fit if they were changed.
     """
     from inr_xai.classifier import timm_models
+    from inr_xai.classifier.class_names import named, names_of_timm
 
     require_head(head)
     options = read_options(input_size, mean, std, model_args)
@@ -72,7 +75,9 @@ def from_timm(
         warn_untrained(name)
         model = timm_models.build(timm_name, size=size, **options.model_args)
     preprocessing = options.normalised(timm_models.preprocessing_of(model, name, size))
-    return FrozenClassifier(model, preprocessing=preprocessing, head=head, channels_last=True)
+    names = names_of_timm(model)
+    classifier = FrozenClassifier(model, preprocessing=preprocessing, head=head, channels_last=True, class_names=names)
+    return named(classifier, classes)
 
 
 def from_torchvision(
@@ -86,6 +91,7 @@ def from_torchvision(
     std: Sequence[float] | None = None,
     model_args: Mapping[str, Any] | None = None,
     head: str = "softmax",
+    classes: str | Path | None = None,
 ) -> FrozenClassifier:
     """Returns a classification model of torchvision with the evaluation transform of torchvision's weights.
 
@@ -98,11 +104,13 @@ def from_torchvision(
         mean, std: statistics per channel with which images in [0, 1] are normalised, in place of the model's own.
         model_args: further arguments of torchvision's builder of the model.
         head: what the outputs are; see `FrozenClassifier`.
+        classes: a file with the names of the classes, in place of ImageNet's; see `read_class_names`.
 
     Raises:
         UserError: torchvision has no such model, its weights cannot be loaded, or they do not fit.
     """
     from inr_xai.classifier import torchvision_models
+    from inr_xai.classifier.class_names import named, names_of_torchvision
 
     require_head(head)
     options = read_options(input_size, mean, std, model_args)
@@ -117,7 +125,9 @@ def from_torchvision(
         warn_untrained(name)
         model = torchvision_models.build(name, size=size, **options.model_args)
     preprocessing = options.normalised(torchvision_models.preprocessing_of(name, size))
-    return FrozenClassifier(model, preprocessing=preprocessing, head=head, channels_last=True)
+    names = names_of_torchvision(name, model)
+    classifier = FrozenClassifier(model, preprocessing=preprocessing, head=head, channels_last=True, class_names=names)
+    return named(classifier, classes)
 
 
 def custom(
@@ -131,6 +141,7 @@ def custom(
     checkpoint: str | Path | None = None,
     checkpoint_key: str | None = None,
     head: str = "softmax",
+    classes: str | Path | None = None,
 ) -> FrozenClassifier:
     """Returns a classifier of the user's own module, which maps normalised images to logits.
 
@@ -144,6 +155,7 @@ def custom(
         checkpoint: a local file of weights that the module's load_state_dict takes.
         checkpoint_key: which part of that file is loaded: names of dicts and prefixes of keys, joined by dots.
         head: what the outputs are; see `FrozenClassifier`.
+        classes: a file with the names of the classes; see `read_class_names`.
 
     Raises:
         UserError: an option that is not allowed, or a checkpoint that does not fit the module.
@@ -151,6 +163,8 @@ def custom(
     require_head(head)
     if not isinstance(model, nn.Module):
         raise UserError(f"classifier.model is a {type(model).__name__}; name a callable that returns a torch.nn.Module")
+    from inr_xai.classifier.class_names import named
+
     check_statistics(mean, std)
     file = read_checkpoint(checkpoint, checkpoint_key)
     if file is not None:
@@ -164,7 +178,7 @@ def custom(
         mean=tuple(mean),
         std=tuple(std),
     )
-    return FrozenClassifier(model, preprocessing=preprocessing, head=head)
+    return named(FrozenClassifier(model, preprocessing=preprocessing, head=head), classes)
 
 
 def read_checkpoint(file: str | Path | None, key: str | None) -> "Checkpoint | None":

@@ -31,7 +31,7 @@ from inr_xai.config import composed, exit_status
 from inr_xai.config.environment import stored_form
 from inr_xai.errors import UserError
 from inr_xai.fitting.mask_module import device_of
-from inr_xai.instantiate import build_method, instantiate, make_photo_pool, plain
+from inr_xai.instantiate import build_data_and_classifier, build_method, instantiate, make_photo_pool, plain
 from inr_xai.limits import require_probabilities
 from inr_xai.loggers.tables import log_tables
 from inr_xai.runner import sample_plan
@@ -107,7 +107,7 @@ def compare(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     cfg = composed(*DEFAULTS, *args.overrides)
     require_probabilities(cfg.classifier.get("head"), "a comparison, whose tables are shares of p_full,")
-    data, classifier = instantiate(cfg.data), instantiate(cfg.classifier)
+    data, classifier = build_data_and_classifier(cfg)
     scoring, donors = (make_photo_pool(ids, data, classifier) for ids in (data.scoring_ids, data.donor_ids))
     trainer = plain(cfg.trainer)
     examine_alone(classifier, device_of(trainer), at_once=cfg.masks_per_forward)

@@ -26,7 +26,7 @@ from inr_xai.config.environment import stored_form
 from inr_xai.data.names import id_file
 from inr_xai.errors import UserError
 from inr_xai.fitting.mask_module import device_of
-from inr_xai.instantiate import instantiate, plain, stored_configuration
+from inr_xai.instantiate import build_data_and_classifier, plain, stored_configuration
 from inr_xai.moved import with_new_paths, with_old_paths
 from inr_xai.runs.files import read_json, write_bytes, write_json
 from inr_xai.runs.folder import differences, facts_of
@@ -57,7 +57,7 @@ def make_maps(args: argparse.Namespace) -> int:
     """Makes the maps of every method and image, and returns how many failed."""
     run = load(args.run)
     cfg = stored_configuration(run.config, args.overrides)
-    data, classifier, device = instantiate(cfg.data), instantiate(cfg.classifier), device_of(plain(cfg.trainer))
+    (data, classifier), device = build_data_and_classifier(cfg), device_of(plain(cfg.trainer))
     setup = MethodSetup(classifier, device, tuple(cfg.areas), layer=args.layer, seed=cfg.seed)
     methods = {name: build_other_method(name, setup) for name in args.methods.split(",")}
     settings = {

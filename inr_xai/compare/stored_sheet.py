@@ -43,7 +43,7 @@ def draw_stored_sheet(
                 hard = harden(maps, context.areas, image_id, seed=context.seed)[0]
                 scores = [row["preservation_hard_mean"] for row in numbers(scored)]
                 regions_of_photo[name] = KeptRegion(hard[places], [scores[place] for place in places])
-        photos.append(Photo(photo.image, class_label(context.data.class_names, photo.target), photo.p_full()))
+        photos.append(Photo(photo.image, class_label(context.classifier.class_names, photo.target), photo.p_full()))
         regions.append(regions_of_photo)
     if not photos:
         raise UserError("none of the photos of the sheet can be read; see the failed rows of the results")

@@ -14,7 +14,7 @@ from inr_xai.errors import UserError
 
 FOLDERS = ("root", "segmentations")
 FILES = {
-    "classes": "a text file of folder names, one a line",
+    "classes": "a text file of names, one a line",
     "annotations": "a JSON file of instances",
     "categories": "a text file of wnids",
     "photos": "a JSON file of photos",
@@ -24,6 +24,8 @@ FILES = {
 GROUPS = ("data", "classifier")
 CLASSES = ("voc", "imagenet")
 """What `data.classes` says for VOC, of which it names no file."""
+OF_PHOTOS = ("inr_xai.data.ImageFolder",)
+"""What takes a photo for `root` too."""
 LONGEST, SHOWN = 3_500, 100
 """Bytes of a path that leave room for the names of a run's files; characters of a path in a message."""
 
@@ -69,13 +71,17 @@ def _check_node(node: Any, key: str) -> None:
     ours = str(node.get("_target_")).startswith("inr_xai.")
     for name, value in node.items():
         _check_node(value, f"{key}.{name}")
+        if ours and name == "root" and isinstance(value, list):
+            for photo in value:
+                _check_node({"_target_": node["_target_"], "root": photo}, key)
         if not ours or not isinstance(value, str) or value == "???" or (name == "classes" and value in CLASSES):
             continue
         path = Path(value).expanduser()
         option = f"{key}.{name}"
         if name in (*FOLDERS, *FILES) and not value:
             raise UserError(f"{option} is empty; give {option}=PATH")
-        if name in FOLDERS and not path.is_dir():
+        photo = node.get("_target_") in OF_PHOTOS and name == "root" and path.is_file()
+        if name in FOLDERS and not path.is_dir() and not photo:
             what = "is a file" if path.is_file() else "does not exist"
             raise UserError(f"{option}={value} {what}; give the folder as {option}=PATH")
         if name in FILES and not path.exists():

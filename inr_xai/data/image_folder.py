@@ -48,8 +48,12 @@ log = logging.getLogger(__name__)
 class ImageFolder:
     """The photos below `root`, sorted by name; no photo is decoded before `load`.
 
+    Folders that are no wnids and are named by no `classes` are classes all the same, as torchvision's ImageFolder reads
+    them (the sorted subfolders of `root`), if the classifier has as many: `take_folders` says so.
+
     Args:
-        root: folder of photos, searched with its subfolders; hidden files and folders are left out.
+        root: folder of photos, searched with its subfolders; hidden files and folders are left out. Or a photo, or
+            several: their ids are then paths below the folder that holds them all.
         targets: which class to explain: "label", "predicted", "wrong" or a class index.
         classes: index file of the folders' classes, see `read_classes`; None if the folders are named by wnids.
         segmentations: folder with masks of the objects, see `find_masks`; a photo without a mask has no segmentation.
@@ -60,7 +64,7 @@ class ImageFolder:
 
     def __init__(
         self,
-        root: str | Path,
+        root: str | Path | Sequence[str | Path],
         *,
         targets: str | int = "label",
         classes: str | Path | None = None,
@@ -75,11 +79,12 @@ class ImageFolder:
         self.targets = parse_targets(targets)
         self.limit = limit
         self.every = every
-        self.root = Path(root).expanduser()
+        self.root, found = photos_of(root)
         self.classes = None if classes is None else read_classes(classes)
-        self.paths = sample_paths(find_images(self.root))
+        self._by_folder = False
+        self.paths = sample_paths(found)
         self._labelled = any(self.label(path) is not None for path in self.paths.values())
-        if self.targets == "label" and not self._labelled:
+        if self.targets == "label" and not (self._labelled or self.may_take_folders):
             raise UserError(self._unlabelled_reason())
         self._ids = sorted(self.paths)
         self._masks = {} if segmentations is None else find_masks(segmentations, self.root, self.paths)
@@ -96,6 +101,36 @@ class ImageFolder:
         if self.classes is not None:
             return names_by_index(self.classes)
         return imagenet_names() if self._labelled else None
+
+    @property
+    def may_take_folders(self) -> bool:
+        """Whether no photo has a label, and all lie in subfolders that may be classes."""
+        return not self._labelled and self.classes is None and len(self._folders) > 1
+
+    def take_folders(self, classes: int) -> None:
+        """Makes the sorted subfolders of `root` the classes if there are as many as the classifier has.
+
+        Raises UserError if there are not, and labels are asked for.
+        """
+        folders = self._folders
+        if len(folders) == classes > 1:
+            log.info(
+                "the %d subfolders of %s are taken for the classifier's classes, in sorted order: %s",
+                *(classes, self.root, first_names(folders)),
+            )
+            self.classes = {name: index for index, name in enumerate(folders)}
+            self._labelled = self._by_folder = True
+        elif self.targets == "label":
+            raise UserError(
+                f"{self._unlabelled_reason()} (subfolders would be classes if there were {classes}, as many as the "
+                f"classifier has; there are {len(folders)})"
+            )
+
+    @property
+    def _folders(self) -> list[str]:
+        """The sorted subfolders of `root`; none if a photo lies in none of them."""
+        parts = [path.parts for path in self.paths.values()]
+        return [] if any(len(names) < 2 for names in parts) else sorted({names[0] for names in parts})
 
     @property
     def scoring_ids(self) -> list[str]:
@@ -132,6 +167,8 @@ class ImageFolder:
 
     def label(self, path: PurePosixPath) -> int | None:
         """Returns the class of a photo by its path below the root; None if the path has none."""
+        if self._by_folder and self.classes is not None:
+            return self.classes.get(path.parts[0])
         return imagenet_label(path) if self.classes is None else folder_label(path, self.classes)
 
     def _unlabelled_reason(self) -> str:
@@ -194,6 +231,31 @@ def find_masks(folder: str | Path, root: Path, photos: Collection[str]) -> dict[
         )
     log.info("%d of %d photos have a segmentation", len(masks), len(photos))
     return masks
+
+
+def photos_of(root: str | Path | Sequence[str | Path]) -> tuple[Path, list[PurePosixPath]]:
+    """Returns a folder and the photos below it, as paths relative to it.
+
+    Args:
+        root: a folder, whose photos are found; or a photo, or several.
+
+    Raises:
+        UserError: there is no such folder or file, or a file has not the suffix of a photo.
+    """
+    if isinstance(root, str | Path) and not Path(root).expanduser().is_file():
+        folder = Path(root).expanduser()
+        return folder, find_images(folder)
+    files = [Path(file).expanduser() for file in ([root] if isinstance(root, str | Path) else root)]
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"data.root={str(file)!r} is no photo; give photos, or one folder of photos")
+        if not is_image(file.name):
+            raise UserError(f"data.root={str(file)!r} is no photo: its name does not end in {KINDS}")
+    if not files:
+        raise UserError("data.root=[] names no photo; give a folder of photos, or photos")
+    folder = Path(os.path.commonpath([file.absolute().parent for file in files]))
+    below = [PurePosixPath(file.absolute().relative_to(folder).as_posix()) for file in files]
+    return folder, sorted(set(below), key=str)
 
 
 def find_images(root: Path, *, option: str = "data.root") -> list[PurePosixPath]:

@@ -22,7 +22,7 @@ from inr_xai.evaluate.registry import REGISTRY, EvaluationMetric, measure
 from inr_xai.evaluate.results import DIGEST, FAILED, Results, join_reasons, split_reasons
 from inr_xai.evaluate.sources import Source
 from inr_xai.fitting.mask_module import device_of
-from inr_xai.instantiate import build_method, instantiate, make_photo_pool, plain
+from inr_xai.instantiate import build_data_and_classifier, build_method, make_photo_pool, plain
 from inr_xai.method import Method
 from inr_xai.metrics.inputs import ExplainWith
 from inr_xai.runs.load import Run
@@ -72,7 +72,7 @@ class EvaluationContext:
     @classmethod
     def of_run(cls, run: Run, cfg: DictConfig) -> "EvaluationContext":
         """Returns the context of a finished run, whose parts are made from a configuration."""
-        data, classifier, method = instantiate(cfg.data), instantiate(cfg.classifier), build_method(cfg)
+        (data, classifier), method = build_data_and_classifier(cfg), build_method(cfg)
         device = device_of(plain(cfg.trainer))
         examine_alone(classifier, device, at_once=method.masks_per_forward)
         donors = make_photo_pool(run.info["donor_pool"], data, classifier) if method.perturbation.needs_donors else None

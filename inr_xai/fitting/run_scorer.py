@@ -1,15 +1,16 @@
 """Scores each explanation of a run as soon as it is fitted: for the run's rows, and for the rule of `auto`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from inr_xai.columns import UNSEEN
-from inr_xai.fitting.stopping import Candidate, mean_preservation, should_keep
+from inr_xai.fitting.stopping import Candidate, carries, mean_preservation, should_keep
 from inr_xai.method import Method
-from inr_xai.scoring.scores import score_masks
+from inr_xai.scoring.answers import WholeAnswer, ask_whole
+from inr_xai.scoring.scores import ExplanationScores, score_masks
 from inr_xai.types import Batch, Classifier
 
 
@@ -19,15 +20,30 @@ class RunScorer:
     Args:
         batch: images with values in [0, 1], on the device that computes.
         photos: photos of the scoring pool for each image.
+        labels: the class index of each image's label, None where it is unknown.
+        class_names: readable names by class index; None if there are none.
 
     Attributes:
+        answers: what the classifier says of each image, from the first explanation on.
         rows: for each image, the rows of the explanations that it keeps.
         dropped: position in the batch -> scores of the explanation that the rule did not keep.
         failures: position in the batch -> why the image has no scores.
     """
 
-    def __init__(self, classifier: Classifier, batch: Batch, method: Method, *, photos: Float[Tensor, "b p c h w"]):
+    def __init__(
+        self,
+        classifier: Classifier,
+        batch: Batch,
+        method: Method,
+        *,
+        photos: Float[Tensor, "b p c h w"],
+        labels: Sequence[int | None] | None = None,
+        class_names: Sequence[str] | None = None,
+    ):
         self._classifier, self._batch, self._method, self._photos = classifier, batch, method, photos
+        self._labels = [None] * len(batch) if labels is None else list(labels)
+        self._class_names = class_names
+        self.answers: list[WholeAnswer] = []
         self._union: Bool[Tensor, "b a h w"] | None = None
         self.rows: list[list[dict[str, Any]]] = [[] for _ in batch.sample_ids]
         self.dropped: dict[int, dict[str, Any]] = {}
@@ -35,6 +51,8 @@ class RunScorer:
 
     def __call__(self, candidate: Candidate) -> list[bool]:
         places, method, batch = candidate.places, self._method, self._batch.only(candidate.places)
+        if not self.answers:
+            self.answers = ask_whole(self._classifier, self._batch.images, at_once=method.masks_per_forward)
         scores = score_masks(
             self._classifier,
             batch.images,
@@ -55,13 +73,21 @@ class RunScorer:
         kept = [position not in scores.failures for position in range(len(places))]
         if method.auto and candidate.explanation > 1:
             self._apply_rule(candidate, scores.columns, kept)
-        rows, areas = scores.rows(candidate.explanation), len(method.areas)
-        for position, place in enumerate(places):
-            if kept[position]:
-                target = {"target": int(self._batch.targets[place])}
-                for row in rows[position * areas : (position + 1) * areas]:
-                    self.rows[place].append({"sample_id": row["sample_id"]} | target | row)
+        self._add_rows(candidate, scores, kept)
         return kept
+
+    def _add_rows(self, candidate: Candidate, scores: ExplanationScores, kept: Sequence[bool]) -> None:
+        """Adds the rows of an explanation to those of the images that keep it."""
+        rows, areas = scores.rows(candidate.explanation), len(self._method.areas)
+        more = carries(scores.columns, UNSEEN).tolist()
+        for position, place in enumerate(candidate.places):
+            if not kept[position]:
+                continue
+            target = int(self._batch.targets[place])
+            said = self.answers[place].columns(target, self._labels[place], self._class_names)
+            for row in rows[position * areas : (position + 1) * areas]:
+                names = {"sample_id": row["sample_id"], "target": target} | said
+                self.rows[place].append(names | row | {"carries": int(more[position])})
 
     def _apply_rule(self, candidate: Candidate, columns: Mapping[str, Float[Tensor, "b a"]], kept: list[bool]) -> None:
         """Removes from `kept` the images whose explanation carries too little, and stores its scores."""

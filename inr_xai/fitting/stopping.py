@@ -60,8 +60,14 @@ def should_keep(
     Args:
         columns: `preservation_hard_<B>`, `chance_<B>` and `p_full`.
     """
+    preservation = mean_preservation(columns, "preservation_hard", baselines)
+    return (preservation >= share * columns["p_full"].mean(1)) & carries(columns, baselines)
+
+
+def carries(columns: Mapping[str, Float[Tensor, "b a"]], baselines: Sequence[str]) -> Bool[Tensor, " b"]:
+    """Returns whether an explanation of each image carries more than chance, s_k > c_k; see `should_keep`."""
     preservation, chance = (mean_preservation(columns, game, baselines) for game in ("preservation_hard", "chance"))
-    return (preservation >= share * columns["p_full"].mean(1)) & (preservation > chance)
+    return preservation > chance
 
 
 class NoiseRule:

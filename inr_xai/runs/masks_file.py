@@ -61,8 +61,9 @@ class SampleRecord:
         steps_before, steps_after: the steps of the whole run before this image's stack and after it, from which curves
             are rebuilt.
         seconds: how long the image took, its part of the batch's time.
-        extra: holds `dropped`, what the explanation that was not kept carried, if there is one, and `passes`, the
-            classifier passes of the image, if its fits could end early.
+        extra: holds `top`, the most likely classes with their probabilities; `dropped`, what the explanation that was
+            not kept carried, if there is one; and `passes`, the classifier passes of the image, if its fits could end
+            early.
     """
 
     sample_id: str

@@ -10,7 +10,9 @@ from typing import Any
 from inr_xai.columns import P_FULL, RELATIVE
 from inr_xai.types import Row
 
-KEYS = frozenset({"sample_id", "image_id", "explanation", "area", "target", "label", "predicted"})
+KEYS = frozenset(
+    {"sample_id", "image_id", "explanation", "area", "target", "target_name", "label", "predicted", "predicted_name"}
+)
 """Columns that identify a row and are no scores."""
 TABLE = {
     "area error": "area_error",

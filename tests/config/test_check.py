@@ -123,7 +123,7 @@ VALUES = {
     "exclusion.mode=avoid": ["exclusion.mode", "exclude or penalty", "'avoid'"],
     "sweep_metric=area_error": ["sweep_metric=area_error", "<column>/k<k>"],
     "sweep_metric=preservation_hard_men_rel/k1": ["not a column of the summary", "mean preservation_hard_mean_rel?"],
-    "sweep_metric=accuracy/k1": ["asks for accuracy", "the columns are area_error, chance,", "deletion_hard_blur_rel"],
+    "sweep_metric=accuracy/k1": ["asks for accuracy", "the columns are area_error, carries,", "deletion_hard_blur_rel"],
     "sweep_metric=area_error/k3": ["sweep_metric=area_error/k3", "explanation 3", "1..2", "explanations=2"],
     "sweep_metric=area_error/k1/a0.15": ["area 0.15", "one of 0.05, 0.1, 0.2 (areas)"],
     "sweep_metric=area_error/k1/a0.10": ["area 0.10", "one of 0.05, 0.1, 0.2 (areas)"],

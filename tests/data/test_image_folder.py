@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image
+from torchvision import datasets
 
 from inr_xai.data import ImageFolder, imagenet
 from inr_xai.data.photo_pool import PhotoPool
@@ -191,8 +192,12 @@ def test_bad_roots_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"does not exist; give the folder"):
         ImageFolder(tmp_path / "absent")
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"is not a folder"):
+    with pytest.raises(UserError, match=r"file' is no photo: its name does not end in jpg"):
         ImageFolder(tmp_path / "file")
+    with pytest.raises(UserError, match=r"absent.png' is no photo; give photos, or one folder"):
+        ImageFolder([tmp_path / "absent.png"])
+    with pytest.raises(UserError, match=r"data.root=\[\] names no photo"):
+        ImageFolder([])
     with pytest.raises(UserError, match=r"holds no images \(no file ends in jpg"):
         ImageFolder(tmp_path)
 
@@ -200,7 +205,7 @@ def test_bad_roots_are_refused(tmp_path: Path) -> None:
 def test_labels_are_required_if_targets_is_label(tmp_path: Path) -> None:
     put(tmp_path / "own", "cat/a.png", "dog/b.png")
     with pytest.raises(UserError, match=r"its folders \(cat, dog\) are not wnids .*data.classes=FILE.*data.targets"):
-        ImageFolder(tmp_path / "own")
+        ImageFolder(tmp_path / "own").take_folders(3)
     (tmp_path / "classes.txt").write_text("horse\n")
     with pytest.raises(UserError, match=r"\(cat, dog\) are not among the names of data.classes \(horse\)"):
         ImageFolder(tmp_path / "own", classes=tmp_path / "classes.txt")
@@ -210,6 +215,44 @@ def test_labels_are_required_if_targets_is_label(tmp_path: Path) -> None:
     data = ImageFolder(tmp_path / "flat", targets="predicted")
     assert data.load("a", SMALL).target is None
     assert data.class_names is None
+
+
+def test_sorted_subfolders_are_classes_if_there_are_as_many(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As torchvision's ImageFolder reads them, whose index is the oracle: the folder at the top counts."""
+    put(tmp_path, "zebra/a.png", "cat/dog/b.png", "dog/cat/c.png", "cat/d.png")
+    data = ImageFolder(tmp_path)
+    assert data.may_take_folders
+    with caplog.at_level("INFO"):
+        data.take_folders(3)
+    (said,) = messages(caplog.records)
+    assert said.startswith("the 3 subfolders of")
+    assert said.endswith("in sorted order: cat, dog, zebra")
+    theirs = datasets.ImageFolder(str(tmp_path))
+    expected = {str(Path(file).relative_to(tmp_path).with_suffix("")): label for file, label in theirs.samples}
+    assert {name: data.load(name, SMALL).target for name in data.ids} == expected
+    assert data.class_names == theirs.classes
+    assert not data.may_take_folders
+
+
+def test_subfolders_are_no_classes_if_their_number_differs(tmp_path: Path) -> None:
+    put(tmp_path, "cat/a.png", "dog/b.png")
+    data = ImageFolder(tmp_path, targets="predicted")
+    data.take_folders(5)
+    assert [data.load(name, SMALL).target for name in data.ids] == [None, None]
+    put(tmp_path, "stray.png")
+    assert not ImageFolder(tmp_path, targets="predicted").may_take_folders
+    put(tmp_path / "known", "n01440764/a.png", "n01443537/b.png")
+    assert not ImageFolder(tmp_path / "known").may_take_folders
+
+
+def test_single_photos_are_a_data_set(tmp_path: Path) -> None:
+    put(tmp_path, "a/x.png", "a/b/y.jpg", "z.png")
+    one = ImageFolder(tmp_path / "a" / "x.png", targets="predicted")
+    assert (one.ids, one.root) == (["x"], tmp_path / "a")
+    some = ImageFolder([tmp_path / "a" / "b" / "y.jpg", str(tmp_path / "a" / "x.png")], targets="predicted")
+    assert (some.ids, some.root) == (["b/y", "x"], tmp_path / "a")
+    whole = ImageFolder(tmp_path, targets="predicted")
+    assert torch.equal(some.load("x", SMALL).image, whole.load("a/x", SMALL).image)
 
 
 def test_a_file_without_label_fails_alone(tmp_path: Path) -> None:
