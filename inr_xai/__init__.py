@@ -6,21 +6,38 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from inr_xai.attribution import INRAttribution
+    from inr_xai.explanation.explain import explain
+    from inr_xai.explanation.explanation import Explanation, load_explanation
     from inr_xai.fitting.fit import fit_masks
     from inr_xai.limits import Exclusion, Plateau, Stop
     from inr_xai.method import Method
     from inr_xai.runs.load import load
 
-__all__ = ["Exclusion", "INRAttribution", "Method", "Plateau", "Stop", "__version__", "fit_masks", "load"]
+__all__ = [
+    "Exclusion",
+    "Explanation",
+    "INRAttribution",
+    "Method",
+    "Plateau",
+    "Stop",
+    "__version__",
+    "explain",
+    "fit_masks",
+    "load",
+    "load_explanation",
+]
 
 _HOMES = {
     "Exclusion": "inr_xai.limits",
+    "Explanation": "inr_xai.explanation.explanation",
     "INRAttribution": "inr_xai.attribution",
     "Method": "inr_xai.method",
     "Plateau": "inr_xai.limits",
     "Stop": "inr_xai.limits",
+    "explain": "inr_xai.explanation.explain",
     "fit_masks": "inr_xai.fitting.fit",
     "load": "inr_xai.runs.load",
+    "load_explanation": "inr_xai.explanation.explanation",
 }
 
 try:

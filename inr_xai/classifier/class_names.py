@@ -17,11 +17,14 @@ IMAGENET = 1000
 FORM = 'write one name a line, line 1 for class 0, or JSON: ["name", ...] or {"0": "name", ...}'
 
 
-def read_class_names(file: str | Path) -> list[str]:
+def read_class_names(file: str | Path, option: str = "classifier.classes") -> list[str]:
     """Returns the name of each class index.
 
     A text file has one name per line; a .json file a list of names, or an object with a name for each index, as
     Hugging Face's `id2label`. Names may repeat, as ImageNet's do.
+
+    Args:
+        option: names the file in a refusal.
 
     Raises:
         UserError: the file cannot be read, or is not of this form.
@@ -31,11 +34,11 @@ def read_class_names(file: str | Path) -> list[str]:
         text = read_text(path)
         names = _from_json(json.loads(text)) if path.suffix.lower() == ".json" else text.rstrip().splitlines()
     except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise UserError(f"classifier.classes={str(file)!r} cannot be read ({error}); {FORM}") from error
+        raise UserError(f"{option}={str(file)!r} cannot be read ({error}); {FORM}") from error
     names = [name.strip() for name in names]
     if not names or "" in names:
         where = f"has no name for class {names.index('')}" if names else "holds no name"
-        raise UserError(f"classifier.classes={str(file)!r} {where}; {FORM}")
+        raise UserError(f"{option}={str(file)!r} {where}; {FORM}")
     return names
 
 

@@ -7,17 +7,25 @@ import bisect
 import functools
 import logging
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from inr_xai.errors import RunFault, UserError, error_text
-from inr_xai.types import Image, ImageData, Images, Preprocessing, SharesPhotos
+from inr_xai.types import Image, Images, Preprocessing, Sample, SharesPhotos
 
 DRAWS = 3  # photos with which one sample is scored
 CACHED = 256  # photos of a pool; neighbouring samples are scored with the same ones
 log = logging.getLogger(__name__)
+
+
+class Reader(Protocol):
+    """What a pool needs of a data set."""
+
+    def load(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
+        """Returns a sample of one of the pool's ids."""
 
 
 class PhotoPool:
@@ -26,12 +34,21 @@ class PhotoPool:
     Args:
         ids: the photos' ids in any order; run.json fixes them, so that no result depends on limit, batch or shard.
         reserve: ids that are used only if too few of `ids` can be read; a warning says so once.
+        warns: False gives no such warning.
     """
 
-    def __init__(self, ids: Sequence[str], data: ImageData, preprocessing: Preprocessing, reserve: Sequence[str] = ()):
+    def __init__(
+        self,
+        ids: Sequence[str],
+        data: Reader,
+        preprocessing: Preprocessing,
+        reserve: Sequence[str] = (),
+        *,
+        warns: bool = True,
+    ):
         self.ids, self.reserve = sorted(ids), sorted(reserve)
         self._photo_of = data.photo_of if isinstance(data, SharesPhotos) else str
-        self._warned = False
+        self._warned = not warns
 
         @functools.lru_cache(maxsize=CACHED)
         def read(sample_id: str) -> Image | None:

@@ -17,7 +17,7 @@ from inr_xai.draws import GENERATOR
 from inr_xai.errors import UserError, error_text
 from inr_xai.runs.structure import require
 from inr_xai.seeding import sha256
-from inr_xai.types import Frame, Row
+from inr_xai.types import Frame, Image, Row
 
 FORMAT = "1"
 FACTS, CHECKSUM = "inr_xai", "sha256"
@@ -64,6 +64,8 @@ class SampleRecord:
         extra: holds `top`, the most likely classes with their probabilities; `dropped`, what the explanation that was
             not kept carried, if there is one; and `passes`, the classifier passes of the image, if its fits could end
             early.
+        image: the input itself, c x h x w, values in [0, 1], of which the file keeps 8 bits; None if it is not stored.
+            Runs store none, since their data set has it.
     """
 
     sample_id: str
@@ -79,6 +81,7 @@ class SampleRecord:
     steps_after: int = 0
     seconds: float = 0.0
     extra: dict[str, Any] = field(default_factory=dict)
+    image: Image | None = None
 
 
 def pack_record(record: SampleRecord) -> bytes:
@@ -88,6 +91,8 @@ def pack_record(record: SampleRecord) -> bytes:
         "areas": torch.tensor(record.areas, dtype=torch.float32),
         "losses": record.losses.float(),
     }
+    if record.image is not None:
+        tensors["image"] = (record.image.clamp(0, 1) * 255).round().to(torch.uint8)
     for k, weights in enumerate(record.inrs, start=1):
         tensors |= {f"inr.{k}.{name}": value for name, value in weights.items()}
     meta = {
@@ -142,6 +147,7 @@ def read_record(file: Path) -> SampleRecord:
             steps_after=meta.get("steps_after", 0),
             seconds=meta["seconds"],
             extra=meta["extra"],
+            image=tensors["image"].float() / 255 if "image" in tensors else None,
         )
 
 
@@ -216,8 +222,11 @@ def _networks(tensors: dict[str, Tensor], facts: dict[str, Any]) -> list[dict[st
         raise ValueError("masks has values that do not lie in [0, 1]")
     if losses.shape[0] not in (explanations, explanations + 1):
         raise ValueError(f"losses has {losses.shape[0]} curves for {explanations} explanations")
+    image = tensors.get("image")
+    if image is not None and (image.dtype != torch.uint8 or image.ndim != 3 or image.shape[1:] != masks.shape[2:]):
+        raise ValueError(f"image is {_described(image)}, and the input is {facts['frame']['size']} in 8 bits")
     inrs: list[dict[str, Tensor]] = [{} for _ in range(explanations)]
-    for name in (name for name in tensors if name not in ("masks", "areas", "losses")):
+    for name in (name for name in tensors if name not in ("masks", "areas", "losses", "image")):
         kind, _, rest = name.partition(".")
         k, _, weight = rest.partition(".")
         if kind != "inr" or not k.isdecimal() or not 1 <= int(k) <= explanations or not weight:

@@ -1,0 +1,1 @@
+"""A photo explained in one line: `explain`, and the `Explanation` that it returns."""
