@@ -33,6 +33,7 @@ from inr_xai.columns import less_is_better
 from inr_xai.config import check, conf_folder, register, sentence
 from inr_xai.config.environment import as_yaml
 from inr_xai.config.hydra_nodes import hydra_nodes_checked
+from inr_xai.config.photos import overrides_of
 from inr_xai.config.places import check_files, check_place
 from inr_xai.config.programs import Interruption, report_error, report_interruption, run_program
 from inr_xai.errors import IMAGES_FAILED, REFUSED, RunFault, UserError, did_you_mean
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+EXPLAIN = "explain"
 VERBS = {
     "evaluate": ("inr_xai.evaluate.__main__", "metrics of a finished run, or of another tool's maps of its images"),
     "audit": ("inr_xai.audit.__main__", "what a classifier leans on, from finished runs"),
@@ -68,18 +70,37 @@ def do(arguments: Sequence[str]) -> int:
     if first in VERBS:
         status: int = import_module(VERBS[first][0]).main(arguments[1:])
         return status
+    if first == EXPLAIN:
+        return explain_photos(arguments[1:])
     if first == "--version":
         from inr_xai import __version__
 
         sys.stdout.write(f"inr-xai {__version__}\n")
         return 0
     if first in ("--help", "-h"):
-        verbs = "\n".join(f"  inr-xai {verb:10} {purpose}" for verb, (_, purpose) in VERBS.items())
+        purposes = {EXPLAIN: "what a classifier sees in photos of yours"} | {
+            verb: of for verb, (_, of) in VERBS.items()
+        }
+        verbs = "\n".join(f"  inr-xai {verb:10} {purpose}" for verb, purpose in purposes.items())
         sys.stdout.write(f"Verbs (inr-xai VERB --help says more):\n{verbs}\n\nWithout a verb:\n\n")
     if first.isalpha():  # Hydra would take it for an option without a value, and say so
-        hint = did_you_mean(first, VERBS) or f"; the verbs are {', '.join(VERBS)}"
+        hint = did_you_mean(first, [EXPLAIN, *VERBS]) or f"; the verbs are {', '.join([EXPLAIN, *VERBS])}"
         raise UserError(f"{first} is neither a verb nor KEY=VALUE{hint}")
     return run_hydra()
+
+
+def explain_photos(arguments: Sequence[str]) -> int:
+    """Explains single photos in a run of their own, says where the pictures are, and returns the exit status."""
+    overrides, folder = overrides_of(arguments)
+    before, sys.argv = sys.argv, [sys.argv[0], *overrides]
+    try:
+        status = run_hydra()
+    finally:
+        sys.argv = before
+    if status in (0, IMAGES_FAILED):
+        figures = sorted((folder / "figures").rglob("*.*"))
+        sys.stdout.write("".join(f"{figure}\n" for figure in figures))
+    return status
 
 
 def run_hydra() -> int:

@@ -7,7 +7,7 @@ import bisect
 import functools
 import logging
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,7 @@ CACHED = 256  # photos of a pool; neighbouring samples are scored with the same 
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Reader(Protocol):
     """What a pool needs of a data set."""
 

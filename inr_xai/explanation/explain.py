@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 def explain(
     model: Any,
     image: Any,
-    target: ClassOf | Sequence[ClassOf] = None,
+    target: Any = None,
     areas: Sequence[float] = (0.05, 0.1, 0.2),
     explanations: int | str = 2,
     *,

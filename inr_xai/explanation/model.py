@@ -47,7 +47,7 @@ class GivenModel:
         """The evaluation transform that the model is known to have; None if it is none of the known models."""
         if isinstance(self.model, FrozenClassifier):
             return self.model.preprocessing
-        if self._is_of_timm and getattr(self.inner, "num_classes", 0):
+        if self._is_of_timm and bool(getattr(self.inner, "num_classes", None)):
             from inr_xai.classifier.timm_models import preprocessing_of
 
             return preprocessing_of(self.inner, type(self.inner).__name__)
