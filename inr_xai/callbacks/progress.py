@@ -1,4 +1,7 @@
-"""One bar over the images with the scores so far; without a terminal, a line now and then instead."""
+"""One bar over the images with the scores so far; without a terminal, a line now and then instead.
+
+Before the first image has ended, the steps of its fits tell how long all will take.
+"""
 
 import logging
 import math
@@ -6,19 +9,25 @@ import sys
 import time
 from typing import Any
 
+import lightning
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from inr_xai.callbacks.base import RunCallback, RunState
+from inr_xai.fitting.mask_module import MaskModule
 from inr_xai.limits import require_numbers
 from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Image
 
+BAR = 0.2
+"""Seconds between two updates of the bar within the first image."""
 log = logging.getLogger(__name__)
 
 
 class Progress(RunCallback):
     """Shows how many images are done, the time left, and means of explanation 1 over the images since the start.
+
+    Until the first of them has ended, it shows the step that its fits have reached.
 
     Args:
         seconds: the least time between two lines if there is no terminal.
@@ -31,15 +40,34 @@ class Progress(RunCallback):
     def on_run_start(self, state: RunState) -> None:
         super().on_run_start(state)
         self._done_before, self._began, self._last_line = state.images_done, time.monotonic(), 0.0
+        self._last_step = self._began
         # Since the start: sums over the images explained, their number, and the number of those that have ended.
         self._preserved, self._p_full, self._area_error = 0.0, 0.0, 0.0
         self._explained, self._ended = 0, 0
         self._last_image: tuple[str, float, float, float] | None = None
+        self._first = _FirstFits(state.method.steps * state.method.most)
         self._bar: tqdm[Any] | None = None
         if sys.stderr.isatty():
             self._redirect = logging_redirect_tqdm()
             self._redirect.__enter__()
             self._bar = tqdm(total=state.total, initial=state.images_done, unit="image", dynamic_ncols=True)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._ended or not isinstance(pl_module, MaskModule):
+            return
+        first, now = self._first, time.monotonic()
+        first.add(pl_module, batch)
+        if now - self._last_step < (BAR if self._bar is not None else self.seconds):
+            return
+        self._last_step = now
+        waiting = self.state.total - self._done_before
+        left = first.seconds_left(now - self._began, waiting)
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{first}, about {_duration(left)} left")
+        else:
+            log.info("0 of %d images, %s, about %s left", waiting, str(first), _duration(left))
 
     def on_sample(self, record: SampleRecord, image: Image) -> None:
         rows = [row for row in record.rows if row["explanation"] == 1]
@@ -85,6 +113,31 @@ class Progress(RunCallback):
         self._last_line = now
         left = (now - self._began) / self._ended * (self.state.total - done)
         log.info("%d of %d images, %s, about %s left", done, self.state.total, scores, _duration(left))
+
+
+class _FirstFits:
+    """How far the fits of the first images are, which one stack explains.
+
+    Args:
+        steps: the largest number of steps of an image, all its explanations together.
+    """
+
+    def __init__(self, steps: int):
+        self.steps, self.done, self.images, self.explanation = steps, 0, 1, 1
+
+    def add(self, module: MaskModule, step: int) -> None:
+        """Counts a step, which counts from 0 within its fit."""
+        fitted = self.steps // module.method.most
+        self.explanation, self.images = module.explanation, len(module.images)
+        self.done = (module.explanation - 1) * fitted + step + 1
+
+    def seconds_left(self, spent: float, images: int) -> float:
+        """Returns an estimate for all images, those of the first stack included."""
+        return max(0.0, spent / max(self.done, 1) * self.steps * images / self.images - spent)
+
+    def __str__(self) -> str:
+        images = "the first image" if self.images == 1 else f"the first {self.images} images"
+        return f"step {self.done} of {self.steps} of {images}"
 
 
 def _duration(seconds: float) -> str:

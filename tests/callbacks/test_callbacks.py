@@ -17,13 +17,15 @@ from PIL import Image
 from inr_xai.callbacks import Curves, Progress, RunState, Scores
 from inr_xai.callbacks.figures import SHADE, darken_outside, draw_figure, strip
 from inr_xai.callbacks.progress import log as progress_log
+from inr_xai.classifier import demo
 from inr_xai.errors import UserError
 from inr_xai.fitting.mask_module import MaskModule, light_trainer
 from inr_xai.method import Method
+from inr_xai.perturbation import Constant
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.index import StoredRows
 from inr_xai.runs.masks_file import SampleRecord
-from inr_xai.types import Frame
+from inr_xai.types import Batch, Frame
 from tests.helpers import wandb_read
 from tests.helpers.runs import TINY, explain, files_below, messages, process, same_masks, table
 from tests.helpers.wandb_fixtures import fresh_wandb  # noqa: F401
@@ -124,7 +126,7 @@ def test_progress_without_a_terminal_is_lines_with_the_time_left(
     explain(tmp_path, "callbacks.progress.seconds=0", "data.limit=2")
     explain(tmp_path, "callbacks.progress.seconds=0")
     pattern = r"(\d) of (\d) images, kept (\d+\.\d\d) of p, area error 0\.0\d{3}, about \d+:\d\d left"
-    matches = [re.fullmatch(pattern, line) for line in lines(caplog)]
+    matches = [re.fullmatch(pattern, line) for line in lines(caplog) if not line.startswith("0 of ")]
     assert [match and (match[1], match[2]) for match in matches] == [("1", "2"), ("2", "2"), ("3", "3")]
     rows = [row for row in table(tmp_path) if row["explanation"] == "1" and row["sample_id"] != "00002-triangle"]
     share = sum(float(row["preservation_hard_mean"]) for row in rows) / sum(float(row["p_full"]) for row in rows)
@@ -150,6 +152,32 @@ def test_progress_waits_between_lines_but_not_for_the_last(
         "3 of 6 images, kept 0.50 of p, area error 0.0100, about 0:12 left",
         "5 of 6 images, 1 failed, about 0:05 left",
         "6 of 6 images, kept 0.50 of p, area error 0.0100, about 0:00 left",
+    ]
+
+
+def test_the_steps_of_the_first_image_tell_the_time_left(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three images of 2 x 10 steps of 4 seconds: a line is due after 10 seconds, and none after the first image."""
+    caplog.set_level(logging.INFO)
+    clock, trainer = itertools.count(100.0, 4.0), light_trainer({"accelerator": "cpu", "devices": 1}, ())
+    monkeypatch.setattr("inr_xai.callbacks.progress.time.monotonic", lambda: next(clock))
+    progress = Progress(seconds=10)
+    progress.on_run_start(RunState(RunFolder(tmp_path), Method(steps=10, explanations=2), total=3))
+    for explanation in (1, 2):
+        batch = Batch(torch.rand(1, 3, 8, 8), torch.tensor([0]), ["a"])
+        method = Method(steps=10, explanations=2, areas=(0.25,), perturbation=Constant())
+        module = MaskModule(batch, explanation=explanation, classifier=demo(), method=method, donors=None, free=None)
+        for step in range(10 if explanation == 1 else 2):
+            progress.on_train_batch_end(trainer, module, None, step, step)
+    progress.on_sample(record(), torch.ones(3, 8, 8))
+    progress.on_train_batch_end(trainer, module, None, 5, 5)
+    assert lines(caplog) == [
+        "0 of 3 images, step 3 of 20 of the first image, about 3:48 left",
+        "0 of 3 images, step 6 of 20 of the first image, about 3:36 left",
+        "0 of 3 images, step 9 of 20 of the first image, about 3:24 left",
+        "0 of 3 images, step 12 of 20 of the first image, about 3:12 left",
+        "1 of 3 images, kept 0.50 of p, area error 0.0100, about 1:44 left",
     ]
 
 
