@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from inr_xai.explanation.explain import explain
     from inr_xai.explanation.explanation import Explanation, load_explanation
     from inr_xai.fitting.fit import fit_masks
+    from inr_xai.integrations.explain_images import ExplainImages
     from inr_xai.limits import Exclusion, Plateau, Stop
     from inr_xai.method import Method
     from inr_xai.runs.load import load
 
 __all__ = [
     "Exclusion",
+    "ExplainImages",
     "Explanation",
     "INRAttribution",
     "Method",
@@ -29,6 +31,7 @@ __all__ = [
 
 _HOMES = {
     "Exclusion": "inr_xai.limits",
+    "ExplainImages": "inr_xai.integrations.explain_images",
     "Explanation": "inr_xai.explanation.explanation",
     "INRAttribution": "inr_xai.attribution",
     "Method": "inr_xai.method",

@@ -1,0 +1,4 @@
+"""Other people's tools: our masks as methods of their packages, and as a callback of their training.
+
+Each module is imported by its name, since it may need the package that it is for.
+"""
