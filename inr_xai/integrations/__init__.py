@@ -1,0 +1,1 @@
+"""Adapters to other packages, which none of them needs to be imported for."""
