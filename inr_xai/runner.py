@@ -146,7 +146,8 @@ class Runner:
 
     def __init__(self, folder: RunFolder, parts: Parts, facts: dict[str, Any], plan: Sequence[str]):
         self.folder, self.parts, self._facts, self._plan = folder, parts, facts, plan
-        self.state = RunState(folder, parts.method, total=len(plan), class_names=parts.data.class_names)
+        names = parts.classifier.class_names or parts.data.class_names
+        self.state = RunState(folder, parts.method, total=len(plan), class_names=names)
         self._broken: set[str] = set()
         self._rule = TargetRule(parts.data.targets, parts.method.seed)
         self._count_done()

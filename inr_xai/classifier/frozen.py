@@ -92,6 +92,7 @@ class FrozenClassifier:
         normalise: False passes inputs to the model unchanged.
         input_mean, input_std: statistics per channel in the units of the input, for baselines of colours and noise; by
             default those of `preprocessing`, or 0 and 1 if `normalise` is False.
+        class_names: a readable name for each class; None if the source of the model knows none.
         channels_last: keep convolutions in this memory format while frozen. It saves 5 to 25 % of a pass on CPUs, but
             does not work with models that call `view` on feature maps.
     """
@@ -105,9 +106,11 @@ class FrozenClassifier:
         normalise: bool = True,
         input_mean: tuple[float, ...] | None = None,
         input_std: tuple[float, ...] | None = None,
+        class_names: list[str] | None = None,
         channels_last: bool = False,
     ) -> None:
         self.model = model
+        self.class_names = class_names
         self.preprocessing = preprocessing
         self.head, self._head = head, HEADS[head]
         self.normalise = normalise

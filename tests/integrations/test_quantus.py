@@ -145,7 +145,7 @@ def probabilities(model: nn.Module, images: Any) -> np.ndarray:
 
 
 def flipping_curve(model: nn.Module, image: np.ndarray, target: int, heatmap: np.ndarray, values: int) -> list[float]:
-    """The class's probability after each further step, in which the next values become "black", the image's least value.
+    """The class's probability after each further step, in which the next values become the image's least one, "black".
 
     Each channel of a pixel is a value of its own, with the pixel's rank; ties are in NumPy's order.
     """
