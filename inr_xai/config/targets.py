@@ -132,7 +132,7 @@ def _sets_property(target: Callable[..., Any], name: str) -> bool:
     """
     if not isinstance(target, type) or getattr(inspect.getattr_static(target, name, None), "fset", None) is None:
         return False
-    code = getattr(target.__init__, "__code__", None)
+    code = getattr(inspect.getattr_static(target, "__init__"), "__code__", None)
     return code is not None and bool(code.co_flags & inspect.CO_VARKEYWORDS)
 
 
