@@ -49,6 +49,8 @@ class Preprocessing:
             whole photo is squashed.
         interpolation: "nearest", "bilinear", "bicubic" or "lanczos".
         mean, std: per-channel statistics with which the classifier normalises its input in [0, 1].
+        floor_crop: an odd margin of the centre crop is halved downwards, as Hugging Face's processors do; otherwise the
+            half is rounded to the even number, as timm and torchvision do.
     """
 
     size: tuple[int, int]
@@ -56,6 +58,7 @@ class Preprocessing:
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    floor_crop: bool = False
 
 
 @dataclass(frozen=True)

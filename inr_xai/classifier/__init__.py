@@ -1,4 +1,4 @@
-"""Frozen image classifiers: the wrapper, and their sources (the package, timm, torchvision, the user's own module)."""
+"""Frozen image classifiers: the wrapper, and their sources (the package, libraries, the user's own module)."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -6,14 +6,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from inr_xai.classifier.context import shapes_in_context
     from inr_xai.classifier.frozen import FrozenClassifier, require_class
-    from inr_xai.classifier.sources import custom, demo, from_timm, from_torchvision
+    from inr_xai.classifier.sources import custom, demo, from_hugging_face, from_timm, from_torchvision
 
-__all__ = ["FrozenClassifier", "custom", "demo", "from_timm", "from_torchvision", "require_class", "shapes_in_context"]
+__all__ = [
+    "FrozenClassifier",
+    "custom",
+    "demo",
+    "from_hugging_face",
+    "from_timm",
+    "from_torchvision",
+    "require_class",
+    "shapes_in_context",
+]
 
 _HOMES = {
     "FrozenClassifier": "frozen",
     "custom": "sources",
     "demo": "sources",
+    "from_hugging_face": "sources",
     "from_timm": "sources",
     "from_torchvision": "sources",
     "require_class": "frozen",

@@ -14,7 +14,7 @@ PATIENCE = 6.0  # seconds to wait for an answer
 REMEDY = "give a local file with classifier.checkpoint=PATH, or set classifier.pretrained=false for random weights"
 
 
-def require_reachable(url: str, name: str) -> None:
+def require_reachable(url: str, name: str, *, remedy: str = REMEDY) -> None:
     """Raises UserError within seconds if the server of `url` does not answer; uses the proxies of the environment."""
     parts = urlparse(url)
     server = f"{parts.scheme}://{parts.netloc}"
@@ -25,7 +25,7 @@ def require_reachable(url: str, name: str) -> None:
     reason = answer[0] if answer else f"no answer within {PATIENCE:g} seconds"
     if reason:
         raise UserError(
-            f"the weights of {name!r} are not on this computer and {server} is out of reach ({reason}); {REMEDY}"
+            f"the weights of {name!r} are not on this computer and {server} is out of reach ({reason}); {remedy}"
         )
 
 
@@ -43,15 +43,15 @@ def probe(server: str) -> str:
     return ""
 
 
-def require_online(name: str) -> None:
+def require_online(name: str, *, remedy: str = REMEDY) -> None:
     """Raises UserError if Hugging Face's hub, or its mirror, is switched off or out of reach."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         raise UserError(
-            f"the weights of {name!r} are not on this computer and HF_HUB_OFFLINE forbids the hub; {REMEDY}"
+            f"the weights of {name!r} are not on this computer and HF_HUB_OFFLINE forbids the hub; {remedy}"
         )
-    require_reachable(constants.ENDPOINT, name)
+    require_reachable(constants.ENDPOINT, name, remedy=remedy)
 
 
 def hub_file(repository: str, names: tuple[str, ...]) -> Path | None:

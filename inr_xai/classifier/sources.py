@@ -1,4 +1,4 @@
-"""The sources of classifiers, one function each: the demo, timm, torchvision, or the user's own module.
+"""The sources of classifiers, one function each: the demo, timm, torchvision, Hugging Face, or the user's own module.
 
 Each imports what it needs when it is called.
 """
@@ -128,6 +128,56 @@ def from_torchvision(
     names = names_of_torchvision(name, model)
     classifier = FrozenClassifier(model, preprocessing=preprocessing, head=head, channels_last=True, class_names=names)
     return named(classifier, classes)
+
+
+def from_hugging_face(
+    name: str,
+    *,
+    pretrained: bool = True,
+    checkpoint: str | Path | None = None,
+    checkpoint_key: str | None = None,
+    head: str = "softmax",
+    classes: str | Path | None = None,
+) -> FrozenClassifier:
+    """Returns an image classifier of transformers with what its own image processor does to a photo.
+
+    Args:
+        name: a folder into which the model's and the processor's save_pretrained have written, or a name of Hugging
+            Face's hub ("owner/name", "owner/name@revision"), which is downloaded once.
+        pretrained: load the weights, which must be safetensors; False draws them at random.
+        checkpoint: a local file of weights to load instead.
+        checkpoint_key: which part of that file is loaded: names of dicts and prefixes of keys, joined by dots.
+        head: what the outputs are; see `FrozenClassifier`.
+        classes: a file with the names of the classes, in place of the model's own; see `read_class_names`.
+
+    Raises:
+        UserError: transformers is not installed, there is no such model, its weights are incomplete, or its processor
+            does what no `Preprocessing` can say.
+    """
+    require_head(head)
+    try:
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise UserError("classifier=hugging_face needs the package transformers; pip install 'inr-xai[hf]'") from error
+    from inr_xai.classifier import hugging_face
+    from inr_xai.classifier.class_names import named
+
+    file = read_checkpoint(checkpoint, checkpoint_key)
+    place = hugging_face.find_folder(name, weights=pretrained and file is None)
+    preprocessing = hugging_face.preprocessing_of(hugging_face.load_processor(place))
+    if file is not None:
+        model = hugging_face.with_checkpoint(place, file)
+    elif pretrained:
+        model = hugging_face.from_hub(place)
+    else:
+        warn_untrained(name)
+        model = hugging_face.build(place)
+    if head == "softmax" and getattr(model.config, "problem_type", None) == "multi_label_classification":
+        raise UserError(
+            f"the model of {name!r} gives an image several classes by its config; set classifier.head=sigmoid"
+        )
+    names = hugging_face.class_names(model)
+    return named(FrozenClassifier(model, preprocessing=preprocessing, head=head, class_names=names), classes)
 
 
 def custom(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from inr_xai.errors import UserError
 
-SOURCES = ("timm", "torchvision", "demo")
+SOURCES = ("timm", "torchvision", "hugging_face", "demo")
 DEFAULTS = ("data=image_folder", "logger=none", "name=explain")
 
 
@@ -29,7 +29,12 @@ def overrides_of(arguments: Sequence[str]) -> tuple[list[str], Path]:
         prog="inr-xai explain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photos, or one folder of photos; and KEY=VALUE")
-    parser.add_argument("--classifier", default="timm", metavar="NAME", help="a model of timm, or torchvision:NAME")
+    parser.add_argument(
+        "--classifier",
+        default="timm",
+        metavar="NAME",
+        help="a model of timm, or torchvision:NAME, hugging_face:NAME_OR_FOLDER",
+    )
     parser.add_argument("--checkpoint", metavar="FILE", help="local weights of it (.safetensors or .pth)")
     parser.add_argument("--classes", metavar="FILE", help="the names of its classes, one a line")
     parser.add_argument("--target", default="predicted", help="which class: predicted, label, wrong or an index")

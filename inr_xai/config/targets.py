@@ -124,19 +124,32 @@ def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         return {"args": _ANY_POSITIONAL, "kwargs": _ANY_KEYWORD}
 
 
+def _sets_property(target: Callable[..., Any], name: str) -> bool:
+    """Returns whether a class has a property of this name, which its constructor sets.
+
+    The signature of such a constructor, as that of transformers' configurations, may name its fields alone, while any
+    further keyword is set as an attribute.
+    """
+    if not isinstance(target, type) or getattr(inspect.getattr_static(target, name, None), "fset", None) is None:
+        return False
+    code = getattr(inspect.getattr_static(target, "__init__"), "__code__", None)
+    return code is not None and bool(code.co_flags & inspect.CO_VARKEYWORDS)
+
+
 _ANY_POSITIONAL = inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)
 _ANY_KEYWORD = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)
 
 
 def _check_node(node: Node, key: str, allow: Sequence[str]) -> None:
     """Refuses a node whose keys are no arguments of its target, are of a wrong type, or leave a required one out."""
-    parameters = _parameters(locate(node["_target_"], f"{key}._target_", allow))
+    target = locate(node["_target_"], f"{key}._target_", allow)
+    parameters = _parameters(target)
     named = {p.name: p for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name in _argument_names(node, key):
         if name in named:
             _check_type(node[name], named[name].annotation, f"{key}.{name}")
-        elif not takes_any:
+        elif not takes_any and not _sets_property(target, name):
             hint = did_you_mean(name, named, prefix=f"{key}.") or f"; it takes {listing(named) or 'no arguments'}"
             raise UserError(f"{key}.{name}={shown(node[name])} is not an argument of {node['_target_']}{hint}")
     if not node.get("_partial_", False):

@@ -160,7 +160,8 @@ def frame_of(original: tuple[int, int], preprocessing: Preprocessing) -> Frame:
         raise UserError(
             f"the photo of {original[0]} x {original[1]} pixels would grow to {resized[0]} x {resized[1]}; crop it"
         )
-    top, left = (offset(*pair) for pair in zip(resized, preprocessing.size, strict=True))
+    pairs = zip(resized, preprocessing.size, strict=True)
+    top, left = (offset(*pair, floor=preprocessing.floor_crop) for pair in pairs)
     return Frame(original=original, resized=resized, top=top, left=left, size=preprocessing.size)
 
 
@@ -177,9 +178,15 @@ def resized_size(original: tuple[int, int], resize: int | tuple[int, int]) -> tu
     return (longer, resize) if width <= height else (resize, longer)
 
 
-def offset(resized: int, size: int) -> int:
-    """Returns where the centre crop starts along one axis; negative if the photo is padded."""
-    return round((resized - size) / 2) if resized >= size else -((size - resized) // 2)
+def offset(resized: int, size: int, *, floor: bool = False) -> int:
+    """Returns where the centre crop starts along one axis; negative if the photo is padded.
+
+    >>> offset(7, 4), offset(7, 4, floor=True), offset(4, 7)
+    (2, 1, -1)
+    """
+    if resized < size:
+        return -((size - resized) // 2)
+    return (resized - size) // 2 if floor else round((resized - size) / 2)
 
 
 def cut(values: Shaped[Tensor, "*lead hr wr"], frame: Frame) -> Shaped[Tensor, "*lead h w"]:

@@ -30,8 +30,8 @@ AT_ONCE = 8
 FEWEST_PHOTOS = 6
 NO_TRANSFORM = (
     "transform=None: the evaluation transform of this {kind} is not known (it is, for models of timm and torchvision); "
-    "give transform=, such as weights.transforms() of torchvision or a Compose that ends in Normalize, or a "
-    "preprocessed tensor with input_mean= and input_std="
+    "give transform=, such as weights.transforms() of torchvision, Hugging Face's image processor or a Compose that "
+    "ends in Normalize, or a preprocessed tensor with input_mean= and input_std="
 )
 log = logging.getLogger(__name__)
 

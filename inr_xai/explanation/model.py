@@ -102,6 +102,10 @@ class GivenModel:
             return self.model.class_names
         if self._is_of_timm:
             return names_of_timm(self.inner)
+        if isinstance(getattr(getattr(self.inner, "config", None), "id2label", None), dict):  # Hugging Face's
+            from inr_xai.classifier.hugging_face import class_names
+
+            return class_names(self.inner)
         known = self._name_in_torchvision is not None
         return imagenet_names() if known and _last_shape(self.inner) == (IMAGENET,) else None
 

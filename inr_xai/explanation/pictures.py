@@ -184,4 +184,4 @@ def _of_tensor(values: Tensor, transform: InputTransform | None, mean: Any, std:
         ):
             raise UserError(f"{name}={given!r} must be one number or one for each of the {channels} channels")
         statistics.append(tuple(numbers.tolist()))
-    return Preprocessing(size, size, "bilinear", *statistics)
+    return Preprocessing(size, size, "bilinear", mean=statistics[0], std=statistics[1])

@@ -65,7 +65,8 @@ def given_transform(transform: Any, picture: Image.Image) -> InputTransform:
 
     Args:
         transform: a `Preprocessing`, one of torchvision's weights, a Compose of torchvision's (or timm's) transforms,
-            or any callable that makes a normalised tensor, c x h x w, of a picture of Pillow.
+            an image processor of Hugging Face, or any callable that makes a normalised tensor, c x h x w, of a picture
+            of Pillow.
         picture: a picture that is explained, with which it is tried.
 
     Raises:
@@ -73,6 +74,10 @@ def given_transform(transform: Any, picture: Image.Image) -> InputTransform:
     """
     if isinstance(transform, Preprocessing):
         return InputTransform(transform)
+    if hasattr(transform, "image_mean") and hasattr(transform, "to_dict"):  # an image processor of Hugging Face
+        from inr_xai.classifier.hugging_face import preprocessing_of
+
+        return InputTransform(preprocessing_of(transform))
     if not callable(transform):
         raise UserError(
             f"transform={transform!r:.80} is no transform; give a callable that makes a tensor of a picture"

@@ -1,5 +1,8 @@
 """The state of the torchmetrics classes: a mean of values or a ratio of two sums, added up over processes.
 
+Metrics with equal states share one in a torchmetrics.MetricCollection, from its first batch on. Ours may be equal there
+by chance, such as 0 twice, so each has one more state, which is named after its class and its settings.
+
 The formulas are pure functions beside each class.
 """
 
@@ -9,6 +12,8 @@ import torch
 import torchmetrics
 from jaxtyping import Float
 from torch import Tensor
+
+from inr_xai.seeding import sha256
 
 
 class MeanMetric(torchmetrics.Metric):
@@ -30,6 +35,15 @@ class MeanMetric(torchmetrics.Metric):
 
     def compute(self) -> Float[Tensor, ""]:
         return self.total / self.count
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Draws a value, or several, within the bounds of the metric, as torchmetrics' own metrics do.
+
+        Args:
+            val: a result of `compute` or `forward`, or a sequence of them; None stands for `compute()`.
+            ax: axes of matplotlib to draw on; None makes a new figure.
+        """
+        return self._plot(val, ax)
 
 
 class MeanOfValues(MeanMetric):
@@ -63,6 +77,16 @@ class RatioMetric(torchmetrics.Metric):
     def compute(self) -> Float[Tensor, ""]:
         return self.over / self.under
 
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Draws a value, or several; see `MeanMetric.plot`."""
+        return self._plot(val, ax)
+
+
+def set_apart(metric: torchmetrics.Metric, *settings: Any) -> None:
+    """Adds a state that only metrics of this class and with these settings have, so that none shares its states."""
+    digest = sha256(repr(settings).encode()).hexdigest()[:12] if settings else ""
+    metric.add_state(f"of_{type(metric).__name__}{digest}", default=torch.zeros(()), dist_reduce_fx="sum")
+
 
 def _require_finite(*columns: Float[Tensor, "..."]) -> None:
     if not all(bool(values.isfinite().all()) for values in columns):
@@ -73,3 +97,4 @@ def _add_states(metric: torchmetrics.Metric, *names: str) -> None:
     """Adds states that are scalars and are summed over processes."""
     for name in names:
         metric.add_state(name, default=torch.zeros(()), dist_reduce_fx="sum")
+    set_apart(metric)

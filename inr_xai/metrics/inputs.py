@@ -7,14 +7,21 @@ ordered at random.
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from inr_xai.masks import require_one_each
+from inr_xai.seeding import generator, sha256
 from inr_xai.types import Classifier, Images, Targets
 
 Maps = Float[Tensor, "b h w"]
 """Importance maps of any real values; larger is more important."""
+
+OneChannel = Float[Tensor, "b h w"] | Float[Tensor, "b 1 h w"]
+"""Importance maps with or without the axis of their one channel, as `update` of the classes takes them."""
+
+Marked = Shaped[Tensor, "b h w"] | Shaped[Tensor, "b 1 h w"]
+"""True or 1 on what is marked, False or 0 elsewhere, as `update` of the classes takes it."""
 
 Explain = Callable[[Images, Targets], Maps]
 """A function of images and the class to explain in each, which returns maps in the size of the images.
@@ -31,6 +38,34 @@ Score = Callable[[Images, Targets], Float[Tensor, " b"]]
 
 It takes any number of images at once.
 """
+
+
+def without_channel(maps: OneChannel) -> Maps:
+    """Returns maps without the axis of their one channel."""
+    return maps.squeeze(1) if maps.ndim == 4 else maps
+
+
+def as_bool(marked: Shaped[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
+    """Returns True where a tensor is 1. Raises ValueError for other values than 0 and 1.
+
+    >>> as_bool(torch.tensor([[0, 1]])).tolist()
+    [[False, True]]
+    """
+    if marked.dtype == torch.bool:
+        return marked
+    others = marked[(marked != 0) & (marked != 1)]
+    if len(others):
+        raise ValueError(
+            f"expected masks of 0 and 1, or of False and True, got {others[0].item():.4g}; compare them first, such as "
+            "masks > 0.5 or labels == class_index"
+        )
+    return marked == 1
+
+
+def tie_generators(maps: Maps, seed: int) -> list[torch.Generator]:
+    """Returns a generator for the ties of each map, seeded by the map itself: no batch and no process matters."""
+    digests = [sha256(values.float().cpu().numpy().tobytes()).hexdigest() for values in maps.detach()]
+    return [generator(seed, digest, "ties") for digest in digests]
 
 
 def checked_maps(explain: Explain, images: Images, targets: Targets) -> Maps:

@@ -35,6 +35,7 @@ torchvision.models.resnet18 torchvision.models.get_model torchvision.models.resn
 timm.create_model timm.models.resnet18 timm.models.vision_transformer.VisionTransformer
 lightning.pytorch.callbacks.LambdaCallback torchmetrics.Accuracy
 inr_xai.classifier.demo inr_xai.classifier.custom inr_xai.classifier.from_timm inr_xai.classifier.from_torchvision
+inr_xai.classifier.from_hugging_face
 inr_xai.classifier.context.shapes_in_context inr_xai.data.imagenet inr_xai.data.ImageFolder inr_xai.data.mosaic.Grid
 inr_xai.inr.PyramidINR inr_xai.callbacks.Progress inr_xai.loggers.WandbSettings
 """.split()  # noqa: SIM905

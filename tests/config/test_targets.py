@@ -1,5 +1,6 @@
 """The walk over the targets, on small functions of every kind of signature, and what constructors say of arguments."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -44,6 +45,26 @@ def needs_much(*, area: float) -> None:
     raise RuntimeError("a bug")
 
 
+class Configured:
+    """A class whose constructor takes more than its signature says, as those of transformers' configurations."""
+
+    @functools.wraps(plain)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.classes = kwargs.get("classes", 2)
+
+    @property
+    def classes(self) -> int:
+        return self._classes
+
+    @classes.setter
+    def classes(self, value: int) -> None:
+        self._classes = value
+
+    @property
+    def fixed(self) -> int:
+        return 1
+
+
 def node(function: str, **arguments: Any) -> dict[str, Any]:
     """Returns the node of a function of this file."""
     return {"_target_": f"{__name__}.{function}", **arguments}
@@ -58,6 +79,7 @@ def node(function: str, **arguments: Any) -> dict[str, Any]:
         node("plain", _args_=[1]),
         node("plain", _partial_=True),
         node("open_ended", first=1, anything=2),
+        node("Configured", b=2.0, classes=3),
         node("by_position", _args_=[1], second=node("plain", a=2)),
         node("by_position", _args_=[1], second=[node("plain", a=2), 3]),
         {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1},
@@ -74,6 +96,8 @@ def test_walk_accepts(good: dict[str, Any]) -> None:
         (node("plain"), ["x.a is required", "x.a=VALUE", "x._partial_=true"]),
         (node("plain", _args_=[1], d=1), ["x.d=1", "it takes a, b, c"]),
         (node("plain", _partial_=True, d=1), ["x.d=1", "not an argument"]),
+        (node("Configured", fixed=3), ["x.fixed=3", "not an argument"]),
+        (node("Configured", clases=3), ["x.clases=3", "not an argument"]),
         (node("plain", a="1"), ["x.a=1", "must be int"]),
         (node("plain", a=True), ["x.a=true", "must be int"]),
         (node("plain", a=1, b=None), ["x.b=null", "must be float"]),

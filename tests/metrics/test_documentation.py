@@ -3,12 +3,15 @@
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
+import lightning
 import pytest
 import torch
 import torchmetrics
+from torch.utils.data import DataLoader, TensorDataset
 
-from inr_xai import metrics
+from inr_xai import INRAttribution, metrics
 from inr_xai.evaluate.registry import REGISTRY
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text()
@@ -20,15 +23,36 @@ CLASSES = [
 ]
 
 
-def test_python_of_the_page_runs() -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    names: dict[str, object] = {}
-    exec(block, names)
+@pytest.mark.filterwarnings("ignore:The 'val_dataloader' does not have many workers")
+@pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")  # of Lightning
+def test_python_of_the_page_runs(tmp_path: Path) -> None:
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL):
+        exec(block, names)
     values, auc = names["values"], names["auc"]
     assert isinstance(values, torch.Tensor)
     assert values.shape == (2,)
     assert isinstance(auc, metrics.DeletionAUC)
     assert float(auc.compute()) == pytest.approx(float(values.mean()))
+    maps, objects, results = names["maps"], names["objects"], names["results"]
+    assert float(results["RelevanceMassAccuracy"]) == pytest.approx(
+        float(metrics.relevance_mass_accuracy(maps, objects).mean())
+    )
+    batch = names["images"], names["targets"], objects
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    model = names["demo"]().model
+    data = DataLoader(TensorDataset(*batch), batch_size=1)
+    (logged,) = trainer.validate(names["Explained"](model), data, verbose=False)
+    heatmaps = INRAttribution(model, steps=2).importance(*batch[:2]).squeeze(1)
+    expected = float(metrics.relevance_mass_accuracy(heatmaps, objects).mean())
+    assert logged["mass"] == pytest.approx(expected, abs=1e-5)
+    assert logged["area error"] < 1e-3
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -4,12 +4,14 @@ Boehle, Fritz, Schiele, "Convolutional Dynamic Alignment Networks for Interpreta
 Boehle, Schiele, "Towards Better Understanding Attribution Methods", CVPR 2022, equation 1.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inr_xai.metrics.base import MeanMetric
-from inr_xai.metrics.inputs import Maps, finite_maps
+from inr_xai.metrics.base import MeanMetric, set_apart
+from inr_xai.metrics.inputs import Maps, OneChannel, finite_maps, without_channel
 
 
 def grid_pointing_game(
@@ -44,12 +46,24 @@ def grid_pointing_game(
 
 
 class GridPointingGame(MeanMetric):
-    """Mean over maps of `grid_pointing_game`."""
+    """Mean over maps of `grid_pointing_game`.
+
+    Args:
+        side: the number of cells in a row and in a column, if `update` gets none.
+    """
 
     higher_is_better = True
     is_differentiable = False
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
 
-    def update(self, maps: Maps, cells: Int[Tensor, " b"], *, side: int) -> None:
-        self.accumulate(grid_pointing_game(maps, cells, side=side))
+    def __init__(self, *, side: int | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.side = side
+        set_apart(self, side)
+
+    def update(self, maps: OneChannel, cells: Int[Tensor, " b"], *, side: int | None = None) -> None:
+        side = self.side if side is None else side
+        if side is None:
+            raise ValueError("expected side, the number of cells in a row; give it to GridPointingGame or to update")
+        self.accumulate(grid_pointing_game(without_channel(maps), cells, side=side))

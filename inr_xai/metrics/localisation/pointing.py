@@ -16,8 +16,9 @@ from torch import Tensor
 
 from inr_xai.blur import gaussian_blur
 from inr_xai.masks import require_one_each
-from inr_xai.metrics.inputs import Maps, finite_maps
-from inr_xai.metrics.localisation.segmentation import Truth, labelled
+from inr_xai.metrics.base import set_apart
+from inr_xai.metrics.inputs import Maps, Marked, OneChannel, finite_maps, tie_generators, without_channel
+from inr_xai.metrics.localisation.segmentation import Truth, as_truth, labelled
 from inr_xai.types import Targets
 
 TRUNCATE = 4.0
@@ -89,8 +90,10 @@ class PointingGame(torchmetrics.Metric):
     set.
 
     Args:
-        num_classes: the number of classes of the data set.
+        num_classes: the number of classes of the data set. With 1, `update` needs no targets, and the value is the
+            share of hits.
         tolerance: distance in pixels, see `pointing_hits`.
+        seed: seed of the choice among several peaks, if `update` gets no generators.
     """
 
     full_state_update = False
@@ -101,17 +104,31 @@ class PointingGame(torchmetrics.Metric):
     hits: Tensor
     trials: Tensor
 
-    def __init__(self, num_classes: int, *, tolerance: float = 15.0, **kwargs: Any):
+    def __init__(self, num_classes: int = 1, *, tolerance: float = 15.0, seed: int = 0, **kwargs: Any):
         super().__init__(**kwargs)
-        self.num_classes, self.tolerance = num_classes, tolerance
+        self.num_classes, self.tolerance, self.seed = num_classes, tolerance, seed
+        set_apart(self, num_classes, tolerance, seed)
         for name in ("hits", "trials"):
             self.add_state(name, default=torch.zeros(num_classes, dtype=torch.long), dist_reduce_fx="sum")
 
-    def update(self, maps: Maps, truth: Truth, targets: Targets, *, generators: Sequence[torch.Generator]) -> None:
+    def update(
+        self,
+        maps: OneChannel,
+        truth: Marked,
+        targets: Targets | None = None,
+        *,
+        generators: Sequence[torch.Generator] | None = None,
+    ) -> None:
         """Counts hits. Raises ValueError as `pointing_hits` does, and for a target that is no class."""
+        values, (objects, _) = without_channel(maps), as_truth(truth, None)
+        if targets is None and self.num_classes > 1:
+            raise ValueError(f"expected the target of each map, as there are {self.num_classes} classes; got none")
+        if targets is None:
+            targets = torch.zeros(len(values), dtype=torch.long, device=values.device)
         if not ((targets >= 0) & (targets < self.num_classes)).all():
             raise ValueError(f"expected targets from 0 to {self.num_classes - 1}, got {targets.tolist()}")
-        hits = pointing_hits(maps, truth, generators=generators, tolerance=self.tolerance)
+        draws = tie_generators(values, self.seed) if generators is None else generators
+        hits = pointing_hits(values, objects, generators=draws, tolerance=self.tolerance)
         classes = F.one_hot(targets.long(), self.num_classes)
         self.hits = self.hits + classes[hits].sum(0)
         self.trials = self.trials + classes.sum(0)
@@ -119,3 +136,7 @@ class PointingGame(torchmetrics.Metric):
     def compute(self) -> Float[Tensor, ""]:
         occurred = self.trials > 0
         return (self.hits[occurred] / self.trials[occurred]).mean()
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Draws a value, or several; see `MeanMetric.plot`."""
+        return self._plot(val, ax)

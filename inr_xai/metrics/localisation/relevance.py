@@ -6,14 +6,15 @@ energy-based pointing game.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from inr_xai.metrics.base import MeanMetric
-from inr_xai.metrics.inputs import Maps, finite_maps
-from inr_xai.metrics.localisation.segmentation import Truth, labelled, matched_area_mask
+from inr_xai.metrics.base import MeanMetric, set_apart
+from inr_xai.metrics.inputs import Maps, Marked, OneChannel, finite_maps, tie_generators, without_channel
+from inr_xai.metrics.localisation.segmentation import Truth, as_truth, labelled, matched_area_mask
 
 
 def relevance_mass_accuracy(maps: Maps, truth: Truth, *, ignore: Truth | None = None) -> Float[Tensor, " b"]:
@@ -79,8 +80,9 @@ class RelevanceMassAccuracy(MeanMetric):
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
 
-    def update(self, maps: Maps, truth: Truth, *, ignore: Truth | None = None) -> None:
-        self.accumulate(relevance_mass_accuracy(maps, truth, ignore=ignore))
+    def update(self, maps: OneChannel, truth: Marked, *, ignore: Marked | None = None) -> None:
+        objects, left_out = as_truth(truth, ignore)
+        self.accumulate(relevance_mass_accuracy(without_channel(maps), objects, ignore=left_out))
 
 
 class EnergyPointingGame(MeanMetric):
@@ -91,22 +93,39 @@ class EnergyPointingGame(MeanMetric):
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
 
-    def update(self, maps: Maps, boxes: Truth, *, ignore: Truth | None = None) -> None:
-        self.accumulate(energy_pointing_game(maps, boxes, ignore=ignore))
+    def update(self, maps: OneChannel, boxes: Marked, *, ignore: Marked | None = None) -> None:
+        objects, left_out = as_truth(boxes, ignore)
+        self.accumulate(energy_pointing_game(without_channel(maps), objects, ignore=left_out))
 
 
 class RelevanceRankAccuracy(MeanMetric):
-    """Mean over images of `relevance_rank_accuracy`."""
+    """Mean over images of `relevance_rank_accuracy`.
+
+    Args:
+        seed: seed of the order of ties, if `update` gets no generators.
+    """
 
     higher_is_better = True
     is_differentiable = False
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
 
+    def __init__(self, *, seed: int = 0, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.seed = seed
+        set_apart(self, seed)
+
     def update(
-        self, maps: Maps, truth: Truth, *, generators: Sequence[torch.Generator], ignore: Truth | None = None
+        self,
+        maps: OneChannel,
+        truth: Marked,
+        *,
+        generators: Sequence[torch.Generator] | None = None,
+        ignore: Marked | None = None,
     ) -> None:
-        self.accumulate(relevance_rank_accuracy(maps, truth, generators=generators, ignore=ignore))
+        values, (objects, left_out) = without_channel(maps), as_truth(truth, ignore)
+        draws = tie_generators(values, self.seed) if generators is None else generators
+        self.accumulate(relevance_rank_accuracy(values, objects, generators=draws, ignore=left_out))
 
 
 def _span(occupied: Bool[Tensor, "b p"]) -> Bool[Tensor, "b p"]:

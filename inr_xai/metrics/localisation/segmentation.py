@@ -9,15 +9,18 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from inr_xai.masks import hard_masks, require_one_each
 from inr_xai.metrics.base import MeanMetric
-from inr_xai.metrics.inputs import Maps, finite_maps
+from inr_xai.metrics.inputs import Maps, Marked, as_bool, finite_maps
 
 Truth = Bool[Tensor, "b h w"]
 """True on the object of each image, or on the pixels to ignore."""
+
+HardMasks = Shaped[Tensor, "b h w"] | Shaped[Tensor, "b a h w"]
+"""Hard masks of one area or of several, True or 1 on kept pixels, as `update` of the classes takes them."""
 
 SIZE_BINS = (0.05, 0.25, 0.5, 1.0)
 """Shares of the image up to which an object is small, medium small, medium large, large: the bins of ImageNet-S."""
@@ -130,6 +133,24 @@ def labelled(truth: Truth, shape: tuple[int, ...], *, ignore: Truth | None = Non
     return counted
 
 
+def as_truth(truth: Marked, ignore: Marked | None) -> tuple[Truth, Truth | None]:
+    """Returns what is marked, and what is to be ignored, as booleans without the axis of a single channel.
+
+    Raises ValueError for other values than 0 and 1.
+    """
+    objects, left_out = (
+        None if marked is None else as_bool(marked.squeeze(1) if marked.ndim == 4 else marked)
+        for marked in (truth, ignore)
+    )
+    assert objects is not None
+    return objects, left_out
+
+
+def as_hard(hard: HardMasks) -> Bool[Tensor, "b a h w"]:
+    """Returns hard masks as booleans with an axis of areas. Raises ValueError for other values than 0 and 1."""
+    return as_bool(hard.unsqueeze(1) if hard.ndim == 3 else hard)
+
+
 class IntersectionOverUnion(MeanMetric):
     """Mean over images and areas of `intersection_over_union`."""
 
@@ -138,8 +159,9 @@ class IntersectionOverUnion(MeanMetric):
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
 
-    def update(self, hard: Bool[Tensor, "b a h w"], truth: Truth, *, ignore: Truth | None = None) -> None:
-        self.accumulate(intersection_over_union(hard, truth, ignore=ignore))
+    def update(self, hard: HardMasks, truth: Marked, *, ignore: Marked | None = None) -> None:
+        objects, left_out = as_truth(truth, ignore)
+        self.accumulate(intersection_over_union(as_hard(hard), objects, ignore=left_out))
 
 
 class Precision(MeanMetric):
@@ -150,8 +172,9 @@ class Precision(MeanMetric):
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
 
-    def update(self, hard: Bool[Tensor, "b a h w"], truth: Truth, *, ignore: Truth | None = None) -> None:
-        self.accumulate(precision(hard, truth, ignore=ignore))
+    def update(self, hard: HardMasks, truth: Marked, *, ignore: Marked | None = None) -> None:
+        objects, left_out = as_truth(truth, ignore)
+        self.accumulate(precision(as_hard(hard), objects, ignore=left_out))
 
 
 class Recall(MeanMetric):
@@ -162,8 +185,9 @@ class Recall(MeanMetric):
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
 
-    def update(self, hard: Bool[Tensor, "b a h w"], truth: Truth, *, ignore: Truth | None = None) -> None:
-        self.accumulate(recall(hard, truth, ignore=ignore))
+    def update(self, hard: HardMasks, truth: Marked, *, ignore: Marked | None = None) -> None:
+        objects, left_out = as_truth(truth, ignore)
+        self.accumulate(recall(as_hard(hard), objects, ignore=left_out))
 
 
 def _counts(
