@@ -9,7 +9,7 @@ from inr_xai.figures.palette import DARK_EDGE, LIGHT_EDGE
 from inr_xai.figures.pixels import enlarged
 from inr_xai.figures.text import SMALL, TEXT
 
-LINE, EDGE = 1.1, 0.55
+LINE, EDGE = 1.0, 0.45
 """Widths in points: of a contour's line, and of the light and the dark edge on both of its sides."""
 
 

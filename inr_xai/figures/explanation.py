@@ -15,6 +15,7 @@ from inr_xai.figures.palette import FAINT, INK, NOTHING, colour_of
 from inr_xai.figures.pixels import enlarged, hatched, overlay, reduced
 from inr_xai.figures.saving import new_figure
 from inr_xai.figures.text import (
+    FAMILY,
     LARGE_TEXT,
     NORMAL,
     SMALL,
@@ -46,7 +47,8 @@ def draw_explanation(content: FigureContent, *, axes: Any = None, cell: float | 
     content = _in_print(content)
     if axes is not None:
         _draw_all(axes, content)
-        axes.set_title(shortened(printable(_whole(content)), 3.0, LARGE_TEXT), size=LARGE_TEXT, parse_math=False)
+        title = _around(printable(content.target), "", f", {_whole(content)}", 3.0)
+        axes.set_title(title, size=NORMAL, family=FAMILY, parse_math=False, usetex=False)
         return axes.get_figure(root=True)
     note = wrapped(_note(content), PAGE_WIDTH - 2 * MARGIN, SMALL)
     k, a, height, width = content.masks.shape
@@ -85,14 +87,12 @@ def _draw_head(page: _Page, content: FigureContent) -> None:
     if content.title:
         page.write(MARGIN, top, shortened(content.title, wide, LARGE_TEXT, bold=True), size=LARGE_TEXT, weight="bold")
         top += LINE + 0.02
-    explained = f"explained: {shortened(content.target, wide - 2.2, NORMAL)}"
-    page.write(MARGIN, top, f"{explained}, {_score(content.score_name, content.whole)} for the whole photo")
+    page.write(MARGIN, top, _around(content.target, "explained: ", f", {_whole(content)} for the whole photo", wide))
     if content.predicted is None:
         return
     top += LINE + 0.02
-    text = f"predicted: {shortened(content.predicted, wide - 2.2, NORMAL)}"
-    if content.p_predicted is not None:
-        text += f", p = {content.p_predicted:.2f}"
+    probability = "" if content.p_predicted is None else f", p = {content.p_predicted:.2f}"
+    text = _around(content.predicted, "predicted: ", probability, wide - 0.6)
     page.write(MARGIN, top, text)
     if content.right is not None:
         verdict, colour = ("right", RIGHT) if content.right else ("wrong", WRONG)
@@ -187,7 +187,12 @@ def _score(name: str, value: float) -> str:
 
 
 def _whole(content: FigureContent) -> str:
-    return f"{shortened(content.target, 2.0, LARGE_TEXT)}, {_score(content.score_name, content.whole)}"
+    return _score(content.score_name, content.whole)
+
+
+def _around(name: str, before: str, after: str, inches: float) -> str:
+    """Returns a class's name between two texts, cut so that the line is no wider than that."""
+    return before + shortened(name, inches - width_of(before + after, NORMAL), NORMAL) + after
 
 
 def _note(content: FigureContent) -> str:
@@ -195,7 +200,7 @@ def _note(content: FigureContent) -> str:
     name = content.score_name
     kept = f"Below each picture: {name} of the class where only the clear part is kept, and what is grey replaced."
     chance = "Chance (dotted): random masks of the same area." if np.isfinite(content.chance).any() else ""
-    level = f"Grey level: {name} of the whole photo." if charts_of(content) else ""
+    level = f"Grey line: {name} of the whole photo." if charts_of(content) else ""
     return " ".join(part for part in (content.note or kept, chance, level) if part)
 
 

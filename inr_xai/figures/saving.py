@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol, runtime_checkable
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -53,8 +53,16 @@ def figure_bytes(figure: Figure, format: str = "png", *, dpi: float = DPI) -> by
     return stream.getvalue()
 
 
+@runtime_checkable
+class Stream(Protocol):
+    """What takes bytes, such as an open file."""
+
+    def write(self, data: bytes, /) -> Any:
+        """Takes some bytes."""
+
+
 def save_figure(
-    figure: Figure, path_or_stream: str | Path | IO[bytes], format: str | None = None, *, dpi: float = DPI
+    figure: Figure, path_or_stream: str | Path | Stream, format: str | None = None, *, dpi: float = DPI
 ) -> None:
     """Writes a figure to a path or a stream of bytes.
 

@@ -11,6 +11,8 @@ from inr_xai.figures.palette import INK
 
 FAMILY = "DejaVu Sans"
 """The font that comes with matplotlib, so that a figure is the same on every machine."""
+FINE = 1200
+"""Dots per inch at which text is measured."""
 SMALL, NORMAL, LARGE_TEXT = 7.0, 7.5, 9.0
 """Sizes of text in points; nothing is smaller than 7 points at the figure's size."""
 
@@ -23,9 +25,9 @@ def write(artist: Any, x: float, y: float, text: str, **style: Any) -> Text:
 def width_of(text: str, size: float, *, bold: bool = False) -> float:
     """Returns how wide a line of text is, in inches."""
     font = _font(bold)
-    font.set_size(size, 72)
+    font.set_size(size, FINE)
     font.set_text(printable(text), 0.0)
-    return float(font.get_width_height()[0]) / 64 / 72
+    return float(font.get_width_height()[0]) / 64 / FINE
 
 
 def shortened(text: str, inches: float, size: float, *, bold: bool = False) -> str:
