@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from inr_xai.figures.content import FigureContent
 from inr_xai.figures.contours import draw_contour, draw_number, draw_picture
 from inr_xai.figures.curves import charts_of, draw_chart, percent
-from inr_xai.figures.layout import LINE, MARGIN, PAGE_WIDTH, Box, Layout, lay_out
+from inr_xai.figures.layout import LINE, MARGIN, PAGE_WIDTH, Layout, Rectangle, lay_out
 from inr_xai.figures.palette import FAINT, INK, NOTHING, colour_of
 from inr_xai.figures.pixels import enlarged, hatched, overlay, reduced
 from inr_xai.figures.saving import new_figure
@@ -72,7 +72,7 @@ class _Page:
     figure: Figure
     layout: Layout
 
-    def axes(self, box: Box) -> Any:
+    def axes(self, box: Rectangle) -> Any:
         left, top, width, height = box
         across, down = self.layout.width, self.layout.height
         return self.figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))

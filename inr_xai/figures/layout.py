@@ -21,7 +21,7 @@ BAND = 1.3
 AXIS_LEFT, AXIS_BELOW, AXIS_GAP = 0.32, 0.34, 0.12
 """Room for the numbers and names of a chart's axes, and between two charts."""
 
-Box = tuple[float, float, float, float]
+Rectangle = tuple[float, float, float, float]
 """Left, top, width and height in inches."""
 
 
@@ -71,11 +71,11 @@ class Layout:
         """Where the note begins."""
         return self.height - self.foot * LINE - MARGIN / 2
 
-    def band(self, place: int) -> Box:
+    def band(self, place: int) -> Rectangle:
         """Returns the place of the photo (0) or of all explanations (1)."""
         return self._fitted(MARGIN + place * (BAND + GAP), self._band_top, BAND)
 
-    def charts(self, count: int) -> list[Box]:
+    def charts(self, count: int) -> list[Rectangle]:
         """Returns the places of so many charts side by side, without the room for their axes."""
         left = MARGIN + 2 * (BAND + GAP) + AXIS_LEFT
         width = (PAGE_WIDTH - MARGIN - left - (count - 1) * AXIS_GAP) / count
@@ -88,7 +88,7 @@ class Layout:
         left = (self.width - self._grid_width) / 2 + place * (self.block_width + BETWEEN)
         return left, self._grid_top + AREA_HEAD + row * self._row_height
 
-    def picture(self, explanation: int, area: int) -> Box:
+    def picture(self, explanation: int, area: int) -> Rectangle:
         """Returns the place of a picture of the grid, in the middle of its column."""
         left, top = self.block(explanation)
         return self._fitted(left + area * (self.cell + GAP), top + ROW_HEAD, self.cell)
@@ -118,7 +118,7 @@ class Layout:
     def _grid_top(self) -> float:
         return self._band_top + max(self._band_height, 1.2) + 0.14
 
-    def _fitted(self, left: float, top: float, width: float) -> Box:
+    def _fitted(self, left: float, top: float, width: float) -> Rectangle:
         narrower = width * min(1.0, TALLEST / self.ratio)
         return left + (width - narrower) / 2, top, narrower, narrower * self.ratio
 
