@@ -1,14 +1,14 @@
 """One figure per image of an audit: the image, its explanations and, if the object is known, object and context."""
 
-import io
-
 from jaxtyping import Bool
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from inr_xai.audit.report import ImageReport
-from inr_xai.callbacks.figures import CONTOURS, darken_outside
+from inr_xai.figures import figure_bytes
+from inr_xai.figures.contours import draw_contour, draw_picture
+from inr_xai.figures.palette import LIGHT_EDGE, colour_of
+from inr_xai.figures.pixels import overlay, pixels_of
+from inr_xai.figures.saving import new_figure
 from inr_xai.types import Image
 
 Panel = tuple[str, Bool[Tensor, "h w"] | None]
@@ -28,31 +28,24 @@ def draw_audit(
     Args:
         regions: the regions of the first fit.
         truth: the object with its seam; None if it is unknown.
-        width: the width of a panel in inches, at 100 dots an inch.
+        width: the width of a panel in inches, at 200 dots an inch.
     """
     panels = _panels(report, regions, truth)
-    figure = Figure(figsize=(width * len(panels), width * image.shape[-2] / image.shape[-1] + 1), dpi=100)
+    figure = new_figure(width * len(panels), width * image.shape[-2] / image.shape[-1] + 1)
     figure.set_layout_engine("constrained")
-    FigureCanvasAgg(figure)
-    photo = image.permute(1, 2, 0).clamp(0, 1).float().cpu().numpy()
+    photo = pixels_of(image)
     for place, (axis, (title, mask)) in enumerate(
         zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True)
     ):
-        axis.imshow(
-            photo if mask is None else darken_outside(photo, mask.float().cpu().numpy()), interpolation="nearest"
-        )
-        if truth is not None and bool(truth.any()) and not bool(truth.all()):
-            axis.contour(truth.float().cpu().numpy(), levels=[0.5], colors=["#ffffff"], linewidths=0.8)
-        if mask is not None and bool(mask.any()):
-            colour = CONTOURS[(place - 1) % len(CONTOURS)]
-            axis.contour(mask.float().cpu().numpy(), levels=[0.5], colors=[colour], linewidths=1.2)
+        hard = None if mask is None else mask.float().cpu().numpy()
+        draw_picture(axis, photo if hard is None else overlay(photo, hard), photo.shape[:2])
+        if truth is not None:
+            draw_contour(axis, truth.float().cpu().numpy(), LIGHT_EDGE, width=0.5)
+        if hard is not None:
+            draw_contour(axis, hard, colour_of(place - 1))
         axis.set_title(title, fontsize=8)
-        axis.set_xticks([])
-        axis.set_yticks([])
     figure.suptitle(_figure_title(report), fontsize=9, parse_math=False)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png")
-    return stream.getvalue()
+    return figure_bytes(figure)
 
 
 def _panels(report: ImageReport, regions: Bool[Tensor, "k h w"], truth: Bool[Tensor, "h w"] | None) -> list[Panel]:

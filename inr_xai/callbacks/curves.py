@@ -7,11 +7,12 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image as PillowImage
 from torch import Tensor
 
 from inr_xai.callbacks.base import RunCallback
-from inr_xai.callbacks.figures import strip
+from inr_xai.figures.pixels import overlay, pixels_of
 from inr_xai.fitting.mask_module import MaskModule
 from inr_xai.limits import require_numbers
 from inr_xai.runs.files import write_bytes
@@ -106,3 +107,10 @@ class Evolution(RunCallback):
         if self.state.wandb is not None:
             caption = f"{sample_id}, explanation {explanation}, every {self.every} steps"
             self.state.wandb.log_images("evolution", {caption: file}, images_done=self.state.images_done)
+
+
+def strip(image: Image, masks: Float[Tensor, "a h w"]) -> np.ndarray:
+    """Returns the overlays of an image's masks side by side, h x (a w) x 3, 8 bits."""
+    photo = pixels_of(image)
+    parts = [overlay(photo, mask.float().cpu().numpy()) for mask in masks]
+    return np.asarray(np.concatenate(parts, axis=1) * 255, dtype=np.uint8)

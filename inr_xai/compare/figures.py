@@ -3,7 +3,6 @@
 The sheet is drawn on one matplotlib axes whose unit is an inch, so that its layout is plain arithmetic.
 """
 
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,22 +11,21 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from inr_xai.figures import figure_bytes
+from inr_xai.figures.palette import COLOURS, FAINT, colour_of
+from inr_xai.figures.pixels import overlay, pixels_of
+from inr_xai.figures.saving import new_figure
 from inr_xai.metrics.statistics.bootstrap import Interval
 from inr_xai.runs.files import write_bytes
 from inr_xai.types import Image
 
 DOTS_PER_INCH = 120
-GREY, VEIL = 0.8, 0.82  # the grey that covers what is not kept, and its weight against the photo without colours
 GAP, METHOD_GAP = 0.04, 0.14  # inches between two pictures, and between two methods
 HEAD, LABEL, FOOT = 0.55, 0.34, 0.4  # inches above all pictures, below each picture, and below all pictures
-NOTE_COLOUR = "#555555"  # of everything but names and scores
-# Okabe and Ito's colours, which the colour-blind can tell apart; then again from the first, with another marker.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-MARKERS = "osD^v"
+MARKERS = "osD^v"  # all colours have the first one, then all have the second
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def draw_sheet(
 ) -> None:
     """Writes a PNG with a row for each photo: the photo, then what each method keeps at each area, the score below.
 
-    What is not kept is faded to grey. The best score of each photo and area is bold, also if several methods have it.
+    What is not kept is under grey. The best score of each photo and area is bold, also if several methods have it.
 
     Args:
         photos: the photos, all of one size.
@@ -89,20 +87,10 @@ def draw_sheet(
     _draw_heads(axis, layout)
     for place, (photo, of_photo) in enumerate(zip(photos, regions, strict=True)):
         _draw_row(axis, layout, photo, of_photo, top=HEAD + place * (layout.height + LABEL))
-    note = "below each picture: mean probability of the class when only the coloured part is kept; bold: the best"
+    note = "below each picture: mean probability of the class when only the clear part is kept; bold: the best"
     lines = textwrap.fill(note, round(right * 18))  # so many letters of this size fill an inch
-    _write(axis, GAP, bottom + 0.04, lines, ha="left", va="top", size=7, color=NOTE_COLOUR)
+    _write(axis, GAP, bottom + 0.04, lines, ha="left", va="top", size=7, color=FAINT)
     _save(axis.figure, file)
-
-
-def faded(photo: np.ndarray, hard: np.ndarray) -> np.ndarray:
-    """Returns the photo where the mask is True, and a trace of it under light grey elsewhere; h x w x 3 in [0, 1].
-
-    >>> bool(faded(np.zeros((1, 1, 3)), np.zeros((1, 1), dtype=bool))[0, 0, 0] == GREY * VEIL)
-    True
-    """
-    trace = VEIL * GREY + (1 - VEIL) * photo.mean(-1, keepdims=True)
-    return np.where(hard[..., None], photo, trace)
 
 
 def draw_curve(
@@ -120,7 +108,7 @@ def draw_curve(
         file: the PNG, which is written whole or not at all.
         quality: the label of the vertical axis.
     """
-    figure = _figure(6.4, 4.2)
+    figure = new_figure(6.4, 4.2)
     figure.set_layout_engine("constrained")
     axis = figure.subplots()
     handles = {name: _draw_line(axis, place, of_method) for place, (name, of_method) in enumerate(points.items())}
@@ -184,11 +172,11 @@ def _draw_heads(axis: Any, layout: _Layout) -> None:
         _write(axis, layout.left(method) + layout.method_width / 2, 0.16, name, size=size, weight="bold")
         for place, area in enumerate(layout.areas):
             centre = layout.left(method, place) + layout.width / 2
-            _write(axis, centre, HEAD - 0.12, f"area {area:.3g}", color=NOTE_COLOUR)
+            _write(axis, centre, HEAD - 0.12, f"area {area:.3g}", color=FAINT)
 
 
 def _draw_row(axis: Any, layout: _Layout, photo: Photo, regions: Mapping[str, KeptRegion], *, top: float) -> None:
-    pixels = _pixels(photo.image)
+    pixels = pixels_of(photo.image)
     label = f"{_shortened(photo.class_name, round(layout.width * 16))}\np = {photo.p_full:.2f}"
     _draw_picture(axis, layout, pixels, label, left=GAP, top=top)
     scores = [regions[name].scores for name in layout.methods if name in regions]
@@ -196,12 +184,12 @@ def _draw_row(axis: Any, layout: _Layout, photo: Photo, regions: Mapping[str, Ke
     for method, name in enumerate(layout.methods):
         if name not in regions:
             centre = layout.left(method) + layout.method_width / 2
-            _write(axis, centre, top + layout.height / 2, "no map", color=NOTE_COLOUR)
+            _write(axis, centre, top + layout.height / 2, "no map", color=FAINT)
             continue
         for area, mask in enumerate(regions[name].hard):
             score = f"{regions[name].scores[area]:.2f}"
             weight = "bold" if score == best[area] else "normal"
-            picture = faded(pixels, mask.cpu().numpy())
+            picture = overlay(pixels, mask.float().cpu().numpy())
             _draw_picture(axis, layout, picture, score, left=layout.left(method, area), top=top, weight=weight)
 
 
@@ -213,12 +201,6 @@ def _best(scores: Sequence[float]) -> str | None:
 
 def _shortened(name: str, letters: int) -> str:
     return name if len(name) <= letters else name[: letters - 1].rstrip(" ,_-") + "…"
-
-
-def _pixels(image: Image) -> np.ndarray:
-    """Returns an image as h x w x 3; a single channel is shown as grey."""
-    photo = image.permute(1, 2, 0).clamp(0, 1).float().cpu().numpy()
-    return np.broadcast_to(photo, (*photo.shape[:2], 3))
 
 
 def _draw_picture(
@@ -236,7 +218,7 @@ def _write(axis: Any, x: float, y: float, text: str, **style: Any) -> None:
 
 def _draw_line(axis: Any, place: int, points: Sequence[tuple[float, Interval]]) -> Any:
     """Draws one method of a curve and returns what stands for it in the legend."""
-    style = {"color": COLOURS[place % len(COLOURS)], "label": "_"}
+    style = {"color": colour_of(place), "label": "_"}
     levels = [axis.axhline(value.value, linestyle=":", **style) for passes, value in points if passes <= 0]
     in_order = sorted(point for point in points if point[0] > 0)
     if levels and not in_order:
@@ -248,16 +230,9 @@ def _draw_line(axis: Any, place: int, points: Sequence[tuple[float, Interval]]) 
     return axis.errorbar(passes, [v.value for v in values], bars, marker=marker, markersize=5, capsize=2.5, **style)
 
 
-def _figure(width: float, height: float) -> Figure:
-    """Returns a figure of so many inches, outside pyplot's global state."""
-    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH)
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _canvas(width: float, height: float) -> Any:
     """Returns one axes over a whole figure, in inches from the top left."""
-    axis = _figure(width, height).add_axes((0, 0, 1, 1))
+    axis = new_figure(width, height).add_axes((0, 0, 1, 1))
     axis.set_axis_off()
     axis.set_autoscale_on(False)
     axis.set_xlim(0, width)
@@ -266,6 +241,4 @@ def _canvas(width: float, height: float) -> Any:
 
 
 def _save(figure: Figure, file: Path) -> None:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png")
-    write_bytes(file, stream.getvalue())
+    write_bytes(file, figure_bytes(figure, dpi=DOTS_PER_INCH))

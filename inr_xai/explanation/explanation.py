@@ -114,12 +114,13 @@ class Explanation(Explained):
         self.record.image = self.image
         write_bytes(Path(path).expanduser(), pack_record(self.record))
 
-    def plot(self, ax: Any = None, *, cell: float = 2.1) -> Any:
+    def plot(self, ax: Any = None, *, cell: float | None = None) -> Any:
         """Returns a matplotlib figure: the image, each explanation at each area, and the scores against the area.
 
         Args:
             ax: axes in which only the overlay of all explanations is drawn; their figure is returned.
-            cell: width of one picture in inches.
+            cell: width of one picture in inches; None fits the figure on a page. `inr_xai.figures.save_figure` writes
+                the figure as PNG, PDF or SVG.
 
         Raises:
             UserError: the input is not stored with the masks.

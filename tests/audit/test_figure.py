@@ -19,7 +19,7 @@ TRUTH[:12, :12] = True
 
 
 def drawn(game: ValueFunction, truth: torch.Tensor | None) -> np.ndarray:
-    """Returns the pixels of a figure whose panels are 100 pixels wide."""
+    """Returns the pixels of a figure whose panels are 200 pixels wide."""
     places = {} if truth is None else {"on_object": [1.0, 0.0, 0.2], "object_share": 0.25}
     estimates = estimates_of(game, **places)  # type: ignore[arg-type]
     verdict = judge(estimates, control=0, thresholds=Thresholds())
@@ -35,11 +35,11 @@ def test_panels_show_the_image_each_explanation_and_if_known_object_and_context(
     truth: torch.Tensor | None, panels: int
 ) -> None:
     pixels = drawn(additive(0.5, 0.3, 0.2), truth)
-    assert pixels.shape == (200, 100 * panels, 3)
+    assert pixels.shape == (400, 200 * panels, 3)
     colours = {tuple(colour) for colour in pixels.reshape(-1, 3).tolist()}
-    assert {(255, 212, 0), (0, 213, 255)} <= colours  # the contours of explanations 1 and 2
+    assert {(221, 119, 0), (0, 153, 238)} <= colours  # the contours of explanations 1 and 2
     bright = (abs(pixels.astype(int) - 230) <= 1).all(2)  # what is kept of a grey of 0.9
-    counts = [bright[:, 100 * place : 100 * (place + 1)].sum() for place in range(panels)]
+    counts = [bright[:, 200 * place : 200 * (place + 1)].sum() for place in range(panels)]
     assert counts[0] > 5 * counts[1] > 5 * counts[2] > 0
     if truth is not None:
         assert counts[3] == pytest.approx(counts[1], rel=0.3)
@@ -49,4 +49,4 @@ def test_panels_show_the_image_each_explanation_and_if_known_object_and_context(
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_figure_without_an_outline_or_without_shares(inside: bool) -> None:
     """An object that is everywhere or nowhere has no outline, and a difference of 0 has no shares."""
-    assert drawn(two_regions(nothing=float(inside)), torch.full((24, 24), inside)).shape == (200, 500, 3)
+    assert drawn(two_regions(nothing=float(inside)), torch.full((24, 24), inside)).shape == (400, 1000, 3)

@@ -1,6 +1,5 @@
 """Callbacks: what they draw, print and log, that they change no result, and what W&B holds of runs in the end."""
 
-import io
 import itertools
 import logging
 import re
@@ -14,14 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from inr_xai.callbacks import Curves, Progress, RunState, Scores
-from inr_xai.callbacks.figures import SHADE, darken_outside, draw_figure, strip
+from inr_xai.callbacks import Curves, Figures, Progress, RunState, Scores
+from inr_xai.callbacks.curves import strip
 from inr_xai.callbacks.progress import log as progress_log
 from inr_xai.classifier import demo
 from inr_xai.errors import UserError
 from inr_xai.fitting.mask_module import MaskModule, light_trainer
 from inr_xai.method import Method
 from inr_xai.perturbation import Constant
+from inr_xai.runs.figure import content_of
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.index import StoredRows
 from inr_xai.runs.masks_file import SampleRecord
@@ -44,17 +44,6 @@ def record(name: str = "image", p_full: float = 0.5, preserved: float = 0.25) ->
     return SampleRecord(name, 3, FRAME, [0.25, 0.5], masks, [{}], torch.zeros(1, 2), rows, {})
 
 
-def test_an_overlay_keeps_the_photo_where_the_mask_is_one() -> None:
-    photo = np.random.default_rng(0).random((4, 4, 3))
-    mask = np.zeros((4, 4))
-    mask[0], mask[1] = 1, 0.25
-    drawn = darken_outside(photo, mask)
-    assert np.array_equal(drawn[0], photo[0])
-    for y, x in np.ndindex(4, 4):
-        grey = SHADE * sum(photo[y, x]) / 3
-        assert drawn[y, x] == pytest.approx(mask[y, x] * photo[y, x] + (1 - mask[y, x]) * grey)
-
-
 def test_a_strip_is_the_overlays_side_by_side() -> None:
     image = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0))
     masks = torch.stack([torch.ones(4, 5), torch.zeros(4, 5), torch.full((4, 5), torch.nan)])
@@ -67,22 +56,75 @@ def test_a_strip_is_the_overlays_side_by_side() -> None:
     assert np.array_equal(drawn[..., 5:10, 0], drawn[..., 5:10, 2])
 
 
-def test_a_figure_shows_what_each_mask_keeps() -> None:
-    white = torch.ones(3, 8, 8)
-    drawn = [
-        np.asarray(Image.open(io.BytesIO(draw_figure(record(), image, title="t")))) for image in (white, white / 2)
-    ]
-    assert drawn[0].shape == drawn[1].shape
-    changed = (drawn[0] != drawn[1]).any(-1)
-    columns = changed.any(0)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], columns.astype(int), [0]])))
-    assert len(edges) == 2 * 3  # both sides of the image and of two areas
-    assert changed.any(1).mean() > 0.5
+def test_a_figure_has_the_record_s_masks_and_scores() -> None:
+    image = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
+    content = content_of(record(), image, "tench")
+    assert np.array_equal(content.photo, np.repeat(image[0].numpy()[..., None], 3, axis=-1))
+    assert content.masks[0].mean((1, 2)).tolist() == [0.25, 0.5] == list(content.areas)
+    assert (content.whole, content.target, content.title) == (0.5, "tench", "image")
+    assert content.kept.tolist() == [[0.25, 0.25]]
+    assert content.chance.tolist() == [[0.125, 0.125]]
+    assert np.isnan(content.removed).all()  # the rows have no such column
+    assert (content.carries, content.predicted, content.p_predicted, content.right) == ((None,), None, None, None)
 
 
-@pytest.mark.parametrize("name", [r"price $\x$ off", "_{a}^b", "ein/Straße"])
-def test_any_file_name_can_be_a_title(name: str) -> None:
-    assert draw_figure(record(), torch.ones(3, 8, 8), title=name).startswith(b"\x89PNG")
+def test_a_figure_says_what_later_columns_know() -> None:
+    full = record()
+    for row in full.rows:
+        row |= {"carries": False, "predicted_name": "goldfish", "p_predicted": 0.75, "right": True}
+        row |= {"deletion_hard_mean": row["area"]}
+    content = content_of(full, torch.ones(3, 8, 8), "tench")
+    assert (content.carries, content.predicted, content.p_predicted, content.right) == (
+        (False,),
+        "goldfish",
+        0.75,
+        True,
+    )
+    assert content.removed.tolist() == [[0.25, 0.5]]
+
+
+class Pictures:
+    """What the callback of figures needs of a W&B run."""
+
+    def __init__(self) -> None:
+        self.files: list[Path] = []
+
+    def log_images(self, key: str, images: dict[str, Path], *, images_done: int) -> None:
+        """Keeps the files."""
+        assert (key, images_done, list(images)) == ("figures", 1, ["image: class 3"])
+        self.files += images.values()
+
+
+@pytest.mark.parametrize(
+    ("format", "wandb", "names"),
+    [("png", False, ["png"]), ("pdf", False, ["pdf"]), ("svg", True, ["png", "svg"]), ("png", True, ["png"])],
+)
+def test_a_figure_is_written_in_its_format_and_for_wandb_as_a_png(
+    tmp_path: Path, format: str, wandb: bool, names: list[str]
+) -> None:
+    figures, state = Figures(format=format, dpi=50), RunState(RunFolder(tmp_path), Method(), total=1)
+    pictures = Pictures()
+    state.wandb = pictures if wandb else None  # type: ignore[assignment]
+    figures.on_run_start(state)
+    figures.on_sample(record(), torch.ones(3, 8, 8))
+    assert list(files_below(tmp_path)) == [f"figures/image.{name}" for name in names]
+    assert pictures.files == ([tmp_path / "figures" / "image.png"] if wandb else [])
+    starts = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
+    for name in names:
+        assert (tmp_path / "figures" / f"image.{name}").read_bytes().startswith(starts[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "gif"}, r"callbacks\.figures\.format=gif is not allowed; choose one of pdf, png, svg"),
+        ({"dpi": 20}, r"callbacks\.dpi=20 is out of range; it must be a whole number, at least 50"),
+        ({"cell": 0.5}, r"callbacks\.cell=0\.5 is out of range; it must be at least 1"),
+    ],
+)
+def test_options_of_figures_are_checked(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Figures(**options)
 
 
 def test_evolution_draws_the_masks_during_the_fit_and_changes_no_bit(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from inr_xai.compare import figures as module
-from inr_xai.compare.figures import KeptRegion, Photo, draw_curve, draw_sheet, faded
+from inr_xai.compare.figures import KeptRegion, Photo, draw_curve, draw_sheet
+from inr_xai.figures.palette import COLOURS
 from inr_xai.metrics import Interval
 
 AREAS = (0.25, 0.5)
@@ -36,15 +37,6 @@ def pixels(file: Path) -> np.ndarray:
 def stretches(line: np.ndarray) -> int:
     """How many stretches of True there are."""
     return int(np.diff(np.concatenate([[0], line.astype(int), [0]])).clip(min=0).sum())
-
-
-def test_what_is_not_kept_is_a_trace_of_the_photo_under_grey() -> None:
-    photo = np.random.default_rng(0).random((4, 5, 3))
-    hard = np.random.default_rng(1).random((4, 5)) < 0.5
-    shown = faded(photo, hard)
-    for i, j in np.ndindex(4, 5):
-        trace = 0.82 * 0.8 + 0.18 * sum(photo[i, j]) / 3
-        assert shown[i, j] == pytest.approx(photo[i, j] if hard[i, j] else [trace] * 3)
 
 
 def test_a_sheet_has_a_picture_of_each_photo_method_and_area(tmp_path: Path) -> None:
@@ -131,7 +123,7 @@ def test_a_curve_is_written_whatever_its_points(tmp_path: Path) -> None:
     drawn = pixels(tmp_path / "curve.png")
     assert np.array_equal(drawn, pixels(tmp_path / "turned.png"))
     for place in range(3):
-        colour = [int(module.COLOURS[place][1 + 2 * i : 3 + 2 * i], 16) for i in range(3)]
+        colour = [int(COLOURS[place][1 + 2 * i : 3 + 2 * i], 16) for i in range(3)]
         assert (drawn == colour).all(-1).sum() > 30
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.png", "turned.png"]
 

@@ -104,6 +104,8 @@ UNUSUAL: list[tuple[list[str], str]] = [
     # What is shown and measured.
     (["callbacks.figures={_target_: inr_xai.callbacks.Figures, cell: 0}"], REFUSED),
     (["callbacks.figures={_target_: inr_xai.callbacks.Figures, cell: 100000000}"], REFUSED),
+    (["callbacks.figures={_target_: inr_xai.callbacks.Figures, format: gif}"], REFUSED),
+    (["callbacks.figures={_target_: inr_xai.callbacks.Figures, dpi: 1000000}"], REFUSED),
     (["+callbacks.progress.seconds=nan"], REFUSED),
     (["+callbacks.scores.figures_in_table=-1"], REFUSED),
     (["callbacks.evolution={_target_: inr_xai.callbacks.Evolution, every: 0}"], REFUSED),
