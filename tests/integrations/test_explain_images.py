@@ -18,6 +18,10 @@ from inr_xai import ExplainImages
 from inr_xai.errors import UserError
 from tests.helpers.runs import messages
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),  # of Lightning, which asks PyTorch in an old way
+]
 SHORT: dict[str, Any] = {"areas": (0.2,), "steps": 2, "preset": None}
 
 
@@ -69,7 +73,6 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers")
 def test_the_training_is_the_same_to_the_bit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -129,7 +132,6 @@ class Recording(Logger):
         self.pictures.append((tag, array.shape))
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers")
 def test_loggers_of_both_kinds_get_pictures_and_scores(tmp_path: Path) -> None:
     loggers = [Recording(of_wandb=True), Recording(of_wandb=False)]
     images = torch.rand(2, 3, 16, 16)
@@ -140,7 +142,6 @@ def test_loggers_of_both_kinds_get_pictures_and_scores(tmp_path: Path) -> None:
         assert {"explanations/kept", "explanations/chance", "explanations/whole"} <= logger.metrics.keys()
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers")
 def test_what_fails_costs_the_training_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     callback = ExplainImages(torch.rand(1, 3, 16, 16), forward=lambda model, inputs: model(inputs)[:, :1], **SHORT)
     without, with_it = trained(tmp_path, epochs=1), trained(tmp_path, callback, epochs=1)
