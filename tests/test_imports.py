@@ -30,6 +30,7 @@ LEVELS = [
     {"fitting"},
     {"runs"},
     {"attribution", "loggers"},
+    {"integrations"},
     {"callbacks"},
     {"instantiate"},
     {"runner"},
@@ -41,7 +42,7 @@ LEVELS = [
 RANK = {module: rank for rank, modules in enumerate(LEVELS) for module in modules}
 # Who may import these packages.
 KEPT = {"hydra": {"config", "instantiate", "cli"}, "hydra_plugins": set(), "wandb": {"loggers"}}
-MOST_FILES, MOST_FOLDERS = 21, 14
+MOST_FILES, MOST_FOLDERS = 21, 15
 """Files at the package's root, and folders in it that are packages."""
 
 INTERFACES = {"main", "draw", "build", "from_hub", "with_checkpoint", "preprocessing_of", *METRICS}
@@ -244,7 +245,7 @@ def test_the_python_api_loads_little(api: dict[str, Any]) -> None:
 
 def test_one_explanation_enters_few_functions(api: dict[str, Any]) -> None:
     assert 0 < api["modules"] <= 26
-    assert 0 < api["functions"] <= 136
+    assert 0 < api["functions"] <= 138
 
 
 def test_a_run_loads_little_and_a_refusal_less() -> None:
