@@ -33,6 +33,7 @@ Target = int | Sequence[int] | Tensor | None
 """A class index for all images, or one for each; None for a model that gives one score for each image."""
 NOT_UNIT = (-0.25, 1.25)
 """Values beyond are not of images in [0, 1], but for a little that resizing may add."""
+NO_TARGET = "target={target!r:.80} has no meaning beside a score of your own; leave target out"
 log = logging.getLogger(__name__)
 
 
@@ -204,7 +205,7 @@ class INRAttribution:
             from inr_xai.classifier import scored  # late: most callers explain a class
 
             if target is not None:
-                raise UserError(f"target={target!r:.80} has no meaning beside a score of your own; leave target out")
+                raise UserError(NO_TARGET.format(target=target))
             classifier, not_finite = scored.scored(classifier, method.score), scored.NOT_FINITE
             method, targets = replace(method, score=Logit()), images.new_zeros(len(images), dtype=torch.long)
             if images.shape[1:] not in self._examined:

@@ -7,14 +7,14 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from inr_xai.attribution import AreaValues, INRAttribution, class_indices
+from inr_xai.attribution import NO_TARGET, AreaValues, INRAttribution, class_indices
 from inr_xai.classifier.frozen import owner
 from inr_xai.classifier.scored import kind_of
 from inr_xai.errors import UserError
@@ -33,6 +33,14 @@ except ImportError as error:
 
 Index = tuple[int, ...] | None
 """Where the explained number stands in the output for one image; None for a class."""
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def as_captum_calls(function: Function) -> Function:
+    """Returns a function whose `__wrapped__` is the one that is given: NoiseTunnel calls this of a method."""
+    return log_usage()(function)
 
 
 class INRImportance(PerturbationAttribution):  # type: ignore[misc]
@@ -65,7 +73,7 @@ class INRImportance(PerturbationAttribution):  # type: ignore[misc]
         """Returns the name by which captum's tools call the method."""
         return "INR Importance"
 
-    @log_usage()
+    @as_captum_calls
     def attribute(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -134,10 +142,10 @@ class OutputAt:
     index: tuple[int, ...]
 
     def __call__(self, output: Any) -> Tensor:
-        target = self.index or None
+        target, place = self.index or None, (slice(None), *self.index)
         if isinstance(output, Tensor) and output.ndim == 1 + len(self.index):
             try:
-                return output[(slice(None), *self.index)]
+                return output[place]  # type: ignore[index]
             except IndexError:
                 raise UserError(
                     f"target={target} is outside of the model's output for an image, {tuple(output.shape[1:])}"
@@ -199,10 +207,12 @@ def _only(inputs: Tensor | tuple[Tensor, ...]) -> Images:
 
 def _read_target(target: Any, images: Images, explainer: INRAttribution) -> tuple[Targets | None, list[Index]]:
     """Returns the class of each image, or None, and the place of what is explained in the output for each image."""
-    count, no_place = len(images), [None] * len(images)
+    count, own = len(images), not isinstance(explainer.method.score, ScoreFunction)
+    no_place: list[Index] = [None] * count
     if target is None:  # a score of the user's own or another head needs no place
-        plain = isinstance(explainer.method.score, ScoreFunction) and explainer.head == "softmax"
-        return None, [()] * count if plain else no_place
+        return None, no_place if own or explainer.head != "softmax" else [() for _ in images]
+    if own:
+        raise UserError(NO_TARGET.format(target=target))
     if isinstance(target, tuple):
         target = [target] * count
     if not isinstance(target, list) or not target or not isinstance(target[0], tuple):
@@ -238,6 +248,7 @@ def _read_baselines(baselines: Any, images: Images) -> list[Perturbation | None]
             f"baselines must be a number, or one finite tensor that is broadcast to the inputs, {tuple(images.shape)}; "
             f"got {kind_of(baselines)}"
         )
+    given = given.to(images)
     if len(shape) < 4 or shape[0] == 1:
         return [GivenImage(given[0] if len(shape) == 4 else given)] * count
     return [GivenImage(image) for image in given]

@@ -36,7 +36,7 @@ def test_a_given_image_replaces_the_pixels_of_every_image() -> None:
     assert torch.equal(baselines(GivenImage(column), steps=2), column.expand(2, 3, 2, 3, 24, 24))
     with pytest.raises(UserError, match=r"an image of \(3, 8, 8\) cannot stand in .* inputs of \(3, 24, 24\)"):
         baselines(GivenImage(torch.zeros(3, 8, 8)))
-    with pytest.raises(UserError, match="perturbation.image must be a floating-point tensor c x h x w; got list"):
+    with pytest.raises(UserError, match=r"perturbation.image must be a floating-point tensor c x h x w; got list"):
         GivenImage([[[0.0]]])
 
 
