@@ -4,6 +4,7 @@ The score is a function: it reads the output for b images, such as logits b x n 
 dict, and returns b numbers, larger for more of what is explained.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -29,11 +30,18 @@ SAME = (
     "score is {value:.4g} for each of {count} different inputs, so it is no function of the image; return a number "
     "that depends on what the model returns for it"
 )
+SMALL = 0.5
+"""The regularity of masks outweighs scores that differ by less."""
+TOO_SMALL = (
+    "score differs by only %.2g between images, noise and plain colours; the weights of a mask's form, total_variation "
+    "and binary, suit scores that differ by 1 or more, so multiply it"
+)
 NO_GRADIENT = (
     "score has no gradient for the image, and a fit follows this gradient; leave detach, torch.no_grad, NumPy, "
     "comparisons, rounding and argmax out of it and of the model"
 )
 NOT_FINITE = "score is NaN or infinite for this image; correct it, or check the weights of the model"
+log = logging.getLogger(__name__)
 
 
 class ScoredModel:
@@ -95,6 +103,8 @@ def scored(classifier: FrozenClassifier, score: OutputScore) -> FrozenClassifier
 def examine_score(classifier: FrozenClassifier, images: Images, *, at_once: int = 32) -> None:
     """Asks a scored classifier once, as `probe.examine` asks one of classes; it and the random state stay as they were.
 
+    A warning says if the score differs so little between inputs that a fit would hardly follow it.
+
     Args:
         images: images in the units of the classifier's input, on the device that computes; the first 8 are asked for.
         at_once: inputs that go through the model at once (memory).
@@ -117,6 +127,8 @@ def examine_score(classifier: FrozenClassifier, images: Images, *, at_once: int 
         raise UserError(SAME.format(value=high, count=len(finite)))
     if not follows:
         raise UserError(NO_GRADIENT)
+    if len(finite) > len(images) and high - low < SMALL:
+        log.warning(TOO_SMALL, high - low)
 
 
 def _scores(classifier: FrozenClassifier, inputs: Images, at_once: int) -> tuple[Float[Tensor, " p"], bool]:

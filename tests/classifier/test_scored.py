@@ -89,7 +89,7 @@ def test_the_similarity_of_embeddings_is_explained() -> None:
     model = Output(lambda maps: (10 * F.relu(maps[:, 1:]).mean((2, 3)) + 0.5, "attention"))
     with torch.no_grad():
         query, _ = model(torch.tensor([1.0, 0, 0])[:, None, None].expand(1, 3, 24, 24))
-    explainer = INRAttribution(model, score=lambda output: F.cosine_similarity(output[0], query))
+    explainer = INRAttribution(model, score=lambda output: 10 * F.cosine_similarity(output[0], query))
     image = planted(FIRST)[None]
     image[..., 14:20, 14:20] = torch.tensor([0.0, 0.0, 1.0])[:, None, None]  # as large, and blue
     assert share(explainer.attribute(image, areas=AREAS), FIRST) > 0.9
@@ -209,6 +209,12 @@ def test_a_score_that_is_nan_for_a_later_image_names_the_image() -> None:
     assert float(logits[bad]) < 0
     with pytest.raises(UserError, match=f"image 0 of 1: {NOT_FINITE}"):
         explainer.attribute(pictures(8)[bad : bad + 1], areas=(0.2,))
+
+
+@pytest.mark.parametrize(("factor", "warned"), [(1.0, False), (0.01, True)])
+def test_a_score_of_a_small_scale_is_warned_of(factor: float, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    examine_score(scored(tiny_classifier(), lambda output: factor * output[:, 0]), pictures(2))
+    assert ("multiply it" in caplog.text) == warned
 
 
 def test_a_score_may_refuse_what_no_data_set_holds() -> None:
