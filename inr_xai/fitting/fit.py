@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float16
 from torch import Tensor
 
 from inr_xai.classifier.frozen import FrozenClassifier, require_class
-from inr_xai.errors import TERMINATED
+from inr_xai.errors import TERMINATED, UserError
 from inr_xai.fitting.drawing import Drawing, export_network
 from inr_xai.fitting.mask_module import MaskModule, device_of, light_trainer, quiet_lightning
 from inr_xai.fitting.plateau import PlateauModule, fit_to_plateau
@@ -113,7 +113,7 @@ def fit_masks(
             default all images do, but with explanations="auto" `stopping.NoiseRule` decides.
 
     Raises:
-        UserError: a target outside the classifier's classes.
+        UserError: a target outside the classifier's classes, or a score of the user's own with another classifier.
     """
     if trainer is None:
         on_cuda = images.device.type == "cuda"
@@ -122,7 +122,8 @@ def fit_masks(
     if not isinstance(method.score, ScoreFunction):
         from inr_xai.classifier.scored import scored  # late: most fits explain a class
 
-        assert isinstance(classifier, FrozenClassifier)
+        if not isinstance(classifier, FrozenClassifier):
+            raise UserError(f"a score of your own needs a FrozenClassifier; got a {type(classifier).__name__}")
         classifier, method = scored(classifier, method.score), replace(method, score=Logit())
     # Gradients are needed even if the caller switched them off, as captum's metrics and Lightning's test loops do.
     with torch.inference_mode(False), torch.enable_grad(), quiet_lightning():

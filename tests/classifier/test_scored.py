@@ -1,5 +1,6 @@
 """A user's own score: it is explained as a class would be, finds what it depends on, and is refused in one sentence."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -120,6 +121,26 @@ def test_fit_masks_takes_a_score_too() -> None:
     own = Method(score=lambda output: output[:, 3], **options)
     zeros = torch.zeros(2, dtype=torch.long)
     assert torch.equal(fit_masks(images, zeros, ["a", "b"], classifier, own).masks, expected.masks)
+
+
+class Other:
+    """A classifier that is none of the package's."""
+
+    head, colour_mean, colour_std = "softmax", (0.5,) * 3, (0.25,) * 3
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return images.mean((2, 3))
+
+    def probability(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return logits.softmax(1)[:, 0]
+
+    def frozen(self, device: Any, dtype: Any) -> Any:
+        return contextlib.nullcontext(self)
+
+
+def test_fit_masks_takes_a_score_with_the_classifier_of_the_package_alone() -> None:
+    with pytest.raises(UserError, match="a score of your own needs a FrozenClassifier; got a Other"):
+        fit_masks(pictures(1), torch.tensor([0]), ["a"], Other(), Method(score=lambda output: output[:, 0]))
 
 
 def test_a_scored_classifier_keeps_everything_but_the_output() -> None:
