@@ -8,8 +8,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
+import lightning
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -17,18 +18,22 @@ from torch import Tensor
 from inr_xai.classifier.frozen import FrozenClassifier, require_head
 from inr_xai.classifier.probe import doubts, examine
 from inr_xai.errors import UserError, did_you_mean
-from inr_xai.fitting.fit import FitResult, fit_masks
+from inr_xai.fitting.fit import NOT_FINITE, FitResult, fit_masks
 from inr_xai.fitting.importance import importance_maps
 from inr_xai.method import Method
+from inr_xai.objective import Logit, ScoreFunction
 from inr_xai.seeding import sha256
-from inr_xai.types import Images, Preprocessing
+from inr_xai.types import Images, Preprocessing, Targets
 
+TensorOrTuple = TypeVar("TensorOrTuple", Tensor, tuple[Tensor])
+"""A tensor, or a tuple of one, as which Captum's tools hand over inputs and expect the result."""
 AreaValues = float | Sequence[float] | Tensor
 """One fraction of the image, or several."""
 Target = int | Sequence[int] | Tensor | None
 """A class index for all images, or one for each; None for a model that gives one score for each image."""
 NOT_UNIT = (-0.25, 1.25)
 """Values beyond are not of images in [0, 1], but for a little that resizing may add."""
+NO_TARGET = "target={target!r:.80} has no meaning beside a score of your own; leave target out"
 log = logging.getLogger(__name__)
 
 
@@ -36,8 +41,8 @@ class INRAttribution:
     """Area-exact masks of what a model needs to see of an image, drawn by implicit neural representations.
 
     Args:
-        model: a module (or any callable) that maps inputs b x c x h x w to outputs b x n, or to b of them. It is not
-            changed.
+        model: a module (or any callable) that maps inputs b x c x h x w to outputs b x n, or to b of them; with a score
+            of your own it may return anything. It is not changed.
         input_mean, input_std: mean and standard deviation of the inputs, one number or one per channel (a sequence, an
             array or a tensor): 0 and 1 for normalised tensors, the data set's for images in [0, 1]. Only baselines of
             colours and of noise use them.
@@ -48,7 +53,8 @@ class INRAttribution:
             perturbation then also replaces pixels by those of donors, which makes masks more reliable. None if there
             are none.
         method: any argument of `inr_xai.Method` except areas and explanations, such as steps=200, seed=1 or
-            stop=Stop(share=0.2).
+            stop=Stop(share=0.2). `score` may be a function of your own, which maps what the model returns for b images
+            to b numbers, larger for more of what is explained; there is then no target, and head="none".
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 4))
@@ -59,7 +65,7 @@ class INRAttribution:
 
     def __init__(
         self,
-        model: Callable[[Tensor], Tensor],
+        model: Callable[..., Any],
         input_mean: Any = 0.0,
         input_std: Any = 1.0,
         head: str = "softmax",
@@ -70,22 +76,31 @@ class INRAttribution:
         require_head(head)
         self.model, self.head, self.donors, self.method = model, head, donors, Method(**method)
         self.input_mean, self.input_std = input_mean, input_std
+        if not isinstance(self.method.score, ScoreFunction):
+            if head not in ("softmax", "none"):
+                raise UserError(
+                    f"head={head!r} says how outputs tell classes, and a score of your own reads the outputs as they "
+                    "are; leave head out"
+                )
+            self.head = "none"
         self._examined: set[tuple[int, ...]] = set()
 
     def attribute(
         self,
-        inputs: Tensor | tuple[Tensor],
+        inputs: TensorOrTuple,
         target: Target = None,
         areas: AreaValues = (0.05, 0.1, 0.2, 0.3),
         explanations: int | Integral | str = 1,
         image_ids: Sequence[str] | None = None,
-    ) -> Float[Tensor, "b k a h w"]:
+    ) -> TensorOrTuple:
         """Returns masks in [0, 1], where 1 keeps the pixel, with the dtype and device of the inputs.
 
+        They are b x k x a x h x w for k explanations and a areas.
+
         Args:
-            inputs: b x c x h x w, given to the model as they are (a tuple of one such tensor is accepted too).
+            inputs: b x c x h x w, given to the model as they are. A tuple of one such tensor gives a tuple of one.
             target: a class index for all images, or one for each. None is right for a model that gives one score for
-                each image (head="none").
+                each image (head="none"), and with a score of your own.
             areas: fractions of the image that the masks keep, or a single one.
             explanations: masks per image and area, which do not overlap. With "auto" an image gets further masks
                 until the next one would carry less than `Stop.share` of the class, or no more than chance, with noise
@@ -101,7 +116,18 @@ class INRAttribution:
         if isinstance(explanations, Integral) and not isinstance(explanations, bool):
             explanations = int(explanations)  # of NumPy
         method = replace(self.method, areas=areas, explanations=explanations)
-        return self._fit(images, target, method, ids).masks.to(images)
+        masks: Any = self._fit(images, target, method, ids).masks.to(images)
+        return (masks,) if isinstance(inputs, tuple) else masks
+
+    def with_options(self, *, model: Callable[..., Any] | None = None, **method: Any) -> "INRAttribution":
+        """Returns an explainer that differs in its model, or in options of the method, such as steps=50."""
+        options = {option.name: getattr(self.method, option.name) for option in fields(Method)} | method
+        other = INRAttribution(
+            self.model if model is None else model, self.input_mean, self.input_std, self.head, self.donors, **options
+        )
+        if "score" not in method:  # it asks the same of the model, with other arguments at most
+            other._examined = self._examined
+        return other
 
     @staticmethod
     def counts(masks: Float[Tensor, "b k a h w"]) -> Int[Tensor, " b"]:
@@ -116,19 +142,32 @@ class INRAttribution:
 
     def importance(
         self,
-        inputs: Tensor | tuple[Tensor],
+        inputs: TensorOrTuple,
         target: Target = None,
         areas: AreaValues = (0.05, 0.1, 0.2, 0.3),
         image_ids: Sequence[str] | None = None,
-    ) -> Float[Tensor, "b 1 h w"]:
-        """Returns one heatmap in [0, 1] per image, for tools that expect one; see `inr_xai.fitting.importance`."""
+        callbacks: Sequence[lightning.Callback] = (),
+    ) -> TensorOrTuple:
+        """Returns one heatmap in [0, 1] per image, b x 1 x h x w, for tools that expect one.
+
+        How it is made of masks: `inr_xai.fitting.importance`.
+
+        Args:
+            inputs, target, areas, image_ids: as of `attribute`.
+            callbacks: callbacks of Lightning, which see every step of the fits.
+        """
         images, ids, areas = _arguments(inputs, image_ids, areas)
         method = replace(self.method, areas=areas, explanations=1)
-        result = self._fit(images, target, method, ids)
+        result = self._fit(images, target, method, ids, callbacks)
         size = (images.shape[-2], images.shape[-1])
-        return importance_maps(result, method, ids, size).unsqueeze(1).to(images)
+        maps: Any = importance_maps(result, method, ids, size).unsqueeze(1).to(images)
+        return (maps,) if isinstance(inputs, tuple) else maps
 
-    def _fit(self, images: Images, target: Target, method: Method, image_ids: Sequence[str]) -> FitResult:
+    def classifier_for(self, images: Images) -> FrozenClassifier:
+        """Returns the model as the classifier that is explained for images of this size.
+
+        Raises UserError if `input_mean` or `input_std` does not fit the channels.
+        """
         size, channels = (images.shape[-2], images.shape[-1]), images.shape[1]
         statistics: list[tuple[float, ...]] = []
         for name, value in (("input_mean", self.input_mean), ("input_std", self.input_std)):
@@ -142,7 +181,7 @@ class INRAttribution:
                 wrong = len(values) if values and len(values) != channels else f"{value!r:.80} (not finite, or too low)"
                 raise UserError(f"{name} must be one number or one for each of the {channels} channels; got {wrong}")
             statistics.append(tuple(values))
-        classifier = FrozenClassifier(
+        return FrozenClassifier(
             self.model,
             preprocessing=Preprocessing(size, size, "bilinear", (0.0,) * channels, (1.0,) * channels),
             head=self.head,
@@ -150,20 +189,39 @@ class INRAttribution:
             input_mean=statistics[0],
             input_std=statistics[1],
         )
+
+    def _fit(
+        self,
+        images: Images,
+        target: Target,
+        method: Method,
+        image_ids: Sequence[str],
+        callbacks: Sequence[lightning.Callback] = (),
+    ) -> FitResult:
+        classifier, not_finite = self.classifier_for(images), NOT_FINITE
         if self.donors is not None:
             require_donors(self.donors, images)
-        if images.shape[1:] in self._examined:
+        if not isinstance(method.score, ScoreFunction):
+            from inr_xai.classifier import scored  # late: most callers explain a class
+
+            if target is not None:
+                raise UserError(NO_TARGET.format(target=target))
+            classifier, not_finite = scored.scored(classifier, method.score), scored.NOT_FINITE
+            method, targets = replace(method, score=Logit()), images.new_zeros(len(images), dtype=torch.long)
+            if images.shape[1:] not in self._examined:
+                scored.examine_score(classifier, images, at_once=method.masks_per_forward)
+        elif images.shape[1:] in self._examined:
             targets = _targets(target, images, classifier)
         else:
             answers = examine(classifier, images, at_once=method.masks_per_forward)
             targets = _targets(target, images, classifier)
             if doubt := doubts(classifier, answers, targets[: len(answers.images)].tolist()):
                 log.warning("%s", doubt)
-            self._examined.add(tuple(images.shape[1:]))
-        result = fit_masks(images, targets, image_ids, classifier, method, donors=self.donors)
+        self._examined.add(tuple(images.shape[1:]))
+        result = fit_masks(images, targets, image_ids, classifier, method, donors=self.donors, callbacks=callbacks)
         if result.failures:
             position, reason = next(iter(result.failures.items()))
-            raise UserError(f"image {position} of {len(images)}: {reason}")
+            raise UserError(f"image {position} of {len(images)}: {not_finite if reason == NOT_FINITE else reason}")
         return result
 
 
@@ -227,7 +285,7 @@ def _arguments(
         raise UserError(f"areas must be fractions of the image such as 0.2 or (0.1, 0.2); got {areas!r:.80}") from None
 
 
-def _targets(target: Target, images: Images, classifier: FrozenClassifier) -> Tensor:
+def _targets(target: Target, images: Images, classifier: FrozenClassifier) -> Targets:
     if target is None:
         if classifier.head != "none" or classifier.count_classes() > 1:
             raise UserError(
@@ -235,6 +293,11 @@ def _targets(target: Target, images: Images, classifier: FrozenClassifier) -> Te
                 f"{classifier.count_classes()} outputs under head={classifier.head!r}: name the class"
             )
         target = 0
+    return class_indices(target, images)
+
+
+def class_indices(target: Any, images: Images) -> Targets:
+    """Returns the class index of each image. Raises UserError unless there is one for all, or one for each."""
     try:
         targets = torch.as_tensor(target, device=images.device)
     except (TypeError, ValueError, RuntimeError):

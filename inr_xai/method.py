@@ -21,7 +21,7 @@ from inr_xai.limits import (
     check_plateau,
     most_explanations,
 )
-from inr_xai.objective import LogProbability, Objective, Preservation, ScoreFunction
+from inr_xai.objective import LogProbability, Objective, OutputScore, Preservation, ScoreFunction
 from inr_xai.perturbation import Jitter, Mixture, Perturbation, Reveal
 
 OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
@@ -29,7 +29,6 @@ PARTS = {
     "area_rule": AreaRule,
     "perturbation": Perturbation,
     "objective": Objective,
-    "score": ScoreFunction,
     "start": Start,
     "plateau": Plateau,
 }
@@ -76,7 +75,8 @@ class Method:
             classifier, and False keeps them contiguous. None of these three changes masks beyond rounding, and what
             cannot be had is said once in the log.
         inr: constructor of an INR family, which is called with one generator per image.
-        area_rule, perturbation, objective, score, jitter, reveal, optimizer: see their modules.
+        area_rule, perturbation, objective, jitter, reveal, optimizer: see their modules.
+        score: a score of the class, or a function of the user's own, see `inr_xai.classifier.scored`.
         start: where the fit of an image starts, such as from one gradient: see `inr_xai.classifier.start`.
         nested: require that larger masks contain the smaller ones; needs an INR with conditioning="none".
 
@@ -104,7 +104,7 @@ class Method:
     area_rule: AreaRule = field(default_factory=AreaProjection)
     perturbation: Perturbation = field(default_factory=Mixture)
     objective: Objective = field(default_factory=Preservation)
-    score: ScoreFunction = field(default_factory=LogProbability)
+    score: ScoreFunction | OutputScore = field(default_factory=LogProbability)
     jitter: Jitter = field(default_factory=lambda: Jitter(shift=0.0))
     reveal: Reveal = field(default_factory=lambda: Reveal(start=0.0))
     optimizer: OptimizerFactory = adam
@@ -117,6 +117,11 @@ class Method:
         for name, kind in PARTS.items():
             if not isinstance(getattr(self, name), kind):
                 raise UserError(f"{name} must be an inr_xai {kind.__name__} object; got {getattr(self, name)!r}")
+        if not isinstance(self.score, ScoreFunction) and (isinstance(self.score, type) or not callable(self.score)):
+            raise UserError(
+                "score must be an inr_xai ScoreFunction object, or a function that maps what the model returns to one "
+                f"number for each image; got {self.score!r}"
+            )
         check_masks(self.areas, self.explanations, self.exclusion, self.stop)
         check_numbers({**vars(self), "exclusion.weight": self.exclusion.weight})
         if self.plateau.steps is not None:

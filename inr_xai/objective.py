@@ -6,6 +6,7 @@ Contrastive score: Fong, Patrick, Vedaldi, ICCV 2019, section 4 (t against the b
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,8 @@ ScoreValues = Float[Tensor, " n"]
 """One score per image."""
 MaskScore = Callable[[Masks], Float[Tensor, "b a"]]
 """A function that scores masked images, b x a scores for masks b x a x h x w."""
+OutputScore = Callable[[Any], Tensor]
+"""A score of the user's own: maps what the model returns for b images, of any type, to b numbers, larger for more."""
 
 
 class ScoreFunction(ABC):
@@ -87,7 +90,7 @@ class Contrastive(ScoreFunction):
         return -self.evidence(logits, targets, sigmoid=sigmoid)
 
 
-def require_columns(score: ScoreFunction, columns: int) -> None:
+def require_columns(score: ScoreFunction | OutputScore, columns: int) -> None:
     """Raises UserError if a score compares a class with others and the classifier has a single output."""
     if isinstance(score, Contrastive) and columns == 1:
         raise UserError(

@@ -50,11 +50,15 @@ def test_ids_derive_from_the_images_by_default() -> None:
     torch.testing.assert_close(together[1:2], alone, atol=1e-3, rtol=0)
 
 
-def test_inputs_may_be_a_tuple_and_gradients_may_be_off_as_in_captums_metrics() -> None:
-    explainer, images = INRAttribution(tiny_network(), steps=2), pictures(2)
-    expected = explainer.attribute(images, target=1, areas=AREAS)
+@pytest.mark.parametrize("verb", ["attribute", "importance"])
+def test_a_tuple_gives_a_tuple_and_gradients_may_be_off_as_in_captums_metrics(verb: str) -> None:
+    explain, images = getattr(INRAttribution(tiny_network(), steps=2), verb), pictures(2)
+    expected = explain(images, target=1, areas=AREAS)
     with torch.no_grad():
-        assert torch.equal(explainer.attribute((images,), target=torch.tensor([1, 1]), areas=AREAS), expected)
+        answer = explain((images,), target=torch.tensor([1, 1]), areas=AREAS)
+    assert isinstance(answer, tuple)
+    assert len(answer) == 1
+    assert torch.equal(answer[0], expected)
 
 
 def test_dtype_follows_the_inputs_and_any_callable_is_a_model() -> None:

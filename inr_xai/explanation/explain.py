@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from numbers import Integral
 from pathlib import Path
@@ -22,6 +23,7 @@ from inr_xai.explanation.presets import preset_options
 from inr_xai.explanation.progress import StepBar, is_watched
 from inr_xai.fitting.fit import stack_size
 from inr_xai.method import Method
+from inr_xai.objective import Logit, ScoreFunction
 from inr_xai.runs.loop import reason_of
 
 ClassOf = int | str | None
@@ -80,7 +82,8 @@ def explain(
             masks more reliable; without them, drawn scenes do.
         names: a name for each image, from which its random draws derive; by default the file's name, or a hash.
         progress: show a bar; None where a person watches (a terminal or a notebook).
-        options: any other argument of `inr_xai.Method`, such as steps=200 or seed=1.
+        options: any other argument of `inr_xai.Method`, such as steps=200, seed=1, or a `score` of your own, which maps
+            what the model returns to one number for each image (docs/any_score.md).
 
     Returns:
         An `Explanation`, or for a list of images a list. An image of a list that cannot be explained is None there; a
@@ -92,9 +95,14 @@ def explain(
     require_options(options)
     require_head(head)
     method = Method(areas=tuple(areas), explanations=explanations, **preset_options(preset) | options)
+    score = None if isinstance(method.score, ScoreFunction) else method.score
+    if score is not None:
+        if target is not None or head not in ("softmax", "none"):
+            raise UserError("target and head say which class is explained; leave them out beside a score of your own")
+        method, head = replace(method, score=Logit()), "none"
     several = separate(image)
     images = [image] if several is None else several
-    task = _Task(GivenModel(model, head=head, classes=classes), images, target, names, method)
+    task = _Task(GivenModel(model, head=head, classes=classes, score=score), images, target, names, method)
     task.read_images(transform, (input_mean, input_std), photos)
     shown = is_watched() if progress is None else progress
     bar = StepBar(len(images), explanations=method.most, steps=method.steps, shown=shown)

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from inr_xai.classifier.class_names import IMAGENET, names_of_timm, read_class_names
 from inr_xai.classifier.frozen import FrozenClassifier, owner
 from inr_xai.classifier.probe import doubts, examine
+from inr_xai.classifier.scored import examine_score, scored
 from inr_xai.data.labels import imagenet_names
 from inr_xai.errors import UserError
+from inr_xai.objective import OutputScore
 from inr_xai.types import Preprocessing
 
 
@@ -23,15 +25,23 @@ class GivenModel:
         model: a module, another callable, or a `FrozenClassifier`.
         head: what the outputs are.
         classes: the names of the classes, a file of them, or None for the model's own, where it is known.
+        score: a score of the caller's own, which maps what the model returns to a number for each image.
 
     Raises:
         UserError: the model is no callable, or the names cannot be read.
     """
 
-    def __init__(self, model: Any, *, head: str, classes: Sequence[str] | str | Path | None):
+    def __init__(
+        self,
+        model: Any,
+        *,
+        head: str,
+        classes: Sequence[str] | str | Path | None = None,
+        score: OutputScore | None = None,
+    ):
         if not callable(model):
             raise UserError(f"model is a {type(model).__name__}; give a module, or a callable that returns outputs")
-        self.model, self.head = model, head
+        self.model, self.head, self.score = model, head, score
         if isinstance(classes, str | Path):
             classes = read_class_names(classes, "classes")
         self.class_names = self._own_names() if classes is None else [str(name) for name in classes]
@@ -66,22 +76,27 @@ class GivenModel:
 
     def classifier(self, preprocessing: Preprocessing) -> FrozenClassifier:
         """Returns the model as a frozen classifier of images in [0, 1], as the command line builds it."""
-        if isinstance(self.model, FrozenClassifier):
-            return self.model
-        return FrozenClassifier(
-            self.model,
-            preprocessing=preprocessing,
-            head=self.head,
-            channels_last=self._is_of_timm or self._name_in_torchvision is not None,
-            class_names=self.class_names,
-        )
+        classifier = self.model
+        if not isinstance(classifier, FrozenClassifier):
+            classifier = FrozenClassifier(
+                self.model,
+                preprocessing=preprocessing,
+                head=self.head,
+                channels_last=self._is_of_timm or self._name_in_torchvision is not None,
+                class_names=self.class_names,
+            )
+        return classifier if self.score is None else scored(classifier, self.score)
 
     def look(self, classifier: FrozenClassifier, images: Sequence[Tensor], *, at_once: int) -> str | None:
         """Looks at the classifier by some inputs before any fit; returns what is doubtful about it.
 
         Raises UserError if it cannot be explained, or has not as many classes as there are names.
         """
-        answers = examine(classifier, torch.stack(list(images)).to(self.device), at_once=at_once)
+        inputs = torch.stack(list(images)).to(self.device)
+        if self.score is not None:
+            examine_score(classifier, inputs, at_once=at_once)
+            return None
+        answers = examine(classifier, inputs, at_once=at_once)
         if self.class_names is not None and len(self.class_names) != classifier.count_classes():
             raise UserError(
                 f"classes has {len(self.class_names)} names and the model {classifier.count_classes()} classes; give "

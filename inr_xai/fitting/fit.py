@@ -5,7 +5,7 @@ A batch is fitted in stacks. A stack fits one explanation after another until ev
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -14,13 +14,14 @@ import torch
 from jaxtyping import Bool, Float, Float16
 from torch import Tensor
 
-from inr_xai.classifier.frozen import require_class
-from inr_xai.errors import TERMINATED
+from inr_xai.classifier.frozen import FrozenClassifier, require_class
+from inr_xai.errors import TERMINATED, UserError
 from inr_xai.fitting.drawing import Drawing, export_network
 from inr_xai.fitting.mask_module import MaskModule, device_of, light_trainer, quiet_lightning
 from inr_xai.fitting.plateau import PlateauModule, fit_to_plateau
 from inr_xai.fitting.stopping import Candidate, KeepRule, NoiseRule
 from inr_xai.method import Method
+from inr_xai.objective import Logit, ScoreFunction
 from inr_xai.types import Batch, Classifier, Free, Images, Targets
 
 HALF = (torch.float16, torch.bfloat16)  # too coarse for an area: such inputs are fitted in single precision
@@ -104,19 +105,26 @@ def fit_masks(
 
     Args:
         images: b x c x h x w in the units of the classifier's input, on any device.
-        targets: class index of each image.
+        targets: class index of each image; 0 if `method.score` is a function of the user's own.
+        classifier: a FrozenClassifier if `method.score` is such a function.
         image_ids: names from which the images' random draws derive; equal names give equal draws.
         trainer: accelerator, devices and precision for Lightning; by default the images' own device.
         keep: called after each explanation, up to `method.most`; says which images keep it and get another one. By
             default all images do, but with explanations="auto" `stopping.NoiseRule` decides.
 
     Raises:
-        UserError: a target outside the classifier's classes.
+        UserError: a target outside the classifier's classes, or a score of the user's own with another classifier.
     """
     if trainer is None:
         on_cuda = images.device.type == "cuda"
         accelerator = "gpu" if on_cuda else images.device.type
         trainer = {"accelerator": accelerator, "devices": [images.device.index or 0] if on_cuda else 1}
+    if not isinstance(method.score, ScoreFunction):
+        from inr_xai.classifier.scored import scored  # late: most fits explain a class
+
+        if not isinstance(classifier, FrozenClassifier):
+            raise UserError(f"a score of your own needs a FrozenClassifier; got a {type(classifier).__name__}")
+        classifier, method = scored(classifier, method.score), replace(method, score=Logit())
     # Gradients are needed even if the caller switched them off, as captum's metrics and Lightning's test loops do.
     with torch.inference_mode(False), torch.enable_grad(), quiet_lightning():
         device = device_of(trainer)

@@ -37,7 +37,8 @@ def weighted_mean(masks: Float[Tensor, "*b a h w"], areas: Sequence[float]) -> F
     whatever the masks.)
     """
     weights = masks.new_tensor([area**-2 for area in areas])
-    return (masks * (weights / weights.sum())[:, None, None]).sum(-3)
+    # Weights add up to 1 only up to rounding.
+    return (masks * (weights / weights.sum())[:, None, None]).sum(-3).clamp(0, 1)
 
 
 def importance_maps(

@@ -25,7 +25,7 @@ from inr_xai.draws import Draws
 from inr_xai.errors import UserError
 from inr_xai.inr.base import grid_points, interpolation, side_positions
 from inr_xai.method import Method
-from inr_xai.objective import IN_PLACE_OF, Regularity
+from inr_xai.objective import IN_PLACE_OF, Regularity, ScoreFunction
 from inr_xai.perturbation import KeepFunction, Kept, MaskedImages, Surroundings
 from inr_xai.seeding import generator
 from inr_xai.types import Batch, Classifier, Free, Images, Masks, Targets
@@ -192,6 +192,7 @@ class MaskModule(lightning.LightningModule):
             regularity: what each mask pays for its contours and its grayness, if it is known already.
         """
         method = self.method
+        assert isinstance(method.score, ScoreFunction)  # `fit_masks` makes a user's own a part of the classifier
         score = IN_PLACE_OF.get((type(method.score), self._outside[0].head), method.score)
         evidence = partial(self._score_masks, kept, score.evidence, progress)
         absence = partial(self._score_masks, kept, score.absence, progress)

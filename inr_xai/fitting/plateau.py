@@ -22,7 +22,7 @@ from inr_xai.classifier.frozen import in_parts
 from inr_xai.draws import Draws
 from inr_xai.fitting.mask_module import MaskModule
 from inr_xai.masks import pixel_counts
-from inr_xai.objective import IN_PLACE_OF
+from inr_xai.objective import IN_PLACE_OF, ScoreFunction
 from inr_xai.perturbation import Jitter, KeepFunction, MaskedImages
 from inr_xai.types import Batch, Masks
 
@@ -133,6 +133,7 @@ class PlateauModule(MaskModule):
         for place, count in enumerate(self._counts):
             hard[:, place].scatter_(1, values[:, place].flatten(1).topk(count, sorted=False).indices, 1.0)
         hard = hard.view_as(masks) if self.free is None else hard.view_as(masks) * self.free
+        assert isinstance(method.score, ScoreFunction)  # `fit_masks` makes a user's own a part of the classifier
         score = IN_PLACE_OF.get((type(method.score), classifier.head), method.score)
         total = torch.zeros_like(hard[:, :, 0, 0])
         with self.trainer.precision_plugin.forward_context():

@@ -12,6 +12,7 @@ from inr_xai.perturbation.baselines import (
     Constant,
     Donor,
     FixedBaseline,
+    GivenImage,
     RandomColour,
 )
 from inr_xai.perturbation.masked_images import KeepFunction, Kept, MaskedImages, Reveal
@@ -29,6 +30,7 @@ __all__ = [
     "Donor",
     "FixedBaseline",
     "Frames",
+    "GivenImage",
     "Jitter",
     "KeepFunction",
     "KeepRows",

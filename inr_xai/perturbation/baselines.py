@@ -7,6 +7,7 @@ Blur pyramid: Fong, Patrick, Vedaldi, ICCV 2019, section 3.3.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -34,6 +35,32 @@ class Blur(Perturbation):
 
     def bind(self, images: Images, around: Surroundings, draws: Draws, rows: Rows) -> Bound:
         return FixedBaseline(gaussian_blur(images, self.sigma * min(images.shape[-2:]) / 224), rows)
+
+
+class GivenImage(Perturbation):
+    """The pixels of an image that is given, the same for all images that are explained.
+
+    Args:
+        image: a tensor c x h x w in the units of the input, or one that is broadcast to it.
+
+    Raises:
+        UserError: it is none, or, when it is bound, it does not fit the images.
+    """
+
+    def __init__(self, image: Any):
+        if not isinstance(image, Tensor) or not image.is_floating_point():
+            raise UserError(f"perturbation.image must be a floating-point tensor c x h x w; got {type(image).__name__}")
+        self.image = image
+
+    def bind(self, images: Images, around: Surroundings, draws: Draws, rows: Rows) -> Bound:
+        try:
+            baselines = self.image.to(images).expand(images.shape)
+        except RuntimeError:
+            raise UserError(
+                f"an image of {tuple(self.image.shape)} cannot stand in for the pixels of inputs of "
+                f"{tuple(images.shape[1:])}; give it their channels, height and width"
+            ) from None
+        return FixedBaseline(baselines, rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -179,13 +179,30 @@ def test_a_score_of_no_class(photos: Path) -> None:
     assert "predicted" not in repr(one)
 
 
+def test_a_score_of_ones_own(photos: Path) -> None:
+    """The model returns a map of redness, of which the right half is explained: the square on the right is found."""
+
+    def redness(inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        mean, std = (inputs.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+        images = inputs * std + mean
+        return {"map": images[:, 0] - images[:, 1:].sum(1)}
+
+    options = {**SHORT, "areas": (AREA,), "steps": 40}
+    one = explain(redness, photos / "b-two.png", score=lambda output: output["map"][:, :, 12:].sum((1, 2)), **options)
+    shared = ((one.masks[0, 0] > 0.5) & (square(14, 14)[0] > 0)).sum() / SQUARE**2
+    assert shared > 0.8
+    assert one.predicted is None
+    with pytest.raises(UserError, match="leave them out beside a score of your own"):
+        explain(redness, photos / "b-two.png", target=1, score=lambda output: output["map"].sum((1, 2)), **options)
+
+
 def test_what_is_known_of_libraries_models() -> None:
     network = models.squeezenet1_1(weights=None)
-    known = GivenModel(nn.DataParallel(network), head="softmax", classes=None)
+    known = GivenModel(nn.DataParallel(network), head="softmax")
     theirs = models.SqueezeNet1_1_Weights.DEFAULT.transforms()
     assert known.transform is not None
     assert (known.transform.size, known.transform.resize) == ((224, 224), theirs.resize_size[0])
     assert known.transform.mean == tuple(theirs.mean)
     assert known.class_names == imagenet_names()
-    assert GivenModel(models.squeezenet1_1(num_classes=7), head="softmax", classes=None).class_names is None
-    assert GivenModel(nn.Flatten(), head="softmax", classes=None).transform is None
+    assert GivenModel(models.squeezenet1_1(num_classes=7), head="softmax").class_names is None
+    assert GivenModel(nn.Flatten(), head="softmax").transform is None

@@ -41,3 +41,8 @@ def test_the_heatmap_of_the_python_api() -> None:
     expected = torch.full((2, 1), mean_of_weights((24, 24)))
     torch.testing.assert_close(heat.mean((-2, -1)), expected, atol=1e-3, rtol=0)
     assert heat.amax() == pytest.approx(1, abs=0.05)
+
+
+def test_rounding_takes_no_pixel_above_one() -> None:
+    areas = importance_areas((224, 224))
+    assert float(weighted_mean(torch.ones(len(areas), 2, 2), areas).amax()) == 1

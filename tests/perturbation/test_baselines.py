@@ -10,6 +10,7 @@ from inr_xai.perturbation import (
     BlurPyramid,
     Constant,
     Donor,
+    GivenImage,
     Mixture,
     Perturbation,
     PinkNoise,
@@ -26,6 +27,17 @@ def test_a_mask_of_zeros_returns_the_baseline() -> None:
     mean = baselines(Constant())[0, :, 0]
     torch.testing.assert_close(mean, AROUND.colour_mean[:, None, None].expand_as(IMAGES))
     assert (baselines(Constant(0.0)) == 0).all()
+
+
+def test_a_given_image_replaces_the_pixels_of_every_image() -> None:
+    given = IMAGES[2].flip(-1)
+    assert torch.equal(baselines(GivenImage(given), IMAGES[:2])[0, :, 1], given.expand(2, -1, -1, -1))
+    column = torch.tensor([0.1, 0.2, 0.3])[:, None, None]
+    assert torch.equal(baselines(GivenImage(column), steps=2), column.expand(2, 3, 2, 3, 24, 24))
+    with pytest.raises(UserError, match=r"an image of \(3, 8, 8\) cannot stand in .* inputs of \(3, 24, 24\)"):
+        baselines(GivenImage(torch.zeros(3, 8, 8)))
+    with pytest.raises(UserError, match=r"perturbation.image must be a floating-point tensor c x h x w; got list"):
+        GivenImage([[[0.0]]])
 
 
 def test_pyramid_interpolates_between_its_levels() -> None:
