@@ -18,6 +18,7 @@ from inr_xai.classifier.start import NoStart
 from inr_xai.errors import UserError
 from inr_xai.integrations import quantus as ours
 from inr_xai.integrations.quantus import explain_func
+from inr_xai.seeding import sha256
 from tests.conftest import pictures, tiny_network
 from tests.helpers.metric_inputs import draws
 
@@ -235,7 +236,7 @@ def test_draws_of_each_changed_image_would_be_measured_instead(quantus: Any, cal
     options = OPTIONS | {"start": NoStart()}
 
     def with_hashes(model: nn.Module, inputs: np.ndarray, targets: np.ndarray, **_: object) -> np.ndarray:
-        names = [str(hash(image.tobytes())) for image in inputs]
+        names = [sha256(image.tobytes()).hexdigest() for image in inputs]
         return explain_func(model, inputs, targets, image_ids=names, **options)
 
     def almost_nothing(arr: np.ndarray, **_: object) -> np.ndarray:
@@ -244,7 +245,7 @@ def test_draws_of_each_changed_image_would_be_measured_instead(quantus: Any, cal
     metric = quantus.MaxSensitivity(nr_samples=1, perturb_func=almost_nothing, disable_warnings=True)
     values = metric(**call | {"explain_func_kwargs": options})
     apart = metric(**call | {"explain_func": with_hashes})
-    assert max(values) < 0.01 * min(apart)
+    assert max(values) < 0.1 * min(apart)
 
 
 @pytest.mark.slow
