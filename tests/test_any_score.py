@@ -1,22 +1,19 @@
 """docs/any_score.md: its Python is run, and every mask finds the part that the score is about."""
 
-import re
-from pathlib import Path
-
 import pytest
 import torch
 
 from inr_xai.masks import hard_masks
 from inr_xai.seeding import generator
+from tests.helpers.pages import BLOCKS
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "any_score.md"
 RED, BLUE = (slice(2, 8), slice(2, 8)), (slice(14, 20), slice(14, 20))
 
 
 @pytest.fixture(scope="module")
 def names() -> dict[str, object]:
     """What the page's blocks define, run one after another."""
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    blocks = [block.code for block in BLOCKS if block.page == "docs/any_score.md"]
     assert len(blocks) == 5
     defined: dict[str, object] = {}
     for block in blocks:

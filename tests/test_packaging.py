@@ -8,6 +8,7 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy of its sources."""
     pytest.importorskip("hatchling", reason="hatchling (of the extra dev) builds the wheel")
     source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
+    for name in ("pyproject.toml", "README.md", "LICENSE", "scripts/wheel_readme.py"):
+        (source / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
     for name in ("inr_xai", "conf"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     out = tmp_path_factory.mktemp("wheel")
@@ -87,6 +89,23 @@ def test_the_wheel_has_the_configuration_the_types_the_weights_and_the_groups(wh
     assert {"inr_xai/py.typed", "inr_xai/conf/config.yaml", "inr_xai/weights/demo.safetensors"} <= names
     assert "inr_xai/audit/wordnet_groups.csv" in names
     assert not [name for name in names if name.startswith(("tests/", "conf/", "scripts/", "benchmarks/"))]
+
+
+@pytest.mark.slow
+def test_the_long_description_is_the_readme_without_its_pictures(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as opened:
+        (name,) = (name for name in opened.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = message_from_bytes(opened.read(name))
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    described, readme = metadata.get_payload().splitlines(), (ROOT / "README.md").read_text().splitlines()
+    missing = [line for line in readme if line not in described]
+    assert [line for line in described if line not in readme] == []
+    assert [line[:2] for line in missing if line.startswith("![")] == ["![", "!["]
+    assert [line for line in missing if not line.startswith("![") and not re.fullmatch(r"\*[^*].*\*", line)] == []
+
+
+def test_the_version_is_that_of_the_citation() -> None:
+    assert f"\nversion: {PROJECT['version']}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 @pytest.mark.slow
@@ -161,7 +180,7 @@ WITHOUT_VENV = 'case "$2" in *ensurepip*) exit 1;; *) echo 3.12;; esac'
 
 
 @needs_make
-@pytest.mark.parametrize("target", ["demo", "test", "check"])
+@pytest.mark.parametrize("target", ["demo", "test", "check", "docs"])
 def test_make_names_the_package_that_is_missing(tmp_path: Path, target: str) -> None:
     done = make(tmp_path, target, old=OLD, bare=WITHOUT_VENV)
     assert done.returncode != 0

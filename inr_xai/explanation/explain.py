@@ -75,7 +75,7 @@ def explain(
         transform: makes the model's input of a picture; None for the model's own evaluation transform, which is known
             for models of timm and torchvision. See `inr_xai.explanation.transforms.given_transform`.
         preset: "fast" takes a quarter of the classifier passes and keeps about .53 of p where the default keeps .74
-            (README, "Beside other methods"), "best" takes twice as many; "gpu" has what is made for a CUDA device;
+            (docs/benchmarks.md), "best" takes twice as many; "gpu" has what is made for a CUDA device;
             "pyramid" is the default of before.
         head: what the outputs are, see `INRAttribution`.
         input_mean, input_std: the statistics with which a tensor was normalised, if no transform is known.

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from inr_xai import INRAttribution, metrics
 from inr_xai.evaluate.registry import REGISTRY
+from tests.helpers.pages import blocks_of
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text()
 ROWS = [re.split(r"(?<!\\)\|", line)[1:-1] for line in TEXT.splitlines() if line.startswith("| `")]
@@ -27,8 +28,9 @@ CLASSES = [
 @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")  # of Lightning
 def test_python_of_the_page_runs(tmp_path: Path) -> None:
     names: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL):
-        exec(block, names)
+    for block in blocks_of(TEXT):
+        if block.language == "python" and not block.why:
+            exec(block.code, names)
     values, auc = names["values"], names["auc"]
     assert isinstance(values, torch.Tensor)
     assert values.shape == (2,)
