@@ -17,7 +17,7 @@ from torch import Tensor
 
 from inr_xai.classifier.frozen import FrozenClassifier, require_head
 from inr_xai.classifier.probe import doubts, examine
-from inr_xai.errors import UserError, did_you_mean
+from inr_xai.errors import UserError, did_you_mean, in_python, speaking_python
 from inr_xai.fitting.fit import NOT_FINITE, FitResult, fit_masks
 from inr_xai.fitting.importance import importance_maps
 from inr_xai.method import Method
@@ -63,6 +63,7 @@ class INRAttribution:
         torch.Size([2, 1, 1, 16, 16])
     """
 
+    @speaking_python()
     def __init__(
         self,
         model: Callable[..., Any],
@@ -85,6 +86,7 @@ class INRAttribution:
             self.head = "none"
         self._examined: set[tuple[int, ...]] = set()
 
+    @speaking_python()
     def attribute(
         self,
         inputs: TensorOrTuple,
@@ -140,6 +142,7 @@ class INRAttribution:
         """
         return (masks != 0).flatten(2).any(2).sum(1)
 
+    @speaking_python()
     def importance(
         self,
         inputs: TensorOrTuple,
@@ -216,7 +219,7 @@ class INRAttribution:
             answers = examine(classifier, images, at_once=method.masks_per_forward)
             targets = _targets(target, images, classifier)
             if doubt := doubts(classifier, answers, targets[: len(answers.images)].tolist()):
-                log.warning("%s", doubt)
+                log.warning("%s", in_python(doubt))
         self._examined.add(tuple(images.shape[1:]))
         result = fit_masks(images, targets, image_ids, classifier, method, donors=self.donors, callbacks=callbacks)
         if result.failures:

@@ -4,7 +4,8 @@ This module does not import torch, so that a refusal comes at once.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -16,6 +17,44 @@ NO_MEMORY = "can't allocate memory|not enough memory|out of memory"
 
 class UserError(ValueError):
     """Raised for bad input; the command line prints its message alone, without a traceback."""
+
+
+PYTHON = (
+    (r"\(classifier\.mean, classifier\.std\)", "(input_mean, input_std)"),
+    (r"\(data\.targets, data\.classes\)", "(an index from 0)"),
+    (r"classifier\.(mean|std)\b", r"input_\1"),
+    (r"classifier\.head=([a-z_]+)", r"head='\1'"),
+    (r"classifier\.(head|classes)\b", r"\1"),
+    (r"data\.targets=([a-z]+)", r"target='\1'"),
+    (r"\(data\.targets, ", "(target, "),
+    (r"data\.targets\b", "target"),
+    (r"a smaller optimizer\.lr", "a smaller learning rate"),
+    (r"\bnull\b", "None"),
+    (r"=true\b", "=True"),
+    (r"=false\b", "=False"),
+)
+"""What a sentence of the command line says in Python, as patterns and what stands for them."""
+
+
+def in_python(sentence: str) -> str:
+    """Returns a sentence about options of the command line as one about arguments of the Python API.
+
+    >>> in_python("set classifier.head=none, or check data.targets")
+    "set head='none', or check target"
+    """
+    for pattern, words in PYTHON:
+        sentence = re.sub(pattern, words, sentence)
+    return sentence
+
+
+@contextmanager
+def speaking_python() -> Iterator[None]:
+    """A context, or a decorator, in which what UserErrors say is said of arguments of the Python API."""
+    try:
+        yield
+    except UserError as error:
+        error.args = (in_python(str(error)),)
+        raise
 
 
 class RunFault(Exception):  # noqa: N818, it is no error of the user or of the program

@@ -1,14 +1,14 @@
 """The Python API: Captum's convention, the same masks as on the command line, and one sentence for bad input."""
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from inr_xai import INRAttribution, Method
+from inr_xai import Exclusion, INRAttribution, Method
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.classifier.start import NoStart
 from inr_xai.errors import UserError
@@ -111,7 +111,7 @@ def test_wrong_options_are_refused_by_the_constructor() -> None:
         INRAttribution(tiny_network(), stepz=3)
     with pytest.raises(UserError, match="steps=0 is out of range; it must be a whole number, at least 1"):
         INRAttribution(tiny_network(), steps=0)
-    with pytest.raises(UserError, match=r"classifier.head='sofmax'"):
+    with pytest.raises(UserError, match=r"^head='sofmax' is not allowed"):
         INRAttribution(tiny_network(), head="sofmax")
     with pytest.raises(UserError, match="input_mean must be one number or one for each of the 3 channels; got 2"):
         INRAttribution(tiny_network(), input_mean=(0.1, 0.2), steps=1).attribute(pictures(1), target=0)
@@ -326,3 +326,21 @@ def test_half_precision_inputs_are_fitted_in_single_precision() -> None:
     masks = INRAttribution(tiny_network(), steps=2).attribute(pictures(1).half(), target=0, areas=AREAS)
     assert masks.dtype == torch.float16
     torch.testing.assert_close(masks.float().mean((-2, -1))[0, 0], torch.tensor(AREAS), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "call", "words"),
+    [
+        ({"head": "softmax"}, {"target": 0}, "set head='sigmoid' if it is the logit of a class"),
+        ({"head": "none"}, {"target": 3}, r"check the target \(an index from 0\)"),
+        ({"head": "none"}, {"target": 0, "explanations": "auto"}, "with head='none' the outputs are scores"),
+        ({"head": "none", "nested": True}, {"target": 0}, "use inr.conditioning=none or leave nested=False"),
+        ({"head": "none", "exclusion": Exclusion("exclude", 2.0)}, {"target": 0}, r"or None \(the largest\)"),
+    ],
+)
+def test_messages_speak_of_arguments(options: dict[str, Any], call: dict[str, Any], words: str) -> None:
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 1))
+    with pytest.raises(UserError, match=words) as caught:
+        INRAttribution(model, steps=1, **options).attribute(torch.rand(2, 3, 8, 8), **call)
+    for word in ("classifier.", "data.", "null", "=true", "=false"):
+        assert word not in str(caught.value)

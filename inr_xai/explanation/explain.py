@@ -14,7 +14,7 @@ from inr_xai.attribution import require_options
 from inr_xai.classifier.class_names import class_index
 from inr_xai.classifier.frozen import FrozenClassifier, require_head
 from inr_xai.classifier.targets import TargetRule
-from inr_xai.errors import UserError
+from inr_xai.errors import UserError, in_python, speaking_python
 from inr_xai.explanation.batch import Job, explain_jobs
 from inr_xai.explanation.explanation import Explanation
 from inr_xai.explanation.model import GivenModel
@@ -38,6 +38,7 @@ NO_TRANSFORM = (
 log = logging.getLogger(__name__)
 
 
+@speaking_python()
 def explain(
     model: Any,
     image: Any,
@@ -175,7 +176,7 @@ class _Task:
             if shape not in looked:
                 images = [given.image for given in inputs]
                 if doubt := self.model.look(classifier, images, at_once=self.method.masks_per_forward):
-                    log.warning("%s", doubt)
+                    log.warning("%s", in_python(doubt))
                 looked.add(shape)
             self._explain_jobs([job for place in batch if (job := self._job(place, classifier))], classifier, bar)
             bar.next_images(len(batch))
@@ -195,7 +196,7 @@ class _Task:
         if not self.done:
             raise UserError(f"none of {count} images could be explained; image 0: {self.failures[0]}")
         for place, reason in sorted(self.failures.items()):
-            log.warning("image %d of %d is not explained: %s", place, count, reason)
+            log.warning("image %d of %d is not explained: %s", place, count, in_python(reason))
         return [self.done.get(place) for place in range(count)]
 
     def _batches(self) -> list[list[int]]:

@@ -158,7 +158,7 @@ class Explanation(Explained):
         if self.carries[k] is False:
             return f"explanation {k + 1} carries no more than chance"
         kept, chance = float(self.kept[k, where]), float(self.chance[k, where])
-        return f"{self.areas[where]:.0%} alone keep {kept:.2f} (chance {chance:.2f})"
+        return f"{100 * self.areas[where]:.3g}% alone keep {kept:.2f} (chance {chance:.2f})"
 
     def _table(self, column: str) -> Table:
         values = [row.get(column, float("nan")) for row in self.rows]

@@ -198,7 +198,8 @@ def _around(name: str, before: str, after: str, inches: float) -> str:
 def _note(content: FigureContent) -> str:
     """Returns the sentences at the figure's foot, which say what is drawn."""
     name = content.score_name
-    kept = f"Below each picture: {name} of the class where only the clear part is kept, and what is grey replaced."
+    below = f"Below each picture: {name} of the class where only the clear part is kept, and what is grey replaced."
+    kept = below if np.isfinite(content.kept).any() else ""
     chance = "Chance (dotted): random masks of the same area." if np.isfinite(content.chance).any() else ""
     level = f"Grey line: {name} of the whole photo." if charts_of(content) else ""
     return " ".join(part for part in (content.note or kept, chance, level) if part)

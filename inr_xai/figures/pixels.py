@@ -10,7 +10,7 @@ from inr_xai.types import Image
 
 LUMA = (0.2126, 0.7152, 0.0722)
 """The parts of red, green and blue in the brightness of a pixel (ITU-R BT.709)."""
-CONTRAST = 0.2
+CONTRAST = 0.16
 """The part of the photo's contrast that is left where a mask keeps nothing."""
 DARK, LIGHT = 0.14, 0.68
 """What a black pixel becomes where a mask keeps nothing, on a bright photo and on a dark one."""
@@ -28,7 +28,7 @@ def left_out(photo: np.ndarray) -> np.ndarray:
     """Returns a photo as it looks where a mask keeps nothing; h x w x 3, values in [0, 1].
 
     >>> left_out(np.ones((1, 1, 3))).round(2).tolist(), left_out(np.zeros((1, 1, 3))).round(2).tolist()
-    ([[[0.34, 0.34, 0.34]]], [[[0.68, 0.68, 0.68]]])
+    ([[[0.3, 0.3, 0.3]]], [[[0.68, 0.68, 0.68]]])
     """
     grey = photo @ np.array(LUMA, dtype=photo.dtype)
     veiled = max((start + CONTRAST * grey for start in (DARK, LIGHT)), key=lambda veil: np.abs(veil - grey).mean())

@@ -34,7 +34,7 @@ def shortened(text: str, inches: float, size: float, *, bold: bool = False) -> s
     """Returns a text that is cut so that its line is no wider than that.
 
     >>> shortened("black widow, a spider", 1.0, 7.5)
-    'black widow, a…'
+    'black widow, a s…'
     """
     text = text[:500]
     if width_of(text, size, bold=bold) <= inches:

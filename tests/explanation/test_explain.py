@@ -57,7 +57,7 @@ def test_each_square_is_an_explanation(explained: Explanation) -> None:
     assert explained.carries == [True, True]
     assert [(index, name) for index, name, _ in explained.top] == [(1, "red"), (0, "grey")]
     assert explained.top[0][2] == pytest.approx(explained.whole)
-    assert repr(explained).startswith("Explanation('b-two': 'red' p = 1.00, predicted; 6% alone keep ")
+    assert repr(explained).startswith("Explanation('b-two': 'red' p = 1.00, predicted; 6.25% alone keep ")
 
 
 def test_every_form_of_an_image_gives_the_same_masks(photos: Path) -> None:

@@ -1,14 +1,19 @@
 """An explanation is kept in a file, drawn again, and shown as HTML."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from torchvision import transforms
 
 from inr_xai import Explanation, explain, load_explanation
 from inr_xai.errors import UserError
+from inr_xai.figures import save_figure
+from inr_xai.runs.masks_file import pack_record
 from tests.explanation.test_explain import SHORT
 from tests.helpers.planted import Normalised, folder
 
@@ -65,6 +70,25 @@ def test_a_page_needs_no_other_file(explained: Explanation, tmp_path: Path) -> N
     png = explained._repr_png_()
     assert png is not None
     assert png.startswith(b"\x89PNG")
+
+
+def test_a_figure_of_its_own_and_in_given_axes(explained: Explanation, tmp_path: Path) -> None:
+    figure = explained.plot()
+    words = " ".join(text.get_text() for text in figure.findobj(Text))
+    for said in ("b-two", "explained: red", "predicted: red", "explanation 1", "explanation 2", "area 6.25%", "area 20%"):
+        assert said in words
+    own = Figure()
+    axes = own.subplots(1, 2)
+    assert explained.plot(ax=axes[1]) is own
+    assert [bool(one.images) for one in axes] == [False, True]
+    save_figure(figure, tmp_path / "a.pdf", "pdf")
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    record = replace(explained.record, image=None)
+    (tmp_path / "a.safetensors").write_bytes(pack_record(record))
+    bare = load_explanation(tmp_path / "a.safetensors")
+    assert bare._repr_png_() is None
+    with pytest.raises(UserError, match="the input is not stored with these masks; load_explanation"):
+        bare.plot()
 
 
 def test_the_frame_of_an_unknown_transform_is_not_guessed(tmp_path: Path) -> None:

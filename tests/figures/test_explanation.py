@@ -149,7 +149,7 @@ def overlap(first: Bbox, second: Bbox) -> bool:
 
 @pytest.mark.parametrize("mask", [np.nan, 0.0, 1.0])
 def test_masks_that_keep_nothing_or_everything_have_no_contour(mask: float) -> None:
-    shown = content(1, (0.1, 0.2, 0.3))
+    shown = content(1, (0.1,))
     figure = draw_explanation(dataclasses.replace(shown, masks=np.full_like(shown.masks, mask)))
     assert not any(axes.collections for axes in figure.axes)
     assert figure_bytes(figure).startswith(b"\x89PNG")

@@ -7,13 +7,23 @@ from pathlib import Path
 
 import matplotlib
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from inr_xai.figures import FORMATS, draw_explanation, figure_bytes, save_figure
 from inr_xai.figures.saving import SETTINGS, new_figure
+from inr_xai.figures.text import write
 from tests.helpers.figures import content
 
 STARTS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
+
+
+def small() -> Figure:
+    """Returns a figure with a text and a line."""
+    figure = new_figure(1, 1)
+    figure.add_axes((0, 0, 1, 0.5)).plot([0, 1])
+    write(figure, 0, 1, "tench")
+    return figure
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -31,7 +41,7 @@ def test_the_same_figure_has_the_same_bytes_in_every_thread(format: str) -> None
 
 
 def test_fonts_of_a_pdf_are_truetype_and_an_svg_needs_none() -> None:
-    figure = draw_explanation(content(1, (0.1,)))
+    figure = small()
     pdf = figure_bytes(figure, "pdf")
     assert b"/Type3" not in pdf
     assert b"/CIDFontType2" in pdf
@@ -48,7 +58,7 @@ def test_dots_are_as_asked_for_unless_a_figure_is_huge() -> None:
 
 
 def test_a_figure_is_saved_to_a_path_or_a_stream(tmp_path: Path) -> None:
-    figure, stream = draw_explanation(content(1, (0.1,))), io.BytesIO()
+    figure, stream = small(), io.BytesIO()
     for format in FORMATS:
         save_figure(figure, tmp_path / f"a.{format}")
         assert (tmp_path / f"a.{format}").read_bytes() == figure_bytes(figure, format)
