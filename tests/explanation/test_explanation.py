@@ -75,7 +75,15 @@ def test_a_page_needs_no_other_file(explained: Explanation, tmp_path: Path) -> N
 def test_a_figure_of_its_own_and_in_given_axes(explained: Explanation, tmp_path: Path) -> None:
     figure = explained.plot()
     words = " ".join(text.get_text() for text in figure.findobj(Text))
-    for said in ("b-two", "explained: red", "predicted: red", "explanation 1", "explanation 2", "area 6.25%", "area 20%"):
+    for said in (
+        "b-two",
+        "explained: red",
+        "predicted: red",
+        "explanation 1",
+        "explanation 2",
+        "area 6.25%",
+        "area 20%",
+    ):
         assert said in words
     own = Figure()
     axes = own.subplots(1, 2)
