@@ -124,7 +124,7 @@ log = logging.getLogger(__name__)
 
 
 class RunFolder:
-    """The files of a run below `path`; the README shows the layout."""
+    """The files of a run below `path`; docs/runs.md shows the layout."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)

@@ -21,6 +21,17 @@ def test_doctests_are_blocks_of_code() -> None:
     assert with_blocks("No doctest.") == "No doctest."
 
 
+def test_arguments_that_share_a_description_have_it_each() -> None:
+    pytest.importorskip("griffe", reason="griffe (of the extra docs) reads the docstrings")
+    with_each_argument = script_module("site_docstrings").with_each_argument
+    text = "Adds.\n\nArgs:\n    a, b: numbers,\n        of any size.\n    c: another, say: 3\n\nRaises:\n    E, F: no."
+    assert with_each_argument(text) == (
+        "Adds.\n\nArgs:\n    a: numbers,\n        of any size.\n    b: numbers,\n        of any size.\n"
+        "    c: another, say: 3\n\nRaises:\n    E, F: no."
+    )
+    assert with_each_argument("None.") == "None."
+
+
 def test_pictures_and_captions_are_left_out_of_the_wheel() -> None:
     pytest.importorskip("hatchling", reason="hatchling (of the extra dev) builds the wheel")
     without_pictures = script_module("wheel_readme").without_pictures
