@@ -25,9 +25,11 @@ log = logging.getLogger(__name__)
 def demo() -> FrozenClassifier:
     """Returns the small classifier of the synthetic scenes that comes with the package."""
     from inr_xai.classifier.demo_network import MEAN, SIZE, STD, demo_network
+    from inr_xai.data.scenes.synthetic import Synthetic
 
     preprocessing = Preprocessing(size=(SIZE, SIZE), resize=SIZE, interpolation="bilinear", mean=MEAN, std=STD)
-    return FrozenClassifier(demo_network(), preprocessing=preprocessing, channels_last=True)
+    names = Synthetic(size=1).class_names
+    return FrozenClassifier(demo_network(), preprocessing=preprocessing, channels_last=True, class_names=names)
 
 
 def from_timm(

@@ -65,7 +65,7 @@ def explain(
     Args:
         model: a module (or any callable) that maps inputs b x c x h x w to outputs b x n; it is not changed.
         image: a path, a PIL image, an array h x w x 3 of 8 bits, or a preprocessed tensor c x h x w (which goes to the
-            model as it is); or a list of these.
+            model as it is; to a classifier of this package with values in [0, 1]); or a list of these.
         target: the class to explain, by its index or its name; None for the predicted one. Of a list of images, one
             class for all, or a list.
         areas: the fractions of the image that masks keep.
@@ -150,14 +150,20 @@ class _Task:
         tensors = [isinstance(picture.content, Tensor) for picture in pictures.values()]
         own = self.model.transform if transform is None else None
         chosen = choose_transform(own, transform, list(pictures.values()))
+        of_tensors = None if transform is None and self.model.takes_images else chosen
         if chosen is None and not all(tensors):
             raise UserError(NO_TRANSFORM.format(kind=type(self.model.inner).__name__))
+
+        def as_input(picture: Picture) -> Input:
+            used = of_tensors if isinstance(picture.content, Tensor) else chosen
+            return input_of(picture, used, mean=mean, std=std)
+
         for place, picture in pictures.items():
             try:
-                self.inputs[place] = input_of(picture, chosen, mean=mean, std=std)
+                self.inputs[place] = as_input(picture)
             except UserError as error:
                 self.failures[place] = str(error)
-        self._photos = [input_of(picture_of(photo), chosen, mean=mean, std=std).image for photo in photos]
+        self._photos = [as_input(picture_of(photo)).image for photo in photos]
         sizes = {tuple(photo.shape) for photo in self._photos}
         if len(sizes) > 1 or 0 < len(self._photos) < FEWEST_PHOTOS:
             raise UserError(
