@@ -24,6 +24,8 @@ from inr_xai.sweeps import read_jobs
 from tests.helpers.program import Program, status
 from tests.helpers.runs import PROGRAM, environment
 
+VERBS = ", ".join([cli.EXPLAIN, *cli.VERBS])
+
 
 def fail(error: BaseException) -> Callable[..., None]:
     """Returns what a run does that raises this error."""
@@ -58,7 +60,7 @@ def test_the_status_of_a_verb_is_that_of_the_program(
     ("arguments", "message"),
     [
         (["evalute", "RUN"], "error: evalute is neither a verb nor KEY=VALUE; did you mean evaluate?\n"),
-        (["frobnicate"], f"error: frobnicate is neither a verb nor KEY=VALUE; the verbs are {', '.join(cli.VERBS)}\n"),
+        (["frobnicate"], f"error: frobnicate is neither a verb nor KEY=VALUE; the verbs are {VERBS}\n"),
     ],
 )
 def test_a_misspelt_verb_is_refused(

@@ -62,7 +62,7 @@ def names_of_torchvision(name: str, model: nn.Module) -> list[str] | None:
     return imagenet_names() if classes == IMAGENET == len(categories) else None
 
 
-def named(classifier: FrozenClassifier, file: str | Path | None) -> FrozenClassifier:
+def with_names(classifier: FrozenClassifier, file: str | Path | None) -> FrozenClassifier:
     """Gives a classifier the names of a file, if there is one, and returns it.
 
     Raises UserError if the file cannot be read, or holds not as many names as there are classes.

@@ -59,9 +59,13 @@ def shapes_in_context(name: str = "object_only") -> FrozenClassifier:
     names = sorted(file.name.removesuffix(".safetensors") for file in folder.iterdir())
     if name not in names:
         raise UserError(f"classifier.name={name!r} is not allowed; choose one of {', '.join(names)}")
+    from inr_xai.data.scenes.shapes_in_context import ShapesInContext
+
     network = ContextNetwork()
     network.load_state_dict(load((folder / f"{name}.safetensors").read_bytes()))
-    return classifier_of(network)
+    classifier = classifier_of(network)
+    classifier.class_names = ShapesInContext(size=1).class_names
+    return classifier
 
 
 def classifier_of(network: ContextNetwork) -> FrozenClassifier:

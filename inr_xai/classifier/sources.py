@@ -25,9 +25,11 @@ log = logging.getLogger(__name__)
 def demo() -> FrozenClassifier:
     """Returns the small classifier of the synthetic scenes that comes with the package."""
     from inr_xai.classifier.demo_network import MEAN, SIZE, STD, demo_network
+    from inr_xai.data.scenes.synthetic import Synthetic
 
     preprocessing = Preprocessing(size=(SIZE, SIZE), resize=SIZE, interpolation="bilinear", mean=MEAN, std=STD)
-    return FrozenClassifier(demo_network(), preprocessing=preprocessing, channels_last=True)
+    names = Synthetic(size=1).class_names
+    return FrozenClassifier(demo_network(), preprocessing=preprocessing, channels_last=True, class_names=names)
 
 
 def from_timm(
@@ -60,7 +62,7 @@ def from_timm(
         UserError: timm has no such model, its weights cannot be loaded, or they would only fit if they were changed.
     """
     from inr_xai.classifier import timm_models
-    from inr_xai.classifier.class_names import named, names_of_timm
+    from inr_xai.classifier.class_names import names_of_timm, with_names
 
     require_head(head)
     options = read_options(input_size, mean, std, model_args)
@@ -77,7 +79,7 @@ def from_timm(
     preprocessing = options.normalised(timm_models.preprocessing_of(model, name, size))
     names = names_of_timm(model)
     classifier = FrozenClassifier(model, preprocessing=preprocessing, head=head, channels_last=True, class_names=names)
-    return named(classifier, classes)
+    return with_names(classifier, classes)
 
 
 def from_torchvision(
@@ -110,7 +112,7 @@ def from_torchvision(
         UserError: torchvision has no such model, its weights cannot be loaded, or they do not fit.
     """
     from inr_xai.classifier import torchvision_models
-    from inr_xai.classifier.class_names import named, names_of_torchvision
+    from inr_xai.classifier.class_names import names_of_torchvision, with_names
 
     require_head(head)
     options = read_options(input_size, mean, std, model_args)
@@ -127,7 +129,7 @@ def from_torchvision(
     preprocessing = options.normalised(torchvision_models.preprocessing_of(name, size))
     names = names_of_torchvision(name, model)
     classifier = FrozenClassifier(model, preprocessing=preprocessing, head=head, channels_last=True, class_names=names)
-    return named(classifier, classes)
+    return with_names(classifier, classes)
 
 
 def from_hugging_face(
@@ -160,7 +162,7 @@ def from_hugging_face(
     except ImportError as error:
         raise UserError("classifier=hugging_face needs the package transformers; pip install 'inr-xai[hf]'") from error
     from inr_xai.classifier import hugging_face
-    from inr_xai.classifier.class_names import named
+    from inr_xai.classifier.class_names import with_names
 
     file = read_checkpoint(checkpoint, checkpoint_key)
     place = hugging_face.find_folder(name, weights=pretrained and file is None)
@@ -177,7 +179,7 @@ def from_hugging_face(
             f"the model of {name!r} gives an image several classes by its config; set classifier.head=sigmoid"
         )
     names = hugging_face.class_names(model)
-    return named(FrozenClassifier(model, preprocessing=preprocessing, head=head, class_names=names), classes)
+    return with_names(FrozenClassifier(model, preprocessing=preprocessing, head=head, class_names=names), classes)
 
 
 def custom(
@@ -213,7 +215,7 @@ def custom(
     require_head(head)
     if not isinstance(model, nn.Module):
         raise UserError(f"classifier.model is a {type(model).__name__}; name a callable that returns a torch.nn.Module")
-    from inr_xai.classifier.class_names import named
+    from inr_xai.classifier.class_names import with_names
 
     check_statistics(mean, std)
     file = read_checkpoint(checkpoint, checkpoint_key)
@@ -228,7 +230,7 @@ def custom(
         mean=tuple(mean),
         std=tuple(std),
     )
-    return named(FrozenClassifier(model, preprocessing=preprocessing, head=head), classes)
+    return with_names(FrozenClassifier(model, preprocessing=preprocessing, head=head), classes)
 
 
 def read_checkpoint(file: str | Path | None, key: str | None) -> "Checkpoint | None":

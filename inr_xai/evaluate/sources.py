@@ -19,7 +19,7 @@ from inr_xai.seeding import sha256
 
 
 @dataclass(frozen=True)
-class Explanation:
+class StoredExplanation:
     """The stored explanation of one sample; see `ExplainedImage`."""
 
     target: int
@@ -44,7 +44,7 @@ class Source(ABC):
         """Returns a hash of the stored explanation. Raises UserError if it cannot be read."""
 
     @abstractmethod
-    def read(self, sample_id: str) -> Explanation:
+    def read(self, sample_id: str) -> StoredExplanation:
         """Returns the explanation of a sample. Raises UserError if it cannot be read."""
 
 
@@ -66,9 +66,9 @@ class RunSource(Source):
         tensors = safetensors.torch.save(weights | {"masks": stored.masks[0].contiguous()})
         return sha256(tensors, _facts(stored.target, list(stored.areas), stored.record.drawing)).hexdigest()
 
-    def read(self, sample_id: str) -> Explanation:
+    def read(self, sample_id: str) -> StoredExplanation:
         stored = self._run[sample_id]
-        return Explanation(stored.target, stored.importance(), tuple(stored.areas), stored.masks[0])
+        return StoredExplanation(stored.target, stored.importance(), tuple(stored.areas), stored.masks[0])
 
 
 class FolderSource(Source):
@@ -110,12 +110,12 @@ class FolderSource(Source):
                 facts.append("of the photo")  # earlier versions squashed it
         return sha256(self._files[sample_id].read_bytes(), _facts(*facts)).hexdigest()
 
-    def read(self, sample_id: str) -> Explanation:
+    def read(self, sample_id: str) -> StoredExplanation:
         stored = self._run[sample_id]
         heatmap = read_map(self._files[sample_id])
         if self._of_photo(sample_id, heatmap):
             heatmap = map_to_input(heatmap, stored.frame)
-        return Explanation(stored.target, heatmap)
+        return StoredExplanation(stored.target, heatmap)
 
     def _of_photo(self, sample_id: str, heatmap: Float[Tensor, "h w"]) -> bool:
         """Returns whether a map is of the whole photo, not of the input. Raises UserError if it is of neither."""

@@ -21,7 +21,7 @@ from inr_xai.types import Batch, Preprocessing
 
 
 @dataclass(frozen=True)
-class Job:
+class Wanted:
     """An image with the class that is explained, and its place among all images of the caller."""
 
     place: int
@@ -30,7 +30,7 @@ class Job:
 
 
 def explain_jobs(
-    jobs: Sequence[Job],
+    jobs: Sequence[Wanted],
     classifier: FrozenClassifier,
     method: Method,
     *,
@@ -71,7 +71,7 @@ def explain_jobs(
 
 
 def _record(
-    job: Job, position: int, fitted: FitResult, scorer: RunScorer, method: Method, classifier: FrozenClassifier
+    job: Wanted, position: int, fitted: FitResult, scorer: RunScorer, method: Method, classifier: FrozenClassifier
 ) -> SampleRecord:
     """Returns everything that is known of an explained image."""
     answer, known = scorer.answers[position], classifier.class_names

@@ -15,10 +15,10 @@ from inr_xai.classifier.class_names import class_index
 from inr_xai.classifier.frozen import FrozenClassifier, require_head
 from inr_xai.classifier.targets import TargetRule
 from inr_xai.errors import UserError, in_python, speaking_python
-from inr_xai.explanation.batch import Job, explain_jobs
+from inr_xai.explanation.batch import Wanted, explain_jobs
 from inr_xai.explanation.explanation import Explanation
 from inr_xai.explanation.model import GivenModel
-from inr_xai.explanation.pictures import Input, Picture, choose_transform, input_of, picture_of, separate
+from inr_xai.explanation.pictures import Input, Picture, choose_transform, input_of, picture_of, pictures_in
 from inr_xai.explanation.presets import preset_options
 from inr_xai.explanation.progress import StepBar, is_watched
 from inr_xai.fitting.fit import stack_size
@@ -65,7 +65,7 @@ def explain(
     Args:
         model: a module (or any callable) that maps inputs b x c x h x w to outputs b x n; it is not changed.
         image: a path, a PIL image, an array h x w x 3 of 8 bits, or a preprocessed tensor c x h x w (which goes to the
-            model as it is); or a list of these.
+            model as it is; to a classifier of this package with values in [0, 1]); or a list of these.
         target: the class to explain, by its index or its name; None for the predicted one. Of a list of images, one
             class for all, or a list.
         areas: the fractions of the image that masks keep.
@@ -101,7 +101,7 @@ def explain(
         if target is not None or head not in ("softmax", "none"):
             raise UserError("target and head say which class is explained; leave them out beside a score of your own")
         method, head = replace(method, score=Logit()), "none"
-    several = separate(image)
+    several = pictures_in(image)
     images = [image] if several is None else several
     task = _Task(GivenModel(model, head=head, classes=classes, score=score), images, target, names, method)
     task.read_images(transform, (input_mean, input_std), photos)
@@ -150,14 +150,20 @@ class _Task:
         tensors = [isinstance(picture.content, Tensor) for picture in pictures.values()]
         own = self.model.transform if transform is None else None
         chosen = choose_transform(own, transform, list(pictures.values()))
+        of_tensors = None if transform is None and self.model.takes_images else chosen
         if chosen is None and not all(tensors):
             raise UserError(NO_TRANSFORM.format(kind=type(self.model.inner).__name__))
+
+        def as_input(picture: Picture) -> Input:
+            used = of_tensors if isinstance(picture.content, Tensor) else chosen
+            return input_of(picture, used, mean=mean, std=std)
+
         for place, picture in pictures.items():
             try:
-                self.inputs[place] = input_of(picture, chosen, mean=mean, std=std)
+                self.inputs[place] = as_input(picture)
             except UserError as error:
                 self.failures[place] = str(error)
-        self._photos = [input_of(picture_of(photo), chosen, mean=mean, std=std).image for photo in photos]
+        self._photos = [as_input(picture_of(photo)).image for photo in photos]
         sizes = {tuple(photo.shape) for photo in self._photos}
         if len(sizes) > 1 or 0 < len(self._photos) < FEWEST_PHOTOS:
             raise UserError(
@@ -208,7 +214,7 @@ class _Task:
             batches += [same[start : start + size] for start in range(0, len(same), size)]
         return sorted(batches)
 
-    def _job(self, place: int, classifier: FrozenClassifier) -> Job | None:
+    def _job(self, place: int, classifier: FrozenClassifier) -> Wanted | None:
         """Returns an image with its class; None if it has none."""
         given, wanted = self.inputs[place], self._targets[place]
         try:
@@ -216,12 +222,12 @@ class _Task:
                 wanted = class_index(wanted, classifier.class_names)
             # A model of one score has no predicted class, and needs none.
             rule = TargetRule(wanted if wanted is not None else "label" if classifier.head == "none" else "predicted")
-            return Job(place, given, rule.choose(classifier, given.image.to(self.model.device), None, given.name))
+            return Wanted(place, given, rule.choose(classifier, given.image.to(self.model.device), None, given.name))
         except UserError as error:
             self.failures[place] = str(error)
         return None
 
-    def _explain_jobs(self, jobs: Sequence[Job], classifier: FrozenClassifier, bar: StepBar) -> None:
+    def _explain_jobs(self, jobs: Sequence[Wanted], classifier: FrozenClassifier, bar: StepBar) -> None:
         """Explains images together; if they fail together, one by one."""
         if not jobs:
             return

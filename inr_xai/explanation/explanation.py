@@ -20,6 +20,8 @@ from inr_xai.types import Image
 Table = Float[np.ndarray, "k a"]
 NAMES, PLACED = "names", "placed"
 """What `extra` of a record holds of an explanation: class names by index, and whether the frame is known."""
+PAGE_DPI, NOTEBOOK_DPI = 150, 100
+"""Dots per inch of the figure of a page, and of one that a notebook stores with each explanation that it shows."""
 
 
 class Explanation(Explained):
@@ -131,18 +133,13 @@ class Explanation(Explained):
 
     def to_html(self, path: str | Path | None = None) -> str:
         """Returns a page that needs no other file, with the figure and the scores, and writes it if a path is given."""
-        page = whole_page(self.name, fragment(self))
+        page = whole_page(self.name, fragment(self, dpi=PAGE_DPI))
         if path is not None:
             write_bytes(Path(path).expanduser(), page.encode())
         return page
 
     def _repr_html_(self) -> str:
-        return fragment(self)
-
-    def _repr_png_(self) -> bytes | None:
-        from inr_xai.explanation.pictured import png
-
-        return None if self.image is None else png(self)
+        return fragment(self, dpi=NOTEBOOK_DPI)
 
     def __repr__(self) -> str:
         predicted = "" if self.predicted is None else ", predicted" if self.predicted == self.target else ""

@@ -1,6 +1,7 @@
 """What `explain` knows of the caller's model: its transform, the names of its classes, its device."""
 
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,11 @@ class GivenModel:
         return torchvision_models.preprocessing_of(self._name_in_torchvision)
 
     @property
+    def takes_images(self) -> bool:
+        """Whether the model is known to take images in [0, 1], because it normalises inside."""
+        return isinstance(self.model, FrozenClassifier)
+
+    @property
     def device(self) -> torch.device:
         """Where the model's parameters are."""
         module = owner(self.model.model if isinstance(self.model, FrozenClassifier) else self.model)
@@ -77,7 +83,11 @@ class GivenModel:
     def classifier(self, preprocessing: Preprocessing) -> FrozenClassifier:
         """Returns the model as a frozen classifier of images in [0, 1], as the command line builds it."""
         classifier = self.model
-        if not isinstance(classifier, FrozenClassifier):
+        if isinstance(classifier, FrozenClassifier):
+            if self.class_names != classifier.class_names:
+                classifier = copy(classifier)
+                classifier.class_names = self.class_names
+        else:
             classifier = FrozenClassifier(
                 self.model,
                 preprocessing=preprocessing,

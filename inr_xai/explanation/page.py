@@ -15,8 +15,12 @@ STYLE = (
 """Style of the whole, of a table, and of a cell; they stand in the elements, since notebooks drop style sheets."""
 
 
-def fragment(explanation: "Explanation") -> str:
-    """Returns a part of a page: the name, what the classifier says, the figure if there is an image, and a table."""
+def fragment(explanation: "Explanation", *, dpi: float) -> str:
+    """Returns a part of a page: the name, what the classifier says, the figure if there is an image, and a table.
+
+    Args:
+        dpi: dots per inch of the figure.
+    """
     parts = [f"<h3>{escape(explanation.name)}: {escape(explanation.target_name)}, p = {explanation.whole:.3f}</h3>"]
     if explanation.top:
         classes = [f"{escape(name)} {p:.3f}" for _, name, p in explanation.top]
@@ -24,7 +28,7 @@ def fragment(explanation: "Explanation") -> str:
     if explanation.image is not None:
         from inr_xai.explanation.pictured import png
 
-        data = base64.b64encode(png(explanation)).decode()
+        data = base64.b64encode(png(explanation, dpi=dpi)).decode()
         words = escape(repr(explanation), quote=True)
         parts.append(f'<img alt="{words}" style="max-width:100%" src="data:image/png;base64,{data}">')
     parts.append(_table(explanation))

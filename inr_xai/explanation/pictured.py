@@ -9,9 +9,6 @@ from inr_xai.runs.figure import content_of
 if TYPE_CHECKING:
     from inr_xai.explanation.explanation import Explanation
 
-DPI = 150
-"""Dots per inch of the PNG of a page or a notebook."""
-
 
 def draw(explanation: "Explanation", axes: Any = None, *, cell: float | None = None) -> Any:
     """Returns the figure, or that of the axes. Raises UserError if there is no image to draw on."""
@@ -24,6 +21,6 @@ def draw(explanation: "Explanation", axes: Any = None, *, cell: float | None = N
     )
 
 
-def png(explanation: "Explanation") -> bytes:
-    """Returns the figure as a PNG."""
-    return figure_bytes(draw(explanation), "png", dpi=DPI)
+def png(explanation: "Explanation", *, dpi: float) -> bytes:
+    """Returns the figure as a PNG. Raises UserError if there is no image to draw on."""
+    return figure_bytes(draw(explanation), "png", dpi=dpi)

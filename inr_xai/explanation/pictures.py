@@ -52,7 +52,7 @@ class Input:
     placed: bool = True
 
 
-def separate(images: Any) -> list[Any] | None:
+def pictures_in(images: Any) -> list[Any] | None:
     """Returns the images of a list, a tuple or a batch; None if it is a single image."""
     if isinstance(images, list | tuple):
         return list(images)

@@ -17,6 +17,8 @@ DPI = 200
 """Dots per inch of a PNG, and of the photos in a PDF or SVG."""
 MOST_DOTS = 16_000, 64_000_000
 """The most dots of a side, and of the whole figure; a larger one has fewer of them per inch."""
+SCREEN_DPI = 100
+"""Dots per inch of a figure that a notebook shows."""
 UNDATED: dict[str, dict[str, Any]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 SETTINGS = {"pdf.fonttype": 42, "svg.hashsalt": "inr_xai", "savefig.bbox": None}
 """matplotlib's settings while a figure is written: TrueType fonts, which journals ask for, no random names, and all of
@@ -24,9 +26,16 @@ the figure."""
 _LOCK = threading.Lock()
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows as a picture, also before pyplot has been used there."""
+
+    def _repr_png_(self) -> bytes:
+        return figure_bytes(self, dpi=SCREEN_DPI)
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Returns an empty white figure of so many inches, outside pyplot's global state."""
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    figure = ShownFigure(figsize=(width, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 

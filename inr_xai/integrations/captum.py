@@ -57,7 +57,10 @@ class INRImportance(PerturbationAttribution):  # type: ignore[misc]
 
     Example:
         >>> from captum.attr import NoiseTunnel
-        >>> NoiseTunnel(INRImportance(model)).attribute(images, nt_samples=2, stdevs=0.1, target=3)
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 4))
+        >>> tunnel = NoiseTunnel(INRImportance(model, steps=1))
+        >>> tunnel.attribute(torch.rand(2, 3, 8, 8), nt_samples=2, stdevs=0.1, target=3).shape
+        torch.Size([2, 3, 8, 8])
     """
 
     def __init__(self, forward_func: INRAttribution | Callable[..., Any], **options: Any):

@@ -17,7 +17,7 @@ from inr_xai.classifier.frozen import require_head
 from inr_xai.data.names import id_file
 from inr_xai.errors import UserError
 from inr_xai.explanation.explain import explain
-from inr_xai.explanation.explanation import Explanation
+from inr_xai.explanation.explanation import PAGE_DPI, Explanation
 from inr_xai.explanation.presets import preset_options
 from inr_xai.method import Method
 from inr_xai.runs.files import write_bytes
@@ -126,23 +126,23 @@ class ExplainImages(lightning.Callback):
         return [one for one in results if one is not None]
 
     def _log(self, logger: Any, explained: Sequence[Explanation], trainer: lightning.Trainer) -> None:
+        from inr_xai.explanation.pictured import png
+
         logger.log_metrics(self._scores(explained), step=trainer.global_step)
-        pictures = {one.name: one._repr_png_() for one in explained}
+        pictures = {one.name: png(one, dpi=PAGE_DPI) for one in explained}
         if hasattr(logger, "log_image"):  # W&B
-            opened = [Image.open(io.BytesIO(png)) for png in pictures.values() if png is not None]
+            opened = [Image.open(io.BytesIO(picture)) for picture in pictures.values()]
             logger.log_image(self.key, opened, step=trainer.global_step, caption=[repr(one) for one in explained])
             return
         add_image = getattr(logger.experiment, "add_image", None)  # TensorBoard
         folder = logger.log_dir or trainer.default_root_dir
-        for name, png in pictures.items():
-            if png is None:
-                continue
+        for name, picture in pictures.items():
             if callable(add_image):
-                array = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+                array = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
                 add_image(f"{self.key}/{name}", array, trainer.global_step, dataformats="HWC")
             else:
                 place = Path(folder) / self.key / f"epoch_{trainer.current_epoch}"
-                write_bytes(id_file(place, name, ".png"), png)
+                write_bytes(id_file(place, name, ".png"), picture)
 
     def _scores(self, explained: Sequence[Explanation]) -> dict[str, float]:
         """Returns means over the images, of explanation 1 and its areas."""

@@ -105,7 +105,7 @@ def test_figures(audited: Path) -> None:
     """Panels are 2.1 inches wide: the image, two explanations, and their parts on the object and beside it."""
     for name in IDS:
         with Image.open(audited / "audit" / "figures" / f"{name}.png") as figure:
-            assert (figure.format, figure.size) == ("PNG", (1050, 310))
+            assert (figure.format, figure.size) == ("PNG", (2100, 620))
 
 
 def test_numbers_are_the_scores_of_the_run(audited: Path) -> None:

@@ -165,7 +165,7 @@ def test_a_run_is_measured_with_its_own_parts(tmp_path: Path, monkeypatch: pytes
     def made_again(*_: object) -> None:
         raise AssertionError("data, classifier and method are there already")
 
-    for name in ("instantiate", "build_method", "make_photo_pool"):
+    for name in ("build_data_and_classifier", "build_method", "make_photo_pool"):
         monkeypatch.setattr(f"inr_xai.evaluate.loop.{name}", made_again)
     explain(tmp_path, *ONE, "evaluate=[random_logit]", "perturbation=donor")
     assert set(results_of(tmp_path).values("random_logit")) == {IDS[0]}

@@ -12,7 +12,9 @@ from torchvision import models, transforms
 
 import inr_xai
 from inr_xai import Explanation, explain
+from inr_xai.classifier import demo
 from inr_xai.classifier.options import IMAGENET_MEAN, IMAGENET_STD
+from inr_xai.data import Synthetic
 from inr_xai.data.labels import imagenet_names
 from inr_xai.errors import UserError
 from inr_xai.explanation.model import GivenModel
@@ -161,6 +163,22 @@ def test_real_photos_take_the_place_of_drawn_ones(photos: Path) -> None:
     options = {**SHORT, "names": ["a-one"], "steps": 12}
     with_photos = explain(Normalised(), photos / "a-one.png", photos=others, **options)
     assert not torch.equal(with_photos.masks, explain(Normalised(), photos / "a-one.png", **options).masks)
+
+
+def test_a_classifier_of_the_package_takes_images_in_0_to_1_and_names_of_the_caller() -> None:
+    classifier, data = demo(), Synthetic(size=1)
+    image = data.load(data.ids[0], classifier.preprocessing).image
+    options: dict[str, Any] = {"areas": (0.1,), "explanations": 1, "steps": 1}
+    one = explain(classifier, image, "disc on checks", **options)
+    assert one.image is not None
+    assert torch.equal(one.image, image)
+    assert one.whole == pytest.approx(float(classifier(image[None]).detach().softmax(1)[0, 0]), abs=1e-5)
+    assert one.target_name == "disc on checks"
+    named = explain(classifier, image, classes=[f"kind {index}" for index in range(8)], **options)
+    assert named.target_name == "kind 0"
+    assert classifier.class_names == data.class_names
+    with pytest.raises(UserError, match=r"or a tensor with values in \[0, 1\]"):
+        explain(classifier, torch.tensor([-2.0, 0.0, 2.0])[:, None, None].expand(3, 96, 96), **options)
 
 
 def test_the_model_comes_back_unchanged(photos: Path) -> None:

@@ -1,5 +1,7 @@
 """An explanation is kept in a file, drawn again, and shown as HTML."""
 
+import base64
+import io
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -8,14 +10,18 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 from torchvision import transforms
 
 from inr_xai import Explanation, explain, load_explanation
 from inr_xai.errors import UserError
+from inr_xai.explanation.explanation import NOTEBOOK_DPI, PAGE_DPI
 from inr_xai.figures import save_figure
 from inr_xai.runs.masks_file import pack_record
 from tests.explanation.test_explain import SHORT
 from tests.helpers.planted import Normalised, folder
+
+PICTURE = re.compile('src="data:image/png;base64,([^"]*)"')
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +72,15 @@ def test_a_page_needs_no_other_file(explained: Explanation, tmp_path: Path) -> N
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert len(sources) == 1
     assert sources[0].startswith("data:image/png;base64,")
-    assert explained._repr_html_() in page
-    png = explained._repr_png_()
-    assert png is not None
-    assert png.startswith(b"\x89PNG")
+
+
+def test_a_notebook_shows_the_table_with_a_smaller_figure(explained: Explanation) -> None:
+    shown, page = explained._repr_html_(), explained.to_html()
+    pictures = [Image.open(io.BytesIO(base64.b64decode(PICTURE.search(of)[1]))) for of in (shown, page)]  # type: ignore[index]
+    small, large = (picture.size for picture in pictures)
+    assert small[0] / large[0] == pytest.approx(NOTEBOOK_DPI / PAGE_DPI, rel=0.01)
+    assert PICTURE.sub("", shown) in PICTURE.sub("", page)  # all else is the same
+    assert not hasattr(explained, "_repr_png_")  # a notebook would store it a second time
 
 
 def test_a_figure_of_its_own_and_in_given_axes(explained: Explanation, tmp_path: Path) -> None:
@@ -94,7 +105,7 @@ def test_a_figure_of_its_own_and_in_given_axes(explained: Explanation, tmp_path:
     record = replace(explained.record, image=None)
     (tmp_path / "a.safetensors").write_bytes(pack_record(record))
     bare = load_explanation(tmp_path / "a.safetensors")
-    assert bare._repr_png_() is None
+    assert "<img" not in bare._repr_html_()
     with pytest.raises(UserError, match="the input is not stored with these masks; load_explanation"):
         bare.plot()
 

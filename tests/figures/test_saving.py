@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from inr_xai.figures import FORMATS, draw_explanation, figure_bytes, save_figure
-from inr_xai.figures.saving import SETTINGS, new_figure
+from inr_xai.figures.saving import SCREEN_DPI, SETTINGS, new_figure
 from inr_xai.figures.text import write
 from tests.helpers.figures import content
 
@@ -38,6 +38,13 @@ def test_the_same_figure_has_the_same_bytes_in_every_thread(format: str) -> None
     assert first.startswith(STARTS[format])
     assert not re.search(rb"/CreationDate|dc:date|tIME", first)
     assert {name: matplotlib.rcParams[name] for name in SETTINGS} == before
+
+
+def test_a_notebook_shows_a_figure_as_a_picture() -> None:
+    figure = draw_explanation(content(1, (0.1,)))
+    assert figure._repr_png_() == figure_bytes(figure, dpi=SCREEN_DPI)
+    with Image.open(io.BytesIO(figure._repr_png_())) as image:
+        assert image.size == pytest.approx(tuple(figure.get_size_inches() * SCREEN_DPI), abs=1)
 
 
 def test_fonts_of_a_pdf_are_truetype_and_an_svg_needs_none() -> None:
