@@ -187,7 +187,7 @@ def arguments_of(command: str, folder: Path) -> list[str]:
     """Returns a command as this Python runs it, with options that make it short."""
     words = shlex.split(smaller(command))
     if words[:3] == ["python", "-m", "inr_xai.sweeps"]:
-        multirun = [*SHORT, "-m", "seed=0,1", "callbacks.figures=null", f"out={folder / 'FOLDER'}"]
+        multirun = ["-m", *SHORT, "seed=0,1", "callbacks.figures=null", f"out={folder / 'FOLDER'}"]
         subprocess.run([sys.executable, "-m", "inr_xai", *multirun], cwd=folder, check=True, capture_output=True)
         return [sys.executable, *words[1:]]
     assert words[:2] == ["python", "train.py"] or words[0] == "inr-xai", f"mark it as not run, or run it: {command}"
