@@ -284,7 +284,7 @@ def test_one_output_under_a_softmax_is_refused_with_the_heads_that_take_it() -> 
     with pytest.raises(UserError, match=r"a softmax over one output is 1 for every image; set classifier.head=sigmoid"):
         examine_alone(classifier(tiny_network(1)), torch.device("cpu"))
     for model in (tiny_network(1), Then(lambda z: z[:, 0], 1)):
-        with pytest.raises(UserError, match=r"set classifier.head=sigmoid"):
+        with pytest.raises(UserError, match=r"set head='sigmoid'"):
             INRAttribution(model, steps=1).attribute(pictures(1), target=0)
 
 
