@@ -122,6 +122,7 @@ def test_the_source_distribution_has_the_programs_but_no_results(tmp_path: Path)
         names = {name.partition("/")[2] for name in opened.getnames()}
     for folder in ("scripts", "benchmarks"):
         assert {f"{folder}/{file.name}" for file in (ROOT / folder).glob("*.py")} <= names
+    assert {f"examples/{file.name}" for file in (ROOT / "examples").glob("*.ipynb")} <= names
     assert {"train.py", "conf/config.yaml", "inr_xai/cli.py", "tests/conftest.py"} <= names
     assert not [name for name in names if name.startswith(("benchmarks/results", "docs", "outputs"))]
 
