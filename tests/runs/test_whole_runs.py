@@ -47,7 +47,7 @@ def test_images_of_any_name_are_explained_drawn_and_found_again(
     monkeypatch.setattr(Synthetic, "load", loaded)
     out = tmp_path / "deep" / "run"
     options = [*ONE, "callbacks=evolution", "callbacks.evolution.every=1", "steps=1"]
-    options += ["callbacks.figures._target_=inr_xai.callbacks.Figures", "callbacks.figures.cell=0.5"]
+    options += ["callbacks.figures._target_=inr_xai.callbacks.Figures", "callbacks.figures.cell=1"]
     assert explain(out, *options).failures == 0
     assert list(inr_xai.load(out)) == sorted(names)
     assert {row["sample_id"] for row in table(out)} == set(names)
