@@ -34,7 +34,7 @@ from inr_xai.objective import require_columns
 from inr_xai.runs.failures import FailureNotes
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.index import ResultIndex
-from inr_xai.runs.load import describe_drawing
+from inr_xai.runs.load import record_of_fit
 from inr_xai.runs.lock import WorkLock, folder_lock
 from inr_xai.runs.loop import Guard, reason_of
 from inr_xai.runs.masks_file import SampleRecord
@@ -277,22 +277,19 @@ class Runner:
         """Returns everything that is stored of an image."""
         method, dropped = self.parts.method, scorer.dropped.get(position)
         before, after = fitted.spans[position]
-        return SampleRecord(
-            sample_id=sample.sample_id,
-            target=int(batch.targets[position]),
-            frame=sample.frame,
-            areas=list(method.areas),
-            masks=fitted.masks[position, : fitted.counts[position]],
-            inrs=fitted.networks[position],
-            losses=fitted.losses[position, : fitted.fits[position]],
-            rows=scorer.rows[position],
-            drawing=describe_drawing(method),
+        return record_of_fit(
+            sample.sample_id,
+            int(batch.targets[position]),
+            sample.frame,
+            position=position,
+            fitted=fitted,
+            scorer=scorer,
+            method=method,
             steps_before=self.state.steps_done + before,
             steps_after=self.state.steps_done + after,
             seconds=seconds,
             extra=({} if dropped is None else {"dropped": dropped})
-            | ({} if fitted.passes is None else {"passes": fitted.passes[position]})
-            | {"top": scorer.answers[position].pairs()},
+            | ({} if fitted.passes is None else {"passes": fitted.passes[position]}),
         )
 
     def _store(self, record: SampleRecord, image: Image) -> None:

@@ -123,12 +123,12 @@ class _FirstFits:
     """
 
     def __init__(self, steps: int):
-        self.steps, self.done, self.images, self.explanation = steps, 0, 1, 1
+        self.steps, self.done, self.images = steps, 0, 1
 
     def add(self, module: MaskModule, step: int) -> None:
         """Counts a step, which counts from 0 within its fit."""
         fitted = self.steps // module.method.most
-        self.explanation, self.images = module.explanation, len(module.images)
+        self.images = len(module.images)
         self.done = (module.explanation - 1) * fitted + step + 1
 
     def seconds_left(self, spent: float, images: int) -> float:

@@ -15,7 +15,7 @@ from inr_xai.explanation.pictures import GivenPhotos, Input
 from inr_xai.fitting.fit import FitResult, fit_masks
 from inr_xai.fitting.run_scorer import RunScorer
 from inr_xai.method import Method
-from inr_xai.runs.load import describe_drawing
+from inr_xai.runs.load import record_of_fit
 from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Batch, Preprocessing
 
@@ -74,23 +74,16 @@ def _record(
     job: Wanted, position: int, fitted: FitResult, scorer: RunScorer, method: Method, classifier: FrozenClassifier
 ) -> SampleRecord:
     """Returns everything that is known of an explained image."""
-    answer, known = scorer.answers[position], classifier.class_names
-    shown = [job.target, *answer.classes]
-    return SampleRecord(
-        sample_id=job.input.name,
-        target=job.target,
-        frame=job.input.frame,
-        areas=list(method.areas),
-        masks=fitted.masks[position, : fitted.counts[position]],
-        inrs=fitted.networks[position],
-        losses=fitted.losses[position, : fitted.fits[position]],
-        rows=scorer.rows[position],
-        drawing=describe_drawing(method),
-        extra={
-            "top": answer.pairs(),
-            NAMES: {str(index): known[index] for index in shown} if known else {},
-            PLACED: job.input.placed,
-        },
+    known, shown = classifier.class_names, [job.target, *scorer.answers[position].classes]
+    return record_of_fit(
+        job.input.name,
+        job.target,
+        job.input.frame,
+        position=position,
+        fitted=fitted,
+        scorer=scorer,
+        method=method,
+        extra={NAMES: {str(index): known[index] for index in shown} if known else {}, PLACED: job.input.placed},
     )
 
 

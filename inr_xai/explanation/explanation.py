@@ -1,5 +1,6 @@
 """What `explain` returns: the masks of one image with their scores, to look at, to draw at other areas, and to keep."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,23 +70,22 @@ class Explanation(Explained):
     @property
     def kept(self) -> Table:
         """p of the class, k x a, where only the hard mask is kept: means over four baselines, see docs/method.md."""
-        return self._table("preservation_hard_mean")
+        return self.record.table("preservation_hard_mean")
 
     @property
     def removed(self) -> Table:
         """p of the class, k x a, where the hard mask is taken out."""
-        return self._table("deletion_hard_mean")
+        return self.record.table("deletion_hard_mean")
 
     @property
     def chance(self) -> Table:
         """p of the class, k x a, where random masks of the same area are kept."""
-        return self._table("chance")
+        return self.record.table("chance")
 
     @property
     def carries(self) -> list[bool | None]:
         """Whether each explanation carries more than chance (s_k > c_k, docs/method.md); None if that is unknown."""
-        first = [row.get("carries") for row in self.rows[:: len(self.areas)]]
-        return [None if value is None else bool(value) for value in first]
+        return [None if math.isnan(value) else bool(value) for value in self.record.table("carries")[:, 0]]
 
     def class_name(self, index: int) -> str:
         """Returns the name of a class if it is known here, else `class <index>`."""
@@ -156,10 +156,6 @@ class Explanation(Explained):
             return f"explanation {k + 1} carries no more than chance"
         kept, chance = float(self.kept[k, where]), float(self.chance[k, where])
         return f"{100 * self.areas[where]:.3g}% alone keep {kept:.2f} (chance {chance:.2f})"
-
-    def _table(self, column: str) -> Table:
-        values = [row.get(column, float("nan")) for row in self.rows]
-        return np.array(values, dtype=np.float64).reshape(len(self.masks), len(self.areas))
 
 
 def load_explanation(path: str | Path, image: Image | None = None, allow_targets: Sequence[str] = ()) -> Explanation:

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inr_xai.classifier.class_names import IMAGENET, names_of_timm, read_class_names
+from inr_xai.classifier.class_names import names_of_timm, names_of_torchvision, read_class_names
 from inr_xai.classifier.frozen import FrozenClassifier, owner
 from inr_xai.classifier.probe import doubts, examine
 from inr_xai.classifier.scored import examine_score, scored
-from inr_xai.data.labels import imagenet_names
 from inr_xai.errors import UserError
 from inr_xai.objective import OutputScore
 from inr_xai.types import Preprocessing
@@ -131,8 +130,8 @@ class GivenModel:
             from inr_xai.classifier.hugging_face import class_names
 
             return class_names(self.inner)
-        known = self._name_in_torchvision is not None
-        return imagenet_names() if known and _last_shape(self.inner) == (IMAGENET,) else None
+        name = self._name_in_torchvision
+        return None if name is None else names_of_torchvision(name, self.inner)
 
 
 def torchvision_name(model: Any) -> str | None:
@@ -158,7 +157,3 @@ def torchvision_name(model: Any) -> str | None:
             if type(other) is type(model) and shapes(other) == shapes(model):
                 return str(name)
     return None
-
-
-def _last_shape(model: nn.Module) -> tuple[int, ...]:
-    return tuple(list(model.state_dict().values())[-1].shape)

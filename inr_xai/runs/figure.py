@@ -3,8 +3,6 @@
 import math
 from typing import Any
 
-import numpy as np
-
 from inr_xai.columns import P_FULL
 from inr_xai.data.labels import class_label
 from inr_xai.figures import FigureContent
@@ -25,23 +23,16 @@ def content_of(record: SampleRecord, image: Image, class_name: str) -> FigureCon
         image: the photo in the classifier's input frame, with values in [0, 1].
         class_name: the name of the class that is explained.
     """
-    rows = {(row["explanation"], row["area"]): row for row in record.rows}
-    table = [[rows.get((k + 1, area), {}) for area in record.areas] for k in range(len(record.masks))]
-
-    def values(column: str) -> np.ndarray:
-        numbers = [[row.get(column) for row in of_explanation] for of_explanation in table]
-        return np.array([[math.nan if number is None else float(number) for number in line] for line in numbers])
-
-    first = table[0][0]
+    first, carries = record.rows[0], record.table("carries")[:, 0]
     return FigureContent(
         photo=pixels_of(image),
         masks=record.masks.float().cpu().numpy(),
         areas=tuple(record.areas),
         whole=float(first[P_FULL]),
-        kept=values("preservation_hard_mean"),
-        removed=values("deletion_hard_mean"),
-        chance=values("chance"),
-        carries=tuple(_truth(of_explanation[0].get("carries")) for of_explanation in table),
+        kept=record.table("preservation_hard_mean"),
+        removed=record.table("deletion_hard_mean"),
+        chance=record.table("chance"),
+        carries=tuple(None if math.isnan(value) else bool(value) for value in carries),
         target=class_name,
         predicted=_name(first.get("predicted_name"), first.get("predicted")),
         p_predicted=first.get("p_predicted"),

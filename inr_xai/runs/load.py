@@ -15,7 +15,9 @@ from inr_xai.area import AreaRule
 from inr_xai.data.transform import mask_to_image
 from inr_xai.errors import UserError, error_text
 from inr_xai.fitting.drawing import Drawing, check_rendering, load_networks
+from inr_xai.fitting.fit import FitResult
 from inr_xai.fitting.importance import importance_areas, weighted_mean
+from inr_xai.fitting.run_scorer import RunScorer
 from inr_xai.inr.base import INR
 from inr_xai.limits import Exclusion
 from inr_xai.method import Method
@@ -25,7 +27,7 @@ from inr_xai.runs.folder import CONFIG, RUN, RunFolder
 from inr_xai.runs.index import StoredRows
 from inr_xai.runs.masks_file import SampleRecord, read_facts
 from inr_xai.runs.structure import require
-from inr_xai.types import Row
+from inr_xai.types import Frame, Row
 
 FRAMES = ("input", "image")
 CHANGED = "was the file changed by hand?"
@@ -172,6 +174,39 @@ def describe_drawing(method: Method) -> dict[str, Any]:
         "exclusion": {"exclude": method.exclusion.mode == "exclude", "area": method.exclusion_area},
         "seed": method.seed,
     }
+
+
+def record_of_fit(
+    sample_id: str,
+    target: int,
+    frame: Frame,
+    *,
+    position: int,
+    fitted: FitResult,
+    scorer: RunScorer,
+    method: Method,
+    **more: Any,
+) -> SampleRecord:
+    """Returns the record of one image of a batch that was just fitted and scored.
+
+    Args:
+        position: of the image in the batch.
+        more: further fields of the record; `extra` is what it holds beside `top`, the most likely classes.
+    """
+    extra = more.pop("extra", {}) | {"top": scorer.answers[position].pairs()}
+    return SampleRecord(
+        sample_id=sample_id,
+        target=target,
+        frame=frame,
+        areas=list(method.areas),
+        masks=fitted.masks[position, : fitted.counts[position]],
+        inrs=fitted.networks[position],
+        losses=fitted.losses[position, : fitted.fits[position]],
+        rows=scorer.rows[position],
+        drawing=describe_drawing(method),
+        extra=extra,
+        **more,
+    )
 
 
 def stored_method(record: SampleRecord, areas: Sequence[float], allow_targets: Sequence[str] = ()) -> Method:

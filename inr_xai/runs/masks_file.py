@@ -1,12 +1,14 @@
 """One image's masks file: what is in it, how it is written, and what must hold before anything in it is believed."""
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -82,6 +84,13 @@ class SampleRecord:
     seconds: float = 0.0
     extra: dict[str, Any] = field(default_factory=dict)
     image: Image | None = None
+
+    def table(self, column: str) -> Float[np.ndarray, "k a"]:
+        """Returns a column of the rows by explanation and area; NaN where a row, or its value, is missing."""
+        cells = {(row["explanation"], row["area"]): row.get(column) for row in self.rows}
+        places = [[(k + 1, area) for area in self.areas] for k in range(len(self.masks))]
+        values = [[cells.get(place) for place in line] for line in places]
+        return np.array([[math.nan if value is None else float(value) for value in line] for line in values])
 
 
 def pack_record(record: SampleRecord) -> bytes:
