@@ -1,6 +1,7 @@
 """The Python API: Captum's convention, the same masks as on the command line, and one sentence for bad input."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from inr_xai.classifier import FrozenClassifier
 from inr_xai.classifier.start import NoStart
 from inr_xai.errors import UserError
 from inr_xai.fitting.fit import fit_masks
+from inr_xai.inr import PyramidINR
 from inr_xai.objective import Contrastive, Deletion, Hybrid, Logit, LogProbability, Objective, ScoreFunction
 from inr_xai.types import Preprocessing
 from tests.conftest import pictures, tiny_network
@@ -334,7 +336,12 @@ def test_half_precision_inputs_are_fitted_in_single_precision() -> None:
         ({"head": "softmax"}, {"target": 0}, "set head='sigmoid' if it is the logit of a class"),
         ({"head": "none"}, {"target": 3}, r"check the target \(an index from 0\)"),
         ({"head": "none"}, {"target": 0, "explanations": "auto"}, "with head='none' the outputs are scores"),
-        ({"head": "none", "nested": True}, {"target": 0}, "use inr.conditioning=none or leave nested=False"),
+        ({"head": "none", "nested": True}, {"target": 0}, r"use inr=partial\(FeatureGridINR, conditioning='none'\)"),
+        (
+            {"head": "none", "inr": partial(PyramidINR, conditioning="film")},
+            {"target": 0},
+            "use conditioning='none', or inr=FeatureGridINR",
+        ),
         ({"head": "none", "exclusion": Exclusion("exclude", 2.0)}, {"target": 0}, r"or None \(the largest\)"),
     ],
 )
@@ -342,5 +349,5 @@ def test_messages_speak_of_arguments(options: dict[str, Any], call: dict[str, An
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 1))
     with pytest.raises(UserError, match=words) as caught:
         INRAttribution(model, steps=1, **options).attribute(torch.rand(2, 3, 8, 8), **call)
-    for word in ("classifier.", "data.", "null", "=true", "=false"):
+    for word in ("classifier.", "data.", "null", "=true", "=false", "inr.", "=film", "=none", "=pyramid"):
         assert word not in str(caught.value)

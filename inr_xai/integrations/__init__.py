@@ -2,3 +2,6 @@
 
 Each module is imported by its name, since it may need the package that it is for.
 """
+
+SHARED_ID = "image"
+"""The name from which the random draws of every image derive where tests explain changed images, if none are given."""

@@ -18,6 +18,7 @@ from inr_xai.attribution import NO_TARGET, AreaValues, INRAttribution, class_ind
 from inr_xai.classifier.frozen import owner
 from inr_xai.classifier.scored import kind_of
 from inr_xai.errors import UserError
+from inr_xai.integrations import SHARED_ID
 from inr_xai.objective import ScoreFunction
 from inr_xai.perturbation import Constant, GivenImage, Perturbation
 from inr_xai.types import Images, Targets
@@ -48,6 +49,9 @@ class INRImportance(PerturbationAttribution):  # type: ignore[misc]
 
     As for all perturbation methods of captum, `multiplies_by_inputs` is True: a map says what pixels contribute by
     being there, and is no gradient. So `infidelity` needs perturbations that remove pixels.
+
+    By default all images have the same random draws, in every call. `sensitivity_max` explains changed images: with
+    draws of its own for each, named by its pixels, it would measure how the draws differ and not the explanations.
 
     Args:
         forward_func: the model, a module or any callable, which `forward_func` then is as in all methods of captum; or
@@ -86,6 +90,8 @@ class INRImportance(PerturbationAttribution):  # type: ignore[misc]
         areas: AreaValues = (0.05, 0.1, 0.2, 0.3),
         perturbations_per_eval: int | None = None,
         show_progress: bool = False,
+        *,
+        image_ids: Sequence[str] | None = None,
     ) -> Tensor | tuple[Tensor, ...]:
         """Returns the importance of each pixel in [0, 1], the same for its channels, in the shape of the inputs.
 
@@ -102,11 +108,15 @@ class INRImportance(PerturbationAttribution):  # type: ignore[misc]
             areas: fractions of the image that the masks keep.
             perturbations_per_eval: masked copies of images that pass the model at once (`masks_per_forward`).
             show_progress: show a bar of tqdm over the steps of all images.
+            image_ids: names from which the images' draws derive, one for each image.
 
         Raises:
             UserError: bad input, or what `INRAttribution.importance` refuses.
         """
         images = _only(inputs)
+        names = [SHARED_ID] * len(images) if image_ids is None else list(image_ids)
+        if len(names) != len(images):
+            raise UserError(f"image_ids must name each of the {len(images)} images; got {len(names)}")
         explainer = self.explainer
         if perturbations_per_eval is not None:
             explainer = explainer.with_options(masks_per_forward=perturbations_per_eval)
@@ -131,6 +141,7 @@ class INRImportance(PerturbationAttribution):  # type: ignore[misc]
                     images[places],
                     target=None if classes is None else classes[places],
                     areas=areas,
+                    image_ids=[names[place] for place in places],
                     callbacks=[StepsShown(bar)] if show_progress else [],
                 )
                 maps[places] = importance.expand(-1, images.shape[1], -1, -1)

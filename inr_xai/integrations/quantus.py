@@ -18,11 +18,10 @@ from torch import nn
 from inr_xai import attribution
 from inr_xai.attribution import INRAttribution
 from inr_xai.errors import UserError
+from inr_xai.integrations import SHARED_ID
 
 AREAS = (0.05, 0.1, 0.2, 0.3)
 """Fractions of the image that the masks of a heatmap are fitted at."""
-SHARED_ID = "quantus"
-"""The name from which the random draws of every image derive if none are given."""
 
 
 def explain_func(

@@ -1,5 +1,6 @@
 """Our importance map as a method of captum: its own tools give on it what loops by hand give."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from inr_xai import INRAttribution, Plateau
+from inr_xai.classifier.start import NoStart
 from inr_xai.errors import UserError
 from inr_xai.objective import Logit
 from inr_xai.perturbation import Constant, GivenImage
@@ -19,6 +21,7 @@ pytest.importorskip("captum")
 from captum.attr import NoiseTunnel, PerturbationAttribution, visualization
 from captum.metrics import infidelity, sensitivity_max
 
+from inr_xai.integrations import SHARED_ID
 from inr_xai.integrations.captum import INRImportance
 
 STEPS = {"steps": 2}
@@ -30,9 +33,14 @@ def method(**options: Any) -> INRImportance:
 
 
 def importance(images: Tensor, target: Any, **options: Any) -> Tensor:
-    """The map of INRAttribution, for each channel."""
-    maps = INRAttribution(tiny_network(), **STEPS | options).importance(images, target=target, **AREA)
-    return maps.repeat(1, 3, 1, 1)
+    """The map of INRAttribution with the same draws for all images, for each channel."""
+    return drawn_alike(INRAttribution(tiny_network(), **STEPS | options), images, target=target, **AREA).repeat(
+        1, 3, 1, 1
+    )
+
+
+def drawn_alike(explainer: INRAttribution, images: Tensor, **call: Any) -> Tensor:
+    return explainer.importance(images, image_ids=[SHARED_ID] * len(images), **call)
 
 
 def test_the_map_is_that_of_inr_attribution_in_the_shape_of_the_inputs() -> None:
@@ -63,15 +71,39 @@ def test_sensitivity_max_is_what_a_loop_gives(explain: str) -> None:
     values = sensitivity_max(
         function, images, lambda x: x + noise, n_perturb_samples=samples, target=torch.tensor([1, 3]), **AREA
     )
+    alone = (
+        partial(INRAttribution(tiny_network(), **STEPS).importance, **AREA) if explain == "importance" else importance
+    )
     expected = []
     for place, target in enumerate((1, 3)):
-        clean, ratios = importance(images[place : place + 1], target), []
+        clean, ratios = alone(images[place : place + 1], target=target), []
         for sample in range(samples):
-            moved = importance(images[place : place + 1] + noise[place * samples + sample], target)
+            moved = alone(images[place : place + 1] + noise[place * samples + sample], target=target)
             ratios.append(float((moved - clean).norm() / clean.norm()))
         expected.append(max(ratios))
     assert values.tolist() == pytest.approx(expected, rel=1e-5)
     assert min(expected) > 0
+
+
+def test_draws_of_each_changed_image_would_be_measured_instead() -> None:
+    images, ours = pictures(2), method(start=NoStart())
+
+    def almost_the_same(inputs: Tensor) -> Tensor:
+        return inputs + 1e-4
+
+    call: dict[str, Any] = {"n_perturb_samples": 1, "target": torch.tensor([1, 3]), **AREA}
+    alike = sensitivity_max(ours.attribute, images, almost_the_same, **call)
+    apart = sensitivity_max(ours.explainer.importance, images, almost_the_same, **call)
+    assert alike.max() < 0.1 * apart.min()
+
+
+def test_images_may_be_named() -> None:
+    images = pictures(2)
+    named = method().attribute(images, target=1, image_ids=["a", "b"], **AREA)
+    expected = INRAttribution(tiny_network(), **STEPS).importance(images, target=1, image_ids=["a", "b"], **AREA)
+    assert torch.equal(named, expected.expand_as(images))
+    with pytest.raises(UserError, match="image_ids must name each of the 2 images; got 1"):
+        method().attribute(images, target=1, image_ids=["a"], **AREA)
 
 
 def test_infidelity_is_what_a_loop_gives() -> None:
@@ -143,7 +175,7 @@ def test_a_tuple_is_the_place_of_a_number_in_outputs_of_several_dimensions() -> 
     maps = INRImportance(Maps(), steps=30).attribute(images, target=places, areas=(0.02,))
     for place, (c, y, x) in enumerate(places):
         own = INRAttribution(Maps(), score=lambda o, c=c, y=y, x=x: o[:, c, y, x], steps=30)
-        expected = own.importance(images[place : place + 1], areas=(0.02,))[0].expand(3, -1, -1)
+        expected = drawn_alike(own, images[place : place + 1], areas=(0.02,))[0].expand(3, -1, -1)
         assert torch.equal(maps[place], expected)
         best = maps[place, 0].flatten().topk(9).indices
         # The nine pixels that the number depends on are 9 / 576 of the image.
@@ -154,7 +186,7 @@ def test_a_tuple_is_the_place_of_a_number_in_outputs_of_several_dimensions() -> 
 
 def test_a_model_of_one_number_needs_no_target() -> None:
     network, images = tiny_network(1).eval(), pictures(1)
-    expected = INRAttribution(network, head="none", **STEPS).importance(images, **AREA).expand_as(images)
+    expected = drawn_alike(INRAttribution(network, head="none", **STEPS), images, **AREA).expand_as(images)
     for model in (network, lambda x: network(x)[:, 0]):
         maps = INRImportance(model, **STEPS).attribute(images, **AREA)
         # A plain function has no layers for the first step to start from.
@@ -184,7 +216,7 @@ def test_further_arguments_go_to_the_copies_of_their_image() -> None:
         alone = INRAttribution(lambda x, row=weights[place], moody=moody: moody.network(x) * row + 0.5, **STEPS)
         # The start of a plain function is another one than that of a module's layers; a method of one has them.
         alone.model = Row(moody, weights[place]).forward
-        expected = alone.importance(images[place : place + 1], target=target, **AREA)
+        expected = drawn_alike(alone, images[place : place + 1], target=target, **AREA)
         assert torch.equal(maps[place], expected[0].expand(3, -1, -1))
 
 
@@ -205,7 +237,8 @@ def test_arguments_that_all_images_share_are_given_as_they_are() -> None:
     maps = INRImportance(lambda x, times, power: tiny_network().eval()((x * times) ** power), **STEPS).attribute(
         images, target=1, additional_forward_args=(factor, 1), **AREA
     )
-    expected = INRAttribution(lambda x: tiny_network().eval()(x * 2), **STEPS).importance(images, target=1, **AREA)
+    doubled = INRAttribution(lambda x: tiny_network().eval()(x * 2), **STEPS)
+    expected = drawn_alike(doubled, images, target=1, **AREA)
     assert torch.equal(maps, expected.expand_as(images))
 
 
