@@ -238,7 +238,8 @@ def threads_of(cfg: DictConfig) -> Iterator[None]:
 def assemble(cfg: DictConfig, data: ImageData, classifier: FrozenClassifier, facts: dict[str, Any]) -> Parts:
     """Builds everything that the loop over the images needs, and notes the device in the facts of run.json."""
     method = build_method(cfg)
-    scoring, donors = (make_photo_pool(facts[name], data, classifier) for name in POOLS)
+    scoring = make_photo_pool(facts[POOLS[0]], data, classifier)
+    donors = make_photo_pool(facts[POOLS[1]], data, classifier, warns=not scoring.reserve)  # once is enough
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
     trainer = plain(cfg.trainer)
     device = device_of(trainer)
@@ -248,11 +249,13 @@ def assemble(cfg: DictConfig, data: ImageData, classifier: FrozenClassifier, fac
     return Parts(data, classifier, method, trainer, device, callbacks, scoring, fit_donors, wandb)
 
 
-def make_photo_pool(ids: Sequence[str], data: ImageData, classifier: FrozenClassifier) -> PhotoPool:
+def make_photo_pool(
+    ids: Sequence[str], data: ImageData, classifier: FrozenClassifier, *, warns: bool = True
+) -> PhotoPool:
     """Returns the photos of a pool; its synthetic images, which fill up the pool of a small folder, are the reserve."""
     reserve = [sample_id for sample_id in ids if is_synthetic(sample_id)]
     photos = [sample_id for sample_id in ids if not is_synthetic(sample_id)]
-    return PhotoPool(photos, data, classifier.preprocessing, reserve)
+    return PhotoPool(photos, data, classifier.preprocessing, reserve, warns=warns)
 
 
 def describe_device(device: torch.device) -> str:

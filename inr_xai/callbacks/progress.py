@@ -21,6 +21,8 @@ from inr_xai.types import Image
 
 BAR = 0.2
 """Seconds between two updates of the bar within the first image."""
+SHARE, LONGEST = 0.2, 60.0
+"""Without a terminal, the next line waits for this share of the time so far, at most this many times `seconds`."""
 log = logging.getLogger(__name__)
 
 
@@ -30,7 +32,7 @@ class Progress(RunCallback):
     Until the first of them has ended, it shows the step that its fits have reached.
 
     Args:
-        seconds: the least time between two lines if there is no terminal.
+        seconds: the least time between two lines if there is no terminal; it grows with the time that a run takes.
     """
 
     def __init__(self, seconds: float = 10.0):
@@ -59,7 +61,7 @@ class Progress(RunCallback):
             return
         first, now = self._first, time.monotonic()
         first.add(pl_module, batch)
-        if now - self._last_step < (BAR if self._bar is not None else self.seconds):
+        if now - self._last_step < (BAR if self._bar is not None else self._pause(now)):
             return
         self._last_step = now
         waiting = self.state.total - self._done_before
@@ -91,6 +93,10 @@ class Progress(RunCallback):
             self._bar.close()
             self._redirect.__exit__(None, None, None)
 
+    def _pause(self, now: float) -> float:
+        """Returns the seconds between two lines: the log of a week has a thousand lines and not sixty thousand."""
+        return max(self.seconds, min(SHARE * (now - self._began), LONGEST * self.seconds))
+
     def _count(self, sign: int) -> None:
         """Adds the last image that was explained to the means, or takes it out again."""
         assert self._last_image is not None
@@ -108,7 +114,7 @@ class Progress(RunCallback):
             self._bar.update()
             return
         now, done = time.monotonic(), self._done_before + self._ended
-        if now - self._last_line < self.seconds and done < self.state.total:
+        if now - self._last_line < self._pause(now) and done < self.state.total:
             return
         self._last_line = now
         left = (now - self._began) / self._ended * (self.state.total - done)

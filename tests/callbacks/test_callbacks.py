@@ -197,6 +197,22 @@ def test_progress_waits_between_lines_but_not_for_the_last(
     ]
 
 
+def test_lines_become_rarer_as_a_run_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image ends every 10 seconds: from 50 seconds on a fifth of the time so far is longer than `seconds`."""
+    caplog.set_level(logging.INFO)
+    clock = itertools.count(0.0, 10.0)
+    monkeypatch.setattr("inr_xai.callbacks.progress.time.monotonic", lambda: next(clock))
+    progress = Progress(seconds=10)
+    progress.on_run_start(RunState(RunFolder(tmp_path), Method(), total=100_000))
+    for _ in range(1000):
+        progress.on_sample(record(), torch.ones(3, 8, 8))
+    said = [int(line.split()[0]) for line in lines(caplog)]
+    assert said[:9] == [1, 2, 3, 4, 5, 7, 9, 12, 15]
+    assert said[-3:] == [830, 890, 950]  # every 600 seconds at last
+
+
 def test_the_steps_of_the_first_image_tell_the_time_left(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
