@@ -172,6 +172,7 @@ class Gate(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Fixes the folder of a multirun for all jobs: a job in another process would compose another name."""
         _check_direction(config)
+        _check_agent()
         folder = str(config.hydra.sweep.dir)
         if config.dry_run:
             folder = tempfile.mkdtemp(prefix="inr_xai_dry_run_")
@@ -272,6 +273,19 @@ def _check_direction(config: DictConfig) -> None:
         error = UserError(
             f"hydra.sweeper.direction=maximize looks for the worst sweep_metric={metric}, of which less is better; "
             "give hydra.sweeper.direction=minimize"
+        )
+        raise ExitProgram(REFUSED, error)
+
+
+def _check_agent() -> None:
+    """Ends the program if W&B's sweep agent has started a multirun, whose jobs would all be the agent's one run."""
+    from inr_xai.loggers import environment
+
+    job = environment.agent()
+    if job is not None:
+        error = UserError(
+            f"the agent of W&B's sweep {job.sweep_id} starts one run at a time, and this is a multirun; leave -m and "
+            "sweep=NAME out of the sweep's command"
         )
         raise ExitProgram(REFUSED, error)
 

@@ -24,7 +24,7 @@ from inr_xai.draws import GENERATOR
 from inr_xai.errors import UserError
 from inr_xai.fitting.mask_module import device_of
 from inr_xai.limits import RANGES, Exclusion, Plateau, Stop, check_numbers
-from inr_xai.loggers import WandbSettings
+from inr_xai.loggers import WandbSettings, environment
 from inr_xai.method import Method
 from inr_xai.runs.folder import RunFolder, is_free
 from inr_xai.runs.lock import folder_lock
@@ -166,7 +166,10 @@ def require_same_environment(folder: RunFolder, cfg: DictConfig) -> None:
 
 
 def start_or_continue(folder: RunFolder, config: dict[str, Any], data: ImageData) -> dict[str, Any]:
-    """Returns what run.json will hold: of a new run, or of the run to continue, which keeps its pools and W&B run."""
+    """Returns what run.json will hold: of a new run, or of the run to continue, which keeps its pools and W&B run.
+
+    A new run that W&B's sweep agent has started has the id of the W&B run that the sweep waits for.
+    """
     current = {
         "config": config,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
@@ -186,7 +189,9 @@ def start_or_continue(folder: RunFolder, config: dict[str, Any], data: ImageData
             )
         return stored | current
     pools = {"scoring_pool": list(data.scoring_ids), "donor_pool": list(data.donor_ids)}
-    return current | pools | {"wandb_id": secrets.token_hex(4), "seconds": 0.0, "classifier_passes": {}}
+    job = environment.agent()
+    wandb_id = secrets.token_hex(4) if job is None else job.run_id
+    return current | pools | {"wandb_id": wandb_id, "seconds": 0.0, "classifier_passes": {}}
 
 
 def begin_session(folder: RunFolder, facts: dict[str, Any]) -> dict[str, Any]:

@@ -105,6 +105,9 @@ def open_wandb(
         return None
     index, count = shard
     folder = environment.folder_or(str(save_dir))
+    job = environment.agent()
+    if job is not None and job.run_id != run_id:
+        job = None  # a second run of the agent's program, such as a comparison, is none of the sweep's
     tags = (tag.strip()[:LONGEST_TAG] for tag in [*map(str, settings.tags), *environment.tags()])
     options = {
         "project": str(settings.project),
@@ -114,7 +117,7 @@ def open_wandb(
         "dir": folder,
         "id": run_id if count == 1 else f"{run_id}-{index + 1}of{count}",
         "name": settings.name or environment.name_or(name),
-        "config": dict(config),
+        "config": dict(config) if job is None else {**config, **job.parameters},
         "job_type": environment.job_type_or(job_type),
         "resume": "allow",
         "reinit": "create_new",  # never the run that the caller's own program has open
@@ -122,7 +125,8 @@ def open_wandb(
     opened: list[WandbRun] = []
     failures: list[Exception] = []
     background = Background(failures.append)
-    background.call(lambda: opened.append(_start(options, settings, folders=dict.fromkeys((str(save_dir), folder)))))
+    folders, sweep = dict.fromkeys((str(save_dir), folder)), None if job is None else job.sweep_id
+    background.call(lambda: opened.append(_start(options, settings, folders=folders, sweep=sweep)))
     in_time = background.close(seconds=OPEN_SECONDS)
     if opened:
         return opened[0]
@@ -283,11 +287,12 @@ class WandbRun:
         log.warning("W&B failed (%s); the run goes on without it, the CSV files are complete.", error_text(error))
 
 
-def _start(options: dict[str, Any], settings: WandbSettings, *, folders: Iterable[str]) -> WandbRun:
+def _start(options: dict[str, Any], settings: WandbSettings, *, folders: Iterable[str], sweep: str | None) -> WandbRun:
     """Opens the run, which is written to the disk as W&B's offline runs are; if online, it is uploaded from there.
 
     Args:
         folders: where earlier parts of the run may lie.
+        sweep: W&B's id of the sweep whose agent has started the run; None without an agent.
     """
     from inr_xai.loggers import service
 
@@ -303,6 +308,7 @@ def _start(options: dict[str, Any], settings: WandbSettings, *, folders: Iterabl
         save_code=False,
         symlink=False,  # several processes may begin in one folder at once
         x_transaction_log_flush_interval=FLUSH_SECONDS,
+        sweep_id=sweep,
     )
     with environment.hidden(*refused):
         wandb_run = wandb.init(**options, mode="offline", settings=quiet)
