@@ -1,4 +1,4 @@
-"""W&B's sweep agent: conf/wandb_sweep.yaml is true to the schema, and its command does the run that the sweep waits for."""
+"""W&B's sweep agent: conf/wandb_sweep.yaml is true to the schema, and its command does the run of the sweep."""
 
 import json
 import os
