@@ -3,13 +3,20 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 HIDDEN = frozenset(
     "WANDB_" + name
     for name in (
         # `WandbSettings.mode` has read it already, and W&B fails if it is empty.
         "MODE",
-        # Which run is which is decided by the run folder: one id for all would make many runs one.
+        # Which run is which is decided by the run folder: one id for all would make many runs one. Those that W&B's
+        # sweep agent sets are read by `agent`.
         *("RUN_ID", "RESUME", "RESUME_FROM", "FORK_FROM", "RUN_GROUP", "CONFIG", "SWEEP_ID", "SWEEP_PARAM_PATH"),
         *("LAUNCH", "LAUNCH_CONFIG_PATH"),
         # Read here: the folder of the files, and what the run is called.
@@ -26,6 +33,46 @@ HIDDEN = frozenset(
 
 ONLINE = ("WANDB_IDENTITY_TOKEN_FILE",)
 """Variables for the upload alone: without the file, W&B's process ends even if its run is offline."""
+
+
+@dataclass(frozen=True)
+class Agent:
+    """What `wandb agent` says to the program that it starts for one run of a sweep of W&B's.
+
+    Args:
+        sweep_id, run_id: W&B's names of the sweep, and of the run that it has already made for this job.
+        parameters: option -> the value that the sweep has chosen for it.
+    """
+
+    sweep_id: str
+    run_id: str
+    parameters: dict[str, Any]
+
+
+def agent() -> Agent | None:
+    """Returns what the agent says that has started this program; None if none has.
+
+    An agent sets all three of WANDB_SWEEP_ID, WANDB_RUN_ID and WANDB_SWEEP_PARAM_PATH, so that one of them alone, which
+    a shell may have kept, counts for nothing.
+    """
+    names = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
+    sweep_id, run_id, file = (os.environ.get(name, "").strip() for name in names)
+    if not (sweep_id and run_id and file):
+        return None
+    return Agent(sweep_id, run_id, _parameters(file))
+
+
+def _parameters(file: str) -> dict[str, Any]:
+    """Returns what the file of an agent says, in which each option is a mapping with a key `value`; nothing if damaged.
+
+    A run knows its options without it; W&B's server compares the jobs of a sweep by these.
+    """
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(file))
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+        return {}
+    entries = content.items() if isinstance(content, dict) else ()
+    return {str(key): entry["value"] for key, entry in entries if isinstance(entry, dict) and "value" in entry}
 
 
 def name_or(default: str) -> str:
