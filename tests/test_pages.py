@@ -25,7 +25,7 @@ from tests.helpers.program import has_plugin
 from tests.helpers.runs import explain
 
 SHORT = ["steps=1", "data.limit=1", "explanations=1", "areas=[0.1,0.2]", "logger=none", "callbacks.progress=null"]
-VERBS = ("evaluate", "audit", "compare", "maps", "table", "verify")
+VERBS = ("evaluate", "audit", "compare", "maps", "table", "dashboard", "verify")
 RUN_ELSEWHERE = {"docs/any_score.md": "test_any_score.py", "docs/metrics.md": "metrics/test_documentation.py"}
 """Pages whose Python another test runs, and asserts more of."""
 LANGUAGES = {"bash", "python", "yaml", "text", ""}

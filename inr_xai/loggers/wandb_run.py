@@ -41,8 +41,7 @@ STEP_KEYS = ("loss/",)
 STEPS_OF_A_PART = 1_000_000_000
 PROJECT = "inr_xai"
 LONGEST_TAG = 64
-# What an unreachable W&B may cost, in seconds: PROBE_SECONDS and `finish_timeout`.
-PROBE_SECONDS = 3.0
+# What an unreachable W&B may cost, in seconds, besides the question to its server (`server_check`).
 OPEN_SECONDS = 30.0
 CLOSE_SECONDS = 15.0
 WRITE_SECONDS = 2.0
@@ -322,33 +321,15 @@ def _start(options: dict[str, Any], settings: WandbSettings, *, folders: Iterabl
             log.warning("W&B cannot read %s and goes without.", names)
         log.info("W&B is offline; upload this run later with `%s`.", run.remedy)
         return run
-    check = _server_check()
+    from inr_xai.loggers.reachable import server_check  # late: offline runs ask nobody
+
+    check = server_check()
     reason = f"cannot read {names}" if refused else check()
     if reason is None:
         run.upload(check)
     else:
         log.warning("W&B %s; this run stays offline, upload it later with `%s`.", reason, run.remedy)
     return run
-
-
-def _server_check() -> Callable[[], str | None]:
-    """Returns a function that says why a run cannot be uploaded now, as the end of a sentence; None if it can."""
-    import wandb
-
-    from inr_xai.loggers.reachable import stored_key, unreachable_reason
-
-    settings = wandb.setup().settings
-    url, key = settings.base_url, None
-    if not (os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or settings.identity_token_file):
-        key = os.environ.get("WANDB_API_KEY") or settings.api_key or stored_key(url)
-        if key is None:
-            return lambda: "has no API key (run `wandb login` or set WANDB_API_KEY)"
-
-    def check() -> str | None:
-        reason = unreachable_reason(url, api_key=key, seconds=PROBE_SECONDS)
-        return None if reason is None else f"at {url} {reason}"
-
-    return check
 
 
 def _picture(image: np.ndarray | str | Path, caption: str | None = None) -> "wandb.Image":
