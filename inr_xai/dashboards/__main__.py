@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from inr_xai.columns import SUMMARY_COLUMNS
 from inr_xai.config import exit_status
 from inr_xai.dashboards.build import METRIC, OPTIONS, Dashboard, Place, build
 from inr_xai.errors import RunFault, UserError, did_you_mean
@@ -53,7 +54,7 @@ def make_dashboard(args: argparse.Namespace) -> int:
 
     def built(entity: str) -> Dashboard:
         place = Place(require_project(args.project), entity, args.report or "")
-        return build(place, report=args.report is not None, metric=args.metric, options=options)
+        return build(place, report=args.report is not None, metric=require_metric(args.metric), options=options)
 
     dashboard = built(args.entity)  # what cannot be built is refused before W&B is asked
     from inr_xai.dashboards.saving import asking_wandb, default_entity, offline_reason, save
@@ -88,6 +89,15 @@ def require_project(project: str) -> str:
     if not project or any(sign in project for sign in "/\\#?%:"):
         raise UserError(rf"--project {project!r} is no name of a project at W&B; it must not hold any of / \ # ? % :")
     return project
+
+
+def require_metric(metric: str) -> str:
+    """Returns a key of the summary. Raises UserError if its column is none of the summary's."""
+    column = metric.partition("/")[0]
+    if column not in SUMMARY_COLUMNS:
+        hint = did_you_mean(column, SUMMARY_COLUMNS) or f"; give the sweep_metric of the runs, such as {METRIC}"
+        raise UserError(f"--metric {metric} asks for {column}, which is not a column of the summary{hint}")
+    return metric
 
 
 def configuration_keys(options: Sequence[str]) -> list[str]:

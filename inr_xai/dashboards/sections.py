@@ -102,7 +102,8 @@ def sections(metric: str, options: Sequence[str]) -> list[Section]:
         ),
         Section(
             "Sweep",
-            f"What an option changed: each line is a run, from its options to {metric}; then which options go with it.",
+            f"What an option changed: each line is a run, from its options to {metric}; then which options go with it. "
+            "The table and the pictures are those of a multirun, with bootstrap intervals over images.",
             [
                 wr.ParallelCoordinatesPlot(
                     title="Options and outcome",
@@ -116,6 +117,9 @@ def sections(metric: str, options: Sequence[str]) -> list[Section]:
                 wr.ParameterImportancePlot(with_respect_to=metric, layout=wr.Layout(w=WIDE // 2, h=10)),
                 wr.RunComparer(diff_only="split", layout=wr.Layout(w=WIDE // 2, h=10)),
                 wr.WeavePanelSummaryTable(table_name=keys.SWEEP_TABLE, layout=_wide(10)),
+                wr.MediaBrowser(
+                    title="A multirun", media_keys=[keys.SWEEP_BARS, keys.SWEEP_PARALLEL], layout=_wide(12)
+                ),
             ],
         ),
         Section(

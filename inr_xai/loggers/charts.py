@@ -42,13 +42,13 @@ def lines_of_losses(curves: Path) -> list[list[Any]]:
     """
     sums: dict[tuple[int, int], list[float]] = {}
     for explanation, step, loss, images in _read_curves(curves):
-        total = sums.setdefault((explanation, step), [0.0, 0.0])
-        total[0] += loss * images
-        total[1] += images
+        entry = sums.setdefault((explanation, step), [0.0, 0.0])
+        entry[0] += loss * images
+        entry[1] += images
     lines: dict[int, list[list[Any]]] = {}
-    for (explanation, step), (loss, images) in sorted(sums.items()):
-        if math.isfinite(loss):
-            lines.setdefault(explanation, []).append([step, loss / images, f"explanation {explanation}"])
+    for (explanation, step), (total, count) in sorted(sums.items()):
+        if math.isfinite(total):
+            lines.setdefault(explanation, []).append([step, total / count, f"explanation {explanation}"])
     return [point for line in lines.values() for point in thinned(line, MOST_POINTS)]
 
 

@@ -6,7 +6,6 @@ summary.json and the CSV files hold every column. W&B gets what a person reads: 
 
 import math
 from collections.abc import Mapping
-from itertools import count
 from typing import Any
 
 from inr_xai.columns import UNSEEN
@@ -67,12 +66,10 @@ def summary_keys(summary: Mapping[str, Any], sweep_metric: str | None = None) ->
 
 def explanations(summary: Mapping[str, Any]) -> list[int]:
     """Returns the numbers of the explanations that at least one image has, from 1."""
-    found = []
-    for k in count(1):
-        if not summary.get(f"images/k{k}"):
-            return found
-        found.append(k)
-    raise AssertionError  # count() does not end
+    found: list[int] = []
+    while summary.get(f"images/k{len(found) + 1}"):
+        found.append(len(found) + 1)
+    return found
 
 
 def _mean(summary: Mapping[str, Any], columns: tuple[str, ...], k: int) -> float | None:

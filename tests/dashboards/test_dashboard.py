@@ -32,10 +32,10 @@ NAMES = {
     *(f"evaluation/{name}" for name in keys.EVALUATION),
     *(f"audit/{name}" for name in keys.AUDIT),
     *(f"{chart}_table" for chart in (keys.AGAINST_AREA, keys.LOSS)),
-    *(keys.GALLERY, keys.FAILURES, keys.SWEEP_TABLE, METRIC),
+    *(keys.GALLERY, keys.FAILURES, keys.SWEEP_TABLE, keys.SWEEP_BARS, keys.SWEEP_PARALLEL, METRIC),
 }
 """What a run may log, as W&B keeps it: of a chart of lines, its table."""
-FIELDS = ("metrics", "targetKey", "accessor", "xAxis", "yAxis", "val", "value")
+FIELDS = ("metrics", "mediaKeys", "targetKey", "accessor", "xAxis", "yAxis", "val", "value")
 """The fields of a panel that name values, tables and charts."""
 
 
@@ -96,7 +96,8 @@ def test_each_section_begins_with_words_and_has_the_panels_of_its_question(folde
     assert kinds["Against area"] == ["Vega2"] + ["Bar Chart"] * 6
     assert kinds["Gallery"] == ["Weave", "Weave"]
     assert kinds["Loss"] == ["Vega2"]
-    assert kinds["Sweep"] == ["Parallel Coordinates Plot", "Parameter Importance", "Run Comparer", "Weave"]
+    plots = ["Parallel Coordinates Plot", "Parameter Importance"]
+    assert kinds["Sweep"] == [*plots, "Run Comparer", "Weave", "Media Browser"]
     assert set(kinds["Audit"]) == set(kinds["Evaluation"]) == {"Bar Chart"}
     assert set(kinds["System"]) == {"Bar Chart", "Run History Line Plot"}
 
@@ -251,6 +252,10 @@ def test_an_option_is_a_key_of_the_configuration(folder: Path, capsys: pytest.Ca
     ("arguments", "words"),
     [
         (["--project", "a/b"], "error: --project 'a/b' is no name of a project at W&B"),
+        (
+            ["--metric", "preservation/k1"],
+            "error: --metric preservation/k1 asks for preservation, which is not a column",
+        ),
         (["--report", "it's"], "error: --report \"it's\": a filter of W&B's takes no quotes"),
     ],
 )
