@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -189,6 +190,7 @@ class Gate(Callback):
             multirun.folder = Path(folder).absolute()
         config.hydra.sweep.dir = folder
         config.hydra.overrides.hydra.append("hydra.sweep.dir='" + folder.replace("'", r"\'") + "'")
+        _name_by_differences(config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Ends with the status of failed images if a job had any: its files say so, also from another process."""
@@ -242,8 +244,11 @@ def _job_of_multirun(cfg: DictConfig, hydra_cfg: Any) -> float | None:
     note_job(folder, number, overrides, RUNNING)
     try:
         wandb = OmegaConf.select(cfg, "logger.wandb")
-        if isinstance(wandb, DictConfig) and wandb.get("group") is None:
-            wandb.group = Path(hydra_cfg.sweep.dir).resolve().name
+        if isinstance(wandb, DictConfig):
+            if wandb.get("group") is None:
+                wandb.group = Path(hydra_cfg.sweep.dir).resolve().name
+            if wandb.get("name") is None and hydra_cfg.job.override_dirname:
+                wandb.name = re.sub(r"(^|,)\++", r"\1", hydra_cfg.job.override_dirname)
         outcome = _run(cfg, hydra_cfg)
     except Exception as error:
         message = sentence(error)
@@ -292,6 +297,15 @@ def _check_agent() -> None:
             "sweep=NAME out of the sweep's command"
         )
         raise ExitProgram(REFUSED, error)
+
+
+def _name_by_differences(config: DictConfig) -> None:
+    """Lets Hydra name the jobs of a multirun, by which W&B calls them, after the options alone that it sweeps."""
+    parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+    same = [override.get_key_element().lstrip("+~") for override in parsed if not override.is_sweep_override()]
+    keys = [*config.hydra.job.config.override_dirname.exclude_keys, *same]
+    listed = ",".join(f"'{key}'" for key in dict.fromkeys(keys))
+    config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys=[{listed}]")
 
 
 def _show(cfg: DictConfig) -> None:

@@ -5,11 +5,14 @@ A digest names a moved class by the path that it had before (`inr_xai.moved`).
 
 import dataclasses
 import functools
+import hashlib
 import inspect
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from inr_xai.moved import old_path, with_old_paths
@@ -52,6 +55,27 @@ def digest(settings: Mapping[str, Any]) -> str:
 def tensor_digest(values: Tensor) -> str:
     """Returns a hash of a tensor's values in their order and their dtype, but not of its shape."""
     return sha256(values.contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+def weights_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Returns a hash of a model's weights and buffers: their names, dtypes, shapes and bytes, in the order of names."""
+    parts: list[bytes] = []
+    for name, tensor in sorted(tensors.items()):
+        parts.append(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        values = tensor.detach().cpu().contiguous().flatten()
+        parts.append(values.view(torch.uint8).numpy().tobytes() if values.numel() else b"")
+    return sha256(*parts).hexdigest()
+
+
+def file_digest(file: Path) -> str:
+    """Returns the SHA-256 of a file, as `sha256sum` prints it."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def manifest_digest(ids: Sequence[str]) -> str:
+    """Returns a hash of the ids of a data set's images, one a line, in their order."""
+    return sha256("".join(f"{sample_id}\n" for sample_id in ids).encode()).hexdigest()
 
 
 def _attributes(part: Any) -> dict[str, Any]:

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import nn
 
 from inr_xai.callbacks.base import RunCallback
 from inr_xai.classifier.frozen import FrozenClassifier
@@ -20,13 +22,15 @@ from inr_xai.config.environment import environment_digests, note_environment
 from inr_xai.config.targets import build
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.data.pools import is_synthetic
+from inr_xai.digests import file_digest, manifest_digest, weights_digest
 from inr_xai.draws import GENERATOR
-from inr_xai.errors import UserError
+from inr_xai.errors import UserError, error_text
 from inr_xai.fitting.mask_module import device_of
 from inr_xai.limits import RANGES, Exclusion, Plateau, Stop, check_numbers
 from inr_xai.loggers import WandbSettings, environment
 from inr_xai.method import Method
 from inr_xai.runs.folder import RunFolder, is_free
+from inr_xai.runs.load import Run
 from inr_xai.runs.lock import folder_lock
 from inr_xai.types import ImageData, TakesFolders
 
@@ -46,6 +50,7 @@ class Parts:
         scoring: photos that stand around a mask while it is scored (the baseline `photo`).
         donors: photos whose pixels a fit may use; None if the perturbation uses none.
         wandb: the options of W&B; None if it is off.
+        digests: hashes of what is explained, for W&B; empty if it is off.
     """
 
     data: ImageData
@@ -57,6 +62,7 @@ class Parts:
     scoring: PhotoPool
     donors: PhotoPool | None
     wandb: WandbSettings | None
+    digests: dict[str, str]
 
 
 def instantiate(node: Any) -> Any:
@@ -117,6 +123,71 @@ def stored_configuration(config: Mapping[str, Any], overrides: Sequence[str]) ->
     if "trainer" in cfg:
         check_trainer(OmegaConf.to_container(cfg.trainer) if OmegaConf.is_config(cfg.trainer) else cfg.trainer)
     return cfg
+
+
+def wandb_settings(node: Any) -> WandbSettings | None:
+    """Returns the options of W&B from the node `logger` of a configuration; None if W&B is off."""
+    return instantiate(node["wandb"]) if node and node.get("wandb") is not None else None
+
+
+def digests_of(data: ImageData, classifier: FrozenClassifier, checkpoint: Any = None) -> dict[str, str]:
+    """Returns hashes of what is explained: the classifier's weights, its file if it is known, and the ids of the data.
+
+    Args:
+        checkpoint: the option `classifier.checkpoint`.
+    """
+    digests = {"data_manifest": manifest_digest(data.ids)}
+    if isinstance(classifier.model, nn.Module):
+        digests["classifier_weights"] = weights_digest(classifier.model.state_dict())
+    if isinstance(checkpoint, str | Path) and Path(checkpoint).is_file():
+        digests["classifier_checkpoint"] = file_digest(Path(checkpoint))
+    return digests
+
+
+def log_measured(
+    kinds: Sequence[str],
+    run: Run,
+    cfg: DictConfig,
+    parts: tuple[ImageData, FrozenClassifier] | None = None,
+    *,
+    shard: tuple[int, int] | None = None,
+    other: str | None = None,
+) -> None:
+    """Logs what was measured of a finished run to W&B, if the run's logger is on.
+
+    It goes into the W&B run of the explanations, or beside it in its group if that is not one W&B run alone.
+
+    Args:
+        kinds: "evaluation", "audit" or both.
+        cfg: the configuration of the run.
+        parts: its data and classifier; None to build them.
+        shard: the shard that was measured; None for the whole run.
+        other: the name of what was measured if these are not the run's own explanations.
+    """
+    settings = wandb_settings(OmegaConf.select(cfg, "logger"))
+    if settings is None:
+        return
+    from inr_xai.loggers.results import log_beside, log_measurements  # late: many runs have no W&B
+
+    data, classifier = parts or build_data_and_classifier(cfg)
+    digests = digests_of(data, classifier, cfg.classifier.get("checkpoint"))
+    count = int(OmegaConf.select(cfg, "shard.count", default=1))
+    try:
+        if other is None and (shard is not None or count == 1):
+            log_measurements(
+                kinds,
+                settings,
+                run.folder,
+                run.rows,
+                lambda sample_id: data.load(sample_id, classifier.preprocessing).image,
+                digests=digests,
+                shard=shard or (0, 1),
+            )
+            return
+        for kind in kinds:
+            log_beside(kind, other or "all", settings, run.folder, digests=digests)
+    except Exception as error:  # what was measured is in the run's folder
+        log.warning("W&B does not get what was measured: %s", error_text(error), exc_info=True)
 
 
 def build_method(cfg: DictConfig) -> Method:
@@ -248,9 +319,10 @@ def assemble(cfg: DictConfig, data: ImageData, classifier: FrozenClassifier, fac
     trainer = plain(cfg.trainer)
     device = device_of(trainer)
     facts["device"] = describe_device(device)
-    wandb = instantiate(cfg.logger.wandb) if cfg.logger and cfg.logger.get("wandb") is not None else None
+    wandb = wandb_settings(cfg.logger)
+    digests = digests_of(data, classifier, cfg.classifier.get("checkpoint")) if wandb is not None else {}
     fit_donors = donors if method.perturbation.needs_donors else None
-    return Parts(data, classifier, method, trainer, device, callbacks, scoring, fit_donors, wandb)
+    return Parts(data, classifier, method, trainer, device, callbacks, scoring, fit_donors, wandb, digests)
 
 
 def make_photo_pool(ids: Sequence[str], data: ImageData, classifier: FrozenClassifier) -> PhotoPool:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from inr_xai.config import check
 from inr_xai.errors import UserError
-from inr_xai.instantiate import threads_of
+from inr_xai.instantiate import log_measured, threads_of
 from inr_xai.runner import ExplainedRun, explain
 from inr_xai.runs.load import load
 from inr_xai.runs.lock import ShardLock, WorkLock, lock_of_results
@@ -50,14 +50,19 @@ def run(cfg: DictConfig) -> RunOutcome:
 def _run(cfg: DictConfig, lock: WorkLock) -> RunOutcome:
     """Explains, evaluates and audits, while this process alone holds the lock of its images."""
     explained = explain(cfg, lock)
-    unmeasured = 0
+    unmeasured, kinds = 0, list[str]()
     if cfg.evaluate is not None and explained.rows:
         unmeasured += _evaluate(cfg, explained)
+        kinds.append("evaluation")
     if cfg.audit is not None and explained.rows:
         unmeasured += _audit(cfg, explained)
-    folder, method = explained.folder, explained.parts.method
+        kinds.append("audit")
+    folder, method, parts = explained.folder, explained.parts.method, explained.parts
     if unmeasured:
         folder.write_summary(explained.summary | {"unmeasured": unmeasured})
+    if kinds:
+        shard = cfg.shard.index, cfg.shard.count
+        log_measured(kinds, load(folder.path), cfg, (parts.data, parts.classifier), shard=shard)
     # The printed table has the explanations asked for; if that is "auto", as many as the images have at most.
     explanations = max((int(row["explanation"]) for row in explained.rows), default=1) if method.auto else method.most
     log.info("\n%s", format_table(explained.summary, list(method.areas), explanations))

@@ -145,7 +145,14 @@ class Runner:
 
     def __init__(self, folder: RunFolder, parts: Parts, facts: dict[str, Any], plan: Sequence[str]):
         self.folder, self.parts, self._facts, self._plan = folder, parts, facts, plan
-        self.state = RunState(folder, parts.method, total=len(plan), class_names=parts.classifier.class_names)
+        self.state = RunState(
+            folder,
+            parts.method,
+            total=len(plan),
+            class_names=parts.classifier.class_names,
+            load=lambda sample_id: parts.data.load(sample_id, parts.classifier.preprocessing).image,
+            digests=parts.digests,
+        )
         self._broken: set[str] = set()
         self._rule = TargetRule(parts.data.targets, parts.method.seed)
         self._count_done()
@@ -170,10 +177,17 @@ class Runner:
         settings, config, failed = self.parts.wandb, self._facts["config"], True
         with ExitStack() as stack:
             if settings is not None:
-                run_id, name = self._facts["wandb_id"], config["name"]
-                shard = config["shard"]["index"], config["shard"]["count"]
-                path = self.folder.path
-                wandb = open_wandb(settings, save_dir=path, run_id=run_id, name=name, config=config, shard=shard)
+                from inr_xai.loggers.results import tags_of, wandb_config  # late: many runs have no W&B
+
+                wandb = open_wandb(
+                    settings,
+                    save_dir=self.folder.path,
+                    run_id=self._facts["wandb_id"],
+                    name=config["name"],
+                    config=wandb_config(config, self.parts.digests),
+                    shard=(config["shard"]["index"], config["shard"]["count"]),
+                    tags=tags_of(config),
+                )
                 self.state.wandb = wandb
                 if wandb is not None:
                     stack.callback(lambda: wandb.finish(failed=failed))

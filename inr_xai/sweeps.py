@@ -21,7 +21,6 @@ from inr_xai.config import exit_status
 from inr_xai.errors import UserError
 from inr_xai.instantiate import instantiate
 from inr_xai.limits import AUTO
-from inr_xai.loggers import WandbSettings, open_wandb
 from inr_xai.runs.files import format_csv, markdown_table, read_json, write_bytes, write_json
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.processes import is_running, machine, start_time
@@ -172,29 +171,20 @@ def conclude_multirun(folder: Path) -> str | None:
     write_sweep_table(folder, table)
     logged = [job.facts for job in jobs if (job.facts.get("config", {}).get("logger") or {}).get("wandb")]
     if logged:
-        settings = instantiate(logged[0]["config"]["logger"]["wandb"])
-        log_sweep(table, settings, folder=folder, run_id=f"sweep-{logged[0]['wandb_id']}")
+        from inr_xai.loggers.sweep import log_sweep  # late: many multiruns have no W&B
+
+        cells = list(zip(*table.rows, strict=True))
+        log_sweep(
+            dict(zip(table.columns, cells, strict=True)),
+            instantiate(logged[0]["config"]["logger"]["wandb"]),
+            options=list(_swept_options(jobs)),
+            folders=[job.folder for job in jobs],
+            metric=table.metric,
+            best=table.best,
+            folder=folder,
+            run_id=f"sweep-{logged[0]['wandb_id']}",
+        )
     return table.markdown()
-
-
-def log_sweep(table: SweepTable, settings: WandbSettings, *, folder: str | Path, run_id: str) -> None:
-    """Logs the table as "sweep" to W&B, and the best job with its value to the summary of the W&B run.
-
-    Args:
-        settings: the W&B settings of the jobs, group included.
-        folder: the multirun's folder; W&B makes its folder `wandb` there.
-        run_id: names the W&B run, which is continued if it is there already.
-    """
-    config = {"sweep_metric": table.metric, "jobs": len(table.rows)}
-    name = Path(folder).resolve().name
-    run = open_wandb(settings, save_dir=folder, run_id=run_id, name=name, config=config, job_type="sweep")
-    if run is None:
-        return
-    run.log_table("sweep", table.columns, table.rows)
-    if table.best is not None and table.metric is not None:
-        best = dict(zip(table.columns, table.rows[table.best], strict=True))
-        run.summary({"best/job": best["job"], f"best/{table.metric}": best[table.metric]})
-    run.finish()
 
 
 def _read_job(file: Path) -> Job:

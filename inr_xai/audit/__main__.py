@@ -18,7 +18,7 @@ from inr_xai.audit.auditor import AREA, CONTROL_IMAGES, FOLDER, AuditOptions, au
 from inr_xai.config import exit_status
 from inr_xai.config.environment import stored_form
 from inr_xai.errors import UserError
-from inr_xai.instantiate import stored_configuration, threads_of
+from inr_xai.instantiate import log_measured, stored_configuration, threads_of
 from inr_xai.runs.folder import differences
 from inr_xai.runs.load import load
 from inr_xai.runs.lock import lock_of_results
@@ -56,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if changed := differences(runs[0].config, stored_form(cfg)):
             raise UserError(f"an audit is of the run as it was; leave out what changes {', '.join(changed)}")
         with threads_of(cfg), lock_of_results(paths[0], FOLDER):
-            return audit_runs(runs, cfg, paths[0] / FOLDER, options)
+            failures = audit_runs(runs, cfg, paths[0] / FOLDER, options)
+            log_measured(["audit"], runs[0], cfg, other=None if len(runs) == 1 else f"of-{len(runs)}-runs")
+            return failures
 
     return exit_status(work)
 

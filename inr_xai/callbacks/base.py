@@ -1,12 +1,12 @@
 """The base class of a run's callbacks: Lightning's hooks inside each fit, and hooks of the run around them."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 import lightning
 
-from inr_xai.loggers.wandb_run import WandbRun
+from inr_xai.loggers import WandbRun
 from inr_xai.method import Method
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.masks_file import SampleRecord
@@ -24,6 +24,8 @@ class RunState:
         wandb: the open W&B run; None if W&B is off.
         class_names: readable names by class index, None if unknown.
         failures: image id -> why this run could not explain it.
+        load: returns an image of the run by its id, in the classifier's frame; None if there is none.
+        digests: hashes of what is explained, for W&B.
     """
 
     folder: RunFolder
@@ -34,6 +36,8 @@ class RunState:
     wandb: WandbRun | None = None
     class_names: list[str] | None = None
     failures: dict[str, str] = field(default_factory=dict)
+    load: Callable[[str], Image] | None = None
+    digests: dict[str, str] = field(default_factory=dict)
 
     def class_name(self, target: int) -> str:
         """Returns the class's readable name with its index, or its index alone if it has no name."""

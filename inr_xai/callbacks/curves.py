@@ -1,7 +1,8 @@
-"""What happens inside the fits: loss curves for W&B and, on request, pictures of how the masks develop."""
+"""What happens inside the fits: losses by step for W&B and, on request, pictures of how the masks develop."""
 
 import io
 import logging
+from collections.abc import Collection
 from typing import Any
 
 import lightning
@@ -15,49 +16,21 @@ from inr_xai.callbacks.base import RunCallback
 from inr_xai.figures.pixels import overlay, pixels_of
 from inr_xai.fitting.mask_module import MaskModule
 from inr_xai.limits import require_numbers
+from inr_xai.loggers.keys import EVOLUTION
 from inr_xai.runs.files import write_bytes
-from inr_xai.runs.masks_file import SampleRecord
-from inr_xai.types import Image
+from inr_xai.types import Image, Row
 
 log = logging.getLogger(__name__)
 
 
 class Curves(RunCallback):
-    """Logs the mean loss of each fit to W&B against the steps of the whole run.
+    """Logs the mean loss by step to W&B, as one chart that is made from curves.csv when the run ends."""
 
-    They are sent when the fit's first image is about to be stored: a run that is killed before that makes the fit
-    again, and its steps must not be logged twice. curves.csv holds the same values, written from the stored losses.
-    Every fit has the place of all its steps, so that one that ends early leaves a gap.
-    """
+    def on_run_end(self, summary: dict[str, Any], rows: Collection[Row]) -> None:
+        if self.state.wandb is not None:
+            from inr_xai.loggers.results import log_losses  # late: many runs have no W&B
 
-    def __init__(self) -> None:
-        self._batch_start, self._batch_steps = -1, 0  # the run's steps before this batch, and those of this batch
-        self._pending: dict[int, tuple[str, list[Tensor]]] = {}
-
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if not isinstance(pl_module, MaskModule):
-            return
-        if self._batch_start != self.state.steps_done:
-            self._batch_start, self._batch_steps = self.state.steps_done, 0
-        if pl_module.first_step == 0:
-            self._batch_steps += self.state.method.steps
-        first, key = self._batch_start + self._batch_steps - self.state.method.steps, f"loss/k{pl_module.explanation}"
-        for step, losses in list(enumerate(pl_module.losses))[pl_module.first_step :]:
-            self._pending.setdefault(first + step, (key, []))[1].append(losses)
-
-    def on_sample(self, record: SampleRecord, image: Image) -> None:
-        self._flush()
-
-    def on_sample_failed(self, sample_id: str, reason: str) -> None:
-        self._flush()
-
-    def on_fit_failed(self) -> None:
-        self._batch_start, self._pending = -1, {}
-
-    def _flush(self) -> None:
-        for step, (key, losses) in sorted(self._pending.items()):
-            self.state.log({key: torch.cat(losses).float().mean().item()}, steps_done=step)
-        self._pending.clear()
+            log_losses(self.state.wandb, self.state.folder)
 
 
 class Evolution(RunCallback):
@@ -106,7 +79,7 @@ class Evolution(RunCallback):
         write_bytes(file, stream.getvalue(), within=self.state.folder.begun)
         if self.state.wandb is not None:
             caption = f"{sample_id}, explanation {explanation}, every {self.every} steps"
-            self.state.wandb.log_images("evolution", {caption: file}, images_done=self.state.images_done)
+            self.state.wandb.log_images(EVOLUTION, {caption: file}, images_done=self.state.images_done)
 
 
 def strip(image: Image, masks: Float[Tensor, "a h w"]) -> np.ndarray:

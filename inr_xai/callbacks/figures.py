@@ -11,11 +11,11 @@ from inr_xai.types import Image
 
 
 class Figures(RunCallback):
-    """Writes `figures/<sample_id>.png` (or .pdf or .svg) and logs the PNG to W&B.
+    """Writes `figures/<sample_id>.png` (or .pdf or .svg).
 
     Args:
         cell: width of a column of areas in inches, 1 to 6; None fits the figure on a page.
-        format: png, pdf or svg. With W&B, which shows no other, a PNG is written as well.
+        format: png, pdf or svg.
         dpi: dots per inch, 50 to 1200; of a PDF or SVG, those of the photos in it.
     """
 
@@ -30,10 +30,6 @@ class Figures(RunCallback):
     def on_sample(self, record: SampleRecord, image: Image) -> None:
         class_name = self.state.class_name(record.target)
         figure = draw_explanation(content_of(record, image, class_name), cell=self.cell)
-        for format in sorted({self.format} | ({"png"} if self.state.wandb is not None else set())):
-            data = figure_bytes(figure, format, dpi=self.dpi)
-            file = self.state.folder.figure_file(record.sample_id, f".{format}")
-            write_bytes(file, data, within=self.state.folder.begun)
-            if self.state.wandb is not None and format == "png":
-                title = f"{record.sample_id}: {class_name}"
-                self.state.wandb.log_images("figures", {title: file}, images_done=self.state.images_done + 1)
+        data = figure_bytes(figure, self.format, dpi=self.dpi)
+        file = self.state.folder.figure_file(record.sample_id, f".{self.format}")
+        write_bytes(file, data, within=self.state.folder.begun)

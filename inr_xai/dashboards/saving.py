@@ -12,7 +12,7 @@ from inr_xai.errors import RunFault, error_text
 from inr_xai.loggers import environment, service
 from inr_xai.loggers.background import Background
 from inr_xai.loggers.reachable import server_check
-from inr_xai.loggers.wandb_run import MODES
+from inr_xai.loggers.settings import MODES
 
 SAVE_SECONDS = 120.0
 """So long, in seconds, W&B may take for everything."""

@@ -20,7 +20,7 @@ from inr_xai.config.environment import stored_form
 from inr_xai.evaluate.evaluation import OWN, evaluate_run
 from inr_xai.evaluate.loop import EvaluationContext
 from inr_xai.evaluate.registry import choose
-from inr_xai.instantiate import stored_configuration, threads_of
+from inr_xai.instantiate import log_measured, stored_configuration, threads_of
 from inr_xai.runs.load import load
 from inr_xai.runs.lock import lock_of_results
 
@@ -49,15 +49,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )  # refuses before anything is built
         name = args.name or (OWN if args.maps is None else args.maps.resolve().name)
         with threads_of(cfg), lock_of_results(args.run, name):
-            return evaluate_run(
+            context = EvaluationContext.of_run(run, cfg)
+            failures = evaluate_run(
                 run,
-                EvaluationContext.of_run(run, cfg),
+                context,
                 args.run / "evaluation",
                 metrics=metrics,
                 maps=args.maps,
                 name=name,
                 config=stored_form(cfg),
             )
+            other = None if name == OWN else name
+            log_measured(["evaluation"], run, cfg, (context.data, context.classifier), other=other)
+            return failures
 
     return exit_status(work)
 

@@ -6,6 +6,7 @@ summary.json and the CSV files hold every column. W&B gets what a person reads: 
 
 import math
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 from inr_xai.columns import UNSEEN
@@ -67,9 +68,11 @@ def summary_keys(summary: Mapping[str, Any], sweep_metric: str | None = None) ->
 def explanations(summary: Mapping[str, Any]) -> list[int]:
     """Returns the numbers of the explanations that at least one image has, from 1."""
     found: list[int] = []
-    while summary.get(f"images/k{len(found) + 1}"):
-        found.append(len(found) + 1)
-    return found
+    for k in count(1):
+        if not summary.get(f"images/k{k}"):
+            return found
+        found.append(k)
+    raise AssertionError  # count() does not end
 
 
 def _mean(summary: Mapping[str, Any], columns: tuple[str, ...], k: int) -> float | None:

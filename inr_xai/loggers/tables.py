@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inr_xai.loggers.wandb_run import WandbSettings, open_wandb
+from inr_xai.loggers.opening import open_wandb
+from inr_xai.loggers.settings import WandbSettings
 from inr_xai.seeding import sha256
 
 
@@ -30,9 +31,9 @@ def log_tables(
         return
     for table, rows in tables.items():
         columns = {key: _uniform([row.get(key) for row in rows]) for row in rows for key in row}
-        run.log_table(table, list(columns), list(zip(*columns.values(), strict=True)))
+        run.log_table(f"tables/{table}", list(columns), list(zip(*columns.values(), strict=True)))
     if figures:
-        run.log_images("comparison", {figure.stem: figure for figure in figures})
+        run.log_images("charts/comparison", {figure.stem: figure for figure in figures})
     run.finish()
 
 

@@ -101,19 +101,20 @@ class Run(Mapping[str, Explained]):
     """A run folder as a mapping from image ids to explanations.
 
     Attributes:
+        folder: the run's folder.
         info: the content of run.json.
         allow_targets: see `load`.
     """
 
     def __init__(self, path: str | Path, allow_targets: Sequence[str] = ()):
-        self._folder, self.allow_targets = RunFolder(path), tuple(allow_targets)
-        self.info: dict[str, Any] = self._folder.read_run()
-        self._ids = dict.fromkeys(sorted(self._folder.done()))
+        self.folder, self.allow_targets = RunFolder(path), tuple(allow_targets)
+        self.info: dict[str, Any] = self.folder.read_run()
+        self._ids = dict.fromkeys(sorted(self.folder.done()))
 
     def __getitem__(self, sample_id: str) -> Explained:
         if sample_id not in self._ids:
             raise KeyError(f"{sample_id!r} is not in this run; it has {len(self._ids)} samples: list(run) names them")
-        return Explained(self._folder.read(sample_id), self.allow_targets)
+        return Explained(self.folder.read(sample_id), self.allow_targets)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._ids)
@@ -126,26 +127,24 @@ class Run(Mapping[str, Explained]):
         """The configuration, with the paths of now. Raises UserError if run.json lacks one of its options."""
         config: dict[str, Any] = self.info["config"]
         if missing := sorted(CONFIG.keys() - config.keys()):
-            raise UserError(f"{self._folder.run_file} has no config.{missing[0]}; {CHANGED}")
+            raise UserError(f"{self.folder.run_file} has no config.{missing[0]}; {CHANGED}")
         return config
 
     @property
     def stored_config(self) -> dict[str, Any]:
         """The configuration as run.json holds it: moved classes have the paths of the version that wrote it."""
-        config: dict[str, Any] = read_json(self._folder.run_file, RUN)["config"]
+        config: dict[str, Any] = read_json(self.folder.run_file, RUN)["config"]
         return config
 
     @property
     def summary(self) -> dict[str, Any]:
         """The content of summary.json: means over images by `<column>/k<k>` and `<column>/k<k>/a<area>`."""
-        return self._folder.read_summary()
+        return self.folder.read_summary()
 
     @property
     def rows(self) -> Collection[Row]:
         """The scores, one dict per image, explanation and area, as in per_image.csv; each walk reads them anew."""
-        return StoredRows(
-            lambda: (read_facts(self._folder.masks_file(sample_id))[0]["rows"] for sample_id in self._ids)
-        )
+        return StoredRows(lambda: (read_facts(self.folder.masks_file(sample_id))[0]["rows"] for sample_id in self._ids))
 
 
 def load(run: str | Path, allow_targets: Sequence[str] = ()) -> Run:
