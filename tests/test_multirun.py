@@ -89,7 +89,7 @@ def logged(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     part = wandb_read.parts(folder)[-1]
     (run,) = wandb_read.records(part, "run")[:1]
     summary = wandb_read.summary(part)["summary"]
-    return run | {"summary": summary}, json.loads((part / "files" / summary["sweep"]["path"]).read_text())
+    return run | {"summary": summary}, json.loads((part / "files" / summary["sweep/table"]["path"]).read_text())
 
 
 @pytest.mark.slow
@@ -116,8 +116,11 @@ def test_a_sweep_of_the_demo_has_one_table_in_its_folder_and_at_wandb(tmp_path: 
     assert run["summary"]["best/job"] == best
     with (out / "sweep.csv").open(newline="") as stream:
         header, *lines = csv.reader(stream)
-    assert logged_table["columns"] == header
-    assert [["" if cell is None else str(cell) for cell in row] for row in logged_table["data"]] == lines
+    assert logged_table["columns"] == [*header, f"{METRIC} low", f"{METRIC} high"]
+    assert [["" if cell is None else str(cell) for cell in row[:-2]] for row in logged_table["data"]] == lines
+    for row, summary in zip(logged_table["data"], summaries, strict=True):
+        assert row[-2] <= summary[METRIC] <= row[-1]
+    assert {run["summary"][key]["count"] for key in ("sweep/bars", "sweep/parallel")} == {1}
     again = process(*options, "data.limit=1", folder=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "1 of 1 images are done and skipped" in again.stdout

@@ -6,10 +6,9 @@ summary.json and the CSV files hold every column. W&B gets what a person reads: 
 
 import math
 from collections.abc import Mapping
-from itertools import count
 from typing import Any
 
-from inr_xai.columns import UNSEEN
+from inr_xai.columns import P_FULL, UNSEEN
 
 SCORES = {
     "preservation": ("preservation_hard_mean_rel",),
@@ -51,7 +50,7 @@ def summary_keys(summary: Mapping[str, Any], sweep_metric: str | None = None) ->
         summary: the content of summary.json.
         sweep_metric: the key of it that stands at W&B under its own name as well.
 
-    >>> keys = summary_keys({"chance_rel/k1": 0.25, "carries/k1": 0.5, "images/k1": 4, "images": 4}, "images")
+    >>> keys = summary_keys({"p_full/k1": 0.9, "chance_rel/k1": 0.25, "carries/k1": 0.5, "images": 4}, "images")
     >>> [name for name in keys if name.startswith("headline/")], keys["images"]
     (['headline/chance', 'headline/carries'], 4)
     """
@@ -68,11 +67,9 @@ def summary_keys(summary: Mapping[str, Any], sweep_metric: str | None = None) ->
 def explanations(summary: Mapping[str, Any]) -> list[int]:
     """Returns the numbers of the explanations that at least one image has, from 1."""
     found: list[int] = []
-    for k in count(1):
-        if not summary.get(f"images/k{k}"):
-            return found
-        found.append(k)
-    raise AssertionError  # count() does not end
+    while f"{P_FULL}/k{len(found) + 1}" in summary:
+        found.append(len(found) + 1)
+    return found
 
 
 def _mean(summary: Mapping[str, Any], columns: tuple[str, ...], k: int) -> float | None:
@@ -84,6 +81,6 @@ def _mean(summary: Mapping[str, Any], columns: tuple[str, ...], k: int) -> float
 
 def _carries(summary: Mapping[str, Any]) -> float | None:
     """Returns the share of all explanations that carry more than chance; None if that is unknown."""
-    pairs = [(summary.get(f"carries/k{k}"), summary[f"images/k{k}"]) for k in explanations(summary)]
+    pairs = [(summary.get(f"carries/k{k}"), summary.get(f"images/k{k}", 1)) for k in explanations(summary)]
     known = [(share, images) for share, images in pairs if share is not None]
     return sum(share * images for share, images in known) / sum(n for _, n in known) if known else None

@@ -68,7 +68,9 @@ def log_explanations(wandb: WandbRun, folder: RunFolder, digests: Mapping[str, s
 
 
 def log_files(wandb: WandbRun, kind: str, files: Mapping[str, Path], digests: Mapping[str, str]) -> None:
-    """Logs a set of files; a job of a sweep is named by its options."""
+    """Logs a set of files, of which some may be missing; a job of a sweep is named by its options."""
+    if not any(file.is_file() for file in files.values()):
+        return
     wandb.log_files(FileSet(kind, files, {"digests": dict(digests)}, [wandb.settings.name or ""]))
 
 

@@ -195,10 +195,9 @@ class WandbRun:
         from inr_xai.loggers.files import staged_in
 
         for key in payload:
-            if key not in self._known:
+            if key not in self._known and not key.startswith(UNSUMMED):
                 self._known.add(key)
-                unsummed = "none" if key.startswith(UNSUMMED) else None
-                self._run.define_metric(key, step_metric=AXES[0], summary=unsummed)
+                self._run.define_metric(key, step_metric=AXES[0])
         with staged_in(self.folder):
             self._run.log(payload)  # not by Lightning's logger, which is mute if the launcher has given a rank above 0
 
@@ -206,6 +205,8 @@ class WandbRun:
         """Defines the axes, and sets W&B's own step, which restarts with each part, beyond those of earlier parts."""
         for axis in AXES:
             self._run.define_metric(axis, hidden=True, summary="none")
+        for start in UNSUMMED:  # W&B heeds it for histograms and pictures in patterns alone
+            self._run.define_metric(f"{start}*", step_metric=AXES[0], summary="none")
         if len(self._parts) > 1:
             self._run.log({}, step=(len(self._parts) - 1) * STEPS_OF_A_PART)
 

@@ -3,7 +3,6 @@
 import itertools
 import logging
 import re
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from inr_xai.callbacks import Curves, Figures, Progress, RunState, Scores
+from inr_xai.callbacks import Figures, Progress, RunState, Scores
 from inr_xai.callbacks.curves import strip
 from inr_xai.callbacks.progress import log as progress_log
 from inr_xai.classifier import demo
@@ -23,7 +22,6 @@ from inr_xai.method import Method
 from inr_xai.perturbation import Constant
 from inr_xai.runs.figure import content_of
 from inr_xai.runs.folder import RunFolder
-from inr_xai.runs.index import StoredRows
 from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Batch, Frame
 from tests.helpers import wandb_read
@@ -83,35 +81,13 @@ def test_a_figure_says_what_later_columns_know() -> None:
     assert content.removed.tolist() == [[0.25, 0.5]]
 
 
-class Pictures:
-    """What the callback of figures needs of a W&B run."""
-
-    def __init__(self) -> None:
-        self.files: list[Path] = []
-
-    def log_images(self, key: str, images: dict[str, Path], *, images_done: int) -> None:
-        """Keeps the files."""
-        assert (key, images_done, list(images)) == ("figures", 1, ["image: class 3"])
-        self.files += images.values()
-
-
-@pytest.mark.parametrize(
-    ("format", "wandb", "names"),
-    [("png", False, ["png"]), ("pdf", False, ["pdf"]), ("svg", True, ["png", "svg"]), ("png", True, ["png"])],
-)
-def test_a_figure_is_written_in_its_format_and_for_wandb_as_a_png(
-    tmp_path: Path, format: str, wandb: bool, names: list[str]
-) -> None:
-    figures, state = Figures(format=format, dpi=50), RunState(RunFolder(tmp_path), Method(), total=1)
-    pictures = Pictures()
-    state.wandb = pictures if wandb else None  # type: ignore[assignment]
-    figures.on_run_start(state)
+@pytest.mark.parametrize(("format", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_a_figure_is_written_in_its_format(tmp_path: Path, format: str, start: bytes) -> None:
+    figures = Figures(format=format, dpi=50)
+    figures.on_run_start(RunState(RunFolder(tmp_path), Method(), total=1))
     figures.on_sample(record(), torch.ones(3, 8, 8))
-    assert list(files_below(tmp_path)) == [f"figures/image.{name}" for name in names]
-    assert pictures.files == ([tmp_path / "figures" / "image.png"] if wandb else [])
-    starts = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
-    for name in names:
-        assert (tmp_path / "figures" / f"image.{name}").read_bytes().startswith(starts[name])
+    assert list(files_below(tmp_path)) == [f"figures/image.{format}"]
+    assert (tmp_path / "figures" / f"image.{format}").read_bytes().startswith(start)
 
 
 @pytest.mark.parametrize(
@@ -236,44 +212,29 @@ def test_progress_counts_an_image_that_could_not_be_stored_as_one_that_failed(
     assert [line.rpartition(", about")[0] for line in lines(caplog)] == pattern
 
 
-class Table:
-    """What the callback of scores needs of a W&B run."""
+class Lines:
+    """What the callback of scores needs of a W&B run while the run goes on."""
 
     def __init__(self) -> None:
-        self.lines: list[list[Any]] = []
-        self.final: dict[str, Any] = {}
+        self.logged: list[tuple[dict[str, Any], dict[str, int]]] = []
 
-    def log_table(self, key: str, columns: list[str], rows: list[list[Any]], *, images: list[Path | None]) -> None:
-        """Keeps the rows."""
-        assert (key, len(images)) == ("per_image", len(rows))
-        self.lines += [columns, *rows]
-
-    def summary(self, values: dict[str, Any]) -> None:
-        """Keeps the summary."""
-        self.final = values
+    def log(self, metrics: dict[str, Any], **axes: int) -> None:
+        """Keeps the values."""
+        self.logged.append((metrics, axes))
 
 
-def test_a_table_of_many_rows_ends_after_the_first_ones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    walks: list[int] = []
-
-    def read() -> Iterator[list[dict[str, Any]]]:
-        walks.append(0)
-        for place in range(50_000):
-            walks[-1] += 1
-            yield [{"sample_id": str(place), "p": 0.5}]
-
-    rows = StoredRows(read, 50_000)
-    scores, state = Scores(), RunState(RunFolder(tmp_path), Method(), total=1)
-    state.wandb = table_of_wandb = Table()  # type: ignore[assignment]
+@pytest.mark.parametrize(("total", "every"), [(3, 1), (1000, 5)])
+def test_few_lines_say_how_far_a_run_is(tmp_path: Path, total: int, every: int) -> None:
+    scores, state = Scores(), RunState(RunFolder(tmp_path), Method(), total=total, failures={"x": "broken"})
+    state.wandb = lines_of_wandb = Lines()  # type: ignore[assignment]
     scores.on_run_start(state)
-    scores.on_run_end({"images": 50_000}, rows)
-    assert table_of_wandb.lines[:2] == [["sample_id", "p"], ["0", 0.5]]
-    assert (len(table_of_wandb.lines), table_of_wandb.lines[-1]) == (10_001, ["9999", 0.5])
-    assert table_of_wandb.final == {"images": 50_000}
-    assert max(walks) <= 10_001
-    (line,) = messages(caplog.records, of="inr_xai.callbacks.scores")
-    assert line == "W&B's table has the first 10000 of 50000 rows; per_image.csv has all of them"
+    for done in range(total):
+        state.images_done = done
+        scores.on_sample(record(), torch.ones(3, 8, 8))
+    logged = lines_of_wandb.logged
+    assert [values["run/images"] for values, _ in logged] == list(range(every, total + 1, every))
+    assert {values["run/failures"] for values, _ in logged} == {1}
+    assert logged[0][1] == {"images_done": every, "steps_done": 0}
 
 
 @pytest.mark.slow
@@ -296,11 +257,6 @@ def test_frames_of_a_fit_that_broke_are_no_frames_of_the_next(tmp_path: Path, mo
         assert (tmp_path / "broken" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
 
-def axis_and_values(folder: Path, key: str, axis: str) -> list[tuple[int, float]]:
-    """Returns where on its axis each value of a key was logged, and the value."""
-    return [(line[axis], line[key]) for line in wandb_read.history(folder) if key in line]
-
-
 @pytest.mark.usefixtures("fresh_wandb")
 @pytest.mark.slow
 def test_a_run_and_its_continuation_are_one_run_at_wandb(tmp_path: Path) -> None:
@@ -310,14 +266,15 @@ def test_a_run_and_its_continuation_are_one_run_at_wandb(tmp_path: Path) -> None
     assert len(parts) == 2
     ids = {record["run_id"] for part in parts for record in wandb_read.records(part, "run")}
     assert ids == {RunFolder(tmp_path).read_run()["wandb_id"]}
-    curves = [(int(line["steps_done"]), float(line["loss"])) for line in table(tmp_path, "curves.csv")]
-    logged = [point for part in parts for point in axis_and_values(part, "loss/k1", "steps_done")]
-    assert [step for step, _ in logged] == [step for step, _ in curves] == [0, 1, 2, 3]
-    assert [value for _, value in logged] == pytest.approx([value for _, value in curves], rel=1e-6)
-    for row, part in zip(table(tmp_path)[::2], parts, strict=True):
-        ((done, value),) = axis_and_values(part, "image/preservation_hard_mean/k1/a0.1", "images_done")
-        assert done == parts.index(part) + 1
-        assert value == pytest.approx(float(row["preservation_hard_mean"]))
+    lines = [line for part in parts for line in wandb_read.history(part) if "run/images" in line]
+    assert [(line["images_done"], line["run/images"], line["steps_done"]) for line in lines] == [(1, 1, 2), (2, 2, 4)]
+    final = wandb_read.summary(parts[-1])["summary"]
+    assert (final["run/images"], final["tables/gallery"]["nrows"]) == (2, 2)
+    rows = [row for row in table(tmp_path) if row["area"] == "0.1"]
+    loss = wandb_read.table(parts[-1], "charts/loss_table")
+    curves = [(int(line["step"]), float(line["loss"])) for line in table(tmp_path, "curves.csv")]
+    means = [[step, sum(value for at, value in curves if at == step) / len(rows)] for step in (0, 1)]
+    assert [line[:2] for line in loss["data"]] == [[step, pytest.approx(mean)] for step, mean in means]
 
 
 @pytest.mark.slow
@@ -336,38 +293,18 @@ def test_a_sweep_is_one_group_of_runs_at_wandb(tmp_path: Path) -> None:
         ids.add(run["run_id"])
         logged = wandb_read.summary(part)["summary"]
         summary = RunFolder(folder).read_summary()
-        for key in ("preservation_hard_mean_rel/k1", "area_error/k1/a0.1", "images"):
-            assert logged[key] == pytest.approx(summary[key])
-        assert (logged["per_image"]["nrows"], logged["figures"]["count"]) == (4, 1)
-        pictures = sorted((part / "files" / "media" / "images").rglob("figures*.png"))
-        assert [file.read_bytes() for file in pictures] == [
-            file.read_bytes() for file in sorted((folder / "figures").iterdir())
-        ]
+        assert run["display_name"] == f"seed={config['seed']},steps={config['steps']}"
+        assert run["job_type"] == "explain"
+        names = {"preservation_hard_mean_rel/k1": "headline/preservation", "area_error/k1": "headline/area_error"}
+        for key, name in (names | {"images": "run/images"}).items():
+            assert logged[name] == pytest.approx(summary[key])
+        assert logged["preservation_hard_mean_rel/k1"] == logged["headline/preservation"]
+        assert logged["tables/gallery"]["nrows"] == 2
+        (files,) = [item for item in wandb_read.records(part, "artifact") if item["type"] == "explanations"]
+        assert files["aliases"] == sorted(["latest", run["display_name"]], key=files["aliases"].index)
         lines = wandb_read.history(part)
-        for axis, last in (("images_done", 2), ("steps_done", 2 * config["steps"] - 1)):
+        for axis, last in (("images_done", 2), ("steps_done", 2 * config["steps"])):
             values = [line[axis] for line in lines if axis in line]
             assert all(before <= after for before, after in pairwise(values))
             assert values[-1] == last
     assert len(ids) == 4
-
-
-def test_curves_of_a_fit_that_broke_are_not_sent(tmp_path: Path) -> None:
-    class Listening(RunState):
-        def log(self, metrics: dict[str, Any], **axis: int) -> None:
-            sent.append((metrics, axis))
-
-    sent: list[tuple[dict[str, Any], dict[str, int]]] = []
-    curves = Curves()
-    curves.on_run_start(Listening(RunFolder(tmp_path), Method(), total=2))
-
-    def fit(loss: float) -> None:
-        module = MaskModule.__new__(MaskModule)
-        torch.nn.Module.__init__(module)
-        module.losses, module.explanation = [torch.tensor([loss])] * 2, 1
-        curves.on_train_end(light_trainer({"accelerator": "cpu", "devices": 1}, ()), module)
-
-    fit(9.0)
-    curves.on_fit_failed()
-    fit(1.0)
-    curves.on_sample(record(), torch.zeros(3, 4, 4))
-    assert sent == [({"loss/k1": 1.0}, {"steps_done": step}) for step in (0, 1)]

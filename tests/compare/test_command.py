@@ -112,7 +112,7 @@ def test_the_tables_at_wandb(tmp_path: Path) -> None:
     }
     log_tables(tables, WandbSettings(), folder=tmp_path, name="photos")
     (folder,) = parts(tmp_path)
-    logged = summary(folder)["summary"]["methods"]
+    logged = summary(folder)["summary"]["tables/methods"]
     assert (logged["_type"], logged["nrows"], logged["ncols"]) == ("table-file", 2, 3)
     table = json.loads((folder / "files" / logged["path"]).read_text())
     assert table["columns"] == ["method", "kept", "seed_iou"]

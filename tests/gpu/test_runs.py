@@ -59,10 +59,11 @@ def test_a_run_of_the_demo(tmp_path: Path, device: torch.device) -> None:
             drawn = torch.stack([explained.mask(area, explanation=k) for area in AREAS])
             assert (drawn - masks[k - 1].float()).abs().max() < 1e-3
 
-    (folder,) = parts(out)
-    assert summary(folder)["state"] == "finished"
-    assert summary(folder)["summary"]["images"] == IMAGES
-    assert sum("image/p_full/k1/a0.1" in line for line in history(folder)) == IMAGES
+    explained, measured_too = parts(out)
+    for folder in (explained, measured_too):
+        assert summary(folder)["state"] == "finished"
+        assert summary(folder)["summary"]["run/images"] == IMAGES
+    assert sum("run/images" in line for line in history(explained)) == IMAGES
 
     (found,) = (out / "evaluation").glob("masks.csv")
     measured = Results(found).rows

@@ -41,6 +41,7 @@ class Double(ThreadingHTTPServer):
     Attributes:
         runs: run id -> what was received of the run.
         operations: the names of the GraphQL operations that clients called, in order.
+        artifacts: the variables of each artifact that was created, in order.
         status: the HTTP status of every answer.
         refused: what a proxy refuses with error 403: parts of paths, and GraphQL operations.
         hangs: the GraphQL operations that get no answer; EVERYTHING for every request.
@@ -53,6 +54,7 @@ class Double(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.runs: dict[str, StoredRun] = {}
         self.operations: list[str] = []
+        self.artifacts: list[dict[str, Any]] = []
         self.status = 200
         self.refused: set[str] = set()
         self.hangs: set[str] = set()
@@ -235,7 +237,8 @@ def _artifact_type(server: Double, variables: dict[str, Any]) -> dict[str, Any]:
 
 
 def _artifact(server: Double, variables: dict[str, Any]) -> dict[str, Any]:
-    """Answers as if the server had the artifact already, so that its files are not uploaded."""
+    """Notes the artifact, and answers as if the server had it already, so that its files are not uploaded."""
+    server.artifacts.append(variables.get("input") or variables)
     return {"createArtifact": {"artifact": {"id": "artifact", "state": "COMMITTED", "artifactSequence": {"id": "s"}}}}
 
 

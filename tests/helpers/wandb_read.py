@@ -33,6 +33,22 @@ def summary(folder: Path) -> dict[str, Any]:
     return json.loads(_inspect(folder, "--summary"))
 
 
+def table(folder: Path, key: str) -> dict[str, Any]:
+    """Returns the content of a table: its columns and its rows, in which media are objects with paths."""
+    files = next(artifact_files(item) for item in reversed(records(folder, "artifact")) if _is_of(item, key))
+    return json.loads(files[f"{key}.table.json"].read_text())
+
+
+def artifact_files(artifact: dict[str, Any]) -> dict[str, Path]:
+    """Returns name -> the file on the disk that will be uploaded, for an artifact of a run's records."""
+    contents = artifact["manifest"]["contents"]
+    return {entry["path"]: Path(entry["local_path"]) for entry in contents if "local_path" in entry}
+
+
+def _is_of(artifact: dict[str, Any], key: str) -> bool:
+    return any(entry["path"] == f"{key}.table.json" for entry in artifact["manifest"]["contents"])
+
+
 @cache
 def _inspect(folder: Path, *options: str) -> str:
     command = [*WANDB, "leet", "inspect", *options, "--json", str(folder)]

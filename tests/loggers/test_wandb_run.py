@@ -69,12 +69,15 @@ def test_each_key_lies_on_its_axis(tmp_path: Path, figure: Path) -> None:
         (1, 0.1),
     ]
     assert [(line["steps_done"], line["loss/total"]) for line in lines if "loss/total" in line] == [(0, 0), (10, 2)]
-    axes = {record["name"]: record.get("step_metric") for record in records(run.folder, "metric")}
+    metrics = records(run.folder, "metric")
+    axes = {record.get("name", record.get("glob_name")): record.get("step_metric") for record in metrics}
     assert axes == {
+        "histograms/*": "images_done",
+        "charts/evolution*": "images_done",
         "images_done": None,
         "steps_done": None,
         "area_error/k1": "images_done",
-        "loss/total": "steps_done",
+        "loss/total": "images_done",
         "image/masks": "images_done",
         "scores": "images_done",
     }
@@ -240,11 +243,11 @@ def test_the_second_of_two_launched_processes_logs_everything(tmp_path: Path, mo
     assert folder.name.endswith("-2of2")
     (image,) = masks_of(out)
     lines = history(folder)
-    assert [line["steps_done"] for line in lines if "loss/k1" in line] == [0, 1]
-    assert sum("image/p_full/k1/a0.1" in line for line in lines) == 1
+    assert [line["run/images"] for line in lines if "run/images" in line] == [1]
     final = summary(folder)
     assert final["state"] == "finished"
-    assert final["summary"]["images"] == 1
+    assert final["summary"]["run/images"] == 1
+    assert final["summary"]["tables/gallery"]["nrows"] == 1
     assert {row["sample_id"] for row in table_of(out)} == {image}
 
 
