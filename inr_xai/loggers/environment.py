@@ -48,6 +48,16 @@ class Agent:
     run_id: str
     parameters: dict[str, Any]
 
+    @property
+    def name(self) -> str:
+        """What the run is called: its options, as a job of a multirun is.
+
+        >>> Agent("s", "r", {"inr.gain": 3.14159, "steps": 50}).name
+        'inr.gain=3.142,steps=50'
+        """
+        texts = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in self.parameters.items()}
+        return ",".join(f"{key}={text}" for key, text in texts.items())
+
 
 def agent() -> Agent | None:
     """Returns what the agent says that has started this program; None if none has.

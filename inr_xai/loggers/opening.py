@@ -48,15 +48,16 @@ def open_wandb(
     job = environment.agent()
     if job is not None and job.run_id != run_id:
         job = None  # a second run of the agent's program, such as a comparison, is none of the sweep's
+    group = settings.group or (None if job is None else job.sweep_id)
     names = (tag.strip()[:LONGEST_TAG] for tag in [*map(str, settings.tags), *environment.tags(), *tags])
     options = {
         "project": str(settings.project),
         "entity": settings.entity,
-        "group": str(settings.group) if settings.group else None if count == 1 else f"{name}-{run_id}",
+        "group": str(group) if group else None if count == 1 else f"{name}-{run_id}",
         "tags": [tag for tag in dict.fromkeys(names) if tag],
         "dir": folder,
         "id": run_id if count == 1 else f"{run_id}-{index + 1}of{count}",
-        "name": settings.name or environment.name_or(name),
+        "name": settings.name or environment.name_or(name if job is None else job.name or name),
         "config": dict(config) if job is None else {**config, **job.parameters},
         "job_type": environment.job_type_or(job_type),
         "resume": "allow",
