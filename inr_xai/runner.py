@@ -29,7 +29,6 @@ from inr_xai.instantiate import (
     update_run,
 )
 from inr_xai.limits import require_probabilities, require_size
-from inr_xai.loggers import open_wandb
 from inr_xai.objective import require_columns
 from inr_xai.runs.failures import FailureNotes
 from inr_xai.runs.folder import RunFolder
@@ -177,7 +176,8 @@ class Runner:
         settings, config, failed = self.parts.wandb, self._facts["config"], True
         with ExitStack() as stack:
             if settings is not None:
-                from inr_xai.loggers.results import tags_of, wandb_config  # late: many runs have no W&B
+                from inr_xai.loggers.opening import open_wandb  # late: many runs have no W&B
+                from inr_xai.loggers.results import tags_of, wandb_config
 
                 wandb = open_wandb(
                     settings,

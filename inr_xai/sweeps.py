@@ -24,6 +24,7 @@ from inr_xai.limits import AUTO
 from inr_xai.runs.files import format_csv, markdown_table, read_json, write_bytes, write_json
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.processes import is_running, machine, start_time
+from inr_xai.types import Cell
 
 JOB_FILE = "job.json"
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
@@ -46,7 +47,6 @@ COUNTS = {
 }
 WIDEST = 24
 """A longer cell, such as the reason of a failure, does not widen its column in sweep.md."""
-Cell = str | int | float | None
 
 
 @dataclass(frozen=True)

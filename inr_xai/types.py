@@ -22,6 +22,8 @@ Areas = Float[Tensor, " a"]
 Free = Bool[Tensor, "b a h w"]
 Row = dict[str, Any]
 """One row of a table: column -> value."""
+Cell = str | int | float | None
+"""One value of a table that is read by people; None is an empty one."""
 
 
 @dataclass(frozen=True)

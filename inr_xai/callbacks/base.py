@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning
 
-from inr_xai.loggers import WandbRun
 from inr_xai.method import Method
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Image, Row
+
+if TYPE_CHECKING:
+    from inr_xai.loggers import WandbRun
 
 
 @dataclass
@@ -33,7 +35,7 @@ class RunState:
     total: int
     images_done: int = 0
     steps_done: int = 0
-    wandb: WandbRun | None = None
+    wandb: "WandbRun | None" = None
     class_names: list[str] | None = None
     failures: dict[str, str] = field(default_factory=dict)
     load: Callable[[str], Image] | None = None

@@ -16,7 +16,6 @@ from inr_xai.callbacks.base import RunCallback
 from inr_xai.figures.pixels import overlay, pixels_of
 from inr_xai.fitting.mask_module import MaskModule
 from inr_xai.limits import require_numbers
-from inr_xai.loggers.keys import EVOLUTION
 from inr_xai.runs.files import write_bytes
 from inr_xai.types import Image, Row
 
@@ -78,6 +77,8 @@ class Evolution(RunCallback):
         PillowImage.fromarray(np.concatenate(frames)).save(stream, format="png")
         write_bytes(file, stream.getvalue(), within=self.state.folder.begun)
         if self.state.wandb is not None:
+            from inr_xai.loggers.keys import EVOLUTION
+
             caption = f"{sample_id}, explanation {explanation}, every {self.every} steps"
             self.state.wandb.log_images(EVOLUTION, {caption: file}, images_done=self.state.images_done)
 

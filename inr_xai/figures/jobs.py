@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from inr_xai.figures.palette import COLOURS, FAINT, INK
 from inr_xai.figures.saving import new_figure
 from inr_xai.figures.text import FAMILY, SMALL
+from inr_xai.types import Cell
 
 MOST_JOBS = 40
 OTHERS = "#9aa7b1"
 """Of the jobs that are not the best one."""
-Cell = str | int | float | None
 
 
 def draw_bars(

@@ -38,7 +38,7 @@ class FileSet:
     @property
     def aliases(self) -> list[str]:
         """W&B's aliases, in which it allows few signs."""
-        return ["latest", *(plain(label) for label in self.labels if plain(label))]
+        return ["latest", *(allowed_name(label) for label in self.labels if allowed_name(label))]
 
     def at_wandb(self, run_id: str) -> "wandb.Artifact":
         """Returns the artifact of a run. Large ones hold references, for which no file is read."""
@@ -47,7 +47,7 @@ class FileSet:
         files = {name: file for name, file in self.files.items() if file.is_file()}
         size = sum(file.stat().st_size for file in files.values())
         facts = {**self.metadata, "files": len(files), "bytes": size, "by_reference": size > LARGE}
-        artifact = wandb.Artifact(plain(f"{self.kind}-{run_id}"), type=self.kind, metadata=facts)
+        artifact = wandb.Artifact(allowed_name(f"{self.kind}-{run_id}"), type=self.kind, metadata=facts)
         for name, file in files.items():
             if size > LARGE:
                 artifact.add_reference(file.absolute().as_uri(), name=name, checksum=False)
@@ -58,10 +58,10 @@ class FileSet:
         return artifact
 
 
-def plain(name: str) -> str:
+def allowed_name(name: str) -> str:
     """Returns a name with the signs alone that W&B allows in names and aliases.
 
-    >>> plain("seed=0,inr=siren/a b")
+    >>> allowed_name("seed=0,inr=siren/a b")
     'seed=0,inr=siren-a-b'
     """
     return re.sub(r"[^\w.=,+-]+", "-", name).strip("-")[:128]

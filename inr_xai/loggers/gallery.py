@@ -15,7 +15,7 @@ import torch
 
 from inr_xai.data.labels import class_label
 from inr_xai.figures.pixels import overlay, pixels_of
-from inr_xai.loggers.pictures import Picture
+from inr_xai.loggers.pictures import WandbPicture
 from inr_xai.masks import hard_masks
 from inr_xai.runs.folder import RunFolder
 from inr_xai.seeding import generator
@@ -116,7 +116,7 @@ def _image(rows: Sequence[Row], area: float) -> GalleryImage:
     return GalleryImage(str(first["sample_id"]), area, facts, explanations)
 
 
-def _pictures(image: GalleryImage, folder: RunFolder, load: Load, seed: int) -> list[Picture | None]:
+def _pictures(image: GalleryImage, folder: RunFolder, load: Load, seed: int) -> list[WandbPicture | None]:
     """Returns the photo with its masks as layers, and what explanation 1 keeps; None for both if a file is missing."""
     try:
         record, photo = folder.read(image.sample_id), pixels_of(load(image.sample_id))
@@ -130,8 +130,8 @@ def _pictures(image: GalleryImage, folder: RunFolder, load: Load, seed: int) -> 
     title = f"{image.sample_id}: {image.facts[1]}"
     kept = overlay(photo, hard[0].astype(np.float64))
     return [
-        Picture(_bytes(photo), f"{title}, masks of {image.area:g} of the image", layers, small=True),
-        Picture(_bytes(kept), f"{title}, kept by explanation 1", small=True),
+        WandbPicture(_bytes(photo), f"{title}, masks of {image.area:g} of the image", layers, small=True),
+        WandbPicture(_bytes(kept), f"{title}, kept by explanation 1", small=True),
     ]
 
 

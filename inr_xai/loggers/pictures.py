@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Picture:
+class WandbPicture:
     """A picture, alone or in the cell of a table.
 
     Args:

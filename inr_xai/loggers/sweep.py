@@ -17,6 +17,7 @@ from inr_xai.loggers.keys import SWEEP_BARS, SWEEP_PARALLEL, SWEEP_TABLE
 from inr_xai.loggers.opening import open_wandb
 from inr_xai.loggers.settings import WandbSettings
 from inr_xai.metrics.statistics.bootstrap import Interval, mean_interval, ratio_of_means
+from inr_xai.types import Cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +26,6 @@ JOB_TYPE = "sweep"
 DPI = 110
 SCORES = ("deletion_hard_mean_rel/k1", "grayness/k1", "seconds_per_image")
 """Columns of the table that have an axis among the parallel coordinates, beside the options and the metric."""
-Cell = str | int | float | None
 
 
 def log_sweep(

@@ -98,16 +98,16 @@ class WandbRun:
         }
 
         def send() -> None:
-            from inr_xai.loggers.pictures import Picture
+            from inr_xai.loggers.pictures import WandbPicture
 
-            pictures = [Picture(image, caption=caption).at_wandb() for caption, image in copies.items()]
+            pictures = [WandbPicture(image, caption=caption).at_wandb() for caption, image in copies.items()]
             self._send(_payload({key: pictures}, images_done, None))
 
         if copies:
             self._background.call(send)
 
     def log_table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Logs a table; a cell may be a `Picture`, and None is an empty one."""
+        """Logs a table; a cell may be a `WandbPicture`, and None is an empty one."""
         names: list[str | int] = [*columns]
         data = [list(row) for row in rows]
         self._background.call(lambda: self._send({key: _table(names, data)}))
@@ -222,9 +222,9 @@ def _table(columns: "list[str | int]", rows: list[list[Any]]) -> "wandb.Table":
     """Returns a table as W&B wants it."""
     import wandb
 
-    from inr_xai.loggers.pictures import Picture
+    from inr_xai.loggers.pictures import WandbPicture
 
-    cells = [[cell.at_wandb() if isinstance(cell, Picture) else cell for cell in row] for row in rows]
+    cells = [[cell.at_wandb() if isinstance(cell, WandbPicture) else cell for cell in row] for row in rows]
     return wandb.Table(columns=columns, data=cells)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from inr_xai.loggers import WandbRun, WandbSettings, open_wandb
-from inr_xai.loggers.pictures import Picture
+from inr_xai.loggers.pictures import WandbPicture
 from tests.helpers.wandb_read import summary
 
 KEY = "0" * 40
@@ -30,7 +30,7 @@ def fill(run: WandbRun, figure: Path, first: int = 0) -> None:
         run.log({"area_error/k1": 0.1 * done}, images_done=done)
         run.log({"loss/total": 2.0 * done}, images_done=done, steps_done=10 * done)
     run.log_images("image/masks", {"a": np.zeros((5, 7, 3), np.uint8), "b": figure}, images_done=first + 1)
-    run.log_table("scores", ["sample", "value", "image"], [["x", 1.5, Picture(figure)], ["y", 2.5, None]])
+    run.log_table("scores", ["sample", "value", "image"], [["x", 1.5, WandbPicture(figure)], ["y", 2.5, None]])
     run.summary({"area_error": 0.25})
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from inr_xai.loggers.gallery import gallery_images, gallery_table
-from inr_xai.loggers.pictures import Picture
+from inr_xai.loggers.pictures import WandbPicture
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Frame
@@ -89,7 +89,7 @@ def test_an_image_that_cannot_be_read_keeps_its_row(tmp_path: Path, caplog: pyte
 
 def test_a_layer_is_a_class_of_its_own() -> None:
     masks = {f"explanation {k}": np.eye(4, dtype=bool)[::step] for k, step in ((1, 1), (2, -1))}
-    picture = Picture(np.zeros((4, 4, 3), np.uint8), "title", masks, small=True).at_wandb()
+    picture = WandbPicture(np.zeros((4, 4, 3), np.uint8), "title", masks, small=True).at_wandb()
     layers = picture._masks
     assert layers is not None
     assert {name: mask._val["class_labels"] for name, mask in layers.items()} == {

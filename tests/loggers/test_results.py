@@ -151,7 +151,8 @@ def test_each_layer_is_the_hard_mask_of_the_masks_file(measured: Path) -> None:
             assert kept.sum() == pixel_counts(torch.tensor([AREA], dtype=torch.float64), values.size)[0]
             assert values[kept].min() >= values[~kept].max()  # those that are kept are the largest ones
         for column in ("photo", "kept"):
-            assert Image.open(files[cells[column]["path"]]).size == (96, 96)
+            with Image.open(files[cells[column]["path"]]) as picture:
+                assert picture.size == (96, 96)
             assert Path(files[cells[column]["path"]]).is_relative_to(part)
 
 
