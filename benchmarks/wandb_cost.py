@@ -26,7 +26,8 @@ from inr_xai.loggers.settings import IMAGES
 COUNTS = (8, 500, 50_000)
 SENT_FILES, SENT_REST = "sent to W&B: masks and tables", "sent to W&B: the rest"
 PARTS = ("masks", "figures", "tables and log", "W&B's folder", SENT_FILES, SENT_REST)
-DATA_OPTIONS = ["steps=20", "callbacks.progress=null"]
+STEPS = "steps=20"
+"""Unless another number is given: masks of fewer steps are less smooth, and so larger."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def explain(folder: Path, images: int, pictures: int, overrides: Sequence[str]) -> dict[str, float]:
     """Does a run offline, and returns part -> bytes."""
-    options = [*DATA_OPTIONS, f"data.limit={images}", f"logger.wandb.images={pictures}", f"out={folder}"]
+    options = ["callbacks.progress=null", f"data.limit={images}", f"logger.wandb.images={pictures}", f"out={folder}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    command = [sys.executable, "-m", "inr_xai", *overrides, *options]
+    command = [sys.executable, "-m", "inr_xai", STEPS, *overrides, *options]
     subprocess.run(command, check=True, env=environment | {"WANDB_MODE": "offline"}, stdout=subprocess.DEVNULL)
     return sizes(folder)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from inr_xai.columns import SUMMARY_COLUMNS
 from inr_xai.dashboards.__main__ import main
 from inr_xai.dashboards.lineage import RunInput, inputs_of
 from inr_xai.loggers import keys
@@ -86,6 +87,15 @@ def test_the_names_of_the_panels_are_those_that_runs_log(folder: Path) -> None:
     assert options == {
         *("config:inr.value.gain", "config:decay.value", "config:total_variation.value", "config:area_rule.value.end")
     }
+
+
+def test_every_number_of_a_run_has_its_panel(folder: Path) -> None:
+    per_explanation = ("images", *SUMMARY_COLUMNS)
+    summary = {f"{column}/k{k}": 0.5 for k in (1, 2, 3) for column in per_explanation} | dict.fromkeys(keys.RUN, 1.0)
+    logged = keys.summary_keys(summary, METRIC)
+    assert len(logged) == 6 + 3 * 6 + 4 + 1
+    shown = {name for section in panels(offline(folder)).values() for name in values_of(section)}
+    assert logged.keys() <= shown
 
 
 def test_each_section_begins_with_words_and_has_the_panels_of_its_question(folder: Path) -> None:
