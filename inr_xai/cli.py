@@ -51,6 +51,10 @@ VERBS = {
     "compare": ("inr_xai.compare.__main__", "our masks beside other methods, on the same photos"),
     "maps": ("inr_xai.compare.maps", "other methods' heatmaps of a finished run's images"),
     "table": ("inr_xai.evaluate.table", "one table of several methods, as Markdown and LaTeX"),
+    "dashboard": (
+        "inr_xai.dashboards.__main__",
+        "a workspace at W&B of a project's runs, and a report of a sweep",
+    ),
     "verify": ("inr_xai.runs.verify", "how exact, binary and disjoint a finished run's masks are"),
 }
 """Verb -> the module whose `main` does its work (imported only if it is used), and what the verb is for."""

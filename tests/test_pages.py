@@ -1,5 +1,6 @@
 """Every command and every piece of Python of the README and of docs/ is run, with folders that the test makes."""
 
+import json
 import os
 import re
 import shlex
@@ -25,11 +26,13 @@ from tests.helpers.program import has_plugin
 from tests.helpers.runs import explain
 
 SHORT = ["steps=1", "data.limit=1", "explanations=1", "areas=[0.1,0.2]", "logger=none", "callbacks.progress=null"]
-VERBS = ("evaluate", "audit", "compare", "maps", "table", "verify")
+VERBS = ("evaluate", "audit", "compare", "maps", "table", "dashboard", "verify")
 RUN_ELSEWHERE = {"docs/any_score.md": "test_any_score.py", "docs/metrics.md": "metrics/test_documentation.py"}
 """Pages whose Python another test runs, and asserts more of."""
 LANGUAGES = {"bash", "python", "yaml", "text", ""}
 MOST_NOT_RUN = 9
+QUIET = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+"""One thread, and nothing for the account of whoever runs the tests."""
 SMALLER = {"vit_tiny_patch16_224": "test_vit.r160_in1k", "pretrained=True": "pretrained=False"}
 """What the pages name, and what stands for it here: a small model of the same kind, with random weights."""
 
@@ -170,7 +173,7 @@ def test_commands_run(
             capture_output=True,
             text=True,
             timeout=600,
-            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "OMP_NUM_THREADS": "1"},
+            env={**os.environ, **QUIET, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"},
         )
         assert ended.returncode == 0, f"{command}\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}"
         assert_done(command, folder, ended.stdout)
@@ -240,6 +243,8 @@ def assert_done(command: str, folder: Path, printed: str) -> None:
         assert (folder / "paper.tex").read_text().startswith(r"\begin{tabular}")
     elif verb == "maps":
         assert list((folder / "RUN" / "maps" / "gradcam").iterdir())
+    elif verb == "dashboard":
+        assert "workspace" in json.loads((folder / "dashboard.json").read_text())
     elif verb == "verify":
         assert '"faults": []' in printed
     elif "inr_xai.sweeps" in command:

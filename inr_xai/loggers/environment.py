@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 HIDDEN = frozenset(
     "WANDB_" + name
@@ -47,6 +47,16 @@ class Agent:
     sweep_id: str
     run_id: str
     parameters: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What the run is called: its options, as a job of a multirun is.
+
+        >>> Agent("s", "r", {"inr.gain": 3.14159, "steps": 50}).name
+        'inr.gain=3.142,steps=50'
+        """
+        texts = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in self.parameters.items()}
+        return ",".join(f"{key}={text}" for key, text in texts.items())
 
 
 def agent() -> Agent | None:

@@ -1,8 +1,7 @@
 """How a W&B run is opened: written to the disk as W&B's offline runs are, and uploaded from there if it is online."""
 
 import logging
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ from inr_xai.loggers.wandb_run import WandbRun
 log = logging.getLogger(__name__)
 
 LONGEST_TAG = 64
-PROBE_SECONDS = 3.0
-"""Seconds that W&B's server has to answer."""
 OPEN_SECONDS = 30.0
 FLUSH_SECONDS = 5.0
 
@@ -51,15 +48,16 @@ def open_wandb(
     job = environment.agent()
     if job is not None and job.run_id != run_id:
         job = None  # a second run of the agent's program, such as a comparison, is none of the sweep's
+    group = settings.group or (None if job is None else job.sweep_id)
     names = (tag.strip()[:LONGEST_TAG] for tag in [*map(str, settings.tags), *environment.tags(), *tags])
     options = {
         "project": str(settings.project),
         "entity": settings.entity,
-        "group": str(settings.group) if settings.group else None if count == 1 else f"{name}-{run_id}",
+        "group": str(group) if group else None if count == 1 else f"{name}-{run_id}",
         "tags": [tag for tag in dict.fromkeys(names) if tag],
         "dir": folder,
         "id": run_id if count == 1 else f"{run_id}-{index + 1}of{count}",
-        "name": settings.name or environment.name_or(name),
+        "name": settings.name or environment.name_or(name if job is None else job.name or name),
         "config": dict(config) if job is None else {**config, **job.parameters},
         "job_type": environment.job_type_or(job_type),
         "resume": "allow",
@@ -117,30 +115,12 @@ def _start(options: dict[str, Any], settings: WandbSettings, *, folders: Iterabl
             log.warning("W&B cannot read %s and goes without.", names)
         log.info("W&B is offline; upload this run later with `%s`.", run.remedy)
         return run
-    check = _server_check()
+    from inr_xai.loggers.reachable import server_check  # late: offline runs ask nobody
+
+    check = server_check()
     reason = f"cannot read {names}" if refused else check()
     if reason is None:
         run.upload(check)
     else:
         log.warning("W&B %s; this run stays offline, upload it later with `%s`.", reason, run.remedy)
     return run
-
-
-def _server_check() -> Callable[[], str | None]:
-    """Returns a function that says why a run cannot be uploaded now, as the end of a sentence; None if it can."""
-    import wandb
-
-    from inr_xai.loggers.reachable import stored_key, unreachable_reason
-
-    settings = wandb.setup().settings
-    url, key = settings.base_url, None
-    if not (os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or settings.identity_token_file):
-        key = os.environ.get("WANDB_API_KEY") or settings.api_key or stored_key(url)
-        if key is None:
-            return lambda: "has no API key (run `wandb login` or set WANDB_API_KEY)"
-
-    def check() -> str | None:
-        reason = unreachable_reason(url, api_key=key, seconds=PROBE_SECONDS)
-        return None if reason is None else f"at {url} {reason}"
-
-    return check

@@ -14,15 +14,36 @@ import threading
 import urllib.error
 import urllib.request
 from base64 import b64encode
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+PROBE_SECONDS = 3.0
+"""So long, in seconds, a server may take to answer."""
 _QUERY = json.dumps({"query": "query Viewer { viewer { id } }"}).encode()
 _LONGEST_ANSWER = 65_536
 _SHOWN = 60
 """Of a page's title or an error's message, so many characters are shown."""
+
+
+def server_check() -> Callable[[], str | None]:
+    """Returns a function that says why W&B's server cannot be used now, as the end of a sentence; None if it can."""
+    import wandb
+
+    settings = wandb.setup().settings
+    url, key = settings.base_url, None
+    if not (os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or settings.identity_token_file):
+        key = os.environ.get("WANDB_API_KEY") or settings.api_key or stored_key(url)
+        if key is None:
+            return lambda: "has no API key (run `wandb login` or set WANDB_API_KEY)"
+
+    def check() -> str | None:
+        reason = unreachable_reason(url, api_key=key, seconds=PROBE_SECONDS)
+        return None if reason is None else f"at {url} {reason}"
+
+    return check
 
 
 def unreachable_reason(url: str, *, api_key: str | None, seconds: float) -> str | None:

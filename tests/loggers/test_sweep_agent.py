@@ -107,7 +107,8 @@ def test_the_command_of_an_agent_does_the_run_of_the_sweep_offline(
 
     (folder,) = parts(tmp_path)
     (record,) = records(folder, "run")
-    assert (record["run_id"], record["sweep_id"]) == ("abc123", "swp")
+    assert (record["run_id"], record["sweep_id"], record["run_group"]) == ("abc123", "swp", "swp")
+    assert record["display_name"] == "inr.gain=3.5,decay=0.25,total_variation=0.05,area_rule.end=0.05"
     logged, stored = summary(folder), json.loads((tmp_path / "run" / "summary.json").read_text())
     assert logged["summary"][METRIC] == pytest.approx(stored[METRIC])
     assert {name: logged["config"][name] for name in CHOSEN} == CHOSEN  # as the server compares the jobs
