@@ -7,7 +7,7 @@ from dataclasses import replace
 from inr_xai.errors import UserError
 from inr_xai.explanation.explanation import Explanation
 from inr_xai.report.content import Entry, entry_of
-from inr_xai.report.page import PageRun, render
+from inr_xai.report.page import PageRun, page_html
 from inr_xai.report.sentences import found, not_concluded
 
 
@@ -28,7 +28,9 @@ def page_of(explanations: Sequence[Explanation]) -> str:
         times = seen[entry.name]
         entries.append(entry if times == 1 else replace(entry, name=f"{entry.name} ({times})"))
     title = entries[0].name if len(entries) == 1 else f"{len(entries)} explanations"
-    return render(title, [PageRun("explanations", entries)], found=found(entries), not_concluded=not_concluded(entries))
+    return page_html(
+        title, [PageRun("explanations", entries)], found=found(entries), not_concluded=not_concluded(entries)
+    )
 
 
 def _entry(explanation: Explanation) -> Entry:

@@ -44,7 +44,7 @@ class PageRun:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-def render(
+def page_html(
     title: str,
     runs: Sequence[PageRun],
     *,
