@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inr_xai.columns import P_FULL, SCORES, UNSEEN
 from inr_xai.figures.pixels import pixels_of
-from inr_xai.report.packing import PackedMasks, drawn_areas, pack
+from inr_xai.report.packing import LARGEST, PackedMasks, drawn_areas, pack
 from inr_xai.runs.load import draw_explanations
 from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Image
@@ -41,6 +41,7 @@ class Entry:
         carries: whether each explanation carries more than chance; None where it is unknown.
         predicted: the name of the most likely class; None if the scores are no probabilities of classes.
         right: whether that class is the label; None if no label is known.
+        disjoint: whether the explanations share no pixel.
         audit: the image's row in an audit's per_image.csv.
         metrics: the image's values of an evaluation.
     """
@@ -56,6 +57,7 @@ class Entry:
     predicted: str | None = None
     p_predicted: float | None = None
     right: bool | None = None
+    disjoint: bool = True
     audit: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
 
@@ -118,6 +120,7 @@ def entry_of(
         predicted=predicted,
         p_predicted=first.get("p_predicted"),
         right=None if first.get("right") is None else bool(first["right"]),
+        disjoint=bool(record.drawing["exclusion"]["exclude"]),
         audit=audit or {},
         metrics=metrics or {},
     )
@@ -135,8 +138,11 @@ def packed_masks(record: SampleRecord, allow_targets: Sequence[str] = ()) -> Pac
 
 
 def largest_area(record: SampleRecord) -> float:
-    """Returns the largest area at which all explanations of an image fit beside one another."""
-    return 1 / len(record.masks) if record.drawing["exclusion"]["exclude"] else 1.0
+    """Returns the area at which the slider may end: at larger ones explanations would leave each other other pixels."""
+    exclusion = record.drawing["exclusion"]
+    if len(record.masks) == 1 or not exclusion["exclude"]:
+        return LARGEST
+    return max(*record.areas, exclusion["area"])
 
 
 def photo_of(image: Float[Tensor, "c h w"]) -> bytes:

@@ -29,6 +29,14 @@ NAMES = {
 }
 """Score -> what the page calls it; the others have the names of their columns."""
 
+VERDICTS = {
+    "concentrated": "Explanation 1 restores 80 % or more of what all explanations restore together.",
+    "distributed": "Explanation 1 restores less than 80 % of what all explanations restore together.",
+    "spread": "Together the explanations neither restore half of the class nor take half of it away.",
+    "no claim": "The explanations carry no more than the audit's controls do.",
+}
+"""Verdict of an audit -> what it says (docs/audit.md)."""
+
 
 @dataclass(frozen=True)
 class PageRun:
@@ -109,6 +117,7 @@ def _content(runs: Sequence[PageRun], blobs: _Blobs) -> dict[str, Any]:
         "images": images,
         "tables": [[round(area, 6) for area in table] for table in tables],
         "names": NAMES,
+        "verdicts": VERDICTS,
         "columns": {"kept": KEPT, "chance": CHANCE, "removed": REMOVED, "unseen": SEEN_BY_NO_FIT},
         "colours": {"explanations": COLOURS, "nothing": NOTHING, "dark": DARK_EDGE, "light": LIGHT_EDGE},
         "veil": {"luma": LUMA, "contrast": CONTRAST, "dark": DARK, "light": LIGHT},

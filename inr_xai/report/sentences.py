@@ -18,26 +18,27 @@ NAMED = 3
 """So many images are named at once."""
 
 
-def found(entries: Sequence[Entry], *, subject: str = "the classifier") -> list[str]:
-    """Returns what was found in the images of one run.
-
-    Args:
-        subject: the classifier's name in a sentence.
-    """
+def found(entries: Sequence[Entry]) -> list[str]:
+    """Returns what was found in the images of one run."""
     scored = [entry for entry in entries if entry.areas]
     if not scored:
         return [f"{_count(len(entries), 'map')} of another method, of which no score is known here."]
     most = max(len(entry.carries) for entry in scored)
-    masks = "one mask" if most == 1 else f"{most} masks that share no pixel"
-    sentences = [f"{_count(len(scored), 'image')}, each with {masks}: what {subject} needs to see of it."]
+    disjoint = " that share no pixel" if all(entry.disjoint for entry in scored) else ""
+    masks = "one mask" if most == 1 else f"up to {most} masks{disjoint}"
+    each = "" if len(scored) == 1 else ", each"
+    sentences = [f"{_count(len(scored), 'image')}{each} with {masks}: what the classifier needs to see of it."]
     sentences += _kept(scored)
     sentences += _removed(scored)
     sentences += _carried(scored, most)
     judged = [entry for entry in scored if entry.wrong is not None]
     if judged:
-        wrong = sum(bool(entry.wrong) for entry in judged)
-        what = "its label" if any(entry.right is not None for entry in judged) else "the class that is explained"
-        sentences.append(f"The most likely class is not {what} in {_of(wrong, len(judged))}.")
+        right = sum(not entry.wrong for entry in judged)
+        what = "the label" if any(entry.right is not None for entry in judged) else "the class that is explained"
+        if len(judged) == 1:
+            sentences.append(f"The most likely class is {'' if right else 'not '}{what}.")
+        else:
+            sentences.append(f"The most likely class is {what} in {_of(right, len(judged))}.")
     return sentences + _audited(scored)
 
 
@@ -45,7 +46,7 @@ def not_concluded(entries: Sequence[Entry]) -> list[str]:
     """Returns what may not be concluded from the images of one run."""
     scored = [entry for entry in entries if entry.areas]
     left = _ratio(scored, REMOVED)
-    rest = "" if math.isnan(left) else f" Here {left:.0%} is left without explanation 1."
+    rest = "" if math.isnan(left) else f" Here {_percent(left)} is left without explanation 1."
     sentences = [
         f"That the model needs just this part. A mask suffices; it need not be necessary.{rest}",
         "That the outline is the object's. A mask has the area that was asked for, however large the object is, and "
@@ -88,8 +89,8 @@ def compared(labels: Sequence[str], runs: Sequence[dict[str, Entry]]) -> list[st
             continue
         difference = mean_interval(gains[:, 1] - gains[:, 0])
         sentences.append(
-            f"Beyond chance, explanation 1 of {label} keeps {gains[:, 1].mean():.0%} of the class's score and that of "
-            f"{labels[0]} {gains[:, 0].mean():.0%}; {_difference(difference, len(gains))}."
+            f"Beyond chance, explanation 1 of {label} keeps {_percent(float(gains[:, 1].mean()))} of the class's score and that of "
+            f"{labels[0]} {_percent(float(gains[:, 0].mean()))}; {_difference(difference, len(gains))}."
         )
     return sentences
 
@@ -108,18 +109,18 @@ def _kept(scored: Sequence[Entry]) -> list[str]:
     if math.isnan(kept):
         return []
     area = f"{100 * _middle(scored[0]):.3g} %"
-    beside = "" if math.isnan(chance) else f", where random masks of that area keep {chance:.0%}"
+    beside = "" if math.isnan(chance) else f", where random masks of that area keep {_percent(chance)}"
     sentences = [
-        f"Explanation 1 at {area} of the image keeps {kept:.0%} of the class's score when all else is hidden{beside}."
+        f"Explanation 1 at {area} of the image keeps {_percent(kept)} of the class's score when all else is hidden{beside}."
     ]
     if not math.isnan(unseen):
-        sentences.append(f"Under fillings that no fit has used (noise and other photos) it keeps {unseen:.0%}.")
+        sentences.append(f"Under fillings that no fit has used (noise and other photos) it keeps {_percent(unseen)}.")
     return sentences
 
 
 def _removed(scored: Sequence[Entry]) -> list[str]:
     left = _ratio(scored, REMOVED)
-    return [] if math.isnan(left) else [f"When that part is hidden and all else is kept, {left:.0%} is left."]
+    return [] if math.isnan(left) else [f"When that part is hidden and all else is kept, {_percent(left)} is left."]
 
 
 def _carried(scored: Sequence[Entry], most: int) -> list[str]:
@@ -127,14 +128,17 @@ def _carried(scored: Sequence[Entry], most: int) -> list[str]:
     for k in range(most):
         known = [entry.carries[k] for entry in scored if k < len(entry.carries) and entry.carries[k] is not None]
         if known:
-            parts.append(f"explanation {k + 1} in {_of(sum(map(bool, known)), len(known))}")
+            count = sum(map(bool, known))
+            where = _of(count, len(known)) if len(scored) > 1 else ("this image" if count else "no image")
+            parts.append(f"explanation {k + 1} in {where}")
     if not parts:
         return []
-    sentences = [f"More than chance is carried by {', by '.join(parts)}."]
-    second = [entry for entry in scored if len(entry.carries) > 1 and entry.carries[0] and entry.carries[1]]
+    sentences = [f"More than random masks is carried by {', by '.join(parts)}."]
+    second = [entry for entry in scored if entry.disjoint and len(entry.carries) > 1 and entry.carries[0] and entry.carries[1]]
     if second:
+        where = _count(len(second), "image") if len(scored) > 1 else "it"
         sentences.append(
-            f"In {_count(len(second), 'image')} two parts that share no pixel each carry the class: the evidence "
+            f"In {where} two parts that share no pixel each carry the class: the evidence "
             "stands there more than once."
         )
     return sentences
@@ -176,3 +180,7 @@ def _count(number: int, what: str) -> str:
 
 def _of(number: int, total: int) -> str:
     return f"{number} of {_count(total, 'image')}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

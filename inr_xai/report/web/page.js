@@ -8,6 +8,7 @@
   const BITS = 16; // masks in one number of a map of the kind "masks"
   const FINE = 3; // pixels of an outline's canvas for each pixel of the photo
   const KEPT_IN_MEMORY = 40; // decoded entries
+  const FEW = 60; // thumbnails that are drawn at once
   const find = (id) => document.getElementById(id);
 
   // ---- Data ----------------------------------------------------------------------------------------------------
@@ -218,7 +219,7 @@
   /** Returns the columns by which images can be sorted: a name, a group, and a function that gives an image's value. */
   function sortColumns() {
     const columns = [
-      { id: "gain", name: "worst first: kept beyond chance", group: "", value: (image) => first(image).gain },
+      { id: "gain", name: "worst first", group: "", value: (image) => first(image).gain },
       { id: "name", name: "name", group: "", value: (image) => image.name },
       { id: "target", name: "class", group: "", value: (image) => first(image).target },
       { id: "predicted", name: "prediction", group: "", value: (image) => first(image).predicted },
@@ -292,7 +293,8 @@
     shown.forEach((image) => {
       const value = column.value(image);
       const known = ["name", "target", "predicted", "whole", "pPredicted"].includes(column.id);
-      const label = column.group ? `${column.name}, ${column.group}` : column.name.replace("worst first: ", "");
+      const name = column.id === "gain" ? "kept beyond chance" : column.name;
+      const label = column.group ? `${name}, ${column.group}` : name;
       cards.get(image).sorted.textContent = known ? "" : `${label}: ${typeof value === "number" ? text(value, 3) : value ?? "–"}`;
     });
     find("count").textContent = `${shown.length} of ${page.images.length} images`;
@@ -360,6 +362,13 @@
     if (queue.size && document.readyState === "loading") setTimeout(drawNext, 50);
   }
 
+  /** Draws all thumbnails of a small gallery, also those out of sight, which a printer would miss. */
+  function drawAll() {
+    if (waiting.size > FEW) return;
+    [...waiting.keys()].forEach((canvas) => queue.add(canvas));
+    drawNext();
+  }
+
   function drawThumbnail(canvas, entry, pictures) {
     const area = middleOf(entry);
     const step = nearestStep(entry, area);
@@ -395,8 +404,8 @@
   async function open(image) {
     const entry = first(image);
     view.image = image;
-    find("gallery").hidden = true;
-    find("viewer").hidden = false;
+    if (find("viewer").hidden) view.scrolled = window.scrollY;
+    show(true);
     find("name").textContent = image.name;
     find("classes").textContent = classesOf(entry);
     const place = shown.indexOf(image);
@@ -406,8 +415,18 @@
     fillControls(image);
     await fillPanels(image);
     if (view.image !== image) return;
-    find("name").focus({ preventScroll: true });
+    if (page.images.length > 1) {
+      window.scrollTo(0, 0);
+      find("name").focus({ preventScroll: true });
+    }
     draw();
+  }
+
+  /** Shows the viewer, or the gallery with the summary; of a single image there is no gallery. */
+  function show(viewer) {
+    find("viewer").hidden = !viewer;
+    find("gallery").hidden = viewer;
+    find("summary").hidden = viewer && page.images.length > 1;
   }
 
   function classesOf(entry) {
@@ -498,7 +517,7 @@
     });
     const chart = entry.areas.length ? chartOf(entry) : null;
     const table = entry.areas.length ? tableOf(entry) : null;
-    const facts = make("div", {}, ...[chart && chart.element, table && table.element, auditOf(entry), metricsOf(entry), scoresOf(entry)].filter(Boolean));
+    const facts = make("div", { className: "numbers" }, ...[chart && chart.element, table && table.element, auditOf(entry), metricsOf(entry), scoresOf(entry)].filter(Boolean));
     const element = make("article", { className: `panel${kinds.length > 1 ? " four" : ""}` });
     const shownFigures = make("div", { className: "pictures" }, ...figures.map((figure) => figure.element));
     const left = make("div");
@@ -541,7 +560,7 @@
     panel.figures.forEach(({ kind, below, above, caption }) => {
       const where = kind === "kept" || kind === "removed" ? all : new Uint8Array(pixels);
       drawPixels(below, pictures, where, kind === "kept" ? 1 : 0);
-      drawOutlines(above, pictures, kind === "photo" ? [] : masks, colours, FINE, Math.max(1.5, pictures.width / 100));
+      drawOutlines(above, pictures, kind === "photo" ? [] : masks, colours, FINE, (FINE * pictures.width) / 150);
       const words = kind === "photo" ? "photo" : `${TITLES[kind]}: ${which} at ${percent(own)} of the image`;
       below.setAttribute("aria-label", `${view.image.name}, ${several ? `${panel.run}, ` : ""}${words}`);
       below.dataset.step = step;
@@ -641,7 +660,7 @@
     const sure = isNumber(audit.confidence) ? `, in ${Math.round(100 * Number(audit.confidence))} % of the resamples` : "";
     const where = audit.where ? ` Where it lies: ${audit.where}.` : "";
     return make("section", {}, make("h3", { textContent: "Audit" }),
-      make("p", { className: "small", textContent: `Verdict: ${audit.evidence}${sure}.${where}` }), bar,
+      make("p", { className: "small", textContent: `Verdict: ${audit.evidence}${sure}.${where} ${page.verdicts[audit.evidence] || ""}` }), bar,
       make("p", { className: "small", textContent: `Shapley values of p: ${words}.` }));
   }
 
@@ -674,10 +693,11 @@
   function close() {
     if (page.images.length === 1) return;
     const image = view.image;
-    find("viewer").hidden = true;
-    find("gallery").hidden = false;
+    show(false);
     view.image = null;
-    if (image && cards.has(image)) cards.get(image).element.focus();
+    if (!image) return;
+    window.scrollTo(0, view.scrolled);
+    cards.get(image).element.focus();
   }
 
   // ---- Keys and start ------------------------------------------------------------------------------------------
@@ -765,7 +785,7 @@
     find("previous").addEventListener("click", () => step(-1));
     find("next").addEventListener("click", () => step(1));
     document.addEventListener("keydown", onKey);
-    document.addEventListener("readystatechange", drawNext);
+    document.addEventListener("DOMContentLoaded", drawAll);
   }
 
   fillGalleryControls();
@@ -775,6 +795,6 @@
     ["back", "previous", "next", "place"].forEach((id) => { find(id).hidden = true; });
     open(page.images[0]);
   } else {
-    find("gallery").hidden = false;
+    show(false);
   }
 })();
