@@ -22,8 +22,6 @@ KEPT, REMOVED, CHANCE, SEEN_BY_NO_FIT = "preservation_hard_mean", "deletion_hard
 """The scores of which the page speaks first; the last is the mean over `UNSEEN`."""
 QUALITY = 85
 """Of a photo as JPEG."""
-LEAST = 0.01
-"""Scores are never divided by less than this probability of the whole image."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +75,8 @@ class Entry:
 
     @property
     def gain(self) -> float:
-        """What explanation 1 keeps beyond chance, as a part of the whole image's score; NaN if that is unknown."""
-        if self.whole is None:
-            return math.nan
-        return (self.mean(KEPT) - self.mean(CHANCE)) / max(abs(self.whole), LEAST)
+        """The score that explanation 1 keeps beyond chance, a mean over areas; NaN if it is unknown."""
+        return self.mean(KEPT) - self.mean(CHANCE)
 
 
 def entry_of(

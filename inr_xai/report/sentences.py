@@ -14,6 +14,8 @@ from inr_xai.report.content import CHANCE, KEPT, REMOVED, SEEN_BY_NO_FIT, Entry
 
 FEW = 30
 """With fewer images a page says that they are few."""
+HALF = 0.5
+"""Of the whole image's score, from which on an explanation is said to hold the evidence."""
 NAMED = 3
 """So many images are named at once."""
 
@@ -87,10 +89,11 @@ def compared(labels: Sequence[str], runs: Sequence[dict[str, Entry]]) -> list[st
         if not len(gains):
             sentences.append(f"{label} has no scores of images that {labels[0]} has: look at the masks alone.")
             continue
+        ours, theirs = gains.mean(0).tolist()
         difference = mean_interval(gains[:, 1] - gains[:, 0])
         sentences.append(
-            f"Beyond chance, explanation 1 of {label} keeps {_percent(float(gains[:, 1].mean()))} of the class's score and that of "
-            f"{labels[0]} {_percent(float(gains[:, 0].mean()))}; {_difference(difference, len(gains))}."
+            f"Beyond chance, explanation 1 of {label} keeps a score of {theirs:.2f}, that of {labels[0]} {ours:.2f}; "
+            f"{_difference(difference, len(gains))}."
         )
     return sentences
 
@@ -98,10 +101,10 @@ def compared(labels: Sequence[str], runs: Sequence[dict[str, Entry]]) -> list[st
 def _difference(difference: Interval, images: int) -> str:
     if images == 1:
         return "one image says little"
-    ends = f"95 % interval {100 * difference.low:+.0f} to {100 * difference.high:+.0f} points over {images} images"
+    ends = f"95 % interval {difference.low:+.2f} to {difference.high:+.2f} over {images} images"
     if difference.low <= 0 <= difference.high:
         return f"these images do not tell them apart ({ends})"
-    return f"the difference is {100 * difference.value:+.0f} points ({ends})"
+    return f"the difference is {difference.value:+.2f} ({ends})"
 
 
 def _kept(scored: Sequence[Entry]) -> list[str]:
@@ -111,7 +114,8 @@ def _kept(scored: Sequence[Entry]) -> list[str]:
     area = f"{100 * _middle(scored[0]):.3g} %"
     beside = "" if math.isnan(chance) else f", where random masks of that area keep {_percent(chance)}"
     sentences = [
-        f"Explanation 1 at {area} of the image keeps {_percent(kept)} of the class's score when all else is hidden{beside}."
+        f"Explanation 1 at {area} of the image keeps {_percent(kept)} of the class's score when all else is hidden"
+        f"{beside}."
     ]
     if not math.isnan(unseen):
         sentences.append(f"Under fillings that no fit has used (noise and other photos) it keeps {_percent(unseen)}.")
@@ -127,21 +131,30 @@ def _carried(scored: Sequence[Entry], most: int) -> list[str]:
     parts = []
     for k in range(most):
         known = [entry.carries[k] for entry in scored if k < len(entry.carries) and entry.carries[k] is not None]
-        if known:
-            count = sum(map(bool, known))
-            where = _of(count, len(known)) if len(scored) > 1 else ("this image" if count else "no image")
-            parts.append(f"explanation {k + 1} in {where}")
-    if not parts:
-        return []
-    sentences = [f"More than random masks is carried by {', by '.join(parts)}."]
-    second = [entry for entry in scored if entry.disjoint and len(entry.carries) > 1 and entry.carries[0] and entry.carries[1]]
-    if second:
-        where = _count(len(second), "image") if len(scored) > 1 else "it"
+        if not known:
+            continue
+        count, who = sum(map(bool, known)), f"explanation {k + 1}"
+        if len(scored) == 1:
+            parts.append(f"{who} carries {'more' if count else 'no more'} than random masks")
+        else:
+            parts.append(f"{who} carries more than random masks in {_of(count, len(known))}")
+    sentences = [f"{', '.join(parts).capitalize()}."] if parts else []
+    twice = sum(entry.disjoint and _strong(entry, 1) and _strong(entry, 2) for entry in scored)
+    if twice:
+        where = "here" if len(scored) == 1 else f"in {_of(twice, len(scored))}"
         sentences.append(
-            f"In {where} two parts that share no pixel each carry the class: the evidence "
-            "stands there more than once."
+            f"Two parts that share no pixel each keep half of the class's score or more {where}: the evidence stands "
+            "there more than once."
         )
     return sentences
+
+
+def _strong(entry: Entry, explanation: int) -> bool:
+    """Returns whether an explanation keeps half of the whole image's score or more at one of the fitted areas."""
+    kept = entry.scores.get(KEPT)
+    if kept is None or explanation > len(kept) or entry.whole is None:
+        return False
+    return bool((kept[explanation - 1] >= HALF * entry.whole).any())
 
 
 def _audited(scored: Sequence[Entry]) -> list[str]:

@@ -48,7 +48,7 @@ def test_the_worst_image_comes_first_and_its_pictures_too() -> None:
     page = made_up_page(entries)
     images = content_of_page(page)["images"]
     assert [image["name"] for image in images] == ["bad", "middle", "good"]
-    assert images[1]["entries"][0]["gain"] == pytest.approx((0.4 - 0.1) / 0.8)
+    assert images[1]["entries"][0]["gain"] == pytest.approx(0.4 - 0.1)
     first = images[0]["entries"][0]
     assert [first["photo"], *first["maps"]] == [0, 1, 2]
     assert blob_of_page(page, 0) == entries[1].photo
@@ -89,8 +89,8 @@ def test_the_summary_says_what_was_found() -> None:
     assert "at 10 % of the image keeps 50 % of the class's score" in said  # (0.4 + 0.1 + 0.7) / (3 * 0.8)
     assert "random masks of that area keep 12 %" in said
     assert "50 % is left" in said
-    assert "explanation 1 in 2 of 3 images, by explanation 2 in 3 of 3 images" in said
-    assert "In 2 images two parts" in said
+    assert "Explanation 1 carries more than random masks in 2 of 3 images, explanation 2 carries more" in said
+    assert "Two parts" not in said  # explanation 2 keeps a quarter
     assert "The most likely class is the label in 1 of 3 images" in said
     assert "share no pixel" not in " ".join(found([replace(entry, disjoint=False) for entry in entries]))
 
@@ -109,12 +109,20 @@ def test_the_summary_says_what_may_not_be_concluded() -> None:
     assert "few" not in " ".join(not_concluded(many))
 
 
+def test_evidence_that_stands_twice_is_said_of_strong_explanations_alone() -> None:
+    scores = {KEPT: np.array([[0.3, 0.5], [0.1, 0.41]])}
+    (twice,) = (sentence for sentence in found([made_up("a", scores=scores)]) if sentence.startswith("Two parts"))
+    assert "here" in twice
+    assert not [one for one in found([made_up("a", scores=scores, disjoint=False)]) if one.startswith("Two parts")]
+    assert not [one for one in found([made_up("a", scores=scores, whole=0.9)]) if one.startswith("Two parts")]
+
+
 def test_runs_are_compared_on_the_images_that_both_have() -> None:
     first = {name: made_up(name, kept) for name, kept in (("a", 0.3), ("b", 0.4), ("c", 0.5))}
     better = {name: made_up(name, entry.mean(KEPT) + 0.16) for name, entry in first.items()}
     (said,) = compared(["one", "two"], [first, better | {"d": made_up("d", 0.1)}])
-    assert "two keeps 58 %" in said  # (0.4 + 0.16 - 0.1) / 0.8
-    assert "+20 points (95 % interval +20 to +20 points over 3 images)" in said
+    assert "two keeps a score of 0.46, that of one 0.30" in said
+    assert "+0.16 (95 % interval +0.16 to +0.16 over 3 images)" in said
     (same,) = compared(["one", "two"], [first, first])
     assert "do not tell them apart" in same
     (none,) = compared(["one", "two"], [first, {"d": made_up("d")}])
