@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inr_xai.columns import P_FULL, SCORES, UNSEEN
 from inr_xai.figures.pixels import pixels_of
-from inr_xai.report.packing import LARGEST, PackedMasks, drawn_areas, pack
+from inr_xai.report.packing import LARGEST, PackedMasks, drawn_areas, hard_mask, pack
 from inr_xai.runs.load import draw_explanations
 from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Image
@@ -72,6 +72,21 @@ class Entry:
         if values is None or explanation > len(values):
             return math.nan
         return float(values[explanation - 1].mean())
+
+    @property
+    def middle(self) -> float:
+        """The middle one of the areas that were fitted, the smaller one of two; 0.1 if none was."""
+        return sorted(self.areas)[(len(self.areas) - 1) // 2] if self.areas else 0.1
+
+    def overlap(self, other: "Entry") -> float:
+        """Returns the intersection over union of explanation 1 with that of another entry, at the middle area.
+
+        NaN if their inputs have different sizes.
+        """
+        if self.masks.size != other.masks.size:
+            return math.nan
+        one, two = (hard_mask(entry.masks, 1, self.middle) for entry in (self, other))
+        return float((one & two).sum() / max((one | two).sum(), 1))
 
     @property
     def gain(self) -> float:

@@ -13,8 +13,7 @@ from typing import Any
 from inr_xai.classifier.frozen import FrozenClassifier
 from inr_xai.data.labels import class_label
 from inr_xai.errors import UserError
-from inr_xai.evaluate.evaluation import OWN
-from inr_xai.evaluate.results import Results
+from inr_xai.evaluate.results import OWN, Results
 from inr_xai.evaluate.sources import FolderSource
 from inr_xai.instantiate import build_data_and_classifier, stored_configuration
 from inr_xai.report.content import CHANCE, KEPT, Entry, entry_of

@@ -141,6 +141,19 @@ def _bits(hard: Bool[Tensor, "a h w"]) -> np.ndarray:
     return words.reshape(-1, hard.shape[-1])
 
 
+def hard_mask(packed: PackedMasks, explanation: int, area: float) -> Bool[np.ndarray, "h w"]:
+    """Returns the hard mask of an explanation, counted from 1, at the step whose area is nearest to the one given."""
+    step = int(np.abs(np.array(packed.areas) - area).argmin())
+    with Image.open(io.BytesIO(packed.maps[explanation - 1])) as image:
+        channels = np.asarray(image, dtype=np.uint16)
+    numbers = channels[..., 0] << 8 | channels[..., 1]
+    if packed.kind == RANKS:
+        return numbers <= step
+    height = packed.size[0]
+    part = numbers[height * (step // BITS) :][:height]
+    return (part >> (step % BITS) & 1).astype(bool)
+
+
 def png_of(numbers: np.ndarray) -> bytes:
     """Returns numbers of 16 bits as an opaque PNG: the higher halves in red, the lower ones in green."""
     channels = np.stack([numbers >> 8, numbers & 255, np.zeros_like(numbers)], axis=-1).astype(np.uint8)

@@ -111,7 +111,7 @@ def _content(runs: Sequence[PageRun], blobs: _Blobs) -> dict[str, Any]:
     images = []
     for name, entries in ordered:  # photos and maps of the first images come first in the file
         plain = [None if entry is None else _plain(entry, blobs, tables) for entry in entries]
-        images.append({"name": name, "entries": plain})
+        images.append({"name": name, "entries": plain, "difference": _number(_difference(entries))})
     return {
         "runs": [run.label for run in runs],
         "images": images,
@@ -127,6 +127,12 @@ def _content(runs: Sequence[PageRun], blobs: _Blobs) -> dict[str, Any]:
 def _worst_first(entries: Sequence[Entry | None]) -> float:
     gains = [entry.gain for entry in entries if entry is not None and not math.isnan(entry.gain)]
     return gains[0] if gains else math.inf
+
+
+def _difference(entries: Sequence[Entry | None]) -> float:
+    """Returns 1 - IoU of the first entry's mask and the one that differs most; NaN if there is none to compare."""
+    first, *others = [entry for entry in entries if entry is not None]
+    return max((1 - first.overlap(other) for other in others), default=math.nan)
 
 
 def _plain(entry: Entry, blobs: _Blobs, tables: dict[tuple[float, ...], int]) -> dict[str, Any]:

@@ -6,11 +6,14 @@ Numbers are ratios of means over images, as in summary.json, at the middle area 
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
-from inr_xai.metrics.statistics.bootstrap import Interval, mean_interval
 from inr_xai.report.content import CHANCE, KEPT, REMOVED, SEEN_BY_NO_FIT, Entry
+
+if TYPE_CHECKING:
+    from inr_xai.metrics.statistics.bootstrap import Interval
 
 FEW = 30
 """With fewer images a page says that they are few."""
@@ -79,6 +82,8 @@ def compared(labels: Sequence[str], runs: Sequence[dict[str, Entry]]) -> list[st
     Args:
         runs: the entries of each run by the image's name.
     """
+    from inr_xai.metrics.statistics.bootstrap import mean_interval  # late: most pages compare nothing
+
     sentences = []
     for label, run in zip(labels[1:], runs[1:], strict=True):
         both = [name for name in runs[0] if name in run]
@@ -86,8 +91,15 @@ def compared(labels: Sequence[str], runs: Sequence[dict[str, Entry]]) -> list[st
             -1, 2
         )
         gains = gains[gains.isfinite().all(1)]
+        overlaps = [runs[0][name].overlap(run[name]) for name in both]
+        overlaps = [overlap for overlap in overlaps if math.isfinite(overlap)]
+        if overlaps:
+            sentences.append(
+                f"At {_percent(runs[0][both[0]].middle)} of the image, explanation 1 of {labels[0]} and that of {label} "
+                f"have an IoU of {sum(overlaps) / len(overlaps):.2f}, a mean over {_count(len(overlaps), 'image')}."
+            )
         if not len(gains):
-            sentences.append(f"{label} has no scores of images that {labels[0]} has: look at the masks alone.")
+            sentences.append(f"{label} has no scores of images that {labels[0]} has.")
             continue
         ours, theirs = gains.mean(0).tolist()
         difference = mean_interval(gains[:, 1] - gains[:, 0])
@@ -98,7 +110,7 @@ def compared(labels: Sequence[str], runs: Sequence[dict[str, Entry]]) -> list[st
     return sentences
 
 
-def _difference(difference: Interval, images: int) -> str:
+def _difference(difference: "Interval", images: int) -> str:
     if images == 1:
         return "one image says little"
     ends = f"95 % interval {difference.low:+.2f} to {difference.high:+.2f} over {images} images"
@@ -111,7 +123,7 @@ def _kept(scored: Sequence[Entry]) -> list[str]:
     kept, chance, unseen = (_ratio(scored, column) for column in (KEPT, CHANCE, SEEN_BY_NO_FIT))
     if math.isnan(kept):
         return []
-    area = f"{100 * _middle(scored[0]):.3g} %"
+    area = f"{100 * scored[0].middle:.3g} %"
     beside = "" if math.isnan(chance) else f", where random masks of that area keep {_percent(chance)}"
     sentences = [
         f"Explanation 1 at {area} of the image keeps {_percent(kept)} of the class's score when all else is hidden"
@@ -171,16 +183,12 @@ def _audited(scored: Sequence[Entry]) -> list[str]:
     return sentences
 
 
-def _middle(entry: Entry) -> float:
-    return sorted(entry.areas)[(len(entry.areas) - 1) // 2]
-
-
 def _ratio(entries: Sequence[Entry], column: str) -> float:
     """Returns the mean of a score of explanation 1 at the middle area, over the mean score of whole images."""
     pairs = []
     for entry in entries:
         if column in entry.scores and entry.whole is not None:
-            value = float(entry.scores[column][0, entry.areas.index(_middle(entry))])
+            value = float(entry.scores[column][0, entry.areas.index(entry.middle)])
             if math.isfinite(value):
                 pairs.append((value, entry.whole))
     whole = sum(under for _, under in pairs)

@@ -65,19 +65,16 @@ def blob_of_page(page: str, place: int) -> bytes:
 
 
 def unpacked(packed: PackedMasks, explanation: int, step: int) -> np.ndarray:
-    """Returns the hard mask of an explanation, from 1, at a step, pixel by pixel as the definition says."""
+    """Returns the hard mask of an explanation, from 1, at a step, as the definition of the maps says."""
     image = Image.open(io.BytesIO(packed.maps[explanation - 1]))
     assert image.mode == "RGB"
-    height, width = packed.size
-    mask = np.zeros((height, width), dtype=bool)
-    for y in range(height):
-        for x in range(width):
-            below = height * (step // 16) if packed.kind == "masks" else 0
-            red, green, blue = image.getpixel((x, y + below))
-            assert blue == 0
-            number = 256 * red + green
-            mask[y, x] = number <= step if packed.kind == "ranks" else bool(number >> (step % 16) & 1)
-    return mask
+    red, green, blue = (np.asarray(channel, dtype=int) for channel in image.split())
+    assert not blue.any()
+    if packed.kind == "ranks":
+        return 256 * red + green <= step
+    top = packed.size[0] * (step // 16)
+    half = (red if step % 16 >= 8 else green)[top : top + packed.size[0]]
+    return half // 2 ** (step % 8) % 2 == 1
 
 
 def largest_values(mask: torch.Tensor, area: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from inr_xai.report import page_of
 from inr_xai.report.content import KEPT
 from inr_xai.report.page import VERDICTS, PageRun, page_html
 from inr_xai.report.sentences import compared, found, not_concluded
-from tests.helpers.report_pages import HOSTILE, blob_of_page, content_of_page, made_up, made_up_page
+from tests.helpers.report_pages import HOSTILE, blob_of_page, content_of_page, made_up, made_up_page, unpacked
 
 
 def test_hostile_names_stay_text() -> None:
@@ -120,13 +120,26 @@ def test_evidence_that_stands_twice_is_said_of_strong_explanations_alone() -> No
 def test_runs_are_compared_on_the_images_that_both_have() -> None:
     first = {name: made_up(name, kept) for name, kept in (("a", 0.3), ("b", 0.4), ("c", 0.5))}
     better = {name: made_up(name, entry.mean(KEPT) + 0.16) for name, entry in first.items()}
-    (said,) = compared(["one", "two"], [first, better | {"d": made_up("d", 0.1)}])
+    overlap, said = compared(["one", "two"], [first, better | {"d": made_up("d", 0.1)}])
+    assert "At 10 % of the image" in overlap
+    assert "IoU of 1.00, a mean over 3 images" in overlap
     assert "two keeps a score of 0.46, that of one 0.30" in said
     assert "+0.16 (95 % interval +0.16 to +0.16 over 3 images)" in said
-    (same,) = compared(["one", "two"], [first, first])
+    same = compared(["one", "two"], [first, first])[-1]
     assert "do not tell them apart" in same
     (none,) = compared(["one", "two"], [first, {"d": made_up("d")}])
     assert "no scores of images" in none
+
+
+def test_masks_are_compared_by_their_overlap_at_the_middle_area() -> None:
+    first, second = made_up("a", seed=1), made_up("a", seed=2, nested=False)
+    masks = [unpacked(entry.masks, 1, entry.masks.areas.index(0.1)) for entry in (first, second)]
+    iou = (masks[0] & masks[1]).sum() / (masks[0] | masks[1]).sum()
+    assert 0 < iou < 1
+    assert first.overlap(second) == pytest.approx(iou)
+    assert first.overlap(first) == 1
+    (image,) = content_of_page(made_up_page([first], [second]))["images"]
+    assert image["difference"] == pytest.approx(1 - iou, rel=1e-3)
 
 
 def test_every_verdict_of_an_audit_is_explained() -> None:

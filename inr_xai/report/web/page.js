@@ -246,7 +246,12 @@
       { id: "whole", name: "p of the class", group: "", value: (image) => first(image).whole },
       { id: "pPredicted", name: "p of the prediction", group: "", value: (image) => first(image).pPredicted },
     ];
-    if (several) columns.unshift({ id: "spread", name: "difference between runs", group: "", value: spread });
+    if (several) {
+      columns.unshift(
+        { id: "spread", name: "difference of kept beyond chance", group: "", value: spread },
+        { id: "difference", name: "difference of masks, 1 - IoU", group: "", value: (image) => image.difference },
+      );
+    }
     page.runs.forEach((run, r) => {
       const entries = page.images.map((image) => image.entries[r]).filter((entry) => entry !== null);
       const scores = new Set(entries.flatMap((entry) => Object.keys(entry.scores)));
@@ -337,11 +342,15 @@
   /** Returns the card of an image, which is made once. */
   function cardOf(image) {
     if (cards.has(image)) return cards.get(image).element;
-    const entries = image.entries.map((entry, r) => ({ entry, run: page.runs[r] })).filter(({ entry }) => entry);
     const thumbs = make("div", { className: "thumbs" });
-    entries.forEach(({ entry, run }) => {
-      const canvas = make("canvas", { width: 112, height: 112, title: several ? run : "" });
+    image.entries.forEach((entry, r) => {
+      const canvas = make("canvas", { width: 112, height: 112, title: several ? page.runs[r] : "" });
       canvas.setAttribute("aria-hidden", "true");
+      if (entry === null) {
+        canvas.className = "absent"; // keeps the place of a run that lacks the image
+        thumbs.append(canvas);
+        return;
+      }
       waiting.set(canvas, entry);
       watcher.observe(canvas);
       thumbs.append(canvas);
@@ -350,7 +359,13 @@
     const facts =
       one.whole === null
         ? ""
-        : `p ${text(one.whole)}, kept ${text(scoreOf(one, page.columns.kept, 0))}, chance ${text(scoreOf(one, page.columns.chance, 0))}`;
+        : [
+            ["p", one.whole],
+            ["kept", scoreOf(one, page.columns.kept, 0)],
+            ["chance", scoreOf(one, page.columns.chance, 0)],
+          ]
+            .map(([word, value]) => `${word} ${text(value)}`)
+            .join(", ");
     const badges = [];
     if (isWrong(image)) badges.push(`predicted ${one.predicted}`);
     if (carriesNothing(image)) badges.push("nothing carried");
@@ -455,6 +470,7 @@
     show(true);
     find("name").textContent = image.name;
     find("classes").textContent = classesOf(entry);
+    find("classes").hidden = several; // each panel says it of its run
     const place = shown.indexOf(image);
     find("place").textContent = `${place + 1} of ${shown.length}`;
     find("previous").disabled = place <= 0;
@@ -543,12 +559,12 @@
   async function fillPanels(image) {
     const made = await Promise.all(
       image.entries.map(async (entry, r) =>
-        entry === null ? null : makePanel(entry, page.runs[r], await whenRead(entry)),
+        entry === null ? absentPanel(page.runs[r]) : makePanel(entry, page.runs[r], await whenRead(entry)),
       ),
     );
     if (view.image !== image) return;
-    view.panels = made.filter(Boolean);
-    find("panels").replaceChildren(...view.panels.map((panel) => panel.element));
+    view.panels = made.filter((panel) => panel.figures);
+    find("panels").replaceChildren(...made.map((panel) => panel.element));
   }
 
   /** Returns the pixels of an entry once the browser has read the file as far as there. */
@@ -560,6 +576,11 @@
         setTimeout(resolve, 50);
       });
     }
+  }
+
+  function absentPanel(run) {
+    const words = make("p", { className: "small", textContent: "It has not this image." });
+    return { element: make("article", { className: "panel" }, make("h3", { textContent: run }), words) };
   }
 
   function makePanel(entry, run, pictures) {
@@ -899,7 +920,8 @@
     groups.forEach((group) => {
       if (group !== find("sort")) find("sort").append(group);
     });
-    order.column = several ? "spread" : "gain";
+    const scored = page.images.some((image) => spread(image) !== null);
+    order.column = several ? (scored ? "spread" : "difference") : "gain";
     order.descending = several;
     find("sort").value = order.column;
     const verdicts = [...new Set(page.images.map(verdictOf).filter(Boolean))].sort();
@@ -918,7 +940,7 @@
     );
     find("sort").addEventListener("input", () => {
       order.column = find("sort").value;
-      order.descending = ["spread", "whole", "pPredicted"].includes(order.column);
+      order.descending = ["spread", "difference", "whole", "pPredicted"].includes(order.column);
       updateGallery();
     });
     find("order").addEventListener("click", () => {
