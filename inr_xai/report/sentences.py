@@ -95,7 +95,7 @@ def compared(labels: Sequence[str], runs: Sequence[dict[str, Entry]]) -> list[st
         overlaps = [overlap for overlap in overlaps if math.isfinite(overlap)]
         if overlaps:
             sentences.append(
-                f"At {_percent(runs[0][both[0]].middle)} of the image, explanation 1 of {labels[0]} and that of {label} "
+                f"At {_percent(runs[0][both[0]].middle)} of the image, explanation 1 of {labels[0]} and of {label} "
                 f"have an IoU of {sum(overlaps) / len(overlaps):.2f}, a mean over {_count(len(overlaps), 'image')}."
             )
         if not len(gains):
