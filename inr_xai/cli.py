@@ -51,6 +51,7 @@ VERBS = {
     "maps": ("inr_xai.compare.maps", "other methods' heatmaps of a finished run's images"),
     "table": ("inr_xai.evaluate.table", "one table of several methods, as Markdown and LaTeX"),
     "app": ("inr_xai.app.__main__", "a page in the browser: drop a photo, and masks of it form"),
+    "report": ("inr_xai.report.__main__", "one page of finished runs: their images with masks at every area"),
     "verify": ("inr_xai.runs.verify", "how exact, binary and disjoint a finished run's masks are"),
 }
 """Verb -> the module whose `main` does its work (imported only if it is used), and what the verb is for."""

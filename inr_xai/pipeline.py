@@ -1,4 +1,4 @@
-"""A run from beginning to end: explain the images, then evaluate the masks, then audit the classifier by them."""
+"""A run from beginning to end: explain the images, evaluate the masks, audit the classifier, and write the page."""
 
 import logging
 import math
@@ -11,6 +11,7 @@ from inr_xai.config import check
 from inr_xai.errors import UserError
 from inr_xai.instantiate import threads_of
 from inr_xai.runner import ExplainedRun, explain
+from inr_xai.runs.files import write_bytes
 from inr_xai.runs.load import load
 from inr_xai.runs.lock import ShardLock, WorkLock, lock_of_results
 from inr_xai.scoring.summary import format_table
@@ -36,7 +37,7 @@ class RunOutcome:
 
 
 def run(cfg: DictConfig) -> RunOutcome:
-    """Explains, evaluates and audits the images that the configuration names.
+    """Explains, evaluates and audits the images that the configuration names, and writes a page of them.
 
     Raises:
         UserError: it cannot work, or another process works on the same images in the same folder.
@@ -55,6 +56,8 @@ def _run(cfg: DictConfig, lock: WorkLock) -> RunOutcome:
         unmeasured += _evaluate(cfg, explained)
     if cfg.audit is not None and explained.rows:
         unmeasured += _audit(cfg, explained)
+    if cfg.report and explained.rows:
+        _report(cfg, explained)
     folder, method = explained.folder, explained.parts.method
     if unmeasured:
         folder.write_summary(explained.summary | {"unmeasured": unmeasured})
@@ -106,3 +109,23 @@ def _audit(cfg: DictConfig, explained: ExplainedRun) -> int:
     if unaudited:
         log.warning("%d of %d explained images could not be audited; %s", unaudited, len(finished), again)
     return unaudited
+
+
+def _report(cfg: DictConfig, explained: ExplainedRun) -> None:
+    """Writes the page of the run, unless the run has too many images for one.
+
+    The explanations are kept, whatever fails here.
+    """
+    from inr_xai.report.finished import MOST, PAGE, FinishedRun, report_of  # late: most of it serves this alone
+
+    path = explained.folder.path
+    finished = load(path, cfg.allow_targets)
+    if len(finished) > MOST:
+        log.info("no page of %d images; inr-xai report %s makes one of the %d worst", len(finished), path, MOST)
+        return
+    try:
+        with lock_of_results(path, PAGE, wait=math.inf):  # another shard may be writing it
+            page = report_of([FinishedRun(path, finished, explained.parts.data, explained.parts.classifier)])
+            write_bytes(path / PAGE, page.encode(), within=explained.folder.begun)
+    except UserError as error:
+        log.warning("no page was written: %s; inr-xai report %s tries again", error, path)

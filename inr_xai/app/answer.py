@@ -12,6 +12,7 @@ from torch import Tensor
 
 from inr_xai.explanation.explanation import Explanation
 from inr_xai.figures import save_figure
+from inr_xai.report import page_of
 
 DOWNLOADS = {
     "masks.zip": "Masks (PNG)",
@@ -45,7 +46,7 @@ def answer_of(explanation: Explanation, folder: Path) -> Answer:
     figure = explanation.plot()
     for suffix in ("png", "pdf"):
         save_figure(figure, files[suffix])
-    return Answer(repr(explanation), explanation.to_html(), files)
+    return Answer(repr(explanation), page_of([explanation]), files)
 
 
 def masks_as_pictures(explanation: Explanation) -> bytes:

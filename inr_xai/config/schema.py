@@ -81,6 +81,7 @@ class Schema:
     dry_run: bool = MISSING
     evaluate: Any = MISSING
     audit: Any = MISSING
+    report: bool = MISSING
     sweep_metric: str = MISSING
     data: Any = field(default_factory=dict)
     classifier: Any = field(default_factory=dict)

@@ -42,6 +42,7 @@ FREE_KEYS = (
     "allow_targets",
     "evaluate",
     "audit",
+    "report",
     "out",
     "dry_run",
 )

@@ -52,7 +52,7 @@ class Explained:
     """
 
     def __init__(self, record: SampleRecord, allow_targets: Sequence[str] = ()):
-        self.record, self._allow = record, allow_targets
+        self.record, self.allow_targets = record, allow_targets
         self.masks: Float[Tensor, "k a h w"] = record.masks
         self.areas, self.target, self.frame, self.rows = record.areas, record.target, record.frame, record.rows
 
@@ -78,14 +78,14 @@ class Explained:
         if frame not in FRAMES:
             raise UserError(f"frame must be input or image; got {frame!r}")
         shape = self._size(size)
-        mask = draw_record(self.record, [area], shape, explanation, self._allow)[0]
+        mask = draw_record(self.record, [area], shape, explanation, self.allow_targets)[0]
         return mask if frame == "input" else mask_to_image(mask, self.frame)
 
     def importance(self, size: tuple[int, int] | int | None = None) -> Float[Tensor, "h w"]:
         """Returns one heatmap of explanation 1, values in [0, 1]; see `inr_xai.fitting.importance`."""
         shape = self._size(size)
         areas = importance_areas(shape)
-        return weighted_mean(draw_record(self.record, areas, shape, 1, self._allow), areas)
+        return weighted_mean(draw_record(self.record, areas, shape, 1, self.allow_targets), areas)
 
     def _size(self, size: tuple[int, int] | int | None) -> tuple[int, int]:
         """Returns height and width of a mask, or refuses a size that is neither a side nor a pair of sides."""
@@ -246,6 +246,21 @@ def draw_record(
         stored = _stored(record, drawing.areas, size, k)
         drawing.next(_network(record, k, allow_targets)) if stored is None else drawing.add(stored)
     return drawing.next(_network(record, explanation, allow_targets))[0].float()
+
+
+def draw_explanations(
+    record: SampleRecord, areas: Sequence[float], size: tuple[int, int], allow_targets: Sequence[str] = ()
+) -> Float[Tensor, "k a h w"]:
+    """Draws masks of all stored explanations at once, values in [0, 1], as `draw_record` draws those of one.
+
+    Raises UserError as `draw_record` does.
+    """
+    exclusion, count = record.drawing["exclusion"], len(record.inrs)
+    for area in areas:
+        check_rendering(area, count, exclusion_area=exclusion["area"], exclude=exclusion["exclude"])
+    drawing = Drawing.of(stored_method(record, areas, allow_targets), [record.sample_id], size)
+    masks = [drawing.next(_network(record, k, allow_targets))[0].float() for k in range(1, count + 1)]
+    return torch.stack(masks)
 
 
 def _stored(

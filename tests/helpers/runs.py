@@ -42,7 +42,7 @@ FACTS = {
     "wandb_id": "",
 }
 """The least that run.json holds."""
-SHORT = ["steps=2", "areas=[0.1,0.3]", "logger=none", "trainer.accelerator=cpu", "data.size=3"]
+SHORT = ["steps=2", "areas=[0.1,0.3]", "logger=none", "report=false", "trainer.accelerator=cpu", "data.size=3"]
 TINY = [
     "allow_targets=[tests]",
     "classifier=custom",
