@@ -38,6 +38,20 @@ element.addEventListener("click", (event) => {
 });
 """
 """What the browser does when a scene is clicked."""
+ON_ANSWER = """
+watch("value", () => {
+  const frame = element.querySelector("iframe");
+  if (!frame) return;
+  frame.addEventListener("load", () => {
+    const body = frame.contentDocument.body;
+    const fit = () => { frame.style.height = `${body.scrollHeight + 2}px`; };
+    new ResizeObserver(fit).observe(body);
+    fit();
+    frame.scrollIntoView({ block: "start" });
+  });
+});
+"""
+"""What it does with an answer: the frame is as high as its page, and comes into view."""
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 """Of every event: Gradio's veil would hide what forms, and the functions are for this page alone."""
 
@@ -53,22 +67,22 @@ def build_page(desk: Desk, *, accelerator: bool = False) -> gr.Blocks:
         photo = gr.State(None)
         gr.Markdown(ABOUT)
         with gr.Row():
-            with gr.Column(scale=1, min_width=300):
+            with gr.Column(scale=2, min_width=300):
                 file = gr.File(label="Photo", file_types=["image"], height=140, elem_id="photo")
-                scenes = _scenes(desk)
+                scenes = gr.HTML(scene_buttons(desk.examples), js_on_load=ON_SCENE, elem_id="scenes")
                 asked = _fields(desk, accelerator=accelerator)
                 with gr.Row():
-                    explain = gr.Button("Explain", variant="primary", elem_id="explain")
-                    stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop")
-            with gr.Column(scale=2, min_width=300):
+                    explain = gr.Button("Explain", variant="primary", elem_id="explain", min_width=120)
+                    stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop", min_width=120)
+            with gr.Column(scale=3, min_width=300):
                 sight = gr.HTML(hint(START), elem_id="sight")
                 state = gr.HTML("", elem_id="state")
-                answer = gr.HTML("", elem_id="answer")
-                with gr.Row():
+                with gr.Row(elem_id="downloads"):
                     downloads = [
-                        gr.DownloadButton(label, interactive=False, size="sm", min_width=120)
+                        gr.DownloadButton(label, visible=False, size="sm", min_width=130)
                         for label in DOWNLOADS.values()
                     ]
+        answer = gr.HTML("", js_on_load=ON_ANSWER, elem_id="answer")
         classifier, target = asked[:2]
 
         def look(path: str | None, name: str) -> tuple[Any, Any]:
@@ -84,7 +98,7 @@ def build_page(desk: Desk, *, accelerator: bool = False) -> gr.Blocks:
                 if view.answer is not None:
                     shown[answer] = view.answer
                 for button, path in zip(downloads, view.files or (), strict=False):
-                    shown[button] = gr.DownloadButton(value=path, interactive=path is not None)
+                    shown[button] = gr.DownloadButton(value=path, visible=path is not None)
                 yield shown
 
         def end(request: gr.Request) -> None:
@@ -140,34 +154,35 @@ def serve(desk: Desk, page: gr.Blocks, *, host: str, port: int | None) -> str:
     return str(address)
 
 
-def _scenes(desk: Desk) -> gr.HTML:
-    """Returns the drawn scenes, one of which can be taken."""
-    return gr.HTML(scene_buttons(desk.examples), js_on_load=ON_SCENE, elem_id="scenes")
-
-
 def _fields(desk: Desk, *, accelerator: bool) -> list[Any]:
     """Returns the fields that a question has beside the photo, in the order of `Fields`."""
     method = desk.method
     presets = [(words, name) for name, words in preset_names(accelerator=accelerator).items()]
     numbers = [str(number) for number in sorted({1, 2, 3, 4, 5, method.explanations} - {AUTO})]
-    return [
-        gr.Dropdown(desk.classifiers.names, label="Classifier", elem_id="classifier"),
-        gr.Dropdown(
-            [],
-            label="Class",
-            info="a name or an index; empty for the predicted one",
-            allow_custom_value=True,
-            elem_id="class",
-        ),
-        gr.Textbox(
+    classifier = gr.Dropdown(desk.classifiers.names, label="Classifier", elem_id="classifier")
+    target = gr.Dropdown(
+        [],
+        label="Class",
+        info="a name or an index; empty for the predicted one",
+        allow_custom_value=True,
+        elem_id="class",
+    )
+    with gr.Accordion("Areas, explanations, preset", open=False, elem_id="more"):
+        areas = gr.Textbox(
             ", ".join(f"{area:g}" for area in method.areas),
             label="Areas",
-            info="the parts of the input that masks keep",
+            info="the parts of the input that masks keep, such as 0.05 or 5%",
             elem_id="areas",
-        ),
-        gr.Radio([*numbers, AUTO], value=str(method.explanations), label="Explanations", elem_id="explanations"),
-        gr.Radio(presets, value=AS_GIVEN, label="Preset", elem_id="preset"),
-    ]
+        )
+        explanations = gr.Radio(
+            [*numbers, AUTO],
+            value=str(method.explanations),
+            label="Explanations",
+            info="masks for each area that share no pixel; auto: as many as carry enough",
+            elem_id="explanations",
+        )
+        preset = gr.Radio(presets, value=AS_GIVEN, label="Preset", elem_id="preset")
+    return [classifier, target, areas, explanations, preset]
 
 
 def _usable(usable: bool) -> Any:

@@ -94,11 +94,11 @@ def seen(picture: Image.Image, likely: Sequence[tuple[int, str, float]]) -> str:
 
 
 def framed(page: str, title: str) -> str:
-    """Returns a whole page in a frame, in which its own scripts run and reach nothing outside of it."""
-    return (
-        f'<iframe class="inr-answer" title="{title.translate(ENTITIES)}" sandbox="allow-scripts allow-downloads" '
-        f'srcdoc="{page.translate(ENTITIES)}"></iframe>'
-    )
+    """Returns a whole page in a frame, whose height the page around it can read.
+
+    The page's own policy lets no script run but its own.
+    """
+    return f'<iframe class="inr-answer" title="{_attribute(title)}" srcdoc="{_attribute(page)}"></iframe>'
 
 
 def _rows(job: Job) -> str:
@@ -116,6 +116,11 @@ def _rows(job: Job) -> str:
 
 def _data(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+
+def _attribute(text: str) -> str:
+    """Returns a text for an attribute of HTML that goes through Gradio's templates."""
+    return text.translate(ENTITIES)
 
 
 def _text(words: str) -> str:
