@@ -13,6 +13,7 @@ import logging
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 
 from inr_xai.config import exit_status
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves the page until a signal ends it, and returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # with which Gradio asks its own server whether it is there
     parser = argparse.ArgumentParser(
         prog="inr-xai app", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -43,20 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_status(partial(_serve, args))
 
 
+def wait() -> None:
+    """Waits for a signal."""
+    threading.Event().wait()
+
+
 def _serve(args: argparse.Namespace) -> int:
     """Builds what is asked for, serves the page, and waits."""
     from inr_xai.app.page import build_page, serve  # first of all: it needs a package that may be missing
 
-    for option in args.options:
-        if "=" not in option:
-            raise UserError(f"{option!r} is no option; give KEY=VALUE, such as areas=[0.1,0.3]; photos go to the page")
-    options = list(args.options)
-    if args.classifier is None and (args.checkpoint or args.classes):
-        raise UserError("--checkpoint and --classes are those of a classifier; give --classifier NAME too")
-    if args.classifier is not None:
-        options = [*classifier_options(args.classifier, args.checkpoint, args.classes), *options]
-    if args.preset is not None:
-        options.append(f"+preset={args.preset}")
+    options = _options(args)
     cfg = composed("logger=none", *options)
 
     from inr_xai.app.classifiers import Classifiers, embedded
@@ -73,17 +71,25 @@ def _serve(args: argparse.Namespace) -> int:
     classifiers = Classifiers(given | embedded(), device)
     classifiers[classifiers.names[0]]  # a checkpoint that does not fit is refused now
     desk = Desk(classifiers, build_method(cfg), partial(threads_of, cfg))
-    try:
-        page = build_page(desk, accelerator=device.type != "cpu")
+    with closing(desk), closing(build_page(desk, accelerator=device.type != "cpu")) as page:
         address = serve(desk, page, host=args.host, port=args.port)
         if args.host not in LOOPBACK:
             log.warning("whoever reaches %s can use this computer for explanations; there is no password", address)
         log.info("The page is at %s; Ctrl-C ends it.", address)
-        threading.Event().wait()
-        return 0
-    finally:
-        page.close()
-        desk.close()
+        wait()
+    return 0
+
+
+def _options(args: argparse.Namespace) -> list[str]:
+    """Returns the options of a run that the arguments ask for. Raises UserError if one is none."""
+    for option in args.options:
+        if "=" not in option:
+            raise UserError(f"{option!r} is no option; give KEY=VALUE, such as areas=[0.1,0.3]; photos go to the page")
+    if args.classifier is None and (args.checkpoint or args.classes):
+        raise UserError("--checkpoint and --classes are those of a classifier; give --classifier NAME too")
+    chosen = [] if args.classifier is None else classifier_options(args.classifier, args.checkpoint, args.classes)
+    preset = [] if args.preset is None else [f"+preset={args.preset}"]
+    return [*chosen, *args.options, *preset]
 
 
 if __name__ == "__main__":

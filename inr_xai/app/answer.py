@@ -31,11 +31,13 @@ class Answer:
         said: what it found, in a sentence.
         page: a page of its own, HTML that needs no other file.
         files: by the suffixes of DOWNLOADS.
+        explanations: how many it has.
     """
 
     said: str
     page: str
     files: dict[str, Path]
+    explanations: int
 
 
 def answer_of(explanation: Explanation, folder: Path) -> Answer:
@@ -46,7 +48,7 @@ def answer_of(explanation: Explanation, folder: Path) -> Answer:
     figure = explanation.plot()
     for suffix in ("png", "pdf"):
         save_figure(figure, files[suffix])
-    return Answer(repr(explanation), page_of([explanation]), files)
+    return Answer(repr(explanation), page_of([explanation]), files, len(explanation.masks))
 
 
 def masks_as_pictures(explanation: Explanation) -> bytes:

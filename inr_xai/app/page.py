@@ -47,11 +47,10 @@ watch("value", () => {
     const fit = () => { frame.style.height = `${body.scrollHeight + 2}px`; };
     new ResizeObserver(fit).observe(body);
     fit();
-    frame.scrollIntoView({ block: "start" });
   });
 });
 """
-"""What it does with an answer: the frame is as high as its page, and comes into view."""
+"""What it does with an answer: the frame is as high as its page."""
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 """Of every event: Gradio's veil would hide what forms, and the functions are for this page alone."""
 

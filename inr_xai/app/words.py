@@ -71,8 +71,9 @@ def end_of(job: Job) -> str:
     """Returns how a job has ended."""
     if job.answer is None:
         return hint(_sentence(job.error or "")) if job.stopped else refusal(job.error or "")
-    kept = " It was stopped: what had ended until then is here." if job.stopped else ""
-    return f'<p role="status">Done.{kept}</p>'
+    kept = "It was stopped, and what had ended until then is kept" if job.stopped else "Done"
+    below = "below stands what was found, and what may not be concluded from it."
+    return f'<p role="status">{kept}: {below}</p>{_rows(job, job.answer.explanations)}'
 
 
 def seen(picture: Image.Image, likely: Sequence[tuple[int, str, float]]) -> str:
@@ -101,10 +102,10 @@ def framed(page: str, title: str) -> str:
     return f'<iframe class="inr-answer" title="{_attribute(title)}" srcdoc="{_attribute(page)}"></iframe>'
 
 
-def _rows(job: Job) -> str:
-    """Returns a row of pictures for each explanation that has begun."""
+def _rows(job: Job, most: int | None = None) -> str:
+    """Returns a row of pictures for each explanation that has begun, or for the first ones."""
     rows = []
-    for k, snapshot in sorted(job.snapshots.items()):
+    for k, snapshot in sorted(job.snapshots.items())[:most]:
         pictures = "".join(
             f'<figure><img alt="explanation {k} at {100 * area:.3g} %" src="{_data(picture)}">'
             f"<figcaption>{100 * area:.3g} %</figcaption></figure>"

@@ -125,7 +125,7 @@ def test_what_a_job_raises_costs_it_alone(line: Line, work: Work, caplog: pytest
     for job in (a, b, c):
         work.end(job)
     assert [job.error for job in (a, b, c)] == ["set head='none'", "RuntimeError: a bug", STOPPED]
-    assert [record.exc_info is not None for record in caplog.records] == [False, True]
+    assert [bool(record.exc_info) for record in caplog.records] == [False, True]
 
 
 def test_closing_stops_what_is_worked_on_and_what_waits(work: Work) -> None:
