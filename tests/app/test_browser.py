@@ -136,7 +136,7 @@ def test_a_photo_is_dropped_a_class_is_chosen_and_masks_come(
 ) -> None:
     page = open_page()
     drop(page, photo)
-    assert "these 96 × 96 pixels" in wait_for(page, "The classifier sees", "#sight")
+    assert "these 96 \u00d7 96 pixels" in wait_for(page, "The classifier sees", "#sight")
     assert page.locator("#sight tr").count() == 5
     field = page.locator("#class input")
     assert ", p = 0." in field.input_value() or ", p = 1." in field.input_value()
