@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves the page until a signal ends it, and returns the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # with which Gradio asks its own server whether it is there
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("inr_xai").setLevel(logging.INFO)  # and no other: Gradio and matplotlib tell much
     parser = argparse.ArgumentParser(
         prog="inr-xai app", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -142,7 +142,9 @@ def serve(desk: Desk, page: gr.Blocks, *, host: str, port: int | None) -> str:
             mcp_server=False,
             pwa=False,
             max_file_size=MOST_BYTES,
-            theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+            theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
+                block_info_text_color="*neutral_600"
+            ),
             css=(files("inr_xai.app") / "page.css").read_text(encoding="utf-8"),
         )
     except OSError as error:
