@@ -24,7 +24,7 @@ DOWNLOADS = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class PageAnswer:
     """An explanation that has ended.
 
     Args:
@@ -40,7 +40,7 @@ class Answer:
     explanations: int
 
 
-def answer_of(explanation: Explanation, folder: Path) -> Answer:
+def answer_of(explanation: Explanation, folder: Path) -> PageAnswer:
     """Writes the files of an explanation into a folder, and returns what the page shows."""
     files = {suffix: folder / f"{explanation.name[:80].replace('/', '_')}.{suffix}" for suffix in DOWNLOADS}
     files["masks.zip"].write_bytes(masks_as_pictures(explanation))
@@ -48,7 +48,7 @@ def answer_of(explanation: Explanation, folder: Path) -> Answer:
     figure = explanation.plot()
     for suffix in ("png", "pdf"):
         save_figure(figure, files[suffix])
-    return Answer(repr(explanation), page_of([explanation]), files, len(explanation.masks))
+    return PageAnswer(repr(explanation), page_of([explanation]), files, len(explanation.masks))
 
 
 def masks_as_pictures(explanation: Explanation) -> bytes:

@@ -86,7 +86,7 @@ def class_choices(classifier: FrozenClassifier, likely: list[tuple[int, str, flo
 
     >>> from inr_xai.classifier.sources import demo
     >>> class_choices(demo(), [(1, "square on dots", 0.9)])[:2]
-    [('square on dots, p = 0.90', '1'), ('disc on horizontal stripes', '0')]
+    [('square on dots, p = 0.90', '1'), ('disc on checks', '0')]
     """
     names = classifier.class_names or []
     first = [(f"{name}, p = {p:.2f}", str(index)) for index, name, p in likely]
@@ -95,7 +95,7 @@ def class_choices(classifier: FrozenClassifier, likely: list[tuple[int, str, flo
     return first + (others if len(names) <= MOST_NAMES else [])
 
 
-def class_of(text: str | None, classifier: FrozenClassifier) -> int | None:
+def chosen_class(text: str | None, classifier: FrozenClassifier) -> int | None:
     """Returns the index of the class that is chosen or typed: an index, a name, or nothing for the predicted class.
 
     Raises UserError if there is no such class.

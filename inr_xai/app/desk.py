@@ -9,9 +9,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from inr_xai.app.answer import Answer, answer_of
+from inr_xai.app.answer import PageAnswer, answer_of
 from inr_xai.app.classifiers import Classifiers, class_choices, most_likely
-from inr_xai.app.job import Job, picture_of_array
+from inr_xai.app.job import WatchedJob, picture_of_array
 from inr_xai.app.line import MOST_WAITING, Line
 from inr_xai.app.photo import draw_examples, read_photo
 from inr_xai.app.question import Fields, question_of
@@ -64,13 +64,13 @@ class Desk:
         likely = most_likely(known, image)
         return Look(picture_of_array(pixels_of(image)), likely, class_choices(known, likely))
 
-    def explain(self, fields: Fields, owner: str) -> Job:
+    def explain(self, fields: Fields, owner: str) -> WatchedJob:
         """Puts a question into the line, in place of the owner's earlier one.
 
         Raises:
             UserError: it cannot be answered, or too many wait.
         """
-        job = Job(question_of(fields, self.classifiers, self.method), owner)
+        job = WatchedJob(question_of(fields, self.classifiers, self.method), owner)
         self.line.join(job)
         return job
 
@@ -85,7 +85,7 @@ class Desk:
         self.classifiers.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _work(self, job: Job) -> Answer:
+    def _work(self, job: WatchedJob) -> PageAnswer:
         with self._threads():
             explanation = job.explain()
             self._remove_results(job.owner)

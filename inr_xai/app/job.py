@@ -47,7 +47,7 @@ class Snapshot:
         return (self.explanation - 1 + self.step / self.steps) / self.explanations
 
 
-class Job:
+class WatchedJob:
     """A question that waits, is worked on, or has ended. One thread works on it, and others watch it or stop it.
 
     Attributes:
@@ -115,7 +115,7 @@ class Job:
 class _Watcher(lightning.Callback):
     """Shows a job's masks now and then while they are fitted, and ends the fit if the job is stopped."""
 
-    def __init__(self, job: Job):
+    def __init__(self, job: WatchedJob):
         self._job, self._began, self._shown = job, 0.0, 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from inr_xai.app.job import Job
+from inr_xai.app.job import WatchedJob
 from inr_xai.errors import UserError, in_python
 from inr_xai.runs.loop import is_unexpected, reason_of
 
@@ -23,14 +23,14 @@ class Line:
         most: how many may wait.
     """
 
-    def __init__(self, work: Callable[[Job], Any], most: int = MOST_WAITING):
+    def __init__(self, work: Callable[[WatchedJob], Any], most: int = MOST_WAITING):
         self._work, self._most = work, most
-        self._jobs: list[Job] = []  # the first one is worked on
+        self._jobs: list[WatchedJob] = []  # the first one is worked on
         self._changed, self._closed = threading.Condition(), False
         self._thread = threading.Thread(target=self._run, name="inr-xai app", daemon=True)
         self._thread.start()
 
-    def join(self, job: Job) -> None:
+    def join(self, job: WatchedJob) -> None:
         """Puts a job at the end. Raises UserError if too many wait."""
         self.stop(job.owner)
         with self._changed:
@@ -39,7 +39,7 @@ class Line:
             self._jobs.append(job)
             self._changed.notify_all()
 
-    def place(self, job: Job) -> int:
+    def place(self, job: WatchedJob) -> int:
         """Returns how many jobs come before this one; 0 if it is worked on, or has ended."""
         with self._changed:
             return self._jobs.index(job) if job in self._jobs else 0
@@ -75,7 +75,7 @@ class Line:
             with self._changed:
                 self._jobs.remove(job)
 
-    def _do(self, job: Job) -> None:
+    def _do(self, job: WatchedJob) -> None:
         """Does a job; whatever it raises costs it alone."""
         try:
             job.end(self._work(job))

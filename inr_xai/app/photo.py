@@ -24,7 +24,7 @@ EXAMPLES = 4
 
 
 @dataclass(frozen=True)
-class Photo:
+class DroppedPhoto:
     """A photo that was read.
 
     Args:
@@ -40,7 +40,7 @@ class Photo:
         return to_input(self.picture, preprocessing)[0]
 
 
-def read_photo(path: str | Path | None) -> Photo:
+def read_photo(path: str | Path | None) -> DroppedPhoto:
     """Returns the photo in a file.
 
     Raises:
@@ -57,7 +57,7 @@ def read_photo(path: str | Path | None) -> Photo:
         with opened_image(file, reducible=True) as (_, (height, width)):
             if height * width > MOST_PIXELS:
                 raise ValueError(f"it has {height} x {width} pixels, and at most {MOST_PIXELS:,} are read")
-        return Photo(read_image(file), name)
+        return DroppedPhoto(read_image(file), name)
     except Exception as error:  # Pillow raises anything for a broken file
         cause = error.__cause__ if isinstance(error, UserError) and error.__cause__ else error
         reason = "" if isinstance(cause, OSError) and cause.filename else f" ({error_text(cause)})"

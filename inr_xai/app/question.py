@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from inr_xai.app.classifiers import Classifiers, class_of
-from inr_xai.app.photo import Photo, read_photo
+from inr_xai.app.classifiers import Classifiers, chosen_class
+from inr_xai.app.photo import DroppedPhoto, read_photo
 from inr_xai.classifier.frozen import FrozenClassifier
 from inr_xai.errors import UserError
 from inr_xai.explanation.presets import PRESETS, preset_options
@@ -40,7 +40,7 @@ class Fields:
 class Question:
     """What is explained, and how; a target of None stands for the predicted class."""
 
-    photo: Photo
+    photo: DroppedPhoto
     classifier: FrozenClassifier
     target: int | None
     method: Method
@@ -63,7 +63,7 @@ def question_of(fields: Fields, classifiers: Classifiers, method: Method) -> Que
         explanations = int(explanations)
     options = {} if fields.preset == AS_GIVEN else preset_options(fields.preset)
     asked = replace(method, areas=areas_of(fields.areas), explanations=explanations, **options)
-    return Question(photo, classifier, class_of(fields.target, classifier), asked)
+    return Question(photo, classifier, chosen_class(fields.target, classifier), asked)
 
 
 def areas_of(text: str) -> tuple[float, ...]:

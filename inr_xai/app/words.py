@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from inr_xai.app.job import Job, Snapshot, jpeg_of
+from inr_xai.app.job import WatchedJob, Snapshot, jpeg_of
 
 ENTITIES = {ord(sign): f"&#{ord(sign)};" for sign in "&\"'<>{}$`"}
 """Signs that mean something in an attribute of HTML, or in a template of the page."""
@@ -37,7 +37,7 @@ def scene_buttons(examples: Sequence[tuple[Path, str]]) -> str:
     return f'<p class="inr-hint">or take a drawn scene:</p><div class="inr-scenes">{"".join(buttons)}</div>'
 
 
-def state_of(job: Job, place: int) -> str:
+def state_of(job: WatchedJob, place: int) -> str:
     """Returns how far a job is that has not ended.
 
     Args:
@@ -67,7 +67,7 @@ def progress_words(snapshot: Snapshot) -> str:
     )
 
 
-def end_of(job: Job) -> str:
+def end_of(job: WatchedJob) -> str:
     """Returns how a job has ended."""
     if job.answer is None:
         return hint(_sentence(job.error or "")) if job.stopped else refusal(job.error or "")
@@ -102,7 +102,7 @@ def framed(page: str, title: str) -> str:
     return f'<iframe class="inr-answer" title="{_attribute(title)}" srcdoc="{_attribute(page)}"></iframe>'
 
 
-def _rows(job: Job, most: int | None = None) -> str:
+def _rows(job: WatchedJob, most: int | None = None) -> str:
     """Returns a row of pictures for each explanation that has begun, or for the first ones."""
     rows = []
     for k, snapshot in sorted(job.snapshots.items())[:most]:

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from inr_xai.app.classifiers import Classifiers, class_choices, class_of, embedded, most_likely
+from inr_xai.app.classifiers import Classifiers, class_choices, chosen_class, embedded, most_likely
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.errors import UserError
 from tests.app.conftest import NAMES, named
@@ -77,7 +77,7 @@ def test_a_list_of_classes_has_the_likely_ones_first_and_each_once(monkeypatch: 
 
 @pytest.mark.parametrize(("text", "index"), [("", None), (None, None), (" 4 ", 4), ("WASP", 1), ("bee, wasp", 1)])
 def test_classes(text: str | None, index: int | None) -> None:
-    assert class_of(text, named()) == index
+    assert chosen_class(text, named()) == index
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_classes(text: str | None, index: int | None) -> None:
 )
 def test_a_class_that_is_none(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        class_of(text, named())
+        chosen_class(text, named())
 
 
 def test_the_embedded_ones_know_their_classes() -> None:

@@ -8,13 +8,13 @@ import torch
 from inr_xai import explain
 from inr_xai.app import job as module
 from inr_xai.app.desk import Desk
-from inr_xai.app.job import Job, Snapshot
+from inr_xai.app.job import WatchedJob, Snapshot
 from inr_xai.app.question import question_of
 from inr_xai.errors import UserError
 from tests.app.conftest import fields_of
 
 
-class Seen(Job):
+class Seen(WatchedJob):
     """A job that keeps every snapshot, and is stopped after some of them."""
 
     def __init__(self, *arguments: object, after: int | None = None):

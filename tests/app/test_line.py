@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from inr_xai.app.job import Job
+from inr_xai.app.job import WatchedJob
 from inr_xai.app.line import STOPPED, Line
-from inr_xai.app.photo import Photo
+from inr_xai.app.photo import DroppedPhoto
 from inr_xai.app.question import Question
 from inr_xai.errors import UserError
 from inr_xai.method import Method
 from tests.conftest import tiny_classifier
 
-QUESTION = Question(Photo(Image.new("RGB", (1, 1)), "a"), tiny_classifier(), None, Method())
+QUESTION = Question(DroppedPhoto(Image.new("RGB", (1, 1)), "a"), tiny_classifier(), None, Method())
 
 
 class Work:
@@ -25,9 +25,9 @@ class Work:
         self.begun, self.may_end = threading.Semaphore(0), threading.Semaphore(0)
         self.order: list[str] = []
         self.at_once, self.most_at_once = 0, 0
-        self.act: Callable[[Job], Any] = lambda job: job.owner.upper()
+        self.act: Callable[[WatchedJob], Any] = lambda job: job.owner.upper()
 
-    def __call__(self, job: Job) -> Any:
+    def __call__(self, job: WatchedJob) -> Any:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         self.order.append(job.owner)
@@ -36,13 +36,13 @@ class Work:
         self.at_once -= 1
         return self.act(job)
 
-    def end(self, job: Job) -> None:
+    def end(self, job: WatchedJob) -> None:
         """Lets a job end, and waits for it."""
         self.may_end.release()
         ended(job)
 
 
-def ended(job: Job) -> None:
+def ended(job: WatchedJob) -> None:
     """Waits for the end of a job."""
     for _ in range(500):
         if job.has_ended:
@@ -65,9 +65,9 @@ def line(work: Work) -> Iterator[Line]:
     line.close()
 
 
-def jobs_of(line: Line, owners: str) -> list[Job]:
+def jobs_of(line: Line, owners: str) -> list[WatchedJob]:
     """Puts a job of each owner into the line."""
-    jobs = [Job(QUESTION, owner) for owner in owners]
+    jobs = [WatchedJob(QUESTION, owner) for owner in owners]
     for job in jobs:
         line.join(job)
     return jobs
@@ -89,7 +89,7 @@ def test_jobs_are_done_one_at_a_time_and_each_knows_its_place(line: Line, work: 
 def test_a_full_line_takes_nobody_else(line: Line, work: Work) -> None:
     jobs_of(line, "abc")
     with pytest.raises(UserError, match="2 others wait already"):
-        line.join(Job(QUESTION, "d"))
+        line.join(WatchedJob(QUESTION, "d"))
 
 
 def test_who_waits_can_leave_and_who_asks_again_has_one_place(line: Line, work: Work) -> None:
@@ -97,7 +97,7 @@ def test_who_waits_can_leave_and_who_asks_again_has_one_place(line: Line, work: 
     work.begun.acquire(timeout=5)
     line.stop("b")
     assert (b.has_ended, b.stopped, b.error, line.place(c)) == (True, True, STOPPED, 1)
-    again = Job(QUESTION, "c")
+    again = WatchedJob(QUESTION, "c")
     line.join(again)
     assert c.stopped
     assert line.place(again) == 1
@@ -112,7 +112,7 @@ def test_who_waits_can_leave_and_who_asks_again_has_one_place(line: Line, work: 
 
 
 def test_what_a_job_raises_costs_it_alone(line: Line, work: Work, caplog: pytest.LogCaptureFixture) -> None:
-    def fail(job: Job) -> None:
+    def fail(job: WatchedJob) -> None:
         if job.owner == "a":
             raise UserError("set classifier.head=none")
         if job.owner == "b":

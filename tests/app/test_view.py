@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from inr_xai.app.desk import Desk
-from inr_xai.app.job import Job, Snapshot
+from inr_xai.app.job import WatchedJob, Snapshot
 from inr_xai.app.question import question_of
 from inr_xai.app.view import NO_FILES, START, View, sight_of, views_of
 from inr_xai.app.words import end_of, framed, hint, progress_words, refusal, scene_buttons, state_of
@@ -56,7 +56,7 @@ def test_a_refusal_never_waits(desk: Desk, photo: Path) -> None:
 
 
 def test_each_state_is_a_sentence(desk: Desk, photo: Path) -> None:
-    job = Job(question_of(fields_of(photo), desk.classifiers, desk.method))
+    job = WatchedJob(question_of(fields_of(photo), desk.classifiers, desk.method))
     assert "You are number 2 in the line: one other photo is explained before yours." in state_of(job, 1)
     assert "You are number 4 in the line: 3 other photos are explained before yours." in state_of(job, 3)
     assert "The classifier looks at the photo." in state_of(job, 0)
