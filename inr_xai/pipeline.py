@@ -75,8 +75,9 @@ def _evaluate(cfg: DictConfig, explained: ExplainedRun) -> int:
 
     The explanations are kept, whatever fails here.
     """
-    from inr_xai.evaluate.evaluation import OWN, evaluate_run  # late: a run without metrics does not wait for them
+    from inr_xai.evaluate.evaluation import evaluate_run  # late: a run without metrics does not wait for them
     from inr_xai.evaluate.loop import EvaluationContext
+    from inr_xai.evaluate.results import OWN
 
     names = None if cfg.evaluate == "all" else list(cfg.evaluate)
     parts, finished = explained.parts, load(explained.folder.path, cfg.allow_targets)

@@ -25,7 +25,7 @@ from tests.helpers.program import has_plugin
 from tests.helpers.runs import explain
 
 SHORT = ["steps=1", "data.limit=1", "explanations=1", "areas=[0.1,0.2]", "logger=none", "callbacks.progress=null"]
-VERBS = ("evaluate", "audit", "compare", "maps", "table", "verify")
+VERBS = ("evaluate", "audit", "compare", "maps", "table", "report", "verify")
 RUN_ELSEWHERE = {"docs/any_score.md": "test_any_score.py", "docs/metrics.md": "metrics/test_documentation.py"}
 """Pages whose Python another test runs, and asserts more of."""
 LANGUAGES = {"bash", "python", "yaml", "text", ""}
@@ -240,6 +240,9 @@ def assert_done(command: str, folder: Path, printed: str) -> None:
         assert (folder / "paper.tex").read_text().startswith(r"\begin{tabular}")
     elif verb == "maps":
         assert list((folder / "RUN" / "maps" / "gradcam").iterdir())
+    elif verb == "report":
+        file = Path(words[words.index("--out") + 1] if "--out" in words else printed.split()[0])
+        assert (folder / file).read_text().startswith("<!doctype html>")
     elif verb == "verify":
         assert '"faults": []' in printed
     elif "inr_xai.sweeps" in command:
@@ -269,7 +272,14 @@ def run_python(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict
 
 def test_python_of_every_page_is_run() -> None:
     pages = {block.page for block in BLOCKS if block.language == "python" and not block.why}
-    here = {"README.md", "docs/quickstart.md", "docs/runs.md", "docs/integrations.md", "docs/extending.md"}
+    here = {
+        "README.md",
+        "docs/quickstart.md",
+        "docs/runs.md",
+        "docs/integrations.md",
+        "docs/extending.md",
+        "docs/report.md",
+    }
     assert pages == here | set(RUN_ELSEWHERE)
 
 
@@ -317,3 +327,9 @@ def test_python_of_integrations_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert names["watched"].passes == 2 * (10 * 4 + 1)
     assert list(tmp_path.rglob("*.png"))
     assert 0 <= float(names["value"]) <= 1
+
+
+def test_python_of_report_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = run_python("docs/report.md", tmp_path, monkeypatch)
+    page = (tmp_path / "page.html").read_text()
+    assert names["explanation"].name in page

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from inr_xai.config import exit_status
 from inr_xai.config.environment import stored_form
-from inr_xai.evaluate.evaluation import OWN, evaluate_run
+from inr_xai.evaluate.evaluation import evaluate_run
 from inr_xai.evaluate.loop import EvaluationContext
 from inr_xai.evaluate.registry import choose
+from inr_xai.evaluate.results import OWN
 from inr_xai.instantiate import stored_configuration, threads_of
 from inr_xai.runs.load import load
 from inr_xai.runs.lock import lock_of_results

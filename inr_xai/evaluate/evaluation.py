@@ -11,7 +11,7 @@ from inr_xai.errors import UserError
 from inr_xai.evaluate.loop import Evaluation, EvaluationContext, require_marks
 from inr_xai.evaluate.paper_table import make_table
 from inr_xai.evaluate.registry import choose, directions
-from inr_xai.evaluate.results import Results
+from inr_xai.evaluate.results import OWN, Results
 from inr_xai.evaluate.sources import FolderSource, RunSource, Source
 from inr_xai.evaluate.table_text import latex, markdown
 from inr_xai.runs.files import write_bytes
@@ -19,8 +19,6 @@ from inr_xai.runs.folder import facts_of
 from inr_xai.runs.load import Run
 from inr_xai.runs.loop import each_image
 
-OWN = "masks"
-"""The name of the results of a run's own explanations."""
 log = logging.getLogger(__name__)
 
 

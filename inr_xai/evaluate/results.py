@@ -9,6 +9,8 @@ from inr_xai.columns import METRICS
 from inr_xai.errors import UserError
 from inr_xai.runs.csv_store import CsvStore, TextRow
 
+OWN = "masks"
+"""The name of the results of a run's own explanations."""
 KEY, DIGEST, FAILED = "sample_id", "digest", "failed"
 FACTS = (KEY, "target", "difficult")
 REMEDY = "give a CSV that inr-xai evaluate wrote into a run's folder evaluation"

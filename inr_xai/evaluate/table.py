@@ -14,10 +14,9 @@ from pathlib import Path
 
 from inr_xai.config import exit_status
 from inr_xai.errors import UserError
-from inr_xai.evaluate.evaluation import OWN
 from inr_xai.evaluate.paper_table import make_table
 from inr_xai.evaluate.registry import directions
-from inr_xai.evaluate.results import Results, read_results
+from inr_xai.evaluate.results import OWN, Results, read_results
 from inr_xai.evaluate.table_text import latex, markdown
 from inr_xai.runs.files import write_bytes
 

@@ -34,7 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "runs", nargs="+", help="folders of finished runs; then options to change, such as data.root=PATH"
     )
     parser.add_argument(
-        "--maps", type=Path, nargs="+", default=[], help="folders of other methods' maps of RUN's images"
+        "--maps",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="another method's maps of RUN's images; again for each method",
     )
     parser.add_argument("--out", type=Path, help=f"the file to write; default: {PAGE}, or {COMPARISON}, in RUN")
     parser.add_argument("--limit", type=int, default=MOST, help="show so many images, the worst ones (%(default)s)")

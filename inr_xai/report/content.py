@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inr_xai.columns import P_FULL, SCORES, UNSEEN
 from inr_xai.figures.pixels import pixels_of
-from inr_xai.report.packing import PackedMasks, drawn_areas, pack
+from inr_xai.report.packing import LARGEST, PackedMasks, drawn_areas, hard_mask, pack
 from inr_xai.runs.load import draw_explanations
 from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Image
@@ -22,8 +22,6 @@ KEPT, REMOVED, CHANCE, SEEN_BY_NO_FIT = "preservation_hard_mean", "deletion_hard
 """The scores of which the page speaks first; the last is the mean over `UNSEEN`."""
 QUALITY = 85
 """Of a photo as JPEG."""
-LEAST = 0.01
-"""Scores are never divided by less than this probability of the whole image."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,7 @@ class Entry:
         carries: whether each explanation carries more than chance; None where it is unknown.
         predicted: the name of the most likely class; None if the scores are no probabilities of classes.
         right: whether that class is the label; None if no label is known.
+        disjoint: whether the explanations share no pixel.
         audit: the image's row in an audit's per_image.csv.
         metrics: the image's values of an evaluation.
     """
@@ -56,6 +55,7 @@ class Entry:
     predicted: str | None = None
     p_predicted: float | None = None
     right: bool | None = None
+    disjoint: bool = True
     audit: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
 
@@ -74,11 +74,24 @@ class Entry:
         return float(values[explanation - 1].mean())
 
     @property
-    def gain(self) -> float:
-        """What explanation 1 keeps beyond chance, as a part of the whole image's score; NaN if that is unknown."""
-        if self.whole is None:
+    def middle(self) -> float:
+        """The middle one of the areas that were fitted, the smaller one of two; 0.1 if none was."""
+        return sorted(self.areas)[(len(self.areas) - 1) // 2] if self.areas else 0.1
+
+    def overlap(self, other: "Entry") -> float:
+        """Returns the intersection over union of explanation 1 with that of another entry, at the middle area.
+
+        NaN if their inputs have different sizes.
+        """
+        if self.masks.size != other.masks.size:
             return math.nan
-        return (self.mean(KEPT) - self.mean(CHANCE)) / max(abs(self.whole), LEAST)
+        one, two = (hard_mask(entry.masks, 1, self.middle) for entry in (self, other))
+        return float((one & two).sum() / max((one | two).sum(), 1))
+
+    @property
+    def gain(self) -> float:
+        """The score that explanation 1 keeps beyond chance, a mean over areas; NaN if it is unknown."""
+        return self.mean(KEPT) - self.mean(CHANCE)
 
 
 def entry_of(
@@ -118,6 +131,7 @@ def entry_of(
         predicted=predicted,
         p_predicted=first.get("p_predicted"),
         right=None if first.get("right") is None else bool(first["right"]),
+        disjoint=bool(record.drawing["exclusion"]["exclude"]),
         audit=audit or {},
         metrics=metrics or {},
     )
@@ -135,8 +149,11 @@ def packed_masks(record: SampleRecord, allow_targets: Sequence[str] = ()) -> Pac
 
 
 def largest_area(record: SampleRecord) -> float:
-    """Returns the largest area at which all explanations of an image fit beside one another."""
-    return 1 / len(record.masks) if record.drawing["exclusion"]["exclude"] else 1.0
+    """Returns the area at which the slider may end: at larger ones explanations would leave each other other pixels."""
+    exclusion = record.drawing["exclusion"]
+    if len(record.masks) == 1 or not exclusion["exclude"]:
+        return LARGEST
+    return max(*record.areas, exclusion["area"])
 
 
 def photo_of(image: Float[Tensor, "c h w"]) -> bytes:

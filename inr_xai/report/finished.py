@@ -13,11 +13,10 @@ from typing import Any
 from inr_xai.classifier.frozen import FrozenClassifier
 from inr_xai.data.labels import class_label
 from inr_xai.errors import UserError
-from inr_xai.evaluate.evaluation import OWN
-from inr_xai.evaluate.results import Results
+from inr_xai.evaluate.results import OWN, Results
 from inr_xai.evaluate.sources import FolderSource
 from inr_xai.instantiate import build_data_and_classifier, stored_configuration
-from inr_xai.report.content import CHANCE, KEPT, LEAST, Entry, entry_of
+from inr_xai.report.content import CHANCE, KEPT, Entry, entry_of
 from inr_xai.report.packing import pack_map
 from inr_xai.report.page import PageRun, page_html
 from inr_xai.report.sentences import compared, found, not_concluded
@@ -30,7 +29,7 @@ MOST = 500
 """Images on a page; of a run with more, the worst."""
 PAGE = "report.html"
 """The page of a run, in its folder."""
-TOLD = ("data.root", "classifier.name", "data.targets", "areas", "explanations", "steps", "seed")
+TOLD = ("classifier.name", "data.targets", "areas", "explanations", "steps", "seed")
 """The options that a page names."""
 MOST_DIFFERENT = 3
 """So many differing options stand in the name of a run."""
@@ -110,8 +109,7 @@ def worst_images(run: Run, most: int) -> list[str]:
     sample_ids = list(run)
     for row in run.rows:
         if row["explanation"] == 1:
-            gain = (float(row[KEPT]) - float(row[CHANCE])) / max(abs(float(row["p_full"])), LEAST)
-            gains.setdefault(str(row["sample_id"]), []).append(gain)
+            gains.setdefault(str(row["sample_id"]), []).append(float(row[KEPT]) - float(row[CHANCE]))
     return sorted(sample_ids, key=lambda name: math.fsum(gains.get(name, [])) / len(gains.get(name, [0])))[:most]
 
 

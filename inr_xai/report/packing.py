@@ -21,7 +21,7 @@ from inr_xai.seeding import generator
 STEPS = 1024
 """Steps of a rank map from nothing to the whole image."""
 DRAWN, SMALLEST, LARGEST = 32, 0.01, 0.5
-"""Masks are drawn at so many areas in equal ratios, from the smallest to the largest unless larger ones were fitted."""
+"""Masks are drawn at so many areas in equal ratios, from the smallest; the largest is that of a single explanation."""
 BITS = 16
 """Masks in one number of a bit map; the numbers of further masks stand below."""
 RANKS, MASKS = "ranks", "masks"
@@ -45,25 +45,24 @@ class PackedMasks:
     size: tuple[int, int]
 
 
-def drawn_areas(fitted: Sequence[float], most: float, pixels: int) -> list[float]:
+def drawn_areas(fitted: Sequence[float], largest: float, pixels: int) -> list[float]:
     """Returns at most 32 areas, ascending, at which masks are drawn: those fitted, and others in equal ratios.
 
     Args:
         fitted: the areas that were fitted; of more than 32, every n-th is taken.
-        most: the largest area at which all explanations of the image fit beside one another.
+        largest: the area of the last mask, unless a larger one was fitted.
         pixels: the number of pixels of a mask; areas of less than one are left out.
 
     >>> [round(area, 3) for area in drawn_areas([0.05, 0.2], 0.5, 50176)[-3:]]
-    [0.387, 0.44, 0.5]
+    [0.388, 0.441, 0.5]
     """
     kept = sorted(set(fitted))
     kept = kept[:: -(-len(kept) // DRAWN)]
-    largest = max(min(LARGEST, most), kept[-1])
-    count = DRAWN - len(kept)
-    series = [SMALLEST * (largest / SMALLEST) ** (place / max(count - 1, 1)) for place in range(count)]
-    near = 0.02  # of an area, within which a fitted one stands for another
-    others = [area for area in series if all(abs(area / one - 1) > near for one in kept) and area * pixels >= 1]
-    return sorted([*kept, *others])
+    ratio = max(largest, kept[-1]) / SMALLEST
+    series = [SMALLEST * ratio ** (place / (DRAWN - 1)) for place in range(DRAWN)]
+    for area in kept:  # each stands for the nearest of the others
+        series.remove(min(series, key=lambda other: abs(other / area - 1)))
+    return sorted(area for area in {*series, *kept} if area * pixels >= 1)
 
 
 def step_areas(drawn: Sequence[float], fitted: Sequence[float]) -> list[float]:
@@ -140,6 +139,19 @@ def _bits(hard: Bool[Tensor, "a h w"]) -> np.ndarray:
     for place, mask in enumerate(hard.numpy()):
         words[place // BITS] |= mask.astype(np.uint16) << np.uint16(place % BITS)
     return words.reshape(-1, hard.shape[-1])
+
+
+def hard_mask(packed: PackedMasks, explanation: int, area: float) -> Bool[np.ndarray, "h w"]:
+    """Returns the hard mask of an explanation, counted from 1, at the step whose area is nearest to the one given."""
+    step = int(np.abs(np.array(packed.areas) - area).argmin())
+    with Image.open(io.BytesIO(packed.maps[explanation - 1])) as image:
+        channels = np.asarray(image, dtype=np.uint16)
+    numbers = channels[..., 0] << 8 | channels[..., 1]
+    if packed.kind == RANKS:
+        return numbers <= step
+    height = packed.size[0]
+    part = numbers[height * (step // BITS) :][:height]
+    return (part >> (step % BITS) & 1).astype(bool)
 
 
 def png_of(numbers: np.ndarray) -> bytes:

@@ -29,6 +29,14 @@ NAMES = {
 }
 """Score -> what the page calls it; the others have the names of their columns."""
 
+VERDICTS = {
+    "concentrated": "Explanation 1 restores 80 % or more of what all explanations restore together.",
+    "distributed": "Explanation 1 restores less than 80 % of what all explanations restore together.",
+    "spread": "Together the explanations neither restore half of the class nor take half of it away.",
+    "no claim": "The explanations carry no more than the audit's controls do.",
+}
+"""Verdict of an audit -> what it says (docs/audit.md)."""
+
 
 @dataclass(frozen=True)
 class PageRun:
@@ -103,12 +111,13 @@ def _content(runs: Sequence[PageRun], blobs: _Blobs) -> dict[str, Any]:
     images = []
     for name, entries in ordered:  # photos and maps of the first images come first in the file
         plain = [None if entry is None else _plain(entry, blobs, tables) for entry in entries]
-        images.append({"name": name, "entries": plain})
+        images.append({"name": name, "entries": plain, "difference": _number(_difference(entries))})
     return {
         "runs": [run.label for run in runs],
         "images": images,
         "tables": [[round(area, 6) for area in table] for table in tables],
         "names": NAMES,
+        "verdicts": VERDICTS,
         "columns": {"kept": KEPT, "chance": CHANCE, "removed": REMOVED, "unseen": SEEN_BY_NO_FIT},
         "colours": {"explanations": COLOURS, "nothing": NOTHING, "dark": DARK_EDGE, "light": LIGHT_EDGE},
         "veil": {"luma": LUMA, "contrast": CONTRAST, "dark": DARK, "light": LIGHT},
@@ -118,6 +127,12 @@ def _content(runs: Sequence[PageRun], blobs: _Blobs) -> dict[str, Any]:
 def _worst_first(entries: Sequence[Entry | None]) -> float:
     gains = [entry.gain for entry in entries if entry is not None and not math.isnan(entry.gain)]
     return gains[0] if gains else math.inf
+
+
+def _difference(entries: Sequence[Entry | None]) -> float:
+    """Returns 1 - IoU of the first entry's mask and the one that differs most; NaN if there is none to compare."""
+    first, *others = [entry for entry in entries if entry is not None]
+    return max((1 - first.overlap(other) for other in others), default=math.nan)
 
 
 def _plain(entry: Entry, blobs: _Blobs, tables: dict[tuple[float, ...], int]) -> dict[str, Any]:

@@ -6,8 +6,9 @@
 (() => {
   const page = JSON.parse(document.getElementById("content").textContent);
   const BITS = 16; // masks in one number of a map of the kind "masks"
-  const FINE = 3; // pixels of an outline's canvas for each pixel of the photo
+  const FINE = 480; // pixels of an outline's canvas along a side, as near as whole times the photo's allow
   const KEPT_IN_MEMORY = 40; // decoded entries
+  const FEW = 60; // thumbnails that are drawn at once
   const find = (id) => document.getElementById(id);
 
   // ---- Data ----------------------------------------------------------------------------------------------------
@@ -109,7 +110,7 @@
     const images = await Promise.all(maps.map((bytes) => pixelsOf(bytes, "image/png")));
     const shown = photo ? await pixelsOf(photo, "image/jpeg") : new ImageData(width, height);
     if (!photo) shown.data.fill(255);
-    return { width, height, photo: shown, veiled: veil(shown), maps: images.map(unpack) };
+    return { width, height, photo: shown, veiled: null, maps: images.map(unpack) };
   }
 
   /** Returns a photo as it looks where a mask keeps nothing: grey, with little contrast, darker or lighter than it. */
@@ -121,11 +122,16 @@
       const at = 4 * i;
       grey[i] = (luma[0] * photo.data[at] + luma[1] * photo.data[at + 1] + luma[2] * photo.data[at + 2]) / 255;
     }
-    const distance = (start) => grey.reduce((sum, value) => sum + Math.abs(start + (contrast - 1) * value), 0);
+    const distance = (start) => {
+      let sum = 0;
+      for (let i = 0; i < pixels; i += 1) sum += Math.abs(start + (contrast - 1) * grey[i]);
+      return sum;
+    };
     const start = distance(light) > distance(dark) ? light : dark;
     const veiled = new ImageData(photo.width, photo.height);
     for (let i = 0; i < pixels; i += 1) {
-      veiled.data.fill(Math.round(255 * (start + contrast * grey[i])), 4 * i, 4 * i + 3);
+      const value = Math.round(255 * (start + contrast * grey[i]));
+      for (let channel = 0; channel < 3; channel += 1) veiled.data[4 * i + channel] = value;
       veiled.data[4 * i + 3] = 255;
     }
     return veiled;
@@ -134,14 +140,13 @@
   // ---- Drawing -------------------------------------------------------------------------------------------------
 
   const colourOf = (entry, k) =>
-    entry.carries[k] === false
-      ? page.colours.nothing
-      : page.colours.explanations[k % page.colours.explanations.length];
+    entry.carries[k] === false ? page.colours.nothing : page.colours.explanations[k % page.colours.explanations.length];
 
   /** Draws the photo where `where` is `clear`, and its veiled copy elsewhere. */
   function drawPixels(canvas, pictures, where, clear) {
     canvas.width = pictures.width;
     canvas.height = pictures.height;
+    if (pictures.veiled === null) pictures.veiled = veil(pictures.photo);
     const from = [new Uint32Array(pictures.veiled.data.buffer), new Uint32Array(pictures.photo.data.buffer)];
     const image = new ImageData(pictures.width, pictures.height);
     const pixels = new Uint32Array(image.data.buffer);
@@ -153,27 +158,37 @@
   function edgesOf(mask, width, height, scale) {
     const path = new Path2D();
     const at = (y, x) => (y < 0 || x < 0 || y >= height || x >= width ? 0 : mask[y * width + x]);
-    const walk = (lines, length, differs, draw) => {
+    const walk = (lines, length, differs, add) => {
       for (let line = 0; line <= lines; line += 1) {
         let start = -1;
         for (let place = 0; place <= length; place += 1) {
           const edge = place < length && differs(line, place);
           if (edge && start < 0) start = place;
           if (!edge && start >= 0) {
-            draw(line * scale, start * scale, place * scale);
+            add(line * scale, start * scale, place * scale);
             start = -1;
           }
         }
       }
     };
-    walk(height, width, (y, x) => at(y - 1, x) !== at(y, x), (y, from, to) => {
-      path.moveTo(from, y);
-      path.lineTo(to, y);
-    });
-    walk(width, height, (x, y) => at(y, x - 1) !== at(y, x), (x, from, to) => {
-      path.moveTo(x, from);
-      path.lineTo(x, to);
-    });
+    walk(
+      height,
+      width,
+      (y, x) => at(y - 1, x) !== at(y, x),
+      (y, from, to) => {
+        path.moveTo(from, y);
+        path.lineTo(to, y);
+      },
+    );
+    walk(
+      width,
+      height,
+      (x, y) => at(y, x - 1) !== at(y, x),
+      (x, from, to) => {
+        path.moveTo(x, from);
+        path.lineTo(x, to);
+      },
+    );
     return path;
   }
 
@@ -185,7 +200,11 @@
     context.lineCap = context.lineJoin = "round";
     masks.forEach((mask, i) => {
       const path = edgesOf(mask, pictures.width, pictures.height, scale);
-      const strokes = [[2.2, page.colours.dark], [1.6, page.colours.light], [1, colours[i]]];
+      const strokes = [
+        [2.2, page.colours.dark],
+        [1.6, page.colours.light],
+        [1, colours[i]],
+      ];
       strokes.forEach(([times, colour]) => {
         context.lineWidth = line * times;
         context.strokeStyle = colour;
@@ -197,7 +216,9 @@
   /** Returns one mask that keeps what any of the masks keeps. */
   function union(masks, pixels) {
     const all = new Uint8Array(pixels);
-    masks.forEach((mask) => mask.forEach((value, i) => { all[i] |= value; }));
+    for (const mask of masks) {
+      for (let i = 0; i < pixels; i += 1) all[i] |= mask[i];
+    }
     return all;
   }
 
@@ -218,14 +239,19 @@
   /** Returns the columns by which images can be sorted: a name, a group, and a function that gives an image's value. */
   function sortColumns() {
     const columns = [
-      { id: "gain", name: "worst first: kept beyond chance", group: "", value: (image) => first(image).gain },
+      { id: "gain", name: "worst first", group: "", value: (image) => first(image).gain },
       { id: "name", name: "name", group: "", value: (image) => image.name },
       { id: "target", name: "class", group: "", value: (image) => first(image).target },
       { id: "predicted", name: "prediction", group: "", value: (image) => first(image).predicted },
       { id: "whole", name: "p of the class", group: "", value: (image) => first(image).whole },
       { id: "pPredicted", name: "p of the prediction", group: "", value: (image) => first(image).pPredicted },
     ];
-    if (several) columns.unshift({ id: "spread", name: "difference between runs", group: "", value: spread });
+    if (several) {
+      columns.unshift(
+        { id: "spread", name: "difference of kept beyond chance", group: "", value: spread },
+        { id: "difference", name: "difference of masks, 1 - IoU", group: "", value: (image) => image.difference },
+      );
+    }
     page.runs.forEach((run, r) => {
       const entries = page.images.map((image) => image.entries[r]).filter((entry) => entry !== null);
       const scores = new Set(entries.flatMap((entry) => Object.keys(entry.scores)));
@@ -234,22 +260,26 @@
         const group = `${several ? `${run}, ` : ""}explanation ${k + 1}`;
         [...Object.keys(page.names), ...[...scores].filter((name) => !(name in page.names))]
           .filter((column) => scores.has(column))
-          .forEach((column) => columns.push({
-            id: `${r}/${k}/${column}`,
-            name: nameOf(column),
-            group,
-            value: (image) => scoreOf(image.entries[r], column, k),
-          }));
+          .forEach((column) =>
+            columns.push({
+              id: `${r}/${k}/${column}`,
+              name: nameOf(column),
+              group,
+              value: (image) => scoreOf(image.entries[r], column, k),
+            }),
+          );
       }
       ["audit", "metrics"].forEach((kind) => {
         const names = new Set(entries.flatMap((entry) => Object.keys(entry[kind])));
         const group = `${several ? `${run}, ` : ""}${kind === "audit" ? "audit" : "evaluation"}`;
-        names.forEach((column) => columns.push({
-          id: `${r}/${kind}/${column}`,
-          name: nameOf(column),
-          group,
-          value: (image) => valueOf(image.entries[r], kind, column),
-        }));
+        names.forEach((column) =>
+          columns.push({
+            id: `${r}/${kind}/${column}`,
+            name: nameOf(column),
+            group,
+            value: (image) => valueOf(image.entries[r], kind, column),
+          }),
+        );
       });
     });
     return columns;
@@ -263,7 +293,8 @@
 
   /** Compares two values, of which unknown ones come last in either order. */
   function compare(a, b) {
-    if (a === null || a === undefined || b === null || b === undefined) return (a ?? null) === null ? ((b ?? null) === null ? 0 : 1) : -1;
+    if (a === null || a === undefined || b === null || b === undefined)
+      return (a ?? null) === null ? ((b ?? null) === null ? 0 : 1) : -1;
     const ascending = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
     return order.descending ? -ascending : ascending;
   }
@@ -280,11 +311,16 @@
     const words = find("search").value.trim().toLocaleLowerCase();
     const verdict = find("verdict").value;
     const fits = (image) => {
-      const texts = [image.name, ...image.entries.flatMap((entry) => (entry ? [entry.target, entry.predicted || ""] : []))];
-      return texts.some((one) => one.toLocaleLowerCase().includes(words))
-        && (!find("only-wrong").checked || isWrong(image))
-        && (!find("only-nothing").checked || carriesNothing(image))
-        && (verdict === "" || verdictOf(image) === verdict);
+      const texts = [
+        image.name,
+        ...image.entries.flatMap((entry) => (entry ? [entry.target, entry.predicted || ""] : [])),
+      ];
+      return (
+        texts.some((one) => one.toLocaleLowerCase().includes(words)) &&
+        (!find("only-wrong").checked || isWrong(image)) &&
+        (!find("only-nothing").checked || carriesNothing(image)) &&
+        (verdict === "" || verdictOf(image) === verdict)
+      );
     };
     const column = columns.find((one) => one.id === order.column);
     shown = page.images.filter(fits).sort((a, b) => compare(column.value(a), column.value(b)));
@@ -292,8 +328,11 @@
     shown.forEach((image) => {
       const value = column.value(image);
       const known = ["name", "target", "predicted", "whole", "pPredicted"].includes(column.id);
-      const label = column.group ? `${column.name}, ${column.group}` : column.name.replace("worst first: ", "");
-      cards.get(image).sorted.textContent = known ? "" : `${label}: ${typeof value === "number" ? text(value, 3) : value ?? "–"}`;
+      const name = column.id === "gain" ? "kept beyond chance" : column.name;
+      const label = column.group ? `${name}, ${column.group}` : name;
+      cards.get(image).sorted.textContent = known
+        ? ""
+        : `${label}: ${typeof value === "number" ? text(value, 3) : (value ?? "–")}`;
     });
     find("count").textContent = `${shown.length} of ${page.images.length} images`;
     find("order").textContent = order.descending ? "descending" : "ascending";
@@ -303,17 +342,30 @@
   /** Returns the card of an image, which is made once. */
   function cardOf(image) {
     if (cards.has(image)) return cards.get(image).element;
-    const entries = image.entries.map((entry, r) => ({ entry, run: page.runs[r] })).filter(({ entry }) => entry);
     const thumbs = make("div", { className: "thumbs" });
-    entries.forEach(({ entry, run }) => {
-      const canvas = make("canvas", { width: 112, height: 112, title: several ? run : "" });
+    image.entries.forEach((entry, r) => {
+      const canvas = make("canvas", { width: 112, height: 112, title: several ? page.runs[r] : "" });
       canvas.setAttribute("aria-hidden", "true");
+      if (entry === null) {
+        canvas.className = "absent"; // keeps the place of a run that lacks the image
+        thumbs.append(canvas);
+        return;
+      }
       waiting.set(canvas, entry);
       watcher.observe(canvas);
       thumbs.append(canvas);
     });
     const one = first(image);
-    const facts = one.whole === null ? "" : `p ${text(one.whole)}, kept ${text(scoreOf(one, page.columns.kept, 0))}, chance ${text(scoreOf(one, page.columns.chance, 0))}`;
+    const facts =
+      one.whole === null
+        ? ""
+        : [
+            ["p", one.whole],
+            ["kept", scoreOf(one, page.columns.kept, 0)],
+            ["chance", scoreOf(one, page.columns.chance, 0)],
+          ]
+            .map(([word, value]) => `${word} ${text(value)}`)
+            .join(", ");
     const badges = [];
     if (isWrong(image)) badges.push(`predicted ${one.predicted}`);
     if (carriesNothing(image)) badges.push("nothing carried");
@@ -334,13 +386,16 @@
 
   const waiting = new Map(); // canvas -> entry of thumbnails that are not drawn
   const queue = new Set(); // those of them that are in sight
-  const watcher = new IntersectionObserver((changes) => {
-    changes.forEach(({ target, isIntersecting }) => {
-      if (isIntersecting) queue.add(target);
-      else queue.delete(target);
-    });
-    drawNext();
-  }, { rootMargin: "200px" });
+  const watcher = new IntersectionObserver(
+    (changes) => {
+      changes.forEach(({ target, isIntersecting }) => {
+        if (isIntersecting) queue.add(target);
+        else queue.delete(target);
+      });
+      drawNext();
+    },
+    { rootMargin: "200px" },
+  );
   let drawing = false;
 
   /** Draws the thumbnails in sight, one after another, and leaves the browser a frame between two. */
@@ -354,10 +409,19 @@
       queue.delete(canvas);
       waiting.delete(canvas);
       watcher.unobserve(canvas);
-      await new Promise((resolve) => { requestAnimationFrame(resolve); });
+      await new Promise((resolve) => {
+        requestAnimationFrame(resolve);
+      });
     }
     drawing = false;
     if (queue.size && document.readyState === "loading") setTimeout(drawNext, 50);
+  }
+
+  /** Draws all thumbnails of a small gallery, also those out of sight, which a printer would miss. */
+  function drawAll() {
+    if (waiting.size > FEW) return;
+    [...waiting.keys()].forEach((canvas) => queue.add(canvas));
+    drawNext();
   }
 
   function drawThumbnail(canvas, entry, pictures) {
@@ -366,7 +430,14 @@
     const pixels = pictures.width * pictures.height;
     const masks = pictures.maps.map((numbers) => maskOf(numbers, entry.kind, step, pixels));
     const fine = make("canvas");
-    drawOutlines(fine, pictures, masks, masks.map((_, k) => colourOf(entry, k)), 1, Math.max(1.5, pictures.width / 60));
+    drawOutlines(
+      fine,
+      pictures,
+      masks,
+      masks.map((_, k) => colourOf(entry, k)),
+      1,
+      Math.max(1.5, pictures.width / 60),
+    );
     const whole = make("canvas", { width: pictures.width, height: pictures.height });
     whole.getContext("2d").putImageData(pictures.photo, 0, 0);
     const scale = Math.min(1, 160 / Math.max(pictures.width, pictures.height));
@@ -395,10 +466,11 @@
   async function open(image) {
     const entry = first(image);
     view.image = image;
-    find("gallery").hidden = true;
-    find("viewer").hidden = false;
+    if (find("viewer").hidden) view.scrolled = window.scrollY;
+    show(true);
     find("name").textContent = image.name;
     find("classes").textContent = classesOf(entry);
+    find("classes").hidden = several; // each panel says it of its run
     const place = shown.indexOf(image);
     find("place").textContent = `${place + 1} of ${shown.length}`;
     find("previous").disabled = place <= 0;
@@ -406,8 +478,18 @@
     fillControls(image);
     await fillPanels(image);
     if (view.image !== image) return;
-    find("name").focus({ preventScroll: true });
+    if (page.images.length > 1) {
+      window.scrollTo(0, 0);
+      find("name").focus({ preventScroll: true });
+    }
     draw();
+  }
+
+  /** Shows the viewer, or the gallery with the summary; of a single image there is no gallery. */
+  function show(viewer) {
+    find("viewer").hidden = !viewer;
+    find("gallery").hidden = viewer;
+    find("summary").hidden = viewer && page.images.length > 1;
   }
 
   function classesOf(entry) {
@@ -421,8 +503,10 @@
   }
 
   /** Returns the entry of an image whose slider has the most steps. */
-  const finest = (image) => image.entries.filter(Boolean)
-    .reduce((best, entry) => (areasOf(entry).length > areasOf(best).length ? entry : best));
+  const finest = (image) =>
+    image.entries
+      .filter(Boolean)
+      .reduce((best, entry) => (areasOf(entry).length > areasOf(best).length ? entry : best));
 
   function fillControls(image) {
     const entry = finest(image);
@@ -431,9 +515,15 @@
     const fitted = [...new Set(image.entries.filter(Boolean).flatMap((one) => one.areas))].sort((a, b) => a - b);
     if (!view.chosen) view.area = middleOf(first(image));
     find("area").value = nearestStep(entry, view.area);
-    find("fitted").replaceChildren(...fitted.map((area) => make("button", {
-      type: "button", textContent: percent(area), onclick: () => setArea(area),
-    })));
+    find("fitted").replaceChildren(
+      ...fitted.map((area) =>
+        make("button", {
+          type: "button",
+          textContent: percent(area),
+          onclick: () => setArea(area),
+        }),
+      ),
+    );
     const most = Math.max(...image.entries.filter(Boolean).map((one) => one.maps.length));
     const boxes = Array.from({ length: most }, (_, k) => {
       const swatch = make("span", { className: "swatch" });
@@ -467,12 +557,14 @@
 
   /** Makes a panel for each run: its pictures, which `draw` fills, and what is known of the image. */
   async function fillPanels(image) {
-    const made = await Promise.all(image.entries.map(async (entry, r) => (
-      entry === null ? null : makePanel(entry, page.runs[r], await whenRead(entry))
-    )));
+    const made = await Promise.all(
+      image.entries.map(async (entry, r) =>
+        entry === null ? absentPanel(page.runs[r]) : makePanel(entry, page.runs[r], await whenRead(entry)),
+      ),
+    );
     if (view.image !== image) return;
-    view.panels = made.filter(Boolean);
-    find("panels").replaceChildren(...view.panels.map((panel) => panel.element));
+    view.panels = made.filter((panel) => panel.figures);
+    find("panels").replaceChildren(...made.map((panel) => panel.element));
   }
 
   /** Returns the pixels of an entry once the browser has read the file as far as there. */
@@ -480,8 +572,15 @@
     for (;;) {
       const pictures = decode(entry);
       if (pictures !== null) return pictures;
-      await new Promise((resolve) => { setTimeout(resolve, 50); });
+      await new Promise((resolve) => {
+        setTimeout(resolve, 50);
+      });
     }
+  }
+
+  function absentPanel(run) {
+    const words = make("p", { className: "small", textContent: "It has not this image." });
+    return { element: make("article", { className: "panel" }, make("h3", { textContent: run }), words) };
   }
 
   function makePanel(entry, run, pictures) {
@@ -498,11 +597,18 @@
     });
     const chart = entry.areas.length ? chartOf(entry) : null;
     const table = entry.areas.length ? tableOf(entry) : null;
-    const facts = make("div", {}, ...[chart && chart.element, table && table.element, auditOf(entry), metricsOf(entry), scoresOf(entry)].filter(Boolean));
+    const facts = make(
+      "div",
+      { className: "numbers" },
+      ...[chart && chart.element, table && table.element, auditOf(entry), metricsOf(entry), scoresOf(entry)].filter(
+        Boolean,
+      ),
+    );
     const element = make("article", { className: `panel${kinds.length > 1 ? " four" : ""}` });
     const shownFigures = make("div", { className: "pictures" }, ...figures.map((figure) => figure.element));
     const left = make("div");
-    if (several) left.append(make("h3", { textContent: run }), make("p", { className: "small", textContent: classesOf(entry) }));
+    if (several)
+      left.append(make("h3", { textContent: run }), make("p", { className: "small", textContent: classesOf(entry) }));
     left.append(shownFigures);
     element.append(left, facts);
     return { entry, run, pictures, figures, chart, table, element };
@@ -536,12 +642,15 @@
     const pixels = pictures.width * pictures.height;
     const masks = on.map((k) => maskOf(pictures.maps[k], entry.kind, step, pixels));
     const all = union(masks, pixels);
+    const fine = Math.max(1, Math.round(FINE / pictures.width));
     const colours = on.map((k) => colourOf(entry, k));
-    const which = on.length ? `explanation${on.length > 1 ? "s" : ""} ${on.map((k) => k + 1).join(" and ")}` : "no explanation";
+    const which = on.length
+      ? `explanation${on.length > 1 ? "s" : ""} ${on.map((k) => k + 1).join(" and ")}`
+      : "no explanation";
     panel.figures.forEach(({ kind, below, above, caption }) => {
       const where = kind === "kept" || kind === "removed" ? all : new Uint8Array(pixels);
       drawPixels(below, pictures, where, kind === "kept" ? 1 : 0);
-      drawOutlines(above, pictures, kind === "photo" ? [] : masks, colours, FINE, Math.max(1.5, pictures.width / 100));
+      drawOutlines(above, pictures, kind === "photo" ? [] : masks, colours, fine, (fine * pictures.width) / 150);
       const words = kind === "photo" ? "photo" : `${TITLES[kind]}: ${which} at ${percent(own)} of the image`;
       below.setAttribute("aria-label", `${view.image.name}, ${several ? `${panel.run}, ` : ""}${words}`);
       below.dataset.step = step;
@@ -564,37 +673,66 @@
     const [width, height, left, bottom, right, top] = [400, 210, 40, 34, 8, 10];
     const largest = areasOf(entry)[areasOf(entry).length - 1];
     const values = [page.columns.kept, page.columns.chance, page.columns.removed]
-      .flatMap((column) => (entry.scores[column] || []).flat()).concat(entry.whole).filter((value) => value !== null);
+      .flatMap((column) => (entry.scores[column] || []).flat())
+      .concat(entry.whole)
+      .filter((value) => value !== null);
     const [low, high] = [Math.min(0, ...values), Math.max(...values.map(Math.abs), 0) > 1 ? Math.max(...values) : 1];
     const x = (area) => left + (area / largest) * (width - left - right);
     const y = (value) => height - bottom - ((value - low) / (high - low || 1)) * (height - bottom - top);
     const element = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
     element.setAttribute("aria-label", "Scores against the area; the table below has the numbers.");
     element.append(svg("path", { class: "axis", d: `M${left} ${top}V${height - bottom}H${width - right}` }));
-    [low, (low + high) / 2, high].forEach((value) => element.append(
-      svg("text", { x: left - 5, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(high > 10 ? 0 : 1)),
-    ));
-    [0, largest / 2, largest].forEach((area) => element.append(
-      svg("text", { x: x(area), y: height - bottom + 14, "text-anchor": area === largest ? "end" : "middle" }, percent(area)),
-    ));
+    [low, (low + high) / 2, high].forEach((value) =>
+      element.append(
+        svg("text", { x: left - 5, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(high > 10 ? 0 : 1)),
+      ),
+    );
+    [0, largest / 2, largest].forEach((area) =>
+      element.append(
+        svg(
+          "text",
+          { x: x(area), y: height - bottom + 14, "text-anchor": area === largest ? "end" : "middle" },
+          percent(area),
+        ),
+      ),
+    );
     element.append(svg("text", { x: (left + width) / 2, y: height - 4, "text-anchor": "middle" }, "area kept"));
     const line = (row, colour, dash) => {
-      const points = entry.areas.map((area, a) => [area, row[a]]).filter(([, value]) => value !== null).sort((p, q) => p[0] - q[0]);
+      const points = entry.areas
+        .map((area, a) => [area, row[a]])
+        .filter(([, value]) => value !== null)
+        .sort((p, q) => p[0] - q[0]);
       const d = points.map(([area, value], i) => `${i ? "L" : "M"}${x(area)} ${y(value)}`).join("");
       element.append(svg("path", { d, fill: "none", stroke: colour, "stroke-width": 2, "stroke-dasharray": dash }));
-      points.forEach(([area, value]) => element.append(svg("circle", { cx: x(area), cy: y(value), r: 3, fill: colour })));
+      points.forEach(([area, value]) =>
+        element.append(svg("circle", { cx: x(area), cy: y(value), r: 3, fill: colour })),
+      );
     };
-    element.append(svg("path", { class: "axis", "stroke-dasharray": "1 3", d: `M${left} ${y(entry.whole)}H${width - right}` }));
+    element.append(
+      svg("path", { class: "axis", "stroke-dasharray": "1 3", d: `M${left} ${y(entry.whole)}H${width - right}` }),
+    );
     element.append(svg("text", { x: width - right, y: y(entry.whole) - 3, "text-anchor": "end" }, "whole image"));
     entry.carries.forEach((_, k) => {
-      const rows = [[page.columns.removed, "2 4"], [page.columns.chance, "7 4"], [page.columns.kept, "none"]];
+      const rows = [
+        [page.columns.removed, "2 4"],
+        [page.columns.chance, "7 4"],
+        [page.columns.kept, "none"],
+      ];
       rows.forEach(([column, dash]) => {
-        if (entry.scores[column]) line(entry.scores[column][k], column === page.columns.chance ? page.colours.nothing : page.colours.explanations[k % page.colours.explanations.length], dash);
+        if (entry.scores[column])
+          line(
+            entry.scores[column][k],
+            column === page.columns.chance
+              ? page.colours.nothing
+              : page.colours.explanations[k % page.colours.explanations.length],
+            dash,
+          );
       });
     });
     const now = svg("path", { class: "now" });
     element.append(now);
-    const words = "Class's score. Line: kept alone, in the explanation's colour. Dots: left without it. Grey dashes: random masks.";
+    const words =
+      "Class's score. Line: kept alone, in the explanation's colour. Dots: left without it. Grey dashes: random masks.";
     return {
       element: make("figure", {}, element, make("figcaption", { textContent: words })),
       mark: (area) => now.setAttribute("d", `M${x(area)} ${top}V${height - bottom}`),
@@ -604,15 +742,32 @@
   /** Returns a table of the main scores at the areas that were fitted; `mark` shows the rows nearest to an area. */
   function tableOf(entry) {
     const names = Object.keys(page.names).filter((column) => entry.scores[column]);
-    const head = make("tr", {}, ...["expl.", "area", ...names.map(nameOf), "carries"].map((word) => make("th", { textContent: word, scope: "col" })));
+    const head = make(
+      "tr",
+      {},
+      ...["expl.", "area", ...names.map(nameOf), "carries"].map((word) =>
+        make("th", { textContent: word, scope: "col" }),
+      ),
+    );
     const rows = [];
-    entry.carries.forEach((carries, k) => entry.areas.forEach((area, a) => {
-      const cells = [String(k + 1), percent(area), ...names.map((column) => text(entry.scores[column][k][a])), carries === null ? "–" : carries ? "yes" : "no"];
-      rows.push({ area, element: make("tr", {}, ...cells.map((cell) => make("td", { textContent: cell }))) });
-    }));
+    entry.carries.forEach((carries, k) =>
+      entry.areas.forEach((area, a) => {
+        const cells = [
+          String(k + 1),
+          percent(area),
+          ...names.map((column) => text(entry.scores[column][k][a])),
+          carries === null ? "–" : carries ? "yes" : "no",
+        ];
+        rows.push({ area, element: make("tr", {}, ...cells.map((cell) => make("td", { textContent: cell }))) });
+      }),
+    );
     const table = make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows.map((row) => row.element)));
     return {
-      element: make("div", { className: "scroll", tabIndex: 0, ariaLabel: "Scores at the areas that were fitted" }, table),
+      element: make(
+        "div",
+        { className: "scroll", tabIndex: 0, ariaLabel: "Scores at the areas that were fitted" },
+        table,
+      ),
       mark: (area) => {
         const near = entry.areas.reduce((best, one) => (Math.abs(one - area) < Math.abs(best - area) ? one : best));
         rows.forEach((row) => row.element.classList.toggle("now", row.area === near));
@@ -624,7 +779,12 @@
   function auditOf(entry) {
     const { audit } = entry;
     if (!audit.evidence) return null;
-    const values = entry.carries.map((_, k) => ({ label: `explanation ${k + 1}`, value: Number(audit[`shapley_${k + 1}`]), colour: page.colours.explanations[k % 5] }))
+    const values = entry.carries
+      .map((_, k) => ({
+        label: `explanation ${k + 1}`,
+        value: Number(audit[`shapley_${k + 1}`]),
+        colour: page.colours.explanations[k % 5],
+      }))
       .concat({ label: "the rest of the image", value: Number(audit.shapley_rest), colour: page.colours.nothing })
       .filter(({ value }) => Number.isFinite(value));
     const total = values.reduce((sum, { value }) => sum + Math.max(0, value), 0) || 1;
@@ -638,35 +798,56 @@
       part.style.width = `${(100 * Math.max(0, value)) / total}%`;
       bar.append(part);
     });
-    const sure = isNumber(audit.confidence) ? `, in ${Math.round(100 * Number(audit.confidence))} % of the resamples` : "";
+    const sure = isNumber(audit.confidence)
+      ? `, in ${Math.round(100 * Number(audit.confidence))} % of the resamples`
+      : "";
     const where = audit.where ? ` Where it lies: ${audit.where}.` : "";
-    return make("section", {}, make("h3", { textContent: "Audit" }),
-      make("p", { className: "small", textContent: `Verdict: ${audit.evidence}${sure}.${where}` }), bar,
-      make("p", { className: "small", textContent: `Shapley values of p: ${words}.` }));
+    return make(
+      "section",
+      {},
+      make("h3", { textContent: "Audit" }),
+      make("p", {
+        className: "small",
+        textContent: `Verdict: ${audit.evidence}${sure}.${where} ${page.verdicts[audit.evidence] || ""}`,
+      }),
+      bar,
+      make("p", { className: "small", textContent: `Shapley values of p: ${words}.` }),
+    );
   }
 
   function metricsOf(entry) {
     const known = Object.entries(entry.metrics).filter(([, value]) => value !== null);
-    return known.length ? listing("Evaluation", known.map(([name, value]) => [nameOf(name), text(value, 3)])) : null;
+    return known.length
+      ? listing(
+          "Evaluation",
+          known.map(([name, value]) => [nameOf(name), text(value, 3)]),
+        )
+      : null;
   }
 
   /** Returns all scores as means over areas, folded away. */
   function scoresOf(entry) {
     const names = Object.keys(entry.scores);
     if (!names.length) return null;
-    return listing("All scores (means over areas)", names.map((name) => [
-      nameOf(name), ...entry.carries.map((_, k) => text(scoreOf(entry, name, k), 3)),
-    ]));
+    return listing(
+      "All scores (means over areas)",
+      names.map((name) => [nameOf(name), ...entry.carries.map((_, k) => text(scoreOf(entry, name, k), 3))]),
+    );
   }
 
   function listing(title, rows) {
     const body = rows.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", { textContent: cell }))));
     const table = make("table", {}, make("tbody", {}, ...body));
-    return make("details", {}, make("summary", { textContent: title }), make("div", { className: "scroll", tabIndex: 0 }, table));
+    return make(
+      "details",
+      {},
+      make("summary", { textContent: title }),
+      make("div", { className: "scroll", tabIndex: 0 }, table),
+    );
   }
 
   /** Goes to the image that comes so many places after the one that is shown. */
-  function step(places) {
+  function goBy(places) {
     const image = shown[shown.indexOf(view.image) + places];
     if (image) open(image);
   }
@@ -674,15 +855,17 @@
   function close() {
     if (page.images.length === 1) return;
     const image = view.image;
-    find("viewer").hidden = true;
-    find("gallery").hidden = false;
+    show(false);
     view.image = null;
-    if (image && cards.has(image)) cards.get(image).element.focus();
+    if (!image) return;
+    window.scrollTo(0, view.scrolled);
+    cards.get(image).element.focus();
   }
 
   // ---- Keys and start ------------------------------------------------------------------------------------------
 
-  const isField = (element) => element.matches("input:not([type=checkbox]):not([type=radio]):not([type=range]), select, textarea");
+  const isField = (element) =>
+    element.matches("input:not([type=checkbox]):not([type=radio]):not([type=range]), select, textarea");
 
   function onKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -703,7 +886,7 @@
     } else if (!view.image) {
       if (!moveFocus(key)) return;
     } else if ((key === "ArrowLeft" || key === "ArrowRight") && !target.matches("input")) {
-      step(key === "ArrowLeft" ? -1 : 1);
+      goBy(key === "ArrowLeft" ? -1 : 1);
     } else if ((key === "ArrowUp" || key === "ArrowDown") && !target.matches("input")) {
       const slider = find("area");
       slider.value = Number(slider.value) + (key === "ArrowUp" ? 1 : -1);
@@ -730,25 +913,34 @@
   function fillGalleryControls() {
     const groups = new Map();
     columns.forEach((column) => {
-      if (!groups.has(column.group)) groups.set(column.group, column.group ? make("optgroup", { label: column.group }) : find("sort"));
+      if (!groups.has(column.group))
+        groups.set(column.group, column.group ? make("optgroup", { label: column.group }) : find("sort"));
       groups.get(column.group).append(make("option", { value: column.id, textContent: column.name }));
     });
-    groups.forEach((group) => { if (group !== find("sort")) find("sort").append(group); });
-    order.column = several ? "spread" : "gain";
+    groups.forEach((group) => {
+      if (group !== find("sort")) find("sort").append(group);
+    });
+    const scored = page.images.some((image) => spread(image) !== null);
+    order.column = several ? (scored ? "spread" : "difference") : "gain";
     order.descending = several;
     find("sort").value = order.column;
     const verdicts = [...new Set(page.images.map(verdictOf).filter(Boolean))].sort();
     find("verdicts").hidden = !verdicts.length;
-    find("verdict").append(make("option", { value: "", textContent: "any" }), ...verdicts.map((one) => make("option", { value: one, textContent: one })));
+    find("verdict").append(
+      make("option", { value: "", textContent: "any" }),
+      ...verdicts.map((one) => make("option", { value: one, textContent: one })),
+    );
     find("cards").style.setProperty("--card", `${Math.min(4, page.runs.length) * 6 + 5}rem`);
     find("cards").style.setProperty("--narrow", several ? "100%" : "9rem");
   }
 
   function listen() {
-    ["search", "verdict", "only-wrong", "only-nothing"].forEach((id) => find(id).addEventListener("input", updateGallery));
+    ["search", "verdict", "only-wrong", "only-nothing"].forEach((id) =>
+      find(id).addEventListener("input", updateGallery),
+    );
     find("sort").addEventListener("input", () => {
       order.column = find("sort").value;
-      order.descending = ["spread", "whole", "pPredicted"].includes(order.column);
+      order.descending = ["spread", "difference", "whole", "pPredicted"].includes(order.column);
       updateGallery();
     });
     find("order").addEventListener("click", () => {
@@ -760,21 +952,25 @@
       view.chosen = true;
       draw();
     });
-    document.querySelectorAll("input[name=view]").forEach((radio) => radio.addEventListener("input", () => setMode(radio.value)));
+    document
+      .querySelectorAll("input[name=view]")
+      .forEach((radio) => radio.addEventListener("input", () => setMode(radio.value)));
     find("back").addEventListener("click", close);
-    find("previous").addEventListener("click", () => step(-1));
-    find("next").addEventListener("click", () => step(1));
+    find("previous").addEventListener("click", () => goBy(-1));
+    find("next").addEventListener("click", () => goBy(1));
     document.addEventListener("keydown", onKey);
-    document.addEventListener("readystatechange", drawNext);
+    document.addEventListener("DOMContentLoaded", drawAll);
   }
 
   fillGalleryControls();
   listen();
   updateGallery();
   if (page.images.length === 1) {
-    ["back", "previous", "next", "place"].forEach((id) => { find(id).hidden = true; });
+    ["back", "previous", "next", "place"].forEach((id) => {
+      find(id).hidden = true;
+    });
     open(page.images[0]);
   } else {
-    find("gallery").hidden = false;
+    show(false);
   }
 })();
