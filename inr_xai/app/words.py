@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from inr_xai.app.job import WatchedJob, Snapshot, jpeg_of
+from inr_xai.app.job import Snapshot, WatchedJob, jpeg_of
 
 ENTITIES = {ord(sign): f"&#{ord(sign)};" for sign in "&\"'<>{}$`"}
 """Signs that mean something in an attribute of HTML, or in a template of the page."""

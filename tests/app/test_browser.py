@@ -25,11 +25,10 @@ from PIL import Image
 
 from inr_xai import load_explanation
 from inr_xai.app.photo import MOST_BYTES
+from tests.helpers.browser import opened_browser
 from tests.helpers.runs import PROGRAM, ROOT
 
-CHROMIUM = Path("/usr/bin/chromium")
 MISSING = [name for name in ("gradio", "playwright") if find_spec(name) is None]
-MISSING += [] if CHROMIUM.is_file() else [str(CHROMIUM)]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
@@ -39,7 +38,12 @@ SECONDS = 60_000
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def browser() -> Iterator[Any]:
+    yield from opened_browser()
+
+
+@pytest.fixture(scope="module")
+def address(browser: Any) -> Iterator[str]:
     """The address of the program, which ends by a signal."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -59,17 +63,6 @@ def address() -> Iterator[str]:
         program.send_signal(signal.SIGINT)
         assert program.wait(timeout=30) == 130
         assert "interrupted (SIGINT)" in program.stderr.read()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    options = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=options)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from inr_xai.app.classifiers import Classifiers, class_choices, chosen_class, embedded, most_likely
+from inr_xai.app.classifiers import Classifiers, chosen_class, class_choices, embedded, most_likely
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.errors import UserError
 from tests.app.conftest import NAMES, named

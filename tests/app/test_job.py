@@ -8,7 +8,7 @@ import torch
 from inr_xai import explain
 from inr_xai.app import job as module
 from inr_xai.app.desk import Desk
-from inr_xai.app.job import WatchedJob, Snapshot
+from inr_xai.app.job import Snapshot, WatchedJob
 from inr_xai.app.question import question_of
 from inr_xai.errors import UserError
 from tests.app.conftest import fields_of

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from inr_xai.app.desk import Desk
-from inr_xai.app.job import WatchedJob, Snapshot
+from inr_xai.app.job import Snapshot, WatchedJob
 from inr_xai.app.question import question_of
 from inr_xai.app.view import NO_FILES, START, View, sight_of, views_of
 from inr_xai.app.words import end_of, framed, hint, progress_words, refusal, scene_buttons, state_of
