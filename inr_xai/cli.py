@@ -55,6 +55,7 @@ VERBS = {
         "inr_xai.dashboards.__main__",
         "a workspace at W&B of a project's runs, and a report of a sweep",
     ),
+    "app": ("inr_xai.app.__main__", "a page in the browser: drop a photo, and masks of it form"),
     "report": ("inr_xai.report.__main__", "one page of finished runs: their images with masks at every area"),
     "verify": ("inr_xai.runs.verify", "how exact, binary and disjoint a finished run's masks are"),
 }

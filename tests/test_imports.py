@@ -35,7 +35,7 @@ LEVELS = [
     {"runner"},
     {"evaluate", "audit", "compare", "integrations", "dashboards"},
     {"report"},
-    {"pipeline", "sweeps"},
+    {"pipeline", "sweeps", "app"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -50,7 +50,7 @@ def overrides_of(arguments: Sequence[str]) -> tuple[list[str], Path]:
     folder = args.out or Path("outputs") / "explain" / token
     root = quoted(photos[0]) if len(photos) == 1 else f"[{','.join(map(quoted, photos))}]"
     chosen = [f"data.root={root}", f"data.targets={args.target}", f"out={quoted(str(folder))}"]
-    chosen += _classifier(args.classifier, args.checkpoint, args.classes)
+    chosen += classifier_options(args.classifier, args.checkpoint, args.classes)
     if args.explanations is not None:
         chosen.append(f"explanations={args.explanations}")
     if args.preset is not None:
@@ -67,7 +67,7 @@ def quoted(value: str) -> str:
     return "'" + value.replace("'", r"\'") + "'"
 
 
-def _classifier(name: str, checkpoint: str | None, classes: str | None) -> list[str]:
+def classifier_options(name: str, checkpoint: str | None, classes: str | None) -> list[str]:
     """Returns the options of a classifier, which is one of timm's unless its name begins with another source."""
     source, _, model = name.partition(":")
     if source not in SOURCES:

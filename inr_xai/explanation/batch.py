@@ -36,13 +36,13 @@ def explain_jobs(
     *,
     photos: Sequence[Tensor],
     device: torch.device,
-    callback: lightning.Callback,
+    callbacks: Sequence[lightning.Callback],
 ) -> list[Explanation | str]:
     """Fits and scores images together; returns the explanation of each, or why it has none.
 
     Args:
         photos: other images for fits and scores; drawn scenes complete them.
-        callback: is called by the fits.
+        callbacks: Lightning's, for each of the fits.
     """
     names = [job.input.name for job in jobs]
     images = torch.stack([job.input.image for job in jobs]).to(device)
@@ -58,7 +58,7 @@ def explain_jobs(
         classifier,
         method,
         donors=donors.all() if method.perturbation.needs_donors else None,
-        callbacks=[callback],
+        callbacks=callbacks,
         keep=scorer,
     )
     failures = scorer.failures | fitted.failures

@@ -8,6 +8,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+import lightning
 from torch import Tensor
 
 from inr_xai.attribution import require_options
@@ -55,6 +56,7 @@ def explain(
     photos: Sequence[Any] = (),
     names: Sequence[str] | None = None,
     progress: bool | None = None,
+    callbacks: Sequence[lightning.Callback] = (),
     **options: Any,
 ) -> Any:
     """Explains what a classifier needs to see of an image, or of each image of a list.
@@ -83,6 +85,8 @@ def explain(
             masks more reliable; without them, drawn scenes do.
         names: a name for each image, from which its random draws derive; by default the file's name, or a hash.
         progress: show a bar; None where a person watches (a terminal or a notebook).
+        callbacks: Lightning's, which see the masks form (`MaskModule`). One that raises
+            `inr_xai.fitting.fit.FitStopped` ends the work on its image, which keeps the explanations that have ended.
         options: any other argument of `inr_xai.Method`, such as steps=200, seed=1, or a `score` of your own, which maps
             what the model returns to one number for each image (docs/any_score.md).
 
@@ -108,7 +112,7 @@ def explain(
     shown = is_watched() if progress is None else progress
     bar = StepBar(len(images), explanations=method.most, steps=method.steps, shown=shown)
     try:
-        task.explain_images(bar)
+        task.explain_images(bar, callbacks)
     finally:
         bar.close()
     return task.results() if several is not None else task.result()
@@ -171,8 +175,9 @@ class _Task:
                 f"{len(self._photos)} of {len(sizes)} sizes"
             )
 
-    def explain_images(self, bar: StepBar) -> None:
+    def explain_images(self, bar: StepBar, callbacks: Sequence[lightning.Callback]) -> None:
         """Explains the images, those of one size together (on a CPU one by one)."""
+        watching = [bar, *callbacks]
         bar.next_images(len(self.failures))
         looked: set[tuple[int, ...]] = set()
         for batch in self._batches():
@@ -184,7 +189,8 @@ class _Task:
                 if doubt := self.model.look(classifier, images, at_once=self.method.masks_per_forward):
                     log.warning("%s", in_python(doubt))
                 looked.add(shape)
-            self._explain_jobs([job for place in batch if (job := self._job(place, classifier))], classifier, bar)
+            jobs = [job for place in batch if (job := self._job(place, classifier))]
+            self._explain_jobs(jobs, classifier, watching)
             bar.next_images(len(batch))
 
     def result(self) -> Explanation:
@@ -227,11 +233,13 @@ class _Task:
             self.failures[place] = str(error)
         return None
 
-    def _explain_jobs(self, jobs: Sequence[Wanted], classifier: FrozenClassifier, bar: StepBar) -> None:
+    def _explain_jobs(
+        self, jobs: Sequence[Wanted], classifier: FrozenClassifier, callbacks: Sequence[lightning.Callback]
+    ) -> None:
         """Explains images together; if they fail together, one by one."""
         if not jobs:
             return
-        options: dict[str, Any] = {"photos": self._photos, "device": self.model.device, "callback": bar}
+        options: dict[str, Any] = {"photos": self._photos, "device": self.model.device, "callbacks": callbacks}
         try:
             results = explain_jobs(jobs, classifier, self.method, **options)
         except Exception as error:  # a classifier may raise anything
@@ -241,7 +249,7 @@ class _Task:
                 self.failures[jobs[0].place] = reason_of(error)
                 return
             for job in jobs:
-                self._explain_jobs([job], classifier, bar)
+                self._explain_jobs([job], classifier, callbacks)
             return
         for job, result in zip(jobs, results, strict=True):
             if isinstance(result, str):

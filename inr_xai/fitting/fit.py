@@ -34,7 +34,12 @@ NO_ROOM = (
     "%s ends with %d explanations: the masks of its areas do not lie in each other and leave no room for another; "
     "fewer explanations, one area, or nested=true leave more"
 )
+STOPPED = "it was stopped before its first explanation had ended"
 log = logging.getLogger(__name__)
+
+
+class FitStopped(Exception):  # noqa: N818, it is no error
+    """A callback raises it to end the work on a stack of images, which keep the explanations that have ended."""
 
 
 @dataclass
@@ -108,6 +113,7 @@ def fit_masks(
         targets: class index of each image; 0 if `method.score` is a function of the user's own.
         classifier: a FrozenClassifier if `method.score` is such a function.
         image_ids: names from which the images' random draws derive; equal names give equal draws.
+        callbacks: Lightning's, for each of the fits; one that raises FitStopped ends those of its stack.
         trainer: accelerator, devices and precision for Lightning; by default the images' own device.
         keep: called after each explanation, up to `method.most`; says which images keep it and get another one. By
             default all images do, but with explanations="auto" `stopping.NoiseRule` decides.
@@ -227,6 +233,10 @@ class Stack:
                 if isinstance(ending.__context__, KeyboardInterrupt):
                     raise ending.__context__ from None
                 raise SystemExit(TERMINATED if ending.code is None else ending.code) from ending
+            except FitStopped:
+                for place in self._remaining:
+                    self.results[place].failure = None if self.results[place].masks else STOPPED
+                break
             masks = self._drawing.next(module.inr.to(self._batch.images.device))
             if curves is None:
                 curves = list(torch.stack(module.losses, dim=1).float().cpu())
