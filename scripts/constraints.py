@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
-EXTRAS = "dev,sweep,peers,coco,hf,docs"
+EXTRAS = "dev,sweep,peers,coco,hf,docs,app,dashboards"
 HEADER = f"""\
 # Exact versions of everything that `pip install .[{EXTRAS}]` brings, tried on Python {", ".join(PYTHONS)} (Linux).
 # Remake with `make constraints`, which asks each of these Pythons found on the PATH to resolve anew.
