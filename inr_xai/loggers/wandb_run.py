@@ -15,6 +15,7 @@ import numpy as np
 from inr_xai.errors import error_text
 from inr_xai.loggers.background import Background
 from inr_xai.loggers.keys import AXES, UNSUMMED
+from inr_xai.loggers.pictures import WandbPicture
 from inr_xai.loggers.settings import WandbSettings
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ PICTURES_A_STEP = 50
 """W&B's media panels slow down if a step has more."""
 # What W&B's files may cost at the end, in seconds.
 CLOSE_SECONDS = 15.0
+SECONDS_PER_PICTURE, SECONDS_PER_FILE = 0.1, 0.001
+"""What a picture of a table and a file of a set add to CLOSE_SECONDS: several times what they take on a slow core."""
 WRITE_SECONDS = 2.0
 
 
@@ -57,6 +60,7 @@ class WandbRun:
         self._run = run
         self._parts = [*parts, self.folder]
         self._pictures = settings.images
+        self._more_seconds = 0.0
         self._upload: "Upload | None" = None
         self._check: Callable[[], str | None] = lambda: None
         self._known = set(AXES)
@@ -98,8 +102,6 @@ class WandbRun:
         }
 
         def send() -> None:
-            from inr_xai.loggers.pictures import WandbPicture
-
             pictures = [WandbPicture(image, caption=caption).at_wandb() for caption, image in copies.items()]
             self._send(_payload({key: pictures}, images_done, None))
 
@@ -110,6 +112,7 @@ class WandbRun:
         """Logs a table; a cell may be a `WandbPicture`, and None is an empty one."""
         names: list[str | int] = [*columns]
         data = [list(row) for row in rows]
+        self._more_seconds += SECONDS_PER_PICTURE * sum(isinstance(c, WandbPicture) for row in data for c in row)
         self._background.call(lambda: self._send({key: _table(names, data)}))
 
     def log_lines(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str) -> None:
@@ -146,6 +149,8 @@ class WandbRun:
         """Logs files as an artifact of W&B's."""
         from inr_xai.loggers.files import staged_in
 
+        self._more_seconds += SECONDS_PER_FILE * len(files.files)
+
         def send() -> None:
             with staged_in(self.folder):
                 self._run.log_artifact(files.at_wandb(self.id), aliases=files.aliases)
@@ -161,7 +166,9 @@ class WandbRun:
         """Ends the run; what cannot be uploaded in time stays in `folder`."""
         from inr_xai.loggers import service
 
-        closed = self._background.close(seconds=CLOSE_SECONDS, last=lambda: self._run.finish(exit_code=int(failed)))
+        closed = self._background.close(
+            seconds=CLOSE_SECONDS + self._more_seconds, last=lambda: self._run.finish(exit_code=int(failed))
+        )
         complete = closed and self._is_complete()
         if not closed:
             self._failed = True  # what it says later is no news
@@ -221,8 +228,6 @@ class WandbRun:
 def _table(columns: "list[str | int]", rows: list[list[Any]]) -> "wandb.Table":
     """Returns a table as W&B wants it."""
     import wandb
-
-    from inr_xai.loggers.pictures import WandbPicture
 
     cells = [[cell.at_wandb() if isinstance(cell, WandbPicture) else cell for cell in row] for row in rows]
     return wandb.Table(columns=columns, data=cells)
