@@ -215,13 +215,17 @@ import json, sys
 import inr_xai.cli
 refusal = sorted(sys.modules)
 import tempfile
+loaded = {}
 with tempfile.TemporaryDirectory() as folder:
-    sys.argv = ["inr-xai", "data.size=1", "steps=1", "explanations=1", "logger=none", f"out={folder}/run"]
-    try:
-        inr_xai.cli.main()
-    except SystemExit as ended:
-        assert ended.code == 0, ended.code
-print(json.dumps({"refusal": refusal, "run": sorted(sys.modules)}))
+    for report in ("false", "true"):
+        sys.argv = ["inr-xai", "data.size=1", "steps=1", "explanations=1", "logger=none", f"report={report}"]
+        sys.argv.append(f"out={folder}/{report}")
+        try:
+            inr_xai.cli.main()
+        except SystemExit as ended:
+            assert ended.code == 0, ended.code
+        loaded[report] = sorted(sys.modules)
+print(json.dumps({"refusal": refusal, "run": loaded["false"], "with_page": loaded["true"]}))
 """
 
 
@@ -255,7 +259,9 @@ def test_a_run_loads_little_and_a_refusal_less() -> None:
     assert {"torch", "inr_xai.pipeline"}.isdisjoint(loaded["refusal"])
     ours = [name for name in loaded["run"] if name.split(".")[0] == "inr_xai"]
     assert "inr_xai.runner" in ours
-    assert len(ours) <= 137, ours
+    assert len(ours) <= 121, ours
+    for_the_page = [name for name in loaded["with_page"] if name.startswith("inr_xai") and name not in ours]
+    assert 0 < len(for_the_page) <= 15, for_the_page
 
 
 class Entered:
