@@ -21,6 +21,7 @@ def names() -> dict[str, object]:
     return defined
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "part", "least"),
     [("segmentation", RED, 0.9), ("detection", BLUE, 0.6), ("retrieval", BLUE, 0.9), ("regression", RED, 0.9)],

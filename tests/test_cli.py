@@ -127,6 +127,7 @@ def test_jobs_of_a_multirun_lie_below_one_folder_and_form_a_group(program: Progr
     assert len({Path(cfg.out).parent for cfg in program.started}) == 1
 
 
+@pytest.mark.slow
 def test_a_group_or_no_logger_stays_as_given_and_two_sweeps_do_not_share_a_folder(program: Program) -> None:
     assert program("-m", "logger.wandb.group=mine", "seed=0") == 0
     assert program("-m", "logger=none", "seed=0") == 0
@@ -178,6 +179,7 @@ def test_images_that_are_not_audited_end_with_3(program: Program) -> None:
     assert program("-m", "seed=1") == 0
 
 
+@pytest.mark.slow
 def test_failed_images_of_one_job_end_the_sweep_with_3(program: Program) -> None:
     def act(cfg: DictConfig) -> None:
         rows = "image_id,reason\n" + ("a,broken\n" if cfg.seed == 0 else "")

@@ -242,17 +242,20 @@ def api() -> dict[str, Any]:
     return in_a_new_python(API)
 
 
+@pytest.mark.slow
 def test_the_python_api_loads_little(api: dict[str, Any]) -> None:
     ours = [name for name in api["added"] if name.split(".")[0] == "inr_xai"]
     assert 0 < len(ours) <= 49, ours
     assert {"matplotlib", "wandb", "hydra", "scipy", "timm", "captum", "pytorch_grad_cam"}.isdisjoint(api["added"])
 
 
+@pytest.mark.slow
 def test_one_explanation_enters_few_functions(api: dict[str, Any]) -> None:
     assert 0 < api["modules"] <= 27
     assert 0 < api["functions"] <= 140
 
 
+@pytest.mark.slow
 def test_a_run_loads_little_and_a_refusal_less() -> None:
     loaded = in_a_new_python(RUN)
     assert "inr_xai.cli" in loaded["refusal"]

@@ -117,6 +117,7 @@ def test_the_given_classifier_comes_first_and_a_signal_ends_all(page: Page) -> N
     assert not desk.line._thread.is_alive()
 
 
+@pytest.mark.slow
 def test_another_address_is_warned_of(
     page: Page, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

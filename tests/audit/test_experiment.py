@@ -190,6 +190,7 @@ def photos_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "run"
 
 
+@pytest.mark.slow
 def test_an_audit_of_scenes(scenes_run: Path) -> None:
     rows = table(scenes_run / "audit", "per_image.csv")
     assert [row["sample_id"] for row in rows] == ["00000", "00001"]
@@ -203,6 +204,7 @@ def test_an_audit_of_scenes(scenes_run: Path) -> None:
     assert all(float(row["p_full"]) < 1e-3 for row in control)
 
 
+@pytest.mark.slow
 def test_an_audit_of_photos_says_the_place_only_if_the_object_is_known(photos_run: Path, tmp_path: Path) -> None:
     assert explain(tmp_path, f"data.root={photos_run.parent / 'photos'}", base=PHOTOS).failures == 0
     rows = table(tmp_path / "audit", "per_image.csv")
@@ -306,6 +308,7 @@ def make_old(run: Path, **nodes: dict[str, Any]) -> None:
         write_json(path / "run.json", info)
 
 
+@pytest.mark.slow
 def test_an_old_run_of_scenes_is_loaded_and_audited_again(scenes_run: Path, tmp_path: Path) -> None:
     shutil.copytree(scenes_run, tmp_path, dirs_exist_ok=True)
     before = {name: (tmp_path / "audit" / name).read_bytes() for name in ("report.md", "per_image.csv", "groups.csv")}
@@ -319,6 +322,7 @@ def test_an_old_run_of_scenes_is_loaded_and_audited_again(scenes_run: Path, tmp_
     assert {name: (tmp_path / "audit" / name).read_bytes() for name in before} == before
 
 
+@pytest.mark.slow
 def test_an_old_run_of_photos_is_loaded_and_audited_where_the_photos_lie_now(photos_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(photos_run, tmp_path / "run"))
     before = {name: (run / "audit" / name).read_bytes() for name in ("report.md", "per_image.csv", "groups.csv")}

@@ -36,6 +36,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((folder / "results" / "fresh" / f"{SETTING}.inr.csv").read_text().splitlines()))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_truth_is_what_the_swaps_take(folder: Path) -> None:
     """It is a loss of the class's probability, as a mean over the seven other shapes, or the seven other textures."""
@@ -58,6 +59,7 @@ def test_the_truth_is_what_the_swaps_take(folder: Path) -> None:
             assert float(row[column]) == pytest.approx(float(whole - torch.stack(others).mean()), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_values_are_those_of_four_baselines_and_all_sets_of_the_players(folder: Path) -> None:
     for row in rows(folder):
         for area in ("0.1", "0.2"):
@@ -73,6 +75,7 @@ def test_values_are_those_of_four_baselines_and_all_sets_of_the_players(folder: 
             assert float(shares @ sizes) == pytest.approx(float(row["object_size"]), abs=2e-4)
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_measured_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = script_module("audit")
     monkeypatch.setattr(script, "measure_row", None)
@@ -101,6 +104,7 @@ def test_an_image_that_fails_costs_its_row_alone(
     assert [row["sample_id"] for row in stored] == [second]
 
 
+@pytest.mark.slow
 def test_the_table_is_made_of_what_is_measured(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

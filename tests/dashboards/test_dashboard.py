@@ -194,6 +194,7 @@ def test_without_a_network_too(
     assert (folder / "dashboard.json").is_file()
 
 
+@pytest.mark.slow
 def test_online_the_same_is_saved_and_again_in_its_place(
     folder: Path, project: ProjectDouble, double: Double, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,6 +212,7 @@ def test_online_the_same_is_saved_and_again_in_its_place(
     assert not (folder / "wandb").exists()
 
 
+@pytest.mark.slow
 def test_online_the_runs_are_linked_with_their_inputs(
     folder: Path, project: ProjectDouble, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -246,6 +248,7 @@ def test_what_wandb_refuses_is_a_fault_and_the_content_is_kept(
     assert (folder / "dashboard.json").is_file()
 
 
+@pytest.mark.slow
 def test_an_option_is_a_key_of_the_configuration(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plot = panels(offline(folder, "--options", "steps,inr", "--metric", "deletion_hard_mean_rel/k1"))["Sweep"][1]
     accessors = [column["accessor"] for column in plot["config"]["columns"]]

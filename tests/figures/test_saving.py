@@ -26,6 +26,7 @@ def small() -> Figure:
     return figure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_same_figure_has_the_same_bytes_in_every_thread(format: str) -> None:
     def drawn(_: int) -> bytes:

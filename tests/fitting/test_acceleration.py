@@ -159,6 +159,7 @@ def test_a_step_that_cannot_be_captured_is_made_as_ever(
     assert "no graph of a step can be made (RuntimeError: operation not permitted" in caplog.messages[0]
 
 
+@pytest.mark.slow
 def test_functions_are_compiled_once_in_a_process(tiny: FrozenClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     called: list[str] = []

@@ -73,6 +73,7 @@ def expected_counts(fixed: Path) -> dict[str, int]:
     return counts
 
 
+@pytest.mark.slow
 def test_each_image_ends_where_the_rule_says(auto: Path, fixed: Path) -> None:
     counts = expected_counts(fixed)
     assert counts == {"a-one": 1, "b-two": 2, "c-three": 3}
@@ -83,6 +84,7 @@ def test_each_image_ends_where_the_rule_says(auto: Path, fixed: Path) -> None:
     assert table(auto) == expected
 
 
+@pytest.mark.slow
 def test_the_summary_averages_the_images_that_have_an_explanation(auto: Path) -> None:
     summary, rows = RunFolder(auto).read_summary(), table(auto)
     assert (summary["images"], summary["explanations/mean"]) == (3, 2.0)
@@ -100,6 +102,7 @@ def test_the_summary_averages_the_images_that_have_an_explanation(auto: Path) ->
     assert summary["passes_per_image"] == pytest.approx(12 * 2 * fits / 3)
 
 
+@pytest.mark.slow
 def test_steps_and_curves_count_dropped_explanations_too(auto: Path) -> None:
     run_folder, counts = RunFolder(auto), {name: len(masks) for name, masks in masks_of(auto).items()}
     before = 0
@@ -113,6 +116,7 @@ def test_steps_and_curves_count_dropped_explanations_too(auto: Path) -> None:
     assert [int(line["steps_done"]) for line in table(auto, "curves.csv")] == list(range(before))
 
 
+@pytest.mark.slow
 def test_a_ragged_run_is_read_back_rendered_and_drawn(auto: Path) -> None:
     run = inr_xai.load(auto)
     assert sorted(len(run[name].masks) for name in run) == [1, 2, 3]
@@ -161,6 +165,7 @@ def test_a_ragged_run_that_broke_is_continued_to_the_same_results(
     ]
 
 
+@pytest.mark.slow
 def test_no_masks_file_is_opened_by_a_run_that_has_its_index(
     auto: Path, base: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from inr_xai.area import AreaProjection, RankPenalty
-from inr_xai.callbacks.base import RunState
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.classifier.start import GradientStart, NoStart, Start
 from inr_xai.compare.methods.ours import FirstExplanation, MaskFitter
@@ -266,16 +265,11 @@ RUN = ["steps=20", "plateau.steps=4", "data.size=3", "explanations=1", "start=no
 EVOLUTION = ["callbacks=evolution", "callbacks.evolution.every=1"]
 
 
-LOGGED: list[tuple[dict[str, int], dict[str, float]]] = []
-"""What the run below has logged: where on its axis, and the values by their keys."""
-
-
 @pytest.fixture(scope="module")
 def ended_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plateau") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plateau, "BEGIN", 20)
-        patch.setattr(RunState, "log", lambda state, metrics, **axis: LOGGED.append((axis, metrics)))
         explain(folder, *RUN, *EVOLUTION, "callbacks.figures=null", "images_per_fit=2")
     return folder
 
@@ -307,11 +301,6 @@ def test_curves_have_a_line_for_every_step_that_was_made(ended_run: Path) -> Non
     assert keys == sorted(expected)
     assert {len(losses) for losses in expected.values()} == {1, 2}
     assert [float(line["loss"]) for line in lines] == pytest.approx([np.mean(expected[key]) for key in keys])
-    logged = [
-        (axis["steps_done"], *item) for axis, metrics in LOGGED if "steps_done" in axis for item in metrics.items()
-    ]
-    assert [(step, name) for step, name, _ in logged] == [(done, f"loss/k{k}") for done, k, _ in keys]
-    assert [loss for *_, loss in logged] == pytest.approx([float(line["loss"]) for line in lines], rel=1e-5)
 
 
 def test_the_pictures_of_a_fit_show_the_steps_that_it_took(ended_run: Path) -> None:

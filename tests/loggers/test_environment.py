@@ -92,6 +92,7 @@ def test_no_variable_breaks_an_offline_run_or_makes_two_runs_one(
     assert {name: os.environ[f"WANDB_{name}"] for name in HARMFUL} == HARMFUL
 
 
+@pytest.mark.slow
 def test_a_value_that_wandb_refuses_is_named_and_keeps_the_run_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

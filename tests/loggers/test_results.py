@@ -216,6 +216,7 @@ def test_pictures_are_bounded_and_rows_are_not(tmp_path: Path) -> None:
     assert [row[0] is not None for row in rows] == [True, False, False]
 
 
+@pytest.mark.slow
 def test_pictures_of_one_key_are_at_most_fifty_a_step_and_so_many_in_all(tmp_path: Path) -> None:
     run = begin(tmp_path, images=60)
     pictures = {str(number): np.full((2, 2, 3), number, np.uint8) for number in range(55)}

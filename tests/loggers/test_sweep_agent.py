@@ -135,6 +135,7 @@ def test_a_damaged_file_of_an_agent_costs_its_content_alone(
     assert environment.agent() == environment.Agent("swp", "one", {})
 
 
+@pytest.mark.slow
 def test_the_server_learns_to_which_sweep_a_run_belongs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_wandb: None, double: Double
 ) -> None:

@@ -305,6 +305,7 @@
 
   const columns = sortColumns();
   const cards = new Map();
+  let arranged = { column: null, descending: null, images: [] }; // the order in which the cards stand
 
   /** Shows the images that fit the search and the filters, in order. */
   function updateGallery() {
@@ -322,21 +323,32 @@
         (verdict === "" || verdictOf(image) === verdict)
       );
     };
-    const column = columns.find((one) => one.id === order.column);
-    shown = page.images.filter(fits).sort((a, b) => compare(column.value(a), column.value(b)));
-    find("cards").replaceChildren(...shown.map((image) => cardOf(image)));
-    shown.forEach((image) => {
-      const value = column.value(image);
-      const known = ["name", "target", "predicted", "whole", "pPredicted"].includes(column.id);
-      const name = column.id === "gain" ? "kept beyond chance" : column.name;
-      const label = column.group ? `${name}, ${column.group}` : name;
-      cards.get(image).sorted.textContent = known
-        ? ""
-        : `${label}: ${typeof value === "number" ? text(value, 3) : (value ?? "–")}`;
+    arrange();
+    shown = arranged.images.filter(fits);
+    const chosen = new Set(shown);
+    page.images.forEach((image) => {
+      cards.get(image).element.hidden = !chosen.has(image);
     });
     find("count").textContent = `${shown.length} of ${page.images.length} images`;
     find("order").textContent = order.descending ? "descending" : "ascending";
     find("order").setAttribute("aria-label", `Order: ${find("order").textContent}`);
+  }
+
+  /** Puts the cards of all images in order, if they are not. Each says the value by which it is sorted. */
+  function arrange() {
+    if (arranged.column === order.column && arranged.descending === order.descending) return;
+    const column = columns.find((one) => one.id === order.column);
+    const images = [...page.images].sort((a, b) => compare(column.value(a), column.value(b)));
+    find("cards").replaceChildren(...images.map((image) => cardOf(image)));
+    const onCard = ["name", "target", "predicted", "whole", "pPredicted"].includes(column.id);
+    const name = column.id === "gain" ? "kept beyond chance" : column.name;
+    const label = column.group ? `${name}, ${column.group}` : name;
+    images.forEach((image) => {
+      const value = column.value(image);
+      const said = typeof value === "number" ? text(value, 3) : (value ?? "–");
+      cards.get(image).sorted.textContent = onCard ? "" : `${label}: ${said}`;
+    });
+    arranged = { ...order, images };
   }
 
   /** Returns the card of an image, which is made once. */
@@ -901,7 +913,7 @@
 
   /** Moves the focus from one card to another by the arrow keys; returns whether the key was one of them. */
   function moveFocus(key) {
-    const all = [...find("cards").children];
+    const all = [...find("cards").children].filter((card) => !card.hidden);
     const place = all.indexOf(document.activeElement);
     const inRow = all.filter((card) => card.offsetTop === all[0].offsetTop).length;
     const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -inRow, ArrowDown: inRow }[key];
