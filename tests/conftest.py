@@ -1,6 +1,7 @@
 """Fixtures of all tests: one thread per process, no W&B files in the user's home, a tiny classifier, real photos."""
 
 import functools
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,14 @@ def scenes_drawn_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Synthetic, "_draw", remembered)
         yield
+
+
+@pytest.fixture(autouse=True)
+def levels_as_before() -> Iterator[None]:
+    """Takes back what a program sets, which expects to have the process for itself."""
+    level = logging.getLogger("inr_xai").level
+    yield
+    logging.getLogger("inr_xai").setLevel(level)
 
 
 @pytest.fixture(autouse=True)

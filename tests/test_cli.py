@@ -115,6 +115,7 @@ def test_out_is_the_run_folder_and_can_be_used_again(program: Program, tmp_path:
     assert [cfg.out for cfg in program.started] == [str(tmp_path / "here")] * 2
 
 
+@pytest.mark.slow
 def test_jobs_of_a_multirun_lie_below_one_folder_and_form_a_group(program: Program, tmp_path: Path) -> None:
     assert program("-m", "name=a,b", 'out="it\'s here"') == 0
     base = tmp_path / "it's here"
@@ -136,6 +137,7 @@ def test_a_group_or_no_logger_stays_as_given_and_two_sweeps_do_not_share_a_folde
     assert len({Path(cfg.out).parent for cfg in program.started}) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [[], ["-m"]])
 def test_a_named_sweep_runs_its_jobs_with_or_without_the_flag(program: Program, flags: list[str]) -> None:
     assert program(*flags, "sweep=area_rule") == 0
@@ -154,6 +156,7 @@ class Recorder(Callback):
         self.values.append(job_return.return_value)
 
 
+@pytest.mark.slow
 def test_a_job_returns_its_metric_to_the_sweeper(program: Program) -> None:
     Recorder.values.clear()
     recorder = f"+hydra.callbacks.recorder._target_={__name__}.Recorder"
@@ -224,6 +227,7 @@ def test_full_errors_where_the_user_asks(
     assert "HYDRA_FULL_ERROR" not in os.environ
 
 
+@pytest.mark.slow
 def test_one_refused_job_is_reported_and_the_others_run(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
     def act(cfg: DictConfig) -> None:
         if cfg.seed == 0:

@@ -98,6 +98,7 @@ def test_a_file_that_is_repaired_is_explained_when_the_run_is_continued(tmp_path
     assert sorted(set(steps)) == steps
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("command_line")
 def test_exit_statuses_of_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Three refusals end with 2, and a run with images that fail ends with 3."""
@@ -187,6 +188,7 @@ def test_an_image_whose_class_has_probability_0_is_scored(tmp_path: Path) -> Non
     assert {row["p_full"] for row in table(tmp_path)} == {"0.0"}
 
 
+@pytest.mark.slow
 def test_the_image_to_blame_for_a_fit_that_breaks_fails_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -219,6 +221,7 @@ class Clumsy(RunCallback):
         raise RuntimeError("no font")
 
 
+@pytest.mark.slow
 def test_a_callback_that_fails_costs_no_image(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     explain(tmp_path / "whole")
     outcome = explain(tmp_path / "out", f"callbacks.scores._target_={__name__}.Clumsy")

@@ -23,6 +23,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
     return table(folder, "sweep.csv")
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_for_each_job_also_for_refused_ones(
     program: Program, capsys: pytest.CaptureFixture[str]
 ) -> None:

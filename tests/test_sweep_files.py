@@ -17,6 +17,8 @@ from inr_xai.runs.folder import flatten
 from tests.helpers.program import needs_optuna
 from tests.helpers.runs import ROOT, configured
 
+pytestmark = pytest.mark.slow
+
 CONF = ROOT / "conf"
 SWEEPS = {file.stem: file for file in sorted((CONF / "sweep").glob("*.yaml"))}
 GRIDS = {name: file for name, file in SWEEPS.items() if name != "optuna_search"}

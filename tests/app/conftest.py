@@ -1,6 +1,5 @@
 """A desk with a tiny classifier, and photos as files."""
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,14 +28,6 @@ def fields_of(photo: Path | str | None, **changes: str) -> Fields:
     """Returns fields as the page has them at the start, with some changed."""
     values = {"classifier": "tiny", "target": "", "areas": "0.1, 30%", "explanations": "2", "preset": AS_GIVEN}
     return Fields(None if photo is None else str(photo), **values | changes)
-
-
-@pytest.fixture(autouse=True)
-def _levels_as_before() -> Iterator[None]:
-    """The program sets how much the package says, in a process that is its own."""
-    level = logging.getLogger("inr_xai").level
-    yield
-    logging.getLogger("inr_xai").setLevel(level)
 
 
 @pytest.fixture

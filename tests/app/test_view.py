@@ -29,6 +29,7 @@ def test_a_photo_is_seen_with_its_classes_and_a_broken_one_is_a_sentence(desk: D
     assert sight_of(desk, None, "tiny") == (hint(START), [])
 
 
+@pytest.mark.slow
 def test_the_views_of_a_job_lead_to_its_answer(desk: Desk, photo: Path) -> None:
     *before, last = views_of(desk, fields_of(photo), "me")
     assert (before[0].answer, before[0].files, before[0].works) == ("", NO_FILES, True)

@@ -28,6 +28,7 @@ def lines(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+@pytest.mark.slow
 def test_photos_are_chosen_once_and_a_second_session_only_adds(
     tmp_path: Path, gridpg: GridPG, capsys: pytest.CaptureFixture[str]
 ) -> None:

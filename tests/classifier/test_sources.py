@@ -148,6 +148,7 @@ def test_a_convolutional_head_follows_the_checkpoint_too(tmp_path: Path) -> None
         assert classifier(torch.rand(1, 3, 64, 64)).shape == (1, 6)
 
 
+@pytest.mark.slow
 def test_the_authors_names_of_weights_are_translated_by_timm(tmp_path: Path) -> None:
     import timm
 

@@ -44,7 +44,9 @@ def expected() -> list[Tensor]:
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # of torch.compile
 @pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace the builtin:UserWarning")  # in what checks types
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if "compiled" in kind else []) for kind in MODELS]
+)
 def test_it_has_the_masks_of_its_module(kind: str, expected: list[Tensor]) -> None:
     images, model = pictures(2), MODELS[kind]()
     module = model if isinstance(model, nn.Module) else model.__self__

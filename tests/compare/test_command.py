@@ -66,6 +66,7 @@ def test_every_setting_of_ours_is_compared_and_a_second_session_only_adds(
     assert str(tmp_path) not in "".join(file.read_text() for file in (tmp_path / "benchmarks").rglob("*.csv"))
 
 
+@pytest.mark.slow
 def test_variants_of_ours_are_methods_of_their_own(tmp_path: Path, compare: Compare) -> None:
     short = ["data.limit=1", "steps=1", "trainer.accelerator=cpu", "areas=[0.1]", "start=none"]
     variants = ["--variant", "longer=steps=2", "--variant", "other=inr=pyramid decay=1"]

@@ -24,6 +24,8 @@ from tests.helpers.comparison import CPU, make_context
 from tests.helpers.runs import ROOT
 from tests.helpers.scripts import script_module
 
+pytestmark = pytest.mark.slow
+
 RESULTS = ROOT / "benchmarks" / "results"
 OPTIONS = (
     "data=image_folder",

@@ -109,6 +109,7 @@ def test_bad_arguments_that_one_family_has_are_refused_too() -> None:
             check(configured(f"inr={name}", f"inr.{option}"))
 
 
+@pytest.mark.slow
 def test_stored_masks_are_drawn_again(choice: str, changed: Changed, tiny: FrozenClassifier, tmp_path: Path) -> None:
     """The second of two explanations needs the network of the first, for the pixels that it may not use."""
     cfg = changed(conditioning="film" if choice in ("feature_grid", "fourier", "wire", "hash_grid") else "concat")

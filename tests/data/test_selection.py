@@ -28,6 +28,7 @@ def same_as(whole: Path, masks: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(masks[name], expected[name]) for name in masks)
 
 
+@pytest.mark.slow
 def test_shards_share_out_the_images_and_give_the_same_bits(whole: Path, tmp_path: Path) -> None:
     parts = []
     for index in range(3):
@@ -86,6 +87,7 @@ def test_shards_may_take_turns_in_one_folder(whole: Path, tmp_path: Path) -> Non
     assert table(tmp_path) == table(whole)
 
 
+@pytest.mark.slow
 def test_targets_by_label_by_prediction_and_by_number(tmp_path: Path) -> None:
     targets = {}
     for rule in ("label", "predicted", "6"):

@@ -82,6 +82,7 @@ def test_what_is_measured_is_not_measured_again(finished: Path, caplog: pytest.L
     assert {name: after.rows[name]["sparseness"] for name in IDS} == {name: before[name]["sparseness"] for name in IDS}
 
 
+@pytest.mark.slow
 def test_every_metric_that_fits_nothing_anew(finished: Path) -> None:
     assert main([str(finished), "--name", "everything"]) == 0
     results = results_of(finished, "everything")
@@ -182,6 +183,7 @@ def test_photos_are_read_only_to_fit_anew(tmp_path: Path, monkeypatch: pytest.Mo
     assert read[0] == inr_xai.load(tmp_path).info["donor_pool"]
 
 
+@pytest.mark.slow
 def test_what_fits_anew(finished: Path) -> None:
     """Metrics that explain another class or a randomised model have a value for every image."""
     assert main([str(finished), "--metrics", "random_logit,efficient_mprt", "--name", "anew"]) == 0

@@ -22,6 +22,8 @@ from inr_xai.perturbation import BlurPyramid, Jitter, Reveal
 from tests.conftest import pictures
 from tests.helpers.compiled_fit import compiled_fit
 
+pytestmark = pytest.mark.slow
+
 METHOD = Method(areas=(0.1, 0.3), steps=6, images_per_fit=2, start=NoStart())
 EXACT = {"accelerator": "cpu", "precision": "64-true"}
 ALL = {

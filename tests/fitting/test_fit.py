@@ -89,6 +89,7 @@ def test_masks_have_their_areas_and_share_no_pixel(tiny: FrozenClassifier) -> No
     assert not (fitted.masks[:, 1].bool() & first[:, 1:]).any()
 
 
+@pytest.mark.slow
 def test_the_penalty_blocks_no_pixel_and_lowers_the_overlap(tiny: FrozenClassifier) -> None:
     def overlap(weight: float) -> float:
         method = replace(SHORT, exclusion=Exclusion("penalty", weight=weight), steps=40, images_per_fit=2)

@@ -101,6 +101,7 @@ def test_a_start_does_not_depend_on_the_other_images(tiny: FrozenClassifier, tmp
         assert ((together.losses - drawn.losses).abs().amax((1, 2)) > 1e-6).tolist() == moved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inr", [PyramidINR, FeatureGridINR, FourierINR, GridINR, SirenINR, WireINR])
 def test_every_family_starts_from_a_gradient(tiny: FrozenClassifier, inr: type[INR]) -> None:
     method = replace(SHORT, inr=inr, explanations=1, steps=1)

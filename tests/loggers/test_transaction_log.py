@@ -11,6 +11,7 @@ from tests.helpers.wandb_runs import begin
 pytest_plugins = ["tests.helpers.wandb_fixtures"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_wandb")
 def test_a_file_is_complete_only_with_its_last_byte(tmp_path: Path) -> None:
     run = begin(tmp_path)

@@ -48,6 +48,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_is_seen(file: Path) -> None:
     content = file.read_bytes()
     read_record(file)

@@ -60,6 +60,7 @@ def test_images_of_any_name_are_explained_drawn_and_found_again(
     assert {row["sample_id"] for row in table(out)} == set(names)
 
 
+@pytest.mark.slow
 def test_shards_end_with_the_files_of_one_run(tmp_path: Path, whole: Path) -> None:
     for shard in (1, 0):
         outcome = explain(tmp_path, *ONE, f"shard.index={shard}", "shard.count=2")
