@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = [row for name in chosen for row in measure(name, inputs)]
         print(format_markdown(rows))
         if args.write:
-            write_bytes(FOLDER / "values.csv", format_csv(tuple(rows[0]), rows).encode())
+            write_bytes(FOLDER / "values.csv", format_csv(rows, tuple(rows[0])).encode())
             write_bytes(FOLDER / "values.md", (format_markdown(rows) + "\n").encode())
         return 0
 

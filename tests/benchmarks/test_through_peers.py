@@ -1,5 +1,8 @@
 """The tests of other packages on our maps and on Grad-CAM's: the program measures the demo with each of them."""
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -14,11 +17,15 @@ PACKAGES = ("captum", "quantus", "pytorch_grad_cam")
 
 
 @pytest.mark.slow
-def test_every_test_gives_a_row_for_each_method(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_test_gives_a_row_for_each_method(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for package in PACKAGES:
         pytest.importorskip(package)
     program = script_module("through_peers")
-    assert program.main(["--steps", "2", "--samples", "1", "data.size=2", "trainer.accelerator=cpu"]) == 0
+    monkeypatch.chdir(tmp_path)
+    options = ["--steps", "2", "--samples", "1", "--write", "data.size=2", "trainer.accelerator=cpu"]
+    assert program.main(options) == 0
     header, _, *lines = capsys.readouterr().out.strip().splitlines()
     assert header == "| test | package | method | images | mean | seconds |"
     cells = [line.strip("| ").split(" | ") for line in lines]
@@ -26,6 +33,9 @@ def test_every_test_gives_a_row_for_each_method(capsys: pytest.CaptureFixture[st
         (test, method) for test in program.TESTS for method in ("ours", "Grad-CAM")
     ]
     assert {images for *_, images, _, _ in cells} == {"2"}
+    rows = list(csv.DictReader((tmp_path / program.FOLDER / "values.csv").open()))
+    assert [(row["test"], row["method"]) for row in rows] == [(test, method) for test, _, method, *_ in cells]
+    assert (tmp_path / program.FOLDER / "values.md").read_text().splitlines()[2:] == lines
 
 
 @pytest.mark.slow
