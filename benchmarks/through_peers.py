@@ -13,6 +13,7 @@ rows and the table stay in benchmarks/results/through_peers.
 
 import argparse
 import logging
+import math
 import sys
 import time
 import warnings
@@ -42,7 +43,7 @@ from inr_xai.integrations.grad_cam import INRCam
 from inr_xai.integrations.quantus import explain_func
 from inr_xai.metrics.statistics.bootstrap import interval_columns, mean_interval
 from inr_xai.runner import sample_plan
-from inr_xai.runs.files import format_csv, write_bytes
+from inr_xai.runs.files import all_columns, format_csv, write_bytes
 from inr_xai.types import Row
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = [row for name in chosen for row in measure(name, inputs)]
         print(format_markdown(rows))
         if args.write:
-            write_bytes(FOLDER / "values.csv", format_csv(rows, tuple(rows[0])).encode())
+            write_bytes(FOLDER / "values.csv", format_csv(rows, all_columns(rows)).encode())
             write_bytes(FOLDER / "values.md", (format_markdown(rows) + "\n").encode())
         return 0
 
@@ -196,11 +197,17 @@ def measure(name: str, inputs: Inputs) -> list[Row]:
             warnings.simplefilter("ignore")  # those of the other packages
             values = torch.as_tensor(np.asarray(test(inputs, method), dtype=np.float64)).flatten()
         seconds = time.perf_counter() - start
-        row: Row = {"test": name, "package": package, "method": method_name, "images": len(values)}
-        row |= interval_columns("mean", mean_interval(values))
-        rows.append(row | {"seconds": round(seconds, 1)})
+        rows.append(row_of(name, package, method_name, values, seconds))
         log.info("%s, %s: %s (%.0f s)", name, method_name, [round(float(value), 4) for value in values], seconds)
     return rows
+
+
+def row_of(test: str, package: str, method: str, values: Tensor, seconds: float) -> Row:
+    """Returns a row of the table; images for which a test has no value (a constant map has no ranks) do not count."""
+    known = values[values.isfinite()]
+    row: Row = {"test": test, "package": package, "method": method, "images": len(known)}
+    row |= interval_columns("mean", mean_interval(known)) if len(known) else {"mean": math.nan}
+    return row | {"seconds": round(seconds, 1)}
 
 
 def sensitivity(inputs: Inputs, method: Method) -> Values:

@@ -59,3 +59,12 @@ def test_both_methods_are_those_that_users_call() -> None:
 def test_an_unknown_test_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert script_module("through_peers").main(["--tests", "rod"]) == 2
     assert "--tests has rod; choose of sensitivity_max" in capsys.readouterr().err
+
+
+def test_images_without_a_value_do_not_count() -> None:
+    program = script_module("through_peers")
+    row = program.row_of("MPRT", "quantus", "ours", torch.tensor([0.25, float("nan"), 0.75], dtype=torch.float64), 1.0)
+    assert (row["images"], row["mean"]) == (2, 0.5)
+    nothing = program.row_of("MPRT", "quantus", "ours", torch.tensor([float("nan")], dtype=torch.float64), 1.0)
+    assert nothing["images"] == 0
+    assert "mean_low" not in nothing
