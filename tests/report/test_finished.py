@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from inr_xai import load
+from inr_xai.errors import RunFault
 from inr_xai.report import __main__ as report
 from inr_xai.report import finished
 from inr_xai.report.content import CHANCE, KEPT
@@ -73,6 +74,48 @@ def test_a_run_of_many_images_has_no_page_until_it_is_asked_for(
         if row["explanation"] == "1":
             gains.setdefault(row["sample_id"], []).append(float(row[KEPT]) - float(row[CHANCE]))
     assert image["name"] == min(gains, key=lambda name: np.mean(gains[name])) == worst_images(load(tmp_path), 1)[0]
+
+
+@pytest.mark.parametrize("fault", [RunFault("no space left"), RuntimeError("a bug")])
+def test_a_page_that_fails_costs_the_run_nothing(
+    fault: Exception, out: Path, copied: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*arguments: object) -> str:
+        raise fault
+
+    monkeypatch.setattr(finished, "report_of", fail)
+    outcome = explain(copied, "report=true")
+    assert (outcome.failures, outcome.folder) == (0, copied)
+    (record,) = [record for record in caplog.records if "no page was written" in record.getMessage()]
+    assert str(fault) in record.getMessage()
+    assert bool(record.exc_info) == isinstance(fault, RuntimeError)
+    assert not (copied / "report.html").exists()
+
+
+def test_a_page_with_half_a_character_is_written(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finished, "report_of", lambda *arguments: "a \ud800")
+    explain(copied, "report=true")
+    assert (copied / "report.html").read_text() == "a \\ud800"
+
+
+def test_a_page_is_drawn_again_only_if_something_is_newer(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr(finished, "report_of", lambda runs: str(drawn.append(len(runs[0].run))))
+    explain(copied, "report=true")
+    explain(copied, "report=true")
+    assert drawn == [3]
+    (copied / "audit").mkdir()
+    (copied / "audit" / "per_image.csv").write_text("sample_id\n")
+    explain(copied, "report=true")
+    assert drawn == [3, 3]
+
+
+@pytest.mark.slow
+def test_the_last_shard_writes_the_page_of_all_images(tmp_path: Path) -> None:
+    explain(tmp_path, "report=true", "data.size=2", "shard.count=2", "shard.index=1")
+    assert not (tmp_path / "report.html").exists()
+    explain(tmp_path, "report=true", "data.size=2", "shard.count=2", "shard.index=0")
+    assert len(content_of_page((tmp_path / "report.html").read_text())["images"]) == 2
 
 
 def test_two_runs_are_named_by_what_differs_and_shown_beside_maps(out: Path, tmp_path: Path) -> None:

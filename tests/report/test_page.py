@@ -115,6 +115,9 @@ def test_evidence_that_stands_twice_is_said_of_strong_explanations_alone() -> No
     assert "here" in twice
     assert not [one for one in found([made_up("a", scores=scores, disjoint=False)]) if one.startswith("Two parts")]
     assert not [one for one in found([made_up("a", scores=scores, whole=0.9)]) if one.startswith("Two parts")]
+    for second in (False, None):
+        weak = made_up("a", scores=scores, carries=(True, second))
+        assert not [one for one in found([weak]) if one.startswith("Two parts")]
 
 
 def test_runs_are_compared_on_the_images_that_both_have() -> None:
