@@ -162,9 +162,9 @@ def _carried(scored: Sequence[Entry], most: int) -> list[str]:
 
 
 def _strong(entry: Entry, explanation: int) -> bool:
-    """Returns whether an explanation carries more than chance, and at one of the fitted areas half of the score or more.
+    """Returns whether an explanation carries more than chance, and keeps half of the whole image's score or more.
 
-    The score is that of the whole image.
+    It must keep so much at one of the fitted areas.
     """
     kept = entry.scores.get(KEPT)
     if kept is None or explanation > len(kept) or entry.whole is None:

@@ -212,6 +212,12 @@ def test_runs_side_by_side_sorted_by_difference(open_page: Open) -> None:
         assert np.array_equal((left == photo).all(-1), ~unpacked(entry.masks, 1, step))
 
 
+def test_a_card_names_the_prediction_that_is_wrong(open_page: Open) -> None:
+    wrong = replace(ENTRIES[0], predicted="hedgehog", right=False)
+    page = open_page(made_up_page([ENTRIES[0], ENTRIES[2]], [wrong, ENTRIES[2]]))
+    assert page.texts(".card .badge") == ["predicted hedgehog"]
+
+
 def test_a_hostile_name_stays_text(open_page: Open) -> None:
     entry = made_up(HOSTILE, target=HOSTILE, predicted=HOSTILE, right=False, audit={"evidence": HOSTILE})
     page = open_page(made_up_page([entry, *ENTRIES], labels=(HOSTILE,)))

@@ -1,17 +1,21 @@
 """Pages of finished runs: at the end of a run, by the verb, several side by side, and beside another method's maps."""
 
+import copy
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from inr_xai import load
-from inr_xai.errors import RunFault
+from inr_xai.errors import RunFault, UserError
 from inr_xai.report import __main__ as report
-from inr_xai.report import finished
+from inr_xai.report import content, finished
 from inr_xai.report.content import CHANCE, KEPT
-from inr_xai.report.finished import open_runs, report_of, worst_images
+from inr_xai.report.finished import facts_of_run, labels_of, open_runs, report_of, worst_images
+from inr_xai.runs.masks_file import SampleRecord
 from tests.helpers.report_pages import content_of_page
 from tests.helpers.runs import FOLDER, allowing, explain, photos, table
 
@@ -148,6 +152,39 @@ def test_audit_and_evaluation_of_the_run_stand_on_its_page(copied: Path) -> None
     assert entries[name]["audit"] == {"evidence": "spread", "shapley_1": "0.25"}
     assert entries[name]["metrics"] == {"road": 0.5}
     assert "The audit&#39;s verdicts on 1 image: spread 1." in page
+
+
+def test_paths_of_this_machine_do_not_stand_on_the_page(out: Path) -> None:
+    (one,) = open_runs([out], ALLOW)
+    named = {"name": "/home/me/models/vit", "checkpoint": "/home/me/a.pt", "classes": "~/me/names.txt"}
+    for changes in (named, named | {"checkpoint": "../me/b.pt", "classes": "C:\\me\\names.txt"}):
+        config = one.run.config | {"classifier": one.run.config["classifier"] | changes}
+        run = copy.copy(one.run)
+        run.info = run.info | {"config": config}
+        other = replace(one, path=Path("second"), run=run)
+        assert facts_of_run(other)["classifier.name"] == "vit"
+        words = labels_of([one, other])[1]
+        assert re.findall(r"checkpoint=(\S+), ", words) == [Path(changes["checkpoint"]).name]
+        assert "classes=names.txt" in words
+        assert "me/" not in words
+
+
+def test_images_that_the_page_lacks_are_counted(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, *_ = load(copied)
+
+    def entry_of(record: SampleRecord, *arguments: object, **options: object) -> object:
+        if record.sample_id == first:
+            raise UserError(f"{copied}/masks/a.safetensors names a class that is gone")
+        return content.entry_of(record, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(finished, "entry_of", entry_of)
+    (copied / "failures.csv").write_text("image_id,reason\nx,no file\ny,no file\n")
+    page = report_of(open_runs([copied], ALLOW))
+    (note,) = re.findall(r'<p class="note">(1 image.*?)</p>', page)
+    assert note == (
+        "1 image is not shown: masks/a.safetensors names a class that is gone. "
+        "2 images could not be explained; failures.csv of the run says why."
+    )
 
 
 def test_a_photo_that_is_gone_costs_its_picture_alone(tmp_path: Path) -> None:

@@ -143,6 +143,10 @@ def test_masks_are_compared_by_their_overlap_at_the_middle_area() -> None:
     assert first.overlap(first) == 1
     (image,) = content_of_page(made_up_page([first], [second]))["images"]
     assert image["difference"] == pytest.approx(1 - iou, rel=1e-3)
+    other = replace(first, masks=replace(first.masks, size=(17, 16)))  # of a run with another input
+    for runs in (([first], [other], [second]), ([first], [second], [other])):
+        (image,) = content_of_page(made_up_page(*runs))["images"]
+        assert image["difference"] == pytest.approx(1 - iou, rel=1e-3)
 
 
 def test_every_verdict_of_an_audit_is_explained() -> None:
