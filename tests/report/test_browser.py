@@ -258,6 +258,23 @@ def test_thumbnails_are_drawn_when_they_come_into_sight(open_page: Open) -> None
     page.tab.locator(".card").last.locator("canvas[data-drawn]").wait_for()
 
 
+def test_a_broken_picture_costs_its_own_thumbnail_alone(open_page: Open) -> None:
+    broken = replace(ENTRIES[1], masks=replace(ENTRIES[1].masks, maps=(b"no picture", b"no picture")))
+    page = open_page(made_up_page([broken, *ENTRIES[::2]]))  # the worst comes first
+    for card in page.tab.locator(".card").all()[1:]:
+        card.locator("canvas[data-drawn]").wait_for()
+    assert page.tab.locator(".card").first.locator("canvas[data-drawn]").count() == 0
+    page.open_image("dogs/good")
+    # The viewer is left before the frame in which the slider's masks are drawn.
+    page.tab.locator("#area").evaluate(
+        "slider => { slider.dispatchEvent(new Event('input')); document.getElementById('back').click(); }"
+    )
+    page.settle()
+    (complaint,) = page.complaints
+    assert "decoded" in complaint
+    page.complaints.clear()
+
+
 def test_every_control_has_a_name(open_page: Open) -> None:
     page = open_page(made_up_page(ENTRIES))
     page.open_image("dogs/good")
