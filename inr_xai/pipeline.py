@@ -2,18 +2,20 @@
 
 import logging
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from inr_xai.config import check
-from inr_xai.errors import UserError
+from inr_xai.errors import RunFault, UserError
 from inr_xai.instantiate import log_measured, threads_of
-from inr_xai.runner import ExplainedRun, explain
+from inr_xai.runner import ExplainedRun, explain, sample_plan
 from inr_xai.runs.files import write_bytes
 from inr_xai.runs.load import load
 from inr_xai.runs.lock import ShardLock, WorkLock, lock_of_results
+from inr_xai.runs.loop import is_unexpected, reason_of
 from inr_xai.scoring.summary import format_table
 
 log = logging.getLogger(__name__)
@@ -58,8 +60,6 @@ def _run(cfg: DictConfig, lock: WorkLock) -> RunOutcome:
     if cfg.audit is not None and explained.rows:
         unmeasured += _audit(cfg, explained)
         kinds.append("audit")
-    if cfg.report and explained.rows:
-        _report(cfg, explained)
     folder, method, parts = explained.folder, explained.parts.method, explained.parts
     if unmeasured:
         folder.write_summary(explained.summary | {"unmeasured": unmeasured})
@@ -72,6 +72,8 @@ def _run(cfg: DictConfig, lock: WorkLock) -> RunOutcome:
     if explained.doubt is not None:
         log.warning("%s", explained.doubt)  # once more, beside the numbers that it is about
     log.info("%d images explained, %d failed; everything is in %s", explained.images, explained.failures, folder.path)
+    if cfg.report and explained.rows:
+        _report(cfg, explained)  # last: nothing else may wait for a page, or miss it
     return RunOutcome(explained.summary.get(cfg.sweep_metric), explained.failures, folder.path, unmeasured)
 
 
@@ -118,20 +120,44 @@ def _audit(cfg: DictConfig, explained: ExplainedRun) -> int:
 
 
 def _report(cfg: DictConfig, explained: ExplainedRun) -> None:
-    """Writes the page of the run, unless the run has too many images for one.
+    """Writes the page of the run, unless images are to come, the page is there, or the run has too many images for one.
 
-    The explanations are kept, whatever fails here.
+    The run is kept, whatever fails here.
     """
-    from inr_xai.report.finished import MOST, PAGE, FinishedRun, report_of  # late: most of it serves this alone
-
     path = explained.folder.path
-    finished = load(path, cfg.allow_targets)
-    if len(finished) > MOST:
-        log.info("no page of %d images; inr-xai report %s makes one of the %d worst", len(finished), path, MOST)
-        return
     try:
+        from inr_xai.report.finished import MOST, PAGE, FinishedRun, report_of  # late: most of it serves this alone
+
         with lock_of_results(path, PAGE, wait=math.inf):  # another shard may be writing it
-            page = report_of([FinishedRun(path, finished, explained.parts.data, explained.parts.classifier)])
-            write_bytes(path / PAGE, page.encode(), within=explained.folder.begun)
-    except UserError as error:
-        log.warning("no page was written: %s; inr-xai report %s tries again", error, path)
+            finished = load(path, cfg.allow_targets)  # only now: the images of all shards that have ended
+            if len(finished) > MOST:
+                log.info("no page of %d images; inr-xai report %s makes one of the %d worst", len(finished), path, MOST)
+                return
+            if missing := _images_to_come(explained, set(finished)):
+                log.info("no page yet: %d images of other shards are to come; the last shard writes it", missing)
+                return
+            page, newest = path / PAGE, _newest_result(explained)
+            if page.exists() and page.stat().st_mtime_ns >= newest:
+                return
+            html = report_of([FinishedRun(path, finished, explained.parts.data, explained.parts.classifier)])
+            write_bytes(page, html.encode(errors="backslashreplace"), within=explained.folder.begun)
+            os.utime(page, ns=(newest, newest))  # what was stored while it was drawn is newer than the page
+    except Exception as error:  # the page is made from files that stay, and can be made again
+        fault = isinstance(error, RunFault)  # such as a full disk
+        log.warning(
+            "no page was written: %s; inr-xai report %s tries again",
+            *(str(error) if fault else reason_of(error), path),
+            exc_info=is_unexpected(error) and not fault,
+        )
+
+
+def _images_to_come(explained: ExplainedRun, done: set[str]) -> int:
+    """Returns how many images of all shards are neither explained nor noted as failed."""
+    return len(set(sample_plan(explained.parts.data)) - done - set(explained.folder.read_failures()))
+
+
+def _newest_result(explained: ExplainedRun) -> int:
+    """Returns when the newest file was written that a page shows, in nanoseconds."""
+    folder = explained.folder
+    measured = [file.stat() for name in ("evaluation", "audit") for file in (folder.path / name).glob("*.csv")]
+    return max(known.st_mtime_ns for known in [*(known for _, known in folder.masks_files()), *measured])

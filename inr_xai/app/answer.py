@@ -22,6 +22,9 @@ DOWNLOADS = {
 }
 """The suffix of each file, and what it is."""
 
+LONGEST = 120
+"""Bytes of a name in the names of files, which may have 255 with all that is added."""
+
 
 @dataclass(frozen=True)
 class PageAnswer:
@@ -42,7 +45,8 @@ class PageAnswer:
 
 def answer_of(explanation: Explanation, folder: Path) -> PageAnswer:
     """Writes the files of an explanation into a folder, and returns what the page shows."""
-    files = {suffix: folder / f"{explanation.name[:80].replace('/', '_')}.{suffix}" for suffix in DOWNLOADS}
+    stem = explanation.name.replace("/", "_").encode(errors="replace")[:LONGEST].decode(errors="ignore")
+    files = {suffix: folder / f"{stem}.{suffix}" for suffix in DOWNLOADS}
     files["masks.zip"].write_bytes(masks_as_pictures(explanation))
     explanation.save(files["safetensors"])
     figure = explanation.plot()

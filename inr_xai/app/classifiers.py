@@ -1,6 +1,7 @@
 """The classifiers that the page offers: the one given at the start, and those that come with the package."""
 
 import contextlib
+import itertools
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -9,12 +10,12 @@ import torch
 
 from inr_xai.classifier.class_names import class_index
 from inr_xai.classifier.context import shapes_in_context
-from inr_xai.classifier.frozen import FrozenClassifier, require_class
+from inr_xai.classifier.frozen import FrozenClassifier, owner, require_class
 from inr_xai.classifier.sources import demo
 from inr_xai.data.labels import class_label
 from inr_xai.data.scenes.shapes_in_context import SETTINGS
 from inr_xai.errors import UserError
-from inr_xai.scoring.answers import ask_whole
+from inr_xai.scoring.answers import ask_frozen
 from inr_xai.types import Image
 
 Build = Callable[[], FrozenClassifier]
@@ -60,7 +61,7 @@ class Classifiers:
             raise UserError(f"there is no classifier {name!r} here; choose one of {', '.join(self._builds)}")
         with self._locks[name]:
             if name not in self._built:
-                self._built[name] = self._open.enter_context(self._builds[name]().frozen(self._device))
+                self._built[name] = self._open.enter_context(self._builds[name]().frozen(self._device, torch.float32))
             return self._built[name]
 
     def close(self) -> None:
@@ -71,10 +72,13 @@ class Classifiers:
 def most_likely(classifier: FrozenClassifier, image: Image) -> list[tuple[int, str, float]]:
     """Returns the most likely classes of an image with values in [0, 1], at most five: index, name and probability.
 
-    They are none if the model gives scores of no classes.
+    They are none if the model gives scores of no classes. The classifier is one of `Classifiers`, frozen: to freeze it
+    once more would exchange tensors of the model, which another thread may be using for a fit.
     """
-    device = next(classifier.model.parameters()).device if isinstance(classifier.model, torch.nn.Module) else None
-    (answer,) = ask_whole(classifier, image[None].to(device))
+    module = owner(classifier.model)
+    tensors = iter(()) if module is None else itertools.chain(module.parameters(), module.buffers())
+    first = next(tensors, image)
+    (answer,) = ask_frozen(classifier, image[None].to(first.device))
     return [
         (index, class_label(classifier.class_names, index), p)
         for index, p in zip(answer.classes, answer.probabilities, strict=True)

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ class Desk:
         self.folder = Path(tempfile.mkdtemp(prefix="inr_xai_app_"))
         self.examples = draw_examples(self._new_folder())
         self._results: dict[str, Path] = {}
+        self._writes = threading.Lock()
         self.line = Line(self._work, most)
 
     def look(self, photo: str | None, classifier: str) -> Look:
@@ -76,8 +78,9 @@ class Desk:
 
     def leave(self, owner: str) -> None:
         """Stops what an owner waits for, and removes what he got: he has closed the page."""
-        self.line.stop(owner)
-        self._remove_results(owner)
+        self.line.stop(owner, leaves=True)
+        with self._writes:
+            self._remove_results(owner)
 
     def close(self) -> None:
         """Stops everything, and removes all files."""
@@ -85,16 +88,21 @@ class Desk:
         self.classifiers.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _work(self, job: WatchedJob) -> PageAnswer:
+    def _work(self, job: WatchedJob) -> PageAnswer | None:
+        """Does a job, and returns its answer; None if its owner left meanwhile, for whom nothing is written."""
         with self._threads():
             explanation = job.explain()
-            self._remove_results(job.owner)
-            self._results[job.owner] = self._new_folder()
-            return answer_of(explanation, self._results[job.owner])
+            with self._writes:  # an owner who leaves now waits, and then removes all
+                if job.abandoned:
+                    return None
+                self._remove_results(job.owner)
+                self._results[job.owner] = self._new_folder()
+                return answer_of(explanation, self._results[job.owner])
 
     def _remove_results(self, owner: str) -> None:
-        if owner in self._results:
-            shutil.rmtree(self._results.pop(owner), ignore_errors=True)
+        folder = self._results.pop(owner, None)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _new_folder(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self.folder))

@@ -56,6 +56,7 @@ class WatchedJob:
         answer: the explanation, from the end on; None if there is none.
         error: why there is none.
         stopped: whether it was stopped before all was done.
+        abandoned: whether its owner has left, so that nobody waits for its answer.
     """
 
     def __init__(self, question: Question, owner: str = ""):
@@ -63,7 +64,7 @@ class WatchedJob:
         self.snapshots: dict[int, Snapshot] = {}
         self.answer: Any = None
         self.error: str | None = None
-        self.stopped = self.has_ended = False
+        self.stopped = self.has_ended = self.abandoned = False
         self._stop, self._changed = threading.Event(), threading.Condition()
 
     def stop(self) -> None:
@@ -74,6 +75,11 @@ class WatchedJob:
     def is_stopping(self) -> bool:
         """Whether it was asked to stop."""
         return self._stop.is_set()
+
+    @property
+    def has_fitted(self) -> bool:
+        """Whether an explanation is fitted to its last step, which a stop does not cost."""
+        return any(snapshot.step == snapshot.steps for snapshot in list(self.snapshots.values()))
 
     def end(self, answer: Any = None, error: str | None = None) -> None:
         """Notes how it ends."""

@@ -44,10 +44,11 @@ class Line:
         with self._changed:
             return self._jobs.index(job) if job in self._jobs else 0
 
-    def stop(self, owner: str) -> None:
-        """Stops the job of an owner, wherever it is."""
+    def stop(self, owner: str, *, leaves: bool = False) -> None:
+        """Stops the job of an owner, wherever it is; if he leaves, nobody waits for what had ended."""
         with self._changed:
             for job in [job for job in self._jobs if job.owner == owner]:
+                job.abandoned = job.abandoned or leaves
                 job.stop()
                 if job is not self._jobs[0]:
                     self._jobs.remove(job)
@@ -80,7 +81,7 @@ class Line:
         try:
             job.end(self._work(job))
         except Exception as error:  # a classifier may raise anything
-            if job.stopped:
+            if job.stopped and not job.has_fitted and isinstance(error, UserError):
                 job.end(error=STOPPED)
                 return
             log.warning(

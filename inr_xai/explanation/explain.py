@@ -56,7 +56,7 @@ def explain(
     photos: Sequence[Any] = (),
     names: Sequence[str] | None = None,
     progress: bool | None = None,
-    callbacks: Sequence[lightning.Callback] = (),
+    callbacks: Any = (),
     **options: Any,
 ) -> Any:
     """Explains what a classifier needs to see of an image, or of each image of a list.
@@ -85,8 +85,9 @@ def explain(
             masks more reliable; without them, drawn scenes do.
         names: a name for each image, from which its random draws derive; by default the file's name, or a hash.
         progress: show a bar; None where a person watches (a terminal or a notebook).
-        callbacks: Lightning's, which see the masks form (`MaskModule`). One that raises
-            `inr_xai.fitting.fit.FitStopped` ends the work on its image, which keeps the explanations that have ended.
+        callbacks: a list of Lightning's, which see the masks form (`MaskModule`). One that raises
+            `inr_xai.fitting.fit.FitStopped` ends the work on its image, which keeps the explanations that have ended;
+            on an accelerator, on all images that are fitted together.
         options: any other argument of `inr_xai.Method`, such as steps=200, seed=1, or a `score` of your own, which maps
             what the model returns to one number for each image (docs/any_score.md).
 
@@ -99,6 +100,7 @@ def explain(
     """
     require_options(options)
     require_head(head)
+    _require_callbacks(callbacks)
     method = Method(areas=tuple(areas), explanations=explanations, **preset_options(preset) | options)
     score = None if isinstance(method.score, ScoreFunction) else method.score
     if score is not None:
@@ -256,6 +258,15 @@ class _Task:
                 self.failures[job.place] = result
             else:
                 self.done[job.place] = result
+
+
+def _require_callbacks(callbacks: Any) -> None:
+    """Raises UserError unless these are Lightning's callbacks, in a list."""
+    if not isinstance(callbacks, list | tuple) or not all(isinstance(one, lightning.Callback) for one in callbacks):
+        raise UserError(
+            "callbacks must be a list of objects of subclasses of lightning.Callback, such as [MyCallback()]; "
+            f"got {callbacks!r:.80}"
+        )
 
 
 def _one_each(target: Any, count: int) -> list[ClassOf]:

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.limit < 1:
             raise UserError(f"--limit {args.limit} shows no image; give at least 1")
         start = time.monotonic()
-        page = report_of(open_runs(paths, overrides), maps=args.maps, most=args.limit).encode()
+        page = report_of(open_runs(paths, overrides), maps=args.maps, most=args.limit).encode(errors="backslashreplace")
         out = args.out or paths[0] / (PAGE if len(paths) == 1 and not args.maps else COMPARISON)
         write_bytes(out, page)
         sys.stdout.write(f"{out} ({len(page) / 2**20:.1f} MB, made in {time.monotonic() - start:.0f} s)\n")

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from inr_xai.classifier.frozen import FrozenClassifier
@@ -20,9 +20,9 @@ from inr_xai.report.content import CHANCE, KEPT, Entry, entry_of
 from inr_xai.report.packing import pack_map
 from inr_xai.report.page import PageRun, page_html
 from inr_xai.report.sentences import compared, found, not_concluded
-from inr_xai.runs.folder import flatten, is_free
+from inr_xai.runs.folder import RunFolder, flatten, is_free
 from inr_xai.runs.load import Run, load
-from inr_xai.runs.loop import Guard, each_image
+from inr_xai.runs.loop import Guard, Note, each_image
 from inr_xai.types import Image, ImageData
 
 MOST = 500
@@ -33,6 +33,8 @@ TOLD = ("classifier.name", "data.targets", "areas", "explanations", "steps", "se
 """The options that a page names."""
 MOST_DIFFERENT = 3
 """So many differing options stand in the name of a run."""
+MOST_REASONS = 3
+"""So many reasons are named why images are not shown."""
 log = logging.getLogger(__name__)
 
 
@@ -85,7 +87,11 @@ def report_of(finished: Sequence[FinishedRun], *, maps: Sequence[Path] = (), mos
     """
     labels = _unique([*labels_of(finished), *(folder.resolve().name for folder in maps)])
     names = worst_images(finished[0].run, most)
-    entries = [entries_of(one, [name for name in names if name in one.run]) for one in finished]
+    hidden: list[dict[str, str]] = [{} for _ in finished]
+    entries = [
+        entries_of(one, [name for name in names if name in one.run], note=reasons.__setitem__)
+        for one, reasons in zip(finished, hidden, strict=True)
+    ]
     if not entries[0]:
         raise UserError(f"{finished[0].path} has no image that can be shown; the log says why of each")
     entries += [_entries_of_maps(folder, finished[0], entries[0]) for folder in maps]
@@ -97,8 +103,27 @@ def report_of(finished: Sequence[FinishedRun], *, maps: Sequence[Path] = (), mos
         by_name = [{entry.name: entry for entry in part} for part in entries]
         said = [*compared(labels, by_name), *(f"{labels[0]}: {sentence}" for sentence in said)]
     left_out = len(finished[0].run) - len(names)
-    note = f"The page has the {len(names)} worst images; the run has {left_out} more." if left_out else ""
-    return page_html(title, runs, found=said, not_concluded=not_concluded(entries[0]), note=note)
+    notes = [f"The page has the {len(names)} worst images; the run has {left_out} more."] if left_out else []
+    for label, one, reasons in zip(labels, finished, hidden, strict=False):
+        notes += [f"{label}: {text}" if len(runs) > 1 else text for text in absent(one, reasons)]
+    return page_html(title, runs, found=said, not_concluded=not_concluded(entries[0]), note=" ".join(notes))
+
+
+def absent(finished: FinishedRun, hidden: Mapping[str, str]) -> list[str]:
+    """Returns a sentence for each kind of images that the page of a run lacks.
+
+    Args:
+        hidden: the images whose masks cannot be drawn, and why.
+    """
+    sentences = []
+    for reason, count in Counter(hidden.values()).most_common(MOST_REASONS):
+        told = reason.replace(f"{finished.path}/", "").rstrip(".")
+        sentences.append(f"{'1 image is' if count == 1 else f'{count} images are'} not shown: {told}.")
+    failed = len(set(RunFolder(finished.path).read_failures()) - set(finished.run))
+    if failed:
+        images = "1 image" if failed == 1 else f"{failed} images"
+        sentences.append(f"{images} could not be explained; failures.csv of the run says why.")
+    return sentences
 
 
 def worst_images(run: Run, most: int) -> list[str]:
@@ -113,8 +138,12 @@ def worst_images(run: Run, most: int) -> list[str]:
     return sorted(sample_ids, key=lambda name: math.fsum(gains.get(name, [])) / len(gains.get(name, [0])))[:most]
 
 
-def entries_of(finished: FinishedRun, names: Sequence[str]) -> list[Entry]:
-    """Returns images of a run; one whose masks cannot be drawn is left out, and the log says why."""
+def entries_of(finished: FinishedRun, names: Sequence[str], *, note: Note) -> list[Entry]:
+    """Returns images of a run; one whose masks cannot be drawn is left out, and the log says why.
+
+    Args:
+        note: is called with the name of each image that is left out, and the reason.
+    """
     entries: list[Entry] = []
     audits, metrics = read_audit(finished.path), read_metrics(finished.path, OWN)
 
@@ -137,7 +166,7 @@ def entries_of(finished: FinishedRun, names: Sequence[str]) -> list[Entry]:
         )
         return 0
 
-    each_image(names, add, note=lambda name, reason: None)
+    each_image(names, add, note=note)
     return entries
 
 
@@ -197,7 +226,7 @@ def labels_of(finished: Sequence[FinishedRun]) -> list[str]:
     differing = [key for key in options if len({json.dumps(config.get(key), default=str) for config in flat}) > 1]
     labels = []
     for one, config in zip(finished, flat, strict=True):
-        named = [f"{key}={config.get(key)}" for key in differing[:MOST_DIFFERENT]]
+        named = [f"{key}={_shown(config.get(key))}" for key in differing[:MOST_DIFFERENT]]
         more = ["..."] if len(differing) > MOST_DIFFERENT else []
         folder = one.path.resolve().name
         labels.append(f"{folder}: {', '.join([*named, *more])}" if named else folder)
@@ -217,7 +246,7 @@ def _unique(labels: Sequence[str]) -> list[str]:
 def facts_of_run(finished: FinishedRun) -> dict[str, str]:
     """Returns what a page says of a run as a whole, by name."""
     config = flatten(finished.run.config)
-    shown = {key: _shown(config[key]) for key in TOLD if config.get(key) is not None}
+    shown = {key: _shown(config[key]).strip("[]") for key in TOLD if config.get(key) is not None}
     target = str(config.get("classifier._target_", "")).rpartition(".")[2]
     named = {} if "classifier.name" in shown else {"classifier": target}
     version = finished.run.info.get("versions", {}).get("inr-xai")
@@ -225,4 +254,13 @@ def facts_of_run(finished: FinishedRun) -> dict[str, str]:
 
 
 def _shown(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    """Returns a value as text; of a path on this machine, which a page for others must not tell, its last part.
+
+    >>> _shown("/home/me/weights.pt"), _shown([0.1, 0.2]), _shown("resnet50.a1_in1k")
+    ('weights.pt', '[0.1, 0.2]', 'resnet50.a1_in1k')
+    """
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value))}]"
+    text = str(value)
+    is_local = text.startswith(("~", ".")) or Path(text).is_absolute() or PureWindowsPath(text).is_absolute()
+    return (PureWindowsPath(text).name or text) if is_local else text

@@ -132,7 +132,8 @@ def _worst_first(entries: Sequence[Entry | None]) -> float:
 def _difference(entries: Sequence[Entry | None]) -> float:
     """Returns 1 - IoU of the first entry's mask and the one that differs most; NaN if there is none to compare."""
     first, *others = [entry for entry in entries if entry is not None]
-    return max((1 - first.overlap(other) for other in others), default=math.nan)
+    differences = [1 - first.overlap(other) for other in others]
+    return max((value for value in differences if not math.isnan(value)), default=math.nan)
 
 
 def _plain(entry: Entry, blobs: _Blobs, tables: dict[tuple[float, ...], int]) -> dict[str, Any]:

@@ -162,9 +162,14 @@ def _carried(scored: Sequence[Entry], most: int) -> list[str]:
 
 
 def _strong(entry: Entry, explanation: int) -> bool:
-    """Returns whether an explanation keeps half of the whole image's score or more at one of the fitted areas."""
+    """Returns whether an explanation carries more than chance, and keeps half of the whole image's score or more.
+
+    It must keep so much at one of the fitted areas.
+    """
     kept = entry.scores.get(KEPT)
     if kept is None or explanation > len(kept) or entry.whole is None:
+        return False
+    if explanation > len(entry.carries) or entry.carries[explanation - 1] is not True:
         return False
     return bool((kept[explanation - 1] >= HALF * entry.whole).any())
 

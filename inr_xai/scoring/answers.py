@@ -48,14 +48,22 @@ def ask_whole(classifier: Classifier, images: Images, *, at_once: int = 32) -> l
     """Returns what the classifier says of each image; an image without finite logits has an empty answer."""
     if classifier.head == "none":
         return [WholeAnswer()] * len(images)
-    answers: list[WholeAnswer] = []
     with classifier.frozen(images.device, images.dtype):
-        for part in images.split(at_once):
-            logits = classifier(part)
-            classes = logits.nan_to_num(-torch.inf).topk(min(MOST, logits.shape[1]), dim=1).indices
-            values = torch.stack([classifier.probability(logits, column) for column in classes.unbind(1)], dim=1)
-            answers += _answers(classes.tolist(), values.tolist(), logits.isfinite().all(1))
-    return answers
+        return [answer for part in images.split(at_once) for answer in ask_frozen(classifier, part)]
+
+
+@torch.no_grad()
+def ask_frozen(classifier: Classifier, images: Images) -> list[WholeAnswer]:
+    """Returns what `ask_whole` does, by one pass of a classifier that is frozen and has the images' device and dtype.
+
+    It leaves the model alone, so that another thread may use it meanwhile.
+    """
+    if classifier.head == "none":
+        return [WholeAnswer()] * len(images)
+    logits = classifier(images)
+    classes = logits.nan_to_num(-torch.inf).topk(min(MOST, logits.shape[1]), dim=1).indices
+    values = torch.stack([classifier.probability(logits, column) for column in classes.unbind(1)], dim=1)
+    return _answers(classes.tolist(), values.tolist(), logits.isfinite().all(1))
 
 
 def _answers(classes: list[list[int]], values: list[list[float]], finite: Any) -> list[WholeAnswer]:

@@ -1,5 +1,6 @@
 """What can be taken along of an explanation: pictures that are the masks, a file that is read back, figures, a page."""
 
+import copy
 import io
 import zipfile
 from pathlib import Path
@@ -22,6 +23,14 @@ def explanation() -> Explanation:
     explained = explain(named(), image, 1, **options)
     assert isinstance(explained, Explanation)
     return explained
+
+
+def test_a_long_name_is_cut_by_its_bytes(explanation: Explanation, tmp_path: Path) -> None:
+    long = copy.copy(explanation)
+    long.name = "\U0001f600" * 80
+    answer = answer_of(long, tmp_path)
+    assert {path.name.partition(".")[0] for path in answer.files.values()} == {"\U0001f600" * 30}
+    assert all(path.is_file() for path in answer.files.values())
 
 
 def test_the_files_hold_what_was_explained(explanation: Explanation, tmp_path: Path) -> None:

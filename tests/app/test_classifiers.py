@@ -4,12 +4,13 @@ import threading
 
 import pytest
 import torch
+from torch import nn
 
 from inr_xai.app.classifiers import Classifiers, chosen_class, class_choices, embedded, most_likely
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.errors import UserError
 from tests.app.conftest import NAMES, named
-from tests.conftest import pictures
+from tests.conftest import pictures, tiny_classifier, tiny_network
 
 
 def test_each_is_built_once_also_by_several_threads_and_given_back_at_the_end() -> None:
@@ -58,13 +59,26 @@ def test_one_that_cannot_be_built_is_tried_again_and_an_unknown_one_is_refused()
 
 def test_the_most_likely_classes_are_those_of_the_softmax() -> None:
     classifier, image = named(), pictures(1)[0]
-    likely = most_likely(classifier, image)
     with torch.no_grad(), classifier.frozen():
+        likely = most_likely(classifier, image)
         p = classifier(image[None]).softmax(1)[0]
     assert [(index, name) for index, name, _ in likely] == [(i, NAMES[i]) for i in p.argsort(descending=True).tolist()]
     assert [value for _, _, value in likely] == pytest.approx(sorted(p.tolist(), reverse=True))
     classifier.head = "none"
     assert most_likely(classifier, image) == []
+
+
+def test_a_classifier_is_not_frozen_once_more_beside_a_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    preprocessing, image = tiny_classifier().preprocessing, pictures(1)[0]
+    bare, double = (
+        FrozenClassifier(model, preprocessing=preprocessing) for model in (nn.Flatten(), tiny_network().double())
+    )
+    classifiers = Classifiers({"without parameters": lambda: bare, "double": lambda: double})
+    for name in classifiers.names:
+        classifier = classifiers[name]
+        monkeypatch.setattr(classifier, "frozen", lambda *arguments: pytest.fail("it is frozen again"))
+        assert len(most_likely(classifier, image)) == 5
+    classifiers.close()
 
 
 def test_a_list_of_classes_has_the_likely_ones_first_and_each_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from inr_xai.app.job import WatchedJob
+from inr_xai.app.job import Snapshot, WatchedJob
 from inr_xai.app.line import STOPPED, Line
 from inr_xai.app.photo import DroppedPhoto
 from inr_xai.app.question import Question
@@ -126,6 +126,25 @@ def test_what_a_job_raises_costs_it_alone(line: Line, work: Work, caplog: pytest
         work.end(job)
     assert [job.error for job in (a, b, c)] == ["set head='none'", "RuntimeError: a bug", STOPPED]
     assert [bool(record.exc_info) for record in caplog.records] == [False, True]
+
+
+def test_what_fails_after_a_stop_is_said_if_something_had_ended(
+    line: Line, work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(job: WatchedJob) -> None:
+        job.stopped = True
+        if job.owner == "c":
+            raise OSError("no space left")
+        raise UserError("no file")
+
+    work.act = fail
+    a, b, c = jobs_of(line, "abc")
+    a.show(Snapshot(1, 2, 6, 6, {}, 0.0))
+    b.show(Snapshot(1, 2, 5, 6, {}, 0.0))
+    for job in (a, b, c):
+        work.end(job)
+    assert [job.error for job in (a, b, c)] == ["no file", STOPPED, "no space left"]
+    assert len(caplog.records) == 2
 
 
 def test_closing_stops_what_is_worked_on_and_what_waits(work: Work) -> None:

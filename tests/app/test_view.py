@@ -3,6 +3,7 @@
 import re
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from inr_xai.app.job import Snapshot, WatchedJob
 from inr_xai.app.question import question_of
 from inr_xai.app.view import NO_FILES, START, View, sight_of, views_of
 from inr_xai.app.words import end_of, framed, hint, progress_words, refusal, scene_buttons, state_of
+from inr_xai.errors import UserError
 from tests.app.conftest import fields_of
 
 HOSTILE = "<script>alert(1)</script>${1+1}{{x}}`\"'&"
@@ -27,6 +29,44 @@ def test_a_photo_is_seen_with_its_classes_and_a_broken_one_is_a_sentence(desk: D
     assert re.search(r'role="alert">A photo.png cannot be read as a photo .*; drop another one\.</p>$', shown)
     assert choices == []
     assert sight_of(desk, None, "tiny") == (hint(START), [])
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "traced"),
+    [
+        (MemoryError(), "The memory is used up", False),
+        (RuntimeError("a bug"), "RuntimeError: a bug", True),
+        (UserError("no weights"), "No weights.", None),
+    ],
+)
+def test_whatever_a_classifier_raises_is_a_sentence(
+    error: Exception, words: str, traced: bool | None, photo: Path, desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*arguments: object) -> Any:
+        raise error
+
+    desk.look = desk.explain = fail  # type: ignore[method-assign]
+    shown, choices = sight_of(desk, str(photo), "tiny")
+    (view,) = views_of(desk, fields_of(photo), "me")
+    assert words in shown
+    assert choices == []
+    assert view == View(shown)
+    assert [bool(record.exc_info) for record in caplog.records] == ([] if traced is None else [traced] * 2)
+
+
+def test_who_leaves_during_the_fit_gets_nothing_written(
+    desk: Desk, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = WatchedJob(question_of(fields_of(photo), desk.classifiers, desk.method), "me")
+    monkeypatch.setattr(job, "explain", lambda: desk.leave("me"))  # an explanation had ended by then
+    before = set(desk.folder.iterdir())
+    desk.line.join(job)
+    while not job.has_ended:
+        job.wait(1)
+    assert (job.abandoned, job.answer, job.error) == (True, None, None)
+    assert desk._results == {}
+    assert set(desk.folder.iterdir()) == before
+    desk.leave("me")
 
 
 @pytest.mark.slow

@@ -53,6 +53,12 @@ def test_an_image_without_any_explanation_has_failed_and_others_have_their_own_e
     assert cut.masks.abs().sum() == 0
 
 
+@pytest.mark.parametrize("callbacks", [StopAt(1, 1), None, [print], "all"])
+def test_what_is_no_list_of_callbacks_is_refused(callbacks: Any, tiny: FrozenClassifier) -> None:
+    with pytest.raises(UserError, match=r"^callbacks must be a list of objects of subclasses of lightning\.Callback"):
+        explain(tiny, pictures(1)[0], 1, callbacks=callbacks)
+
+
 def test_explain_takes_callbacks_and_gives_what_had_ended(tiny: FrozenClassifier) -> None:
     image = pictures(1)[0]
     options: dict[str, Any] = {"areas": (0.1, 0.3), "steps": 4, "names": ["a"], "progress": False}

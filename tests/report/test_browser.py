@@ -212,6 +212,12 @@ def test_runs_side_by_side_sorted_by_difference(open_page: Open) -> None:
         assert np.array_equal((left == photo).all(-1), ~unpacked(entry.masks, 1, step))
 
 
+def test_a_card_names_the_prediction_that_is_wrong(open_page: Open) -> None:
+    wrong = replace(ENTRIES[0], predicted="hedgehog", right=False)
+    page = open_page(made_up_page([ENTRIES[0], ENTRIES[2]], [wrong, ENTRIES[2]]))
+    assert page.texts(".card .badge") == ["predicted hedgehog"]
+
+
 def test_a_hostile_name_stays_text(open_page: Open) -> None:
     entry = made_up(HOSTILE, target=HOSTILE, predicted=HOSTILE, right=False, audit={"evidence": HOSTILE})
     page = open_page(made_up_page([entry, *ENTRIES], labels=(HOSTILE,)))
@@ -250,6 +256,23 @@ def test_thumbnails_are_drawn_when_they_come_into_sight(open_page: Open) -> None
     assert page.tab.locator(".card").last.locator("canvas[data-drawn]").count() == 0
     page.tab.locator(".card").last.scroll_into_view_if_needed()
     page.tab.locator(".card").last.locator("canvas[data-drawn]").wait_for()
+
+
+def test_a_broken_picture_costs_its_own_thumbnail_alone(open_page: Open) -> None:
+    broken = replace(ENTRIES[1], masks=replace(ENTRIES[1].masks, maps=(b"no picture", b"no picture")))
+    page = open_page(made_up_page([broken, *ENTRIES[::2]]))  # the worst comes first
+    for card in page.tab.locator(".card").all()[1:]:
+        card.locator("canvas[data-drawn]").wait_for()
+    assert page.tab.locator(".card").first.locator("canvas[data-drawn]").count() == 0
+    page.open_image("dogs/good")
+    # The viewer is left before the frame in which the slider's masks are drawn.
+    page.tab.locator("#area").evaluate(
+        "slider => { slider.dispatchEvent(new Event('input')); document.getElementById('back').click(); }"
+    )
+    page.settle()
+    (complaint,) = page.complaints
+    assert "decoded" in complaint
+    page.complaints.clear()
 
 
 def test_every_control_has_a_name(open_page: Open) -> None:

@@ -115,6 +115,9 @@ def test_evidence_that_stands_twice_is_said_of_strong_explanations_alone() -> No
     assert "here" in twice
     assert not [one for one in found([made_up("a", scores=scores, disjoint=False)]) if one.startswith("Two parts")]
     assert not [one for one in found([made_up("a", scores=scores, whole=0.9)]) if one.startswith("Two parts")]
+    for second in (False, None):
+        weak = made_up("a", scores=scores, carries=(True, second))
+        assert not [one for one in found([weak]) if one.startswith("Two parts")]
 
 
 def test_runs_are_compared_on_the_images_that_both_have() -> None:
@@ -140,6 +143,10 @@ def test_masks_are_compared_by_their_overlap_at_the_middle_area() -> None:
     assert first.overlap(first) == 1
     (image,) = content_of_page(made_up_page([first], [second]))["images"]
     assert image["difference"] == pytest.approx(1 - iou, rel=1e-3)
+    other = replace(first, masks=replace(first.masks, size=(17, 16)))  # of a run with another input
+    for runs in (([first], [other], [second]), ([first], [second], [other])):
+        (image,) = content_of_page(made_up_page(*runs))["images"]
+        assert image["difference"] == pytest.approx(1 - iou, rel=1e-3)
 
 
 def test_every_verdict_of_an_audit_is_explained() -> None:

@@ -379,7 +379,8 @@
             .map(([word, value]) => `${word} ${text(value)}`)
             .join(", ");
     const badges = [];
-    if (isWrong(image)) badges.push(`predicted ${one.predicted}`);
+    const wrong = image.entries.find((entry) => entry && entry.wrong);
+    if (wrong) badges.push(`predicted ${wrong.predicted}`);
     if (carriesNothing(image)) badges.push("nothing carried");
     const sorted = make("span");
     const element = make(
@@ -414,19 +415,32 @@
   async function drawNext() {
     if (drawing) return;
     drawing = true;
-    for (const canvas of queue) {
-      const pictures = decode(waiting.get(canvas));
-      if (pictures === null) break; // the browser still reads the file: see below
-      drawThumbnail(canvas, waiting.get(canvas), await pictures);
-      queue.delete(canvas);
-      waiting.delete(canvas);
-      watcher.unobserve(canvas);
-      await new Promise((resolve) => {
-        requestAnimationFrame(resolve);
-      });
+    try {
+      for (const canvas of queue) {
+        const entry = waiting.get(canvas);
+        const pictures = entry ? decode(entry) : undefined;
+        if (pictures === null) break; // the browser still reads the file: see below
+        queue.delete(canvas);
+        waiting.delete(canvas);
+        watcher.unobserve(canvas);
+        if (entry) await drawWhenDecoded(canvas, entry, pictures);
+      }
+    } finally {
+      drawing = false;
     }
-    drawing = false;
     if (queue.size && document.readyState === "loading") setTimeout(drawNext, 50);
+  }
+
+  /** Draws one thumbnail; if its pictures are broken, the others go on. */
+  async function drawWhenDecoded(canvas, entry, pictures) {
+    try {
+      drawThumbnail(canvas, entry, await pictures);
+    } catch (error) {
+      console.error(error);
+    }
+    await new Promise((resolve) => {
+      requestAnimationFrame(resolve);
+    });
   }
 
   /** Draws all thumbnails of a small gallery, also those out of sight, which a printer would miss. */
@@ -635,6 +649,7 @@
   }
 
   function drawNow() {
+    if (!view.image) return;
     const slider = find("area");
     const areas = areasOf(finest(view.image));
     const area = areas[Number(slider.value)];
