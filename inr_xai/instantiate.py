@@ -179,7 +179,9 @@ def log_measured(
         settings = wandb_settings(OmegaConf.select(cfg, "logger"))
         if settings is None:
             return
-        from inr_xai.loggers.results import log_beside, log_measurements  # late: many runs have no W&B
+        # Late: many runs have no W&B.
+        from inr_xai.loggers.measured import OWN
+        from inr_xai.loggers.results import log_beside, log_measurements
 
         data, classifier = parts or build_data_and_classifier(cfg)
         digests = digests_of(data, classifier, cfg.classifier.get("checkpoint"))
@@ -196,7 +198,7 @@ def log_measured(
             )
             return
         for kind in kinds:
-            log_beside(kind, other or "all", settings, run.folder, digests=digests)
+            log_beside(kind, other or "all", settings, run.folder, digests=digests, stem=other or OWN.stem)
     except Exception as error:
         log.warning("W&B does not get what was measured: %s", error_text(error), exc_info=True)
 

@@ -121,8 +121,12 @@ def test_a_digest_that_cannot_be_computed_is_left_out(tmp_path: Path, caplog: py
 
 
 def test_what_fails_after_the_measurement_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    class NoImages(Run):
+        def __len__(self) -> int:
+            return 0
+
     cfg = OmegaConf.create({"logger": {"wandb": {"_target_": "inr_xai.loggers.WandbSettings", "mode": "sometimes"}}})
-    log_measured(["evaluation"], Run.__new__(Run), cfg)
+    log_measured(["evaluation"], NoImages.__new__(NoImages), cfg)
     (message,) = messages(caplog.records)
     assert message.startswith("W&B does not get what was measured: ")
     assert "choose offline, online or disabled" in message

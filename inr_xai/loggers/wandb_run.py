@@ -95,10 +95,17 @@ class WandbRun:
         """
         count = min(len(images), PICTURES_A_STEP, self._pictures)
         self._pictures -= count
+        self._log_pictures(key, dict(list(images.items())[:count]), images_done)
+
+    def log_charts(self, key: str, charts: Mapping[str, np.ndarray | str | Path]) -> None:
+        """Logs drawn charts as pictures: `logger.wandb.images`, which counts explained images, does not bound them."""
+        self._log_pictures(key, dict(list(charts.items())[:PICTURES_A_STEP]), None)
+
+    def _log_pictures(self, key: str, images: Mapping[str, np.ndarray | str | Path], images_done: int | None) -> None:
+        """Logs all of these pictures in the background."""
         # Copies, because the caller may change its arrays before the background thread comes to this call.
         copies = {
-            caption: image.copy() if isinstance(image, np.ndarray) else image
-            for caption, image in list(images.items())[:count]
+            caption: image.copy() if isinstance(image, np.ndarray) else image for caption, image in images.items()
         }
 
         def send() -> None:

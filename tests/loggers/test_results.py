@@ -1,6 +1,7 @@
 """What W&B holds of a run that was evaluated and audited: every key, column, layer and set of files, read back."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from PIL import Image
 from inr_xai.classifier import demo
 from inr_xai.digests import manifest_digest, weights_digest
 from inr_xai.evaluate.__main__ import main as evaluate
-from inr_xai.loggers.results import tags_of
+from inr_xai.loggers import WandbSettings
+from inr_xai.loggers.results import id_part, log_beside, tags_of
 from inr_xai.masks import pixel_counts
 from inr_xai.runs.folder import RunFolder
 from tests.evaluate.conftest import maps_of
-from tests.helpers.runs import SHORT, TINY, allowing, explain, masks_of, table
+from tests.helpers.runs import FACTS, SHORT, TINY, allowing, explain, masks_of, table
 from tests.helpers.wandb_double import Double
 from tests.helpers.wandb_read import artifact_files, history, parts, records, summary
 from tests.helpers.wandb_read import table as table_of
@@ -25,6 +27,7 @@ from tests.helpers.wandb_runs import begin
 pytest_plugins = ["tests.helpers.wandb_fixtures"]
 pytestmark = pytest.mark.usefixtures("fresh_wandb")
 
+AUDITED = "abc-audit-of-2-runs"
 AREA = 0.3
 """The middle one of two areas, as the gallery counts them."""
 DEMO = [*SHORT, "callbacks.figures=null"]
@@ -247,3 +250,46 @@ def test_tags_are_the_classifier_and_the_data() -> None:
     config = {"classifier": {"_target_": "a.timm_model", "name": "vit_tiny"}, "data": {"_target_": "a.b.Voc"}}
     assert tags_of(config) == ["vit_tiny", "Voc"]
     assert tags_of({}) == []
+    name = "vit_tiny_patch16_224.augreg_in21k"
+    assert tags_of({"classifier": {"_target_": "a.timm_model", "name": name}}) == [name]
+
+
+def test_the_id_of_a_run_has_no_signs_that_wandb_refuses() -> None:
+    refused = [id_part(f"a{sign}b") for sign in ":;,#?/'\\ %"]
+    assert len(set(refused)) == len(refused)
+    assert all(re.fullmatch("a-b-[0-9a-f]{6}", part) for part in refused)
+    assert id_part("grad-cam_2.0=a") == "grad-cam_2.0=a"
+    assert len(id_part("x" * 200)) <= 71
+
+
+@pytest.mark.slow
+def test_the_charts_of_a_sweep_are_there_without_pictures_of_images(tmp_path: Path) -> None:
+    run = begin(tmp_path, images=0)
+    run.log_images("charts/evolution", {"a": np.zeros((2, 2, 3), np.uint8)}, images_done=1)
+    run.log_charts("sweep/bars", {"a": np.zeros((2, 2, 3), np.uint8)})
+    run.finish()
+    assert [line["sweep/bars.count"] for line in history(run.folder)] == [1]
+    assert not any("evolution" in key for line in history(run.folder) for key in line)
+
+
+@pytest.mark.slow
+def test_what_is_measured_of_all_shards_stands_beside_them(tmp_path: Path) -> None:
+    facts = {**FACTS, "config": {**FACTS["config"], "name": "n"}, "wandb_id": "abc"}
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    (tmp_path / "evaluation" / "masks.csv").write_text("sample_id,insertion_auc\na,0.25\nb,0.75\n")
+    (tmp_path / "evaluation" / "m[1], x.csv").write_text("sample_id,insertion_auc\na,0.5\n")
+    (tmp_path / "audit" / "per_image.csv").write_text("sample_id,evidence,admitted\na,no claim,0\nb,concentrated,1\n")
+    folder, settings = RunFolder(tmp_path), WandbSettings()
+    log_beside("evaluation", "all", settings, folder, digests={})
+    log_beside("evaluation", "m[1], x", settings, folder, digests={}, stem="m[1], x")
+    log_beside("audit", "of-2-runs", settings, folder, digests={})
+    found = {records(part, "run")[0]["run_id"]: part for part in parts(tmp_path)}
+    own, maps, audit = (found[name] for name in ("abc-evaluation-all", f"abc-evaluation-{id_part('m[1], x')}", AUDITED))
+    assert summary(own)["summary"]["evaluation/insertion_auc"] == 0.5
+    assert list(artifact_files(artifacts(own)["evaluation"])) == ["masks.csv"]
+    assert summary(maps)["summary"]["evaluation/insertion_auc"] == 0.5
+    assert list(artifact_files(artifacts(maps)["evaluation"])) == ["m[1], x.csv"]
+    assert {summary(audit)["summary"][f"audit/{key}"] for key in ("concentrated", "no_claim")} == {0.5}
+    assert list(artifact_files(artifacts(audit)["audit"])) == ["per_image.csv"]
