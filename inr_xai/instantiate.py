@@ -35,7 +35,7 @@ from inr_xai.runs.lock import folder_lock
 from inr_xai.types import ImageData, TakesFolders
 
 POOLS = ("scoring_pool", "donor_pool")
-KEPT = (*POOLS, "wandb_id", "seconds", "classifier_passes")
+KEPT = (*POOLS, "wandb_id", "wandb_name", "wandb_group", "seconds", "classifier_passes")
 """What run.json keeps of the session that began the run, and of those that ended."""
 PACKAGES = ("inr-xai", "torch", "torchvision", "lightning", "timm", "wandb", "hydra-core")
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from inr_xai.figures.palette import COLOURS, FAINT, INK
 from inr_xai.figures.saving import new_figure
-from inr_xai.figures.text import FAMILY, SMALL, printable, write
+from inr_xai.figures.text import FAMILY, SMALL, TEXT, printable, write
 from inr_xai.types import Cell
 
 MOST_JOBS = 40
@@ -79,20 +79,8 @@ def _draw_axis(axes: Any, place: int, name: str, cells: Sequence[Cell]) -> np.nd
     """Draws an upright axis with its ticks, and returns the height of each cell in [0, 1]."""
     heights = _scaled(cells)
     axes.axvline(place, color="#cccccc", linewidth=1, zorder=1)
-    lines = textwrap.wrap(name.replace("_", " "), 18)
-    for line, text in enumerate(reversed(lines)):
-        axes.annotate(
-            printable(text),
-            (place, 1.1),
-            xytext=(0, 1.2 * SMALL * line),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            size=SMALL,
-            family=FAMILY,
-            color=INK,
-            parse_math=False,
-        )
+    words = "\n".join(printable(line) for line in textwrap.wrap(name.replace("_", " "), 18))
+    axes.text(place, 1.1, words, **(TEXT | {"ha": "center", "va": "bottom", "size": SMALL}))
     shown: list[float] = []
     ticks = {(float(height), cell) for height, cell in zip(heights, cells, strict=True)}
     for height, cell in sorted(ticks, key=lambda tick: tick[0]):

@@ -105,6 +105,7 @@ def log_measurements(
         config=wandb_config(facts["config"], digests),
         shard=shard,
         tags=tags_of(facts["config"]),
+        before=called_before(facts),
     )
     if wandb is None:
         return
@@ -136,7 +137,7 @@ def log_beside(
     facts = folder.read_run()
     config, run_id = facts["config"], facts["wandb_id"]
     wandb = open_wandb(
-        settings.beside(f"{config['name']}-{run_id}", name),
+        settings.beside(called_before(facts)[1] or f"{config['name']}-{run_id}", name),
         save_dir=folder.path,
         run_id=f"{run_id}-{kind}-{id_part(name)}",
         name=name,
@@ -154,6 +155,11 @@ def log_beside(
         log_files(wandb, kind, _tables(folder.path / kind, stem if kind == EVALUATION else None), digests)
     finally:
         wandb.finish()
+
+
+def called_before(facts: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Returns W&B's name and group of the run, as run.json holds them: later sessions may not have the variables."""
+    return facts.get("wandb_name"), facts.get("wandb_group")
 
 
 def wandb_config(config: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class WandbRun:
         parts: the folders of its earlier parts, if it is continued.
 
     Attributes:
-        id: W&B's id of the run.
+        id, name, group: W&B's id of the run, what it is called, and its group, if it has one.
         settings: the options of `logger.wandb`.
         folder: where W&B keeps this part of the run.
         remedy: the command that uploads it.
@@ -55,6 +55,7 @@ class WandbRun:
 
     def __init__(self, run: "wandb.Run", *, parts: Sequence[Path], settings: WandbSettings) -> None:
         self.id, self.settings = str(run.id), settings
+        self.name, self.group = str(run.name), str(run.group) if run.group else None
         self.folder = Path(run.dir).parent
         self.remedy = shlex.join(["wandb", "sync", *map(str, [*parts, self.folder])])
         self._run = run

@@ -191,9 +191,13 @@ def test_the_sets_of_files_hold_the_run_s_own_and_name_what_was_explained(measur
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_evaluated_into_its_own_run_and_other_maps_beside_it(tmp_path: Path) -> None:
+def test_a_finished_run_is_evaluated_into_its_own_run_and_other_maps_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "run"
+    monkeypatch.setenv("WANDB_NAME", "called")
     explain(out, *OPTIONS, "explanations=1", "data.limit=2", "logger.wandb.group=mine", base=TINY)
+    monkeypatch.delenv("WANDB_NAME")
     assert allowing(evaluate)([str(out), "--metrics", "insertion_auc"]) == 0
     maps = maps_of(tmp_path / "gradcam", 0, "00000-disc", "00001-square")
     assert allowing(evaluate)([str(out), "--metrics", "insertion_auc", "--maps", str(maps)]) == 0
@@ -201,6 +205,7 @@ def test_a_finished_run_is_evaluated_into_its_own_run_and_other_maps_beside_it(t
     run_id = RunFolder(out).read_run()["wandb_id"]
     (first,), (second,) = records(own, "run"), records(beside, "run")
     assert (first["run_id"], first["job_type"], first["run_group"]) == (run_id, "explain", "mine")
+    assert first["display_name"] == "called"
     assert (second["run_id"], second["job_type"]) == (f"{run_id}-evaluation-gradcam", "evaluate")
     assert (second["display_name"], second["run_group"]) == ("gradcam", "mine")
     for part, name in ((own, "masks"), (beside, "gradcam")):
