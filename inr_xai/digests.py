@@ -70,7 +70,9 @@ def weights_digest(state: Mapping[str, Any]) -> str:
             continue
         found.update(f"\0{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
         if value.numel():
-            found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())  # no copy on the CPU
+            found.update(
+                value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+            )  # no copy on the CPU
     return found.hexdigest()
 
 

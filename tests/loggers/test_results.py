@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from inr_xai.classifier import demo
 from inr_xai.digests import manifest_digest, weights_digest
 from inr_xai.evaluate.__main__ import main as evaluate
-from inr_xai.loggers import WandbSettings
+from inr_xai.loggers import WandbSettings, results
 from inr_xai.loggers.results import id_part, log_beside, tags_of
 from inr_xai.masks import pixel_counts
 from inr_xai.runs.folder import RunFolder
@@ -298,3 +299,26 @@ def test_what_is_measured_of_all_shards_stands_beside_them(tmp_path: Path) -> No
     assert list(artifact_files(artifacts(maps)["evaluation"])) == ["m[1], x.csv"]
     assert {summary(audit)["summary"][f"audit/{key}"] for key in ("concentrated", "no_claim")} == {0.5}
     assert list(artifact_files(artifacts(audit)["audit"])) == ["per_image.csv"]
+
+
+def test_a_run_at_wandb_ends_whatever_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+
+    def fail(*args: Any) -> None:
+        raise ValueError("not logged")
+
+    monkeypatch.setattr(
+        results, "open_wandb", lambda *args, **options: SimpleNamespace(summary=fail, finish=lambda: ended.append(1))
+    )
+    monkeypatch.setattr(results, "log_results", fail)
+    monkeypatch.setattr(results, "audit_keys", fail)
+    facts = {**FACTS, "config": {**FACTS["config"], "name": "n"}, "wandb_id": "abc"}
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    settings, folder = WandbSettings(), RunFolder(tmp_path)
+    with pytest.raises(ValueError, match="not logged"):
+        results.log_beside("audit", "x", settings, folder, digests={})
+    with pytest.raises(ValueError, match="not logged"):
+        results.log_measurements(
+            ["audit"], settings, folder, [], lambda _: torch.zeros(3, 2, 2), digests={}, shard=(0, 1)
+        )
+    assert len(ended) == 2
