@@ -78,9 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def explain(folder: Path, images: int, pictures: int, overrides: Sequence[str]) -> dict[str, float]:
     """Does a run offline, and returns part -> bytes."""
-    options = ["callbacks.progress=null", f"data.limit={images}", f"logger.wandb.images={pictures}", f"out={folder}"]
+    options = ["callbacks.progress=null", "report=false", f"data.limit={images}", f"logger.wandb.images={pictures}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    command = [sys.executable, "-m", "inr_xai", STEPS, *overrides, *options]
+    command = [sys.executable, "-m", "inr_xai", STEPS, *overrides, *options, f"out={folder}"]
     subprocess.run(command, check=True, env=environment | {"WANDB_MODE": "offline"}, stdout=subprocess.DEVNULL)
     return sizes(folder)
 

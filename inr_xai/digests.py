@@ -57,14 +57,23 @@ def tensor_digest(values: Tensor) -> str:
     return sha256(values.contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
-def weights_digest(tensors: Mapping[str, Tensor]) -> str:
-    """Returns a hash of a model's weights and buffers: their names, dtypes, shapes and bytes, in the order of names."""
-    parts: list[bytes] = []
-    for name, tensor in sorted(tensors.items()):
-        parts.append(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        values = tensor.detach().cpu().contiguous().flatten()
-        parts.append(values.view(torch.uint8).numpy().tobytes() if values.numel() else b"")
-    return sha256(*parts).hexdigest()
+def weights_digest(state: Mapping[str, Any]) -> str:
+    """Returns a hash of a model's weights and buffers: their names, dtypes, shapes and bytes, in the order of names.
+
+    Args:
+        state: the model's `state_dict()`; of what is no tensor, such as packed parameters, its `repr` counts.
+    """
+    found = sha256()
+    for name, value in sorted(state.items()):
+        if not isinstance(value, Tensor):
+            found.update(f"\0{name}\0{value!r}\0".encode())
+            continue
+        found.update(f"\0{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        if value.numel():
+            found.update(
+                value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+            )  # no copy on the CPU
+    return found.hexdigest()
 
 
 def file_digest(file: Path) -> str:

@@ -3,7 +3,7 @@
 import logging
 import platform
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -35,7 +35,7 @@ from inr_xai.runs.lock import folder_lock
 from inr_xai.types import ImageData, TakesFolders
 
 POOLS = ("scoring_pool", "donor_pool")
-KEPT = (*POOLS, "wandb_id", "seconds", "classifier_passes")
+KEPT = (*POOLS, "wandb_id", "wandb_name", "wandb_group", "seconds", "classifier_passes")
 """What run.json keeps of the session that began the run, and of those that ended."""
 PACKAGES = ("inr-xai", "torch", "torchvision", "lightning", "timm", "wandb", "hydra-core")
 log = logging.getLogger(__name__)
@@ -127,20 +127,30 @@ def stored_configuration(config: Mapping[str, Any], overrides: Sequence[str]) ->
 
 def wandb_settings(node: Any) -> WandbSettings | None:
     """Returns the options of W&B from the node `logger` of a configuration; None if W&B is off."""
-    return instantiate(node["wandb"]) if node and node.get("wandb") is not None else None
+    on = isinstance(node, Mapping) and node.get("wandb") is not None  # `logger=none`, said of a stored run, is text
+    return instantiate(node["wandb"]) if on else None
 
 
 def digests_of(data: ImageData, classifier: FrozenClassifier, checkpoint: Any = None) -> dict[str, str]:
     """Returns hashes of what is explained: the classifier's weights, its file if it is known, and the ids of the data.
 
+    One that cannot be computed is left out with a warning.
+
     Args:
         checkpoint: the option `classifier.checkpoint`.
     """
-    digests = {"data_manifest": manifest_digest(data.ids)}
-    if isinstance(classifier.model, nn.Module):
-        digests["classifier_weights"] = weights_digest(classifier.model.state_dict())
+    model = classifier.model
+    ways: dict[str, Callable[[], str]] = {"data_manifest": lambda: manifest_digest(data.ids)}
+    if isinstance(model, nn.Module):
+        ways["classifier_weights"] = lambda: weights_digest(model.state_dict())
     if isinstance(checkpoint, str | Path) and Path(checkpoint).is_file():
-        digests["classifier_checkpoint"] = file_digest(Path(checkpoint))
+        ways["classifier_checkpoint"] = lambda: file_digest(Path(checkpoint))
+    digests = {}
+    for name, compute in ways.items():
+        try:
+            digests[name] = compute()
+        except Exception as error:  # a model may hold anything; the run does not depend on its hash
+            log.warning("W&B does not get the digest %s: %s", name, error_text(error))
     return digests
 
 
@@ -155,7 +165,8 @@ def log_measured(
 ) -> None:
     """Logs what was measured of a finished run to W&B, if the run's logger is on.
 
-    It goes into the W&B run of the explanations, or beside it in its group if that is not one W&B run alone.
+    It goes into the W&B run of the explanations, or beside it in its group if that is not one W&B run alone. Whatever
+    fails is a warning: what was measured is in the run's folder.
 
     Args:
         kinds: "evaluation", "audit" or both.
@@ -164,15 +175,17 @@ def log_measured(
         shard: the shard that was measured; None for the whole run.
         other: the name of what was measured if these are not the run's own explanations.
     """
-    settings = wandb_settings(OmegaConf.select(cfg, "logger"))
-    if settings is None:
-        return
-    from inr_xai.loggers.results import log_beside, log_measurements  # late: many runs have no W&B
-
-    data, classifier = parts or build_data_and_classifier(cfg)
-    digests = digests_of(data, classifier, cfg.classifier.get("checkpoint"))
-    count = int(OmegaConf.select(cfg, "shard.count", default=1))
     try:
+        settings = wandb_settings(OmegaConf.select(cfg, "logger"))
+        if settings is None:
+            return
+        # Late: many runs have no W&B.
+        from inr_xai.loggers.measured import OWN
+        from inr_xai.loggers.results import log_beside, log_measurements
+
+        data, classifier = parts or build_data_and_classifier(cfg)
+        digests = digests_of(data, classifier, cfg.classifier.get("checkpoint"))
+        count = int(OmegaConf.select(cfg, "shard.count", default=1))
         if other is None and (shard is not None or count == 1):
             log_measurements(
                 kinds,
@@ -185,8 +198,8 @@ def log_measured(
             )
             return
         for kind in kinds:
-            log_beside(kind, other or "all", settings, run.folder, digests=digests)
-    except Exception as error:  # what was measured is in the run's folder
+            log_beside(kind, other or "all", settings, run.folder, digests=digests, stem=other or OWN.stem)
+    except Exception as error:
         log.warning("W&B does not get what was measured: %s", error_text(error), exc_info=True)
 
 

@@ -122,7 +122,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "callbacks.seconds": (0.0, 1e6),
     "callbacks.cell": (1.0, 6.0),
     "callbacks.dpi": (50, 1200),
-    "callbacks.figures_in_table": (0, 10_000),
     "callbacks.every": (1, 1_000_000),
     "logger.finish_timeout": (0.0, 86_400.0),
 }

@@ -177,7 +177,7 @@ class Runner:
         with ExitStack() as stack:
             if settings is not None:
                 from inr_xai.loggers.opening import open_wandb  # late: many runs have no W&B
-                from inr_xai.loggers.results import tags_of, wandb_config
+                from inr_xai.loggers.results import called_before, tags_of, wandb_config
 
                 wandb = open_wandb(
                     settings,
@@ -187,10 +187,12 @@ class Runner:
                     config=wandb_config(config, self.parts.digests),
                     shard=(config["shard"]["index"], config["shard"]["count"]),
                     tags=tags_of(config),
+                    before=called_before(self._facts),
                 )
                 self.state.wandb = wandb
                 if wandb is not None:
                     stack.callback(lambda: wandb.finish(failed=failed))
+                    update_run(self.folder, wandb_name=wandb.name, wandb_group=wandb.group)
             for callback in self.parts.callbacks:
                 stack.callback(callback.close)
                 callback.on_run_start(self.state)

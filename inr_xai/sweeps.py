@@ -7,6 +7,7 @@ Start reading at `conclude_multirun`: `read_jobs`, then `sweep_table`, then the 
 """
 
 import argparse
+import logging
 import math
 import os
 import re
@@ -18,13 +19,15 @@ from typing import Any
 
 from inr_xai.columns import BASELINES, less_is_better
 from inr_xai.config import exit_status
-from inr_xai.errors import UserError
+from inr_xai.errors import UserError, error_text
 from inr_xai.instantiate import instantiate
 from inr_xai.limits import AUTO
 from inr_xai.runs.files import format_csv, markdown_table, read_json, write_bytes, write_json
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.processes import is_running, machine, start_time
 from inr_xai.types import Cell
+
+log = logging.getLogger(__name__)
 
 JOB_FILE = "job.json"
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
@@ -169,22 +172,31 @@ def conclude_multirun(folder: Path) -> str | None:
         return None
     table = sweep_table(jobs)
     write_sweep_table(folder, table)
-    logged = [job.facts for job in jobs if (job.facts.get("config", {}).get("logger") or {}).get("wandb")]
-    if logged:
-        from inr_xai.loggers.sweep import log_sweep  # late: many multiruns have no W&B
-
-        cells = list(zip(*table.rows, strict=True))
-        log_sweep(
-            dict(zip(table.columns, cells, strict=True)),
-            instantiate(logged[0]["config"]["logger"]["wandb"]),
-            options=list(_swept_options(jobs)),
-            folders=[job.folder for job in jobs],
-            metric=table.metric,
-            best=table.best,
-            folder=folder,
-            run_id=f"sweep-{logged[0]['wandb_id']}",
-        )
+    try:
+        _log_to_wandb(folder, jobs, table)
+    except Exception as error:  # the table is there, and how the jobs ended is the status of the program
+        log.warning("W&B does not get the table of the jobs: %s", error_text(error), exc_info=True)
     return table.markdown()
+
+
+def _log_to_wandb(folder: Path, jobs: Sequence[Job], table: SweepTable) -> None:
+    """Logs the table of a multirun to W&B if the jobs' logger is on."""
+    logged = [job.facts for job in jobs if (job.facts.get("config", {}).get("logger") or {}).get("wandb")]
+    if not logged:
+        return
+    from inr_xai.loggers.sweep import log_sweep  # late: many multiruns have no W&B
+
+    cells = list(zip(*table.rows, strict=True))
+    log_sweep(
+        dict(zip(table.columns, cells, strict=True)),
+        instantiate(logged[0]["config"]["logger"]["wandb"]),
+        options=list(_swept_options(jobs)),
+        folders=[job.folder for job in jobs],
+        metric=table.metric,
+        best=table.best,
+        folder=folder,
+        run_id=f"sweep-{logged[0]['wandb_id']}",
+    )
 
 
 def _read_job(file: Path) -> Job:

@@ -16,13 +16,14 @@ from inr_xai.sweeps import (
     INTERRUPTED,
     RUNNING,
     Job,
+    conclude_multirun,
     main,
     note_job,
     read_jobs,
     sweep_table,
     write_sweep_table,
 )
-from tests.helpers.runs import FACTS
+from tests.helpers.runs import FACTS, messages
 
 METRIC = "preservation_hard_mean_rel/k1"
 SCORES = {
@@ -259,3 +260,17 @@ def test_the_command_prints_help_and_refuses_a_missing_folder(
 def test_a_job_without_run_json_is_known_by_its_note_alone(tmp_path: Path) -> None:
     note_job(tmp_path / "0", 0, ["seed=0"], RUNNING)
     assert read_jobs(tmp_path) == [Job(tmp_path / "0", 0, {"seed": "0"}, "unfinished", {}, {})]
+
+
+def test_a_failure_of_wandb_costs_neither_the_table_nor_the_status(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = job(tmp_path, 0, ["steps=1"])
+    facts = json.loads((folder / "run.json").read_text())
+    facts["config"]["logger"] = {"wandb": {"_target_": "inr_xai.loggers.WandbSettings", "mode": "sometimes"}}
+    write_json(folder / "run.json", facts)
+    table = conclude_multirun(tmp_path)
+    assert table is not None
+    assert table in (tmp_path / "sweep.md").read_text()
+    (message,) = messages(caplog.records)
+    assert message.startswith("W&B does not get the table of the jobs: ")

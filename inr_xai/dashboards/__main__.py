@@ -74,7 +74,8 @@ def make_dashboard(args: argparse.Namespace) -> int:
     if args.out is not None:
         write_content(dashboard, args.out)
     sys.stdout.write("".join(f"{url}\n" for url in saved.urls))
-    sys.stdout.write(f"{saved.linked} runs are linked with their classifier and data.\n")
+    rest = "" if saved.unlinked is None else f"; the others are not ({saved.unlinked}), the same command links them"
+    sys.stdout.write(f"{len(saved.linked)} runs are linked with their classifier and data{rest}.\n")
     return 0
 
 

@@ -4,7 +4,7 @@ Runs are written offline, where W&B cannot say what a run used. They note digest
 the data in their configuration; here each digest becomes a small artifact, and every run that notes it its user.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -39,8 +39,8 @@ class RunInput:
         return f"{self.kind}-{self.digest[:SHOWN]}"
 
 
-def link_inputs(api: "wandb.Api", entity: str, project: str) -> int:
-    """Links the runs of a project with their inputs, and returns how many runs have any.
+def link_inputs(api: "wandb.Api", entity: str, project: str) -> Iterator[str]:
+    """Links the runs of a project with their inputs, and yields the id of a run whenever it is linked with one.
 
     Inputs that have no artifact yet get one. A run that is linked already stays so.
     """
@@ -49,13 +49,11 @@ def link_inputs(api: "wandb.Api", entity: str, project: str) -> int:
     missing = [given for given, path in paths.items() if not api.artifact_exists(path, type=given.kind)]
     if missing:
         _make_artifacts(missing, entity, project)
-    linked = set()
     for given, runs in users.items():
         artifact = api.artifact(paths[given], type=given.kind)
         for user in runs:
             user.use_artifact(artifact)
-            linked.add(user.id)
-    return len(linked)
+            yield str(user.id)
 
 
 def _make_artifacts(missing: Iterable[RunInput], entity: str, project: str) -> None:
@@ -65,6 +63,7 @@ def _make_artifacts(missing: Iterable[RunInput], entity: str, project: str) -> N
     quiet = wandb.Settings(silent=True, console="off", save_code=False, x_disable_stats=True, x_disable_meta=True)
     names: dict[str, Any] = {"id": RUN_NAME, "name": RUN_NAME, "job_type": RUN_NAME}
     place = names | {"entity": entity, "project": project, "mode": "online", "resume": "allow"}
+    place["reinit"] = "create_new"  # never the run that the caller's own program has open
     with TemporaryDirectory() as folder:
         run = wandb.init(**place, dir=folder, settings=quiet)
         failed = True

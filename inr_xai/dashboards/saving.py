@@ -14,8 +14,8 @@ from inr_xai.loggers.background import Background
 from inr_xai.loggers.reachable import server_check
 from inr_xai.loggers.settings import MODES
 
-SAVE_SECONDS = 120.0
-"""So long, in seconds, W&B may take for everything."""
+SAVE_SECONDS, LINK_SECONDS = 120.0, 120.0
+"""So long, in seconds, W&B may take for the workspace with the report, and for the links of the runs."""
 
 
 @dataclass
@@ -24,11 +24,13 @@ class Saved:
 
     Args:
         urls: where the workspace, and then the report, can be seen.
-        linked: the number of runs whose inputs are linked.
+        linked: the ids of the runs that are linked with an input.
+        unlinked: why not all of them are; None if they are.
     """
 
     urls: list[str] = field(default_factory=list)
-    linked: int = 0
+    linked: set[str] = field(default_factory=set)
+    unlinked: str | None = None
 
 
 @contextmanager
@@ -54,42 +56,46 @@ def offline_reason() -> str | None:
 
 def default_entity() -> str:
     """Returns the entity of the account whose API key is used. Raises RunFault if W&B does not say it."""
-    found: list[str] = []
+    found: list[str | None] = []
 
     def ask() -> None:
         import wandb
 
-        found.append(str(wandb.Api().default_entity))
+        found.append(wandb.Api().default_entity)
 
-    _ask_wandb(ask)
+    if (reason := _ask_wandb(ask)) is not None:
+        raise RunFault(f"W&B did not say whose API key this is ({reason})")
+    if not found[0]:
+        raise RunFault("W&B has no default entity for this API key; give --entity NAME")
     return found[0]
 
 
 def save(dashboard: Dashboard) -> Saved:
     """Saves the workspace, in place of the one that an earlier call has saved, then the report, then links the inputs.
 
-    Raises RunFault if W&B refuses something, or does not end in time; what it has taken before is there.
+    Links that fail, or take too long with many runs, cost nothing else: a later call makes the rest.
+
+    Raises RunFault if W&B refuses the workspace or the report, or does not end in time; what it has taken is there.
     """
     saved = Saved()
-    _ask_wandb(
-        lambda: _save_workspace(dashboard, saved),
-        lambda: _save_report(dashboard, saved),
-        lambda: _link(dashboard, saved),
-    )
+    reason = _ask_wandb(lambda: _save_workspace(dashboard, saved), lambda: _save_report(dashboard, saved))
+    if reason is not None:
+        raise RunFault(f"W&B did not take everything ({reason})")
+    saved.unlinked = _ask_wandb(lambda: _link(dashboard, saved), seconds=LINK_SECONDS)
     return saved
 
 
-def _ask_wandb(*questions: Callable[[], object]) -> None:
-    """Makes calls that need W&B's server, within SAVE_SECONDS. Raises RunFault if one fails."""
+def _ask_wandb(*questions: Callable[[], object], seconds: float = SAVE_SECONDS) -> str | None:
+    """Makes calls that need W&B's server, and returns why they did not all end well in time; None if they did."""
     failures: list[Exception] = []
     with environment.hidden():
         background = Background(failures.append)
         for question in questions:
             background.call(question)
-        in_time = background.close(seconds=SAVE_SECONDS)
-    if failures or not in_time:
-        reason = error_text(failures[0]) if failures else f"no answer within {SAVE_SECONDS:g} s"
-        raise RunFault(f"W&B did not take everything ({reason})")
+        in_time = background.close(seconds=seconds)
+    if failures:
+        return error_text(failures[0])
+    return None if in_time else f"no answer within {seconds:g} s"
 
 
 def _save_workspace(dashboard: Dashboard, saved: Saved) -> None:
@@ -111,4 +117,5 @@ def _save_report(dashboard: Dashboard, saved: Saved) -> None:
 def _link(dashboard: Dashboard, saved: Saved) -> None:
     import wandb
 
-    saved.linked = link_inputs(wandb.Api(), dashboard.place.entity, dashboard.place.project)
+    for run_id in link_inputs(wandb.Api(), dashboard.place.entity, dashboard.place.project):
+        saved.linked.add(run_id)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from inr_xai.figures.palette import COLOURS, FAINT, INK
 from inr_xai.figures.saving import new_figure
-from inr_xai.figures.text import FAMILY, SMALL
+from inr_xai.figures.text import FAMILY, SMALL, TEXT, printable, write
 from inr_xai.types import Cell
 
 MOST_JOBS = 40
@@ -40,10 +40,11 @@ def draw_bars(
         axes.annotate(
             f"{value:.3g}", (end, place), xytext=(4, 0), textcoords="offset points", va="center", size=SMALL, color=INK
         )
-    axes.set_yticks(range(len(names)), [_short(name) for name in names])
+    axes.set_yticks(range(len(names)), [printable(_short(name)) for name in names], parse_math=False)
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    axes.set_xlabel(f"{metric}, with 95 % bootstrap intervals over images", size=SMALL, family=FAMILY, color=FAINT)
+    label = printable(f"{metric}, with 95 % bootstrap intervals over images")
+    axes.set_xlabel(label, size=SMALL, family=FAMILY, color=FAINT, parse_math=False)
     _set_style(axes)
     return figure
 
@@ -78,17 +79,16 @@ def _draw_axis(axes: Any, place: int, name: str, cells: Sequence[Cell]) -> np.nd
     """Draws an upright axis with its ticks, and returns the height of each cell in [0, 1]."""
     heights = _scaled(cells)
     axes.axvline(place, color="#cccccc", linewidth=1, zorder=1)
-    words = "\n".join(textwrap.wrap(name.replace("_", " "), 18))
-    axes.text(place, 1.1, words, ha="center", va="bottom", size=SMALL, family=FAMILY, color=INK)
+    words = "\n".join(printable(line) for line in textwrap.wrap(name.replace("_", " "), 18))
+    axes.text(place, 1.1, words, **(TEXT | {"ha": "center", "va": "bottom", "size": SMALL}))
     shown: list[float] = []
     ticks = {(float(height), cell) for height, cell in zip(heights, cells, strict=True)}
     for height, cell in sorted(ticks, key=lambda tick: tick[0]):
         if math.isfinite(height) and all(abs(height - other) > 0.05 for other in shown):
             shown.append(height)
             text = f"{cell:.3g}" if isinstance(cell, int | float) else _short(str(cell), 14)
-            look: dict[str, Any] = {"va": "center", "size": SMALL, "family": FAMILY, "color": INK}
-            look["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
-            axes.text(place + 0.05, height, text, zorder=5, **look)
+            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
+            write(axes, place + 0.05, height, text, zorder=5, va="center", size=SMALL, bbox=box)
     return heights
 
 

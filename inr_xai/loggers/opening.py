@@ -29,6 +29,7 @@ def open_wandb(
     job_type: str = "explain",
     shard: tuple[int, int] = (0, 1),
     tags: Sequence[str] = (),
+    before: tuple[str | None, str | None] = (None, None),
 ) -> "WandbRun | None":
     """Starts the W&B run `run_id`, or continues it.
 
@@ -37,6 +38,7 @@ def open_wandb(
         name, job_type: what W&B calls the run and its kind, unless the settings or W&B's environment variables do.
         shard: which one of how many shards writes; each is a W&B run of its own, in one group.
         tags: those of the settings and of WANDB_TAGS join them.
+        before: the name and the group of a run that is continued, which it keeps.
 
     Returns:
         The open run; None if W&B is disabled or cannot be started at all.
@@ -48,7 +50,7 @@ def open_wandb(
     job = environment.agent()
     if job is not None and job.run_id != run_id:
         job = None  # a second run of the agent's program, such as a comparison, is none of the sweep's
-    group = settings.group or (None if job is None else job.sweep_id)
+    group = before[1] or settings.group or (None if job is None else job.sweep_id)
     names = (tag.strip()[:LONGEST_TAG] for tag in [*map(str, settings.tags), *environment.tags(), *tags])
     options = {
         "project": str(settings.project),
@@ -57,7 +59,7 @@ def open_wandb(
         "tags": [tag for tag in dict.fromkeys(names) if tag],
         "dir": folder,
         "id": run_id if count == 1 else f"{run_id}-{index + 1}of{count}",
-        "name": settings.name or environment.name_or(name if job is None else job.name or name),
+        "name": settings.name or before[0] or environment.name_or(name if job is None else job.name or name),
         "config": dict(config) if job is None else {**config, **job.parameters},
         "job_type": environment.job_type_or(job_type),
         "resume": "allow",

@@ -3,7 +3,9 @@
 They are logged when the run ends, and again when it has been evaluated or audited.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,14 @@ from inr_xai.loggers.opening import open_wandb
 from inr_xai.loggers.settings import WandbSettings
 from inr_xai.loggers.wandb_run import WandbRun
 from inr_xai.runs.folder import MASKS, RunFolder
+from inr_xai.seeding import sha256
 from inr_xai.types import Row
 
 EVALUATION, AUDIT, EXPLANATIONS = "evaluation", "audit", "explanations"
 """The sets of files, by their kind."""
 FEW_FILES = ("run.json", "summary.json", "per_image.csv", "failures.csv")
+MOST_SIGNS = 64
+"""Of a name in the id of a run, which W&B takes up to 128 signs long."""
 JOB_TYPES = {EVALUATION: "evaluate", AUDIT: "audit"}
 
 
@@ -100,14 +105,17 @@ def log_measurements(
         config=wandb_config(facts["config"], digests),
         shard=shard,
         tags=tags_of(facts["config"]),
+        before=called_before(facts),
     )
     if wandb is None:
         return
-    log_results(wandb, folder, rows, load)
-    log_losses(wandb, folder)
-    for kind in kinds:
-        log_files(wandb, kind, _tables(folder.path / kind), digests)
-    wandb.finish()
+    try:
+        log_results(wandb, folder, rows, load)
+        log_losses(wandb, folder)
+        for kind in kinds:
+            log_files(wandb, kind, _tables(folder.path / kind), digests)
+    finally:
+        wandb.finish()
 
 
 def log_beside(
@@ -117,19 +125,21 @@ def log_beside(
     folder: RunFolder,
     *,
     digests: Mapping[str, str],
+    stem: str = OWN.stem,
 ) -> None:
     """Logs what was measured of something else than a run's own explanations, as a W&B run in the group of the run.
 
     Args:
         kind: EVALUATION, of another tool's maps of the run's images, or AUDIT, of several runs.
-        name: names the results, and with the run the W&B run.
+        name: names the results at W&B, and with the run the W&B run.
+        stem: the name of the files of an evaluation, without their endings.
     """
     facts = folder.read_run()
     config, run_id = facts["config"], facts["wandb_id"]
     wandb = open_wandb(
-        settings.beside(f"{config['name']}-{run_id}", name),
+        settings.beside(called_before(facts)[1] or f"{config['name']}-{run_id}", name),
         save_dir=folder.path,
-        run_id=f"{run_id}-{kind}-{name}",
+        run_id=f"{run_id}-{kind}-{id_part(name)}",
         name=name,
         config=wandb_config(config, digests),
         job_type=JOB_TYPES[kind],
@@ -137,12 +147,19 @@ def log_beside(
     )
     if wandb is None:
         return
-    if kind == EVALUATION:
-        wandb.summary(evaluation_keys(folder.path / kind / f"{name}.csv"))
-    else:
-        wandb.summary(audit_keys(folder.path / AUDITED))
-    log_files(wandb, kind, _tables(folder.path / kind, name if kind == EVALUATION else "*"), digests)
-    wandb.finish()
+    try:
+        if kind == EVALUATION:
+            wandb.summary(evaluation_keys(folder.path / kind / f"{stem}.csv"))
+        else:
+            wandb.summary(audit_keys(folder.path / AUDITED))
+        log_files(wandb, kind, _tables(folder.path / kind, stem if kind == EVALUATION else None), digests)
+    finally:
+        wandb.finish()
+
+
+def called_before(facts: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Returns W&B's name and group of the run, as run.json holds them: later sessions may not have the variables."""
+    return facts.get("wandb_name"), facts.get("wandb_group")
 
 
 def wandb_config(config: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
@@ -157,13 +174,24 @@ def tags_of(config: Mapping[str, Any]) -> list[str]:
     ['vit']
     """
     nodes = (config.get("classifier") or {}, config.get("data") or {})
-    names = (str(node.get("name") or node.get("_target_") or "").rpartition(".")[2] for node in nodes)
+    names = (str(node.get("name") or "") or str(node.get("_target_") or "").rpartition(".")[2] for node in nodes)
     return [name for name in names if name]
 
 
-def _tables(folder: Path, stem: str = "*") -> dict[str, Path]:
-    """Returns the tables and reports in a folder, by their names."""
-    files = [file for suffix in ("csv", "md", "tex") for file in sorted(folder.glob(f"{stem}.{suffix}"))]
+def id_part(name: str) -> str:
+    """Returns a name with the signs alone that W&B allows in the id of a run; a changed one ends with its hash.
+
+    >>> id_part("gradcam"), id_part("layer 4, a")
+    ('gradcam', 'layer-4-a-d9f07b')
+    """
+    allowed = re.sub(r"[^A-Za-z0-9_.=+-]+", "-", name)[:MOST_SIGNS].strip("-")
+    return name if allowed == name else f"{allowed}-{sha256(name.encode()).hexdigest()[:6]}"
+
+
+def _tables(folder: Path, stem: str | None = None) -> dict[str, Path]:
+    """Returns the tables and reports in a folder, by their names; those of one stem, or all."""
+    pattern = "*" if stem is None else escape(stem)
+    files = [file for suffix in ("csv", "md", "tex") for file in sorted(folder.glob(f"{pattern}.{suffix}"))]
     return {file.name: file for file in files}
 
 

@@ -16,6 +16,7 @@ from inr_xai.columns import P_FULL, less_is_better
 from inr_xai.loggers.keys import SWEEP_BARS, SWEEP_PARALLEL, SWEEP_TABLE
 from inr_xai.loggers.opening import open_wandb
 from inr_xai.loggers.settings import WandbSettings
+from inr_xai.loggers.wandb_run import WandbRun
 from inr_xai.metrics.statistics.bootstrap import Interval, mean_interval, ratio_of_means
 from inr_xai.types import Cell
 
@@ -63,16 +64,30 @@ def log_sweep(
     )
     if run is None:
         return
+    try:
+        _log_jobs(run, columns, options, folders, metric, best)
+    finally:
+        run.finish()
+
+
+def _log_jobs(
+    run: WandbRun,
+    columns: Mapping[str, Sequence[Cell]],
+    options: Sequence[str],
+    folders: Sequence[Path],
+    metric: str | None,
+    best: int | None,
+) -> None:
+    """Logs what `log_sweep` says, to an open run."""
     intervals = [None if metric is None else metric_interval(job / "per_image.csv", metric) for job in folders]
     ends = {} if metric is None else {f"{metric} {end}": [_end(i, end) for i in intervals] for end in ("low", "high")}
     table = {**columns, **ends}
     run.log_table(SWEEP_TABLE, list(table), list(zip(*table.values(), strict=True)))
     if metric is not None and metric in columns:
-        run.log_images(SWEEP_BARS, {metric: _bars(columns, options, metric, intervals, best)})
-        run.log_images(SWEEP_PARALLEL, {"options and scores of each job": _parallel(columns, options, metric, best)})
         if best is not None:
             run.summary({"best/job": columns["job"][best], f"best/{metric}": columns[metric][best]})
-    run.finish()
+        run.log_charts(SWEEP_BARS, {metric: _bars(columns, options, metric, intervals, best)})
+        run.log_charts(SWEEP_PARALLEL, {"options and scores of each job": _parallel(columns, options, metric, best)})
 
 
 def metric_interval(file: Path, metric: str) -> Interval | None:

@@ -29,12 +29,14 @@ def log_tables(
     run = open_wandb(settings, save_dir=folder, run_id=run_id, name=name, config={"set": name}, job_type="compare")
     if run is None:
         return
-    for table, rows in tables.items():
-        columns = {key: _uniform([row.get(key) for row in rows]) for row in rows for key in row}
-        run.log_table(f"tables/{table}", list(columns), list(zip(*columns.values(), strict=True)))
-    if figures:
-        run.log_images("charts/comparison", {figure.stem: figure for figure in figures})
-    run.finish()
+    try:
+        for table, rows in tables.items():
+            columns = {key: _uniform([row.get(key) for row in rows]) for row in rows for key in row}
+            run.log_table(f"tables/{table}", list(columns), list(zip(*columns.values(), strict=True)))
+        if figures:
+            run.log_charts("charts/comparison", {figure.stem: figure for figure in figures})
+    finally:
+        run.finish()
 
 
 def _uniform(values: Sequence[Any]) -> list[Any]:

@@ -47,7 +47,7 @@ class WandbRun:
         parts: the folders of its earlier parts, if it is continued.
 
     Attributes:
-        id: W&B's id of the run.
+        id, name, group: W&B's id of the run, what it is called, and its group, if it has one.
         settings: the options of `logger.wandb`.
         folder: where W&B keeps this part of the run.
         remedy: the command that uploads it.
@@ -55,6 +55,7 @@ class WandbRun:
 
     def __init__(self, run: "wandb.Run", *, parts: Sequence[Path], settings: WandbSettings) -> None:
         self.id, self.settings = str(run.id), settings
+        self.name, self.group = str(run.name), str(run.group) if run.group else None
         self.folder = Path(run.dir).parent
         self.remedy = shlex.join(["wandb", "sync", *map(str, [*parts, self.folder])])
         self._run = run
@@ -95,10 +96,17 @@ class WandbRun:
         """
         count = min(len(images), PICTURES_A_STEP, self._pictures)
         self._pictures -= count
+        self._log_pictures(key, dict(list(images.items())[:count]), images_done)
+
+    def log_charts(self, key: str, charts: Mapping[str, np.ndarray | str | Path]) -> None:
+        """Logs drawn charts as pictures: `logger.wandb.images`, which counts explained images, does not bound them."""
+        self._log_pictures(key, dict(list(charts.items())[:PICTURES_A_STEP]), None)
+
+    def _log_pictures(self, key: str, images: Mapping[str, np.ndarray | str | Path], images_done: int | None) -> None:
+        """Logs all of these pictures in the background."""
         # Copies, because the caller may change its arrays before the background thread comes to this call.
         copies = {
-            caption: image.copy() if isinstance(image, np.ndarray) else image
-            for caption, image in list(images.items())[:count]
+            caption: image.copy() if isinstance(image, np.ndarray) else image for caption, image in images.items()
         }
 
         def send() -> None:

@@ -107,7 +107,6 @@ UNUSUAL: list[tuple[list[str], str]] = [
     (["callbacks.figures={_target_: inr_xai.callbacks.Figures, format: gif}"], REFUSED),
     (["callbacks.figures={_target_: inr_xai.callbacks.Figures, dpi: 1000000}"], REFUSED),
     (["+callbacks.progress.seconds=nan"], REFUSED),
-    (["+callbacks.scores.figures_in_table=-1"], REFUSED),
     (["callbacks.evolution={_target_: inr_xai.callbacks.Evolution, every: 0}"], REFUSED),
     (["logger=wandb", "+logger.wandb.finish_timeout=inf"], REFUSED),
     (["logger=wandb", "logger.wandb.mode=sometimes"], REFUSED),

@@ -236,6 +236,30 @@ def test_online_the_runs_are_linked_with_their_inputs(
     assert own_processes() == []
 
 
+def test_links_that_fail_cost_nothing_else(
+    folder: Path, project: ProjectDouble, double: Double, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.configs = {name: {"digests": {"data_manifest": "d" * 64}} for name in ("one", "two")}
+    project.artifacts = {"data-dddddddddddd": "data"}
+    double.refused = {"UseArtifact"}
+    assert main(["--project", "P"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("0 runs are linked with their classifier and data; the others are not (")
+    assert last.endswith("), the same command links them.")
+    assert len(project.of_type("project-view")) == 1
+    assert not (folder / "dashboard.json").exists()
+
+
+def test_an_account_without_an_entity_is_told_to_give_one(
+    folder: Path, project: ProjectDouble, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("wandb.Api.default_entity", None)
+    assert main(["--project", "P"]) == 1
+    assert capsys.readouterr().err == (
+        "error: W&B has no default entity for this API key; give --entity NAME; the dashboard is in dashboard.json\n"
+    )
+
+
 def test_what_wandb_refuses_is_a_fault_and_the_content_is_kept(
     folder: Path, project: ProjectDouble, double: Double, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,3 +31,14 @@ def test_a_line_goes_through_the_values_of_its_job() -> None:
     texts = {text.get_text() for text in axes.texts}
     assert {"inr", "steps", "kept", "siren", "fourier", "10", "20", "0.25", "1"} <= texts
     assert figure_bytes(figure, dpi=50).startswith(b"\x89PNG")
+
+
+def test_text_of_options_is_drawn_as_it_is_written() -> None:
+    odd = "$x_{1$\u4e00"  # no formula, and a letter that the font lacks
+    bars = draw_bars([odd], [(0.5, 0.4, 0.7)], metric=odd, best=None)
+    lines = draw_parallel({odd: [odd, "b"], "kept": [0.1, 0.5]}, colour_by="kept", best=None)
+    shown = "$x_{1$\N{REPLACEMENT CHARACTER}"
+    for figure in (bars, lines):
+        figure_bytes(figure)  # it would fail, or warn
+    assert [label.get_text() for label in bars.axes[0].get_yticklabels()] == [shown]
+    assert shown in [text.get_text() for text in lines.axes[0].texts]

@@ -1,7 +1,9 @@
 """What W&B holds of a run that was evaluated and audited: every key, column, layer and set of files, read back."""
 
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,12 @@ from PIL import Image
 from inr_xai.classifier import demo
 from inr_xai.digests import manifest_digest, weights_digest
 from inr_xai.evaluate.__main__ import main as evaluate
-from inr_xai.loggers.results import tags_of
+from inr_xai.loggers import WandbSettings, results
+from inr_xai.loggers.results import id_part, log_beside, tags_of
 from inr_xai.masks import pixel_counts
 from inr_xai.runs.folder import RunFolder
 from tests.evaluate.conftest import maps_of
-from tests.helpers.runs import SHORT, TINY, allowing, explain, masks_of, table
+from tests.helpers.runs import FACTS, SHORT, TINY, allowing, explain, masks_of, table
 from tests.helpers.wandb_double import Double
 from tests.helpers.wandb_read import artifact_files, history, parts, records, summary
 from tests.helpers.wandb_read import table as table_of
@@ -25,6 +28,7 @@ from tests.helpers.wandb_runs import begin
 pytest_plugins = ["tests.helpers.wandb_fixtures"]
 pytestmark = pytest.mark.usefixtures("fresh_wandb")
 
+AUDITED = "abc-audit-of-2-runs"
 AREA = 0.3
 """The middle one of two areas, as the gallery counts them."""
 DEMO = [*SHORT, "callbacks.figures=null"]
@@ -188,9 +192,13 @@ def test_the_sets_of_files_hold_the_run_s_own_and_name_what_was_explained(measur
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_evaluated_into_its_own_run_and_other_maps_beside_it(tmp_path: Path) -> None:
+def test_a_finished_run_is_evaluated_into_its_own_run_and_other_maps_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "run"
+    monkeypatch.setenv("WANDB_NAME", "called")
     explain(out, *OPTIONS, "explanations=1", "data.limit=2", "logger.wandb.group=mine", base=TINY)
+    monkeypatch.delenv("WANDB_NAME")
     assert allowing(evaluate)([str(out), "--metrics", "insertion_auc"]) == 0
     maps = maps_of(tmp_path / "gradcam", 0, "00000-disc", "00001-square")
     assert allowing(evaluate)([str(out), "--metrics", "insertion_auc", "--maps", str(maps)]) == 0
@@ -198,6 +206,7 @@ def test_a_finished_run_is_evaluated_into_its_own_run_and_other_maps_beside_it(t
     run_id = RunFolder(out).read_run()["wandb_id"]
     (first,), (second,) = records(own, "run"), records(beside, "run")
     assert (first["run_id"], first["job_type"], first["run_group"]) == (run_id, "explain", "mine")
+    assert first["display_name"] == "called"
     assert (second["run_id"], second["job_type"]) == (f"{run_id}-evaluation-gradcam", "evaluate")
     assert (second["display_name"], second["run_group"]) == ("gradcam", "mine")
     for part, name in ((own, "masks"), (beside, "gradcam")):
@@ -247,3 +256,69 @@ def test_tags_are_the_classifier_and_the_data() -> None:
     config = {"classifier": {"_target_": "a.timm_model", "name": "vit_tiny"}, "data": {"_target_": "a.b.Voc"}}
     assert tags_of(config) == ["vit_tiny", "Voc"]
     assert tags_of({}) == []
+    name = "vit_tiny_patch16_224.augreg_in21k"
+    assert tags_of({"classifier": {"_target_": "a.timm_model", "name": name}}) == [name]
+
+
+def test_the_id_of_a_run_has_no_signs_that_wandb_refuses() -> None:
+    refused = [id_part(f"a{sign}b") for sign in ":;,#?/'\\ %"]
+    assert len(set(refused)) == len(refused)
+    assert all(re.fullmatch("a-b-[0-9a-f]{6}", part) for part in refused)
+    assert id_part("grad-cam_2.0=a") == "grad-cam_2.0=a"
+    assert len(id_part("x" * 200)) <= 71
+
+
+@pytest.mark.slow
+def test_the_charts_of_a_sweep_are_there_without_pictures_of_images(tmp_path: Path) -> None:
+    run = begin(tmp_path, images=0)
+    run.log_images("charts/evolution", {"a": np.zeros((2, 2, 3), np.uint8)}, images_done=1)
+    run.log_charts("sweep/bars", {"a": np.zeros((2, 2, 3), np.uint8)})
+    run.finish()
+    assert [line["sweep/bars.count"] for line in history(run.folder)] == [1]
+    assert not any("evolution" in key for line in history(run.folder) for key in line)
+
+
+@pytest.mark.slow
+def test_what_is_measured_of_all_shards_stands_beside_them(tmp_path: Path) -> None:
+    facts = {**FACTS, "config": {**FACTS["config"], "name": "n"}, "wandb_id": "abc"}
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    (tmp_path / "evaluation" / "masks.csv").write_text("sample_id,insertion_auc\na,0.25\nb,0.75\n")
+    (tmp_path / "evaluation" / "m[1], x.csv").write_text("sample_id,insertion_auc\na,0.5\n")
+    (tmp_path / "audit" / "per_image.csv").write_text("sample_id,evidence,admitted\na,no claim,0\nb,concentrated,1\n")
+    folder, settings = RunFolder(tmp_path), WandbSettings()
+    log_beside("evaluation", "all", settings, folder, digests={})
+    log_beside("evaluation", "m[1], x", settings, folder, digests={}, stem="m[1], x")
+    log_beside("audit", "of-2-runs", settings, folder, digests={})
+    found = {records(part, "run")[0]["run_id"]: part for part in parts(tmp_path)}
+    own, maps, audit = (found[name] for name in ("abc-evaluation-all", f"abc-evaluation-{id_part('m[1], x')}", AUDITED))
+    assert summary(own)["summary"]["evaluation/insertion_auc"] == 0.5
+    assert list(artifact_files(artifacts(own)["evaluation"])) == ["masks.csv"]
+    assert summary(maps)["summary"]["evaluation/insertion_auc"] == 0.5
+    assert list(artifact_files(artifacts(maps)["evaluation"])) == ["m[1], x.csv"]
+    assert {summary(audit)["summary"][f"audit/{key}"] for key in ("concentrated", "no_claim")} == {0.5}
+    assert list(artifact_files(artifacts(audit)["audit"])) == ["per_image.csv"]
+
+
+def test_a_run_at_wandb_ends_whatever_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+
+    def fail(*args: Any) -> None:
+        raise ValueError("not logged")
+
+    monkeypatch.setattr(
+        results, "open_wandb", lambda *args, **options: SimpleNamespace(summary=fail, finish=lambda: ended.append(1))
+    )
+    monkeypatch.setattr(results, "log_results", fail)
+    monkeypatch.setattr(results, "audit_keys", fail)
+    facts = {**FACTS, "config": {**FACTS["config"], "name": "n"}, "wandb_id": "abc"}
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    settings, folder = WandbSettings(), RunFolder(tmp_path)
+    with pytest.raises(ValueError, match="not logged"):
+        results.log_beside("audit", "x", settings, folder, digests={})
+    with pytest.raises(ValueError, match="not logged"):
+        results.log_measurements(
+            ["audit"], settings, folder, [], lambda _: torch.zeros(3, 2, 2), digests={}, shard=(0, 1)
+        )
+    assert len(ended) == 2
