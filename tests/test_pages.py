@@ -284,6 +284,7 @@ def test_python_of_every_page_is_run() -> None:
         "docs/integrations.md",
         "docs/extending.md",
         "docs/report.md",
+        "docs/several_explanations.md",
     }
     assert pages == here | set(RUN_ELSEWHERE)
 
@@ -338,3 +339,9 @@ def test_python_of_report_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     names = run_python("docs/report.md", tmp_path, monkeypatch)
     page = (tmp_path / "page.html").read_text()
     assert names["explanation"].name in page
+
+
+def test_python_of_several_explanations_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    explanation = run_python("docs/several_explanations.md", tmp_path, monkeypatch)["explanation"]
+    assert explanation.masks.shape == (3, 2, 32, 32)
+    assert len(explanation.carries) == 3
