@@ -139,7 +139,7 @@ def parts() -> Parts:
     """Returns parts of a run, of which none is used."""
     data, classifier = Synthetic(1, targets="label"), demo()
     pool = PhotoPool([], data, classifier.preprocessing)
-    return Parts(data, classifier, Method(areas=AREAS), {}, torch.device("cpu"), [], pool, None, None)
+    return Parts(data, classifier, Method(areas=AREAS), {}, torch.device("cpu"), [], pool, None, None, {})
 
 
 PARTS = {"make": make, "continue": continue_run, "end": end_run, "rebuild": rebuild}

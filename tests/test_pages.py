@@ -232,7 +232,7 @@ def shortened(words: list[str], folder: Path) -> list[str]:
 def assert_done(command: str, folder: Path, printed: str) -> None:
     """Asserts that a command has left what it is for."""
     words = shlex.split(command)
-    verb = words[1] if words[0] == "inr-xai" and words[1] in VERBS else ""
+    verb = words[1] if words[0] == "inr-xai" and words[1:2] and words[1] in VERBS else ""
     if verb == "compare":
         assert "| method | photos |" in printed
     elif verb == "evaluate":

@@ -33,7 +33,7 @@ def test_every_test_gives_a_row_for_each_method(
         (test, method) for test in program.TESTS for method in ("ours", "Grad-CAM")
     ]
     assert {images for *_, images, _, _ in cells} == {"2"}
-    rows = list(csv.DictReader((tmp_path / program.FOLDER / "values.csv").open()))
+    rows = list(csv.DictReader((tmp_path / program.FOLDER / "values.csv").read_text().splitlines()))
     assert [(row["test"], row["method"]) for row in rows] == [(test, method) for test, _, method, *_ in cells]
     assert (tmp_path / program.FOLDER / "values.md").read_text().splitlines()[2:] == lines
 
