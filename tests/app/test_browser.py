@@ -119,6 +119,17 @@ def wait_for(page: Any, pattern: str, place: str = "#state") -> str:
     return str(words.inner_text())
 
 
+def write_areas(page: Any, text: str) -> None:
+    """Writes into the field of the areas, again if Gradio, which has just opened its fold, puts back what it held."""
+    field = page.locator("#areas input, #areas textarea")
+    for _ in range(5):
+        field.fill(text)
+        page.wait_for_timeout(300)
+        if field.input_value() == text:
+            return
+    raise AssertionError(f"the field of the areas holds {field.input_value()!r} and not {text!r}")
+
+
 def number_of_rows(page: Any) -> int:
     """How many explanations have pictures."""
     return int(page.locator("#state .inr-row").count())
@@ -201,10 +212,10 @@ def test_what_cannot_be_done_is_a_sentence_in_the_page(open_page: Callable[[], A
     wait_for(page, "The classifier sees", "#sight")
     page.locator("#more button").first.click()
     for areas, sentence in (("2", r"Areas must lie in \(0, 1\)"), ("0.7", "0.7"), ("much", "Areas must be numbers")):
-        page.locator("#areas input, #areas textarea").fill(areas)
+        write_areas(page, areas)
         page.locator("#explain").click()
         wait_for(page, sentence)
-    page.locator("#areas input, #areas textarea").fill("0.1")
+    write_areas(page, "0.1")
     page.locator("#class input").fill("unicorn on clouds")
     page.locator("#class input").press("Enter")
     page.locator("#explain").click()
