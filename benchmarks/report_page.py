@@ -59,7 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_intermixed_args(arguments)
     (finished,) = open_runs([args.run], args.overrides)
     start = time.monotonic()
-    entries = entries_of(finished, list(finished.run))
+    left_out: dict[str, str] = {}
+    entries = entries_of(finished, list(finished.run), note=left_out.__setitem__)
+    if left_out:
+        parser.error(f"masks cannot be drawn: {left_out}")
     say("drawing and packing, s/image", (time.monotonic() - start) / len(entries))
     entries = [varied(entries[place % len(entries)], place) for place in range(args.images)]
     start = time.monotonic()
