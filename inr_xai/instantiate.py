@@ -160,6 +160,7 @@ def log_measured(
     cfg: DictConfig,
     parts: tuple[ImageData, FrozenClassifier] | None = None,
     *,
+    digests: Mapping[str, str] | None = None,
     shard: tuple[int, int] | None = None,
     other: str | None = None,
 ) -> None:
@@ -172,6 +173,7 @@ def log_measured(
         kinds: "evaluation", "audit" or both.
         cfg: the configuration of the run.
         parts: its data and classifier; None to build them.
+        digests: hashes of these two; None to compute them.
         shard: the shard that was measured; None for the whole run.
         other: the name of what was measured if these are not the run's own explanations.
     """
@@ -184,7 +186,8 @@ def log_measured(
         from inr_xai.loggers.results import log_beside, log_measurements
 
         data, classifier = parts or build_data_and_classifier(cfg)
-        digests = digests_of(data, classifier, cfg.classifier.get("checkpoint"))
+        if digests is None:
+            digests = digests_of(data, classifier, cfg.classifier.get("checkpoint"))
         count = int(OmegaConf.select(cfg, "shard.count", default=1))
         if other is None and (shard is not None or count == 1):
             log_measurements(

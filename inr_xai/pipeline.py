@@ -65,7 +65,7 @@ def _run(cfg: DictConfig, lock: WorkLock) -> RunOutcome:
         folder.write_summary(explained.summary | {"unmeasured": unmeasured})
     if kinds:
         shard = cfg.shard.index, cfg.shard.count
-        log_measured(kinds, load(folder.path), cfg, (parts.data, parts.classifier), shard=shard)
+        log_measured(kinds, load(folder.path), cfg, (parts.data, parts.classifier), digests=parts.digests, shard=shard)
     # The printed table has the explanations asked for; if that is "auto", as many as the images have at most.
     explanations = max((int(row["explanation"]) for row in explained.rows), default=1) if method.auto else method.most
     log.info("\n%s", format_table(explained.summary, list(method.areas), explanations))

@@ -5,13 +5,13 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
 from inr_xai.explanation.explanation import Explanation
 from inr_xai.figures import save_figure
+from inr_xai.figures.pixels import eight_bits
 from inr_xai.report import page_of
 
 DOWNLOADS = {
@@ -69,7 +69,7 @@ def masks_as_pictures(explanation: Explanation) -> bytes:
 
 def _png(image: Float[Tensor, "c h w"]) -> bytes:
     """Returns an image with values in [0, 1] as a file; one channel is grey."""
-    pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).squeeze(2).numpy()
+    pixels = eight_bits(image.permute(1, 2, 0).squeeze(2).numpy())
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()

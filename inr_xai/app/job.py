@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 from inr_xai.app.question import Question
 from inr_xai.explanation.explain import explain
 from inr_xai.explanation.explanation import Explanation
-from inr_xai.figures.pixels import overlay, pixels_of
+from inr_xai.figures.pixels import eight_bits, overlay, pixels_of
 from inr_xai.fitting.fit import FitStopped
 from inr_xai.fitting.mask_module import MaskModule
 from inr_xai.method import Method
@@ -155,7 +155,7 @@ class _Watcher(lightning.Callback):
 
 def picture_of_array(pixels: np.ndarray) -> PillowImage.Image:
     """Returns h x w x 3 with values in [0, 1] as a picture."""
-    return PillowImage.fromarray((pixels * 255).round().astype(np.uint8))
+    return PillowImage.fromarray(eight_bits(pixels))
 
 
 def jpeg_of(picture: PillowImage.Image) -> bytes:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 from inr_xai.data.files import safe_name
@@ -12,6 +11,7 @@ from inr_xai.data.scenes.shapes_in_context import ShapesInContext
 from inr_xai.data.scenes.synthetic import Synthetic
 from inr_xai.data.transform import read_image, to_input
 from inr_xai.errors import UserError, error_text
+from inr_xai.figures.pixels import eight_bits, pixels_of
 from inr_xai.types import Image as InputImage
 from inr_xai.types import Preprocessing
 
@@ -72,7 +72,6 @@ def draw_examples(folder: Path) -> list[tuple[Path, str]]:
         for sample_id, kind in zip(data.ids, data.class_names, strict=False):
             sample = data.load(sample_id, unchanged)
             name = f"{'scene' if isinstance(data, Synthetic) else 'context'}-{sample_id}"
-            pixels = (sample.image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-            Image.fromarray(pixels).save(folder / f"{name}.png")
+            Image.fromarray(eight_bits(pixels_of(sample.image))).save(folder / f"{name}.png")
             examples.append((folder / f"{name}.png", kind))
     return examples

@@ -17,6 +17,7 @@ from pathlib import Path
 from inr_xai.audit.auditor import AREA, CONTROL_IMAGES, FOLDER, AuditOptions, audit_runs
 from inr_xai.config import exit_status
 from inr_xai.config.environment import stored_form
+from inr_xai.config.programs import runs_and_options
 from inr_xai.errors import UserError
 from inr_xai.instantiate import log_measured, stored_configuration, threads_of
 from inr_xai.runs.folder import differences
@@ -42,13 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--groups", type=Path, help="CSV of your own groups of classes, with the columns class, group")
     parser.add_argument("--no-figures", action="store_true", help="write the report without a figure of each image")
     args = parser.parse_intermixed_args(arguments)
-    overrides = [argument for argument in args.runs if "=" in argument and not Path(argument).is_dir()]
-    paths = [Path(argument) for argument in args.runs if argument not in overrides]
     options = AuditOptions(args.area, args.control, not args.no_figures, args.groups)
 
     def work() -> int:
-        if not paths:
-            raise UserError("name the folder of a finished run")
+        paths, overrides = runs_and_options(args.runs)
         runs = [load(path) for path in paths]
         cfg = stored_configuration(runs[0].config, overrides)
         for run in runs:

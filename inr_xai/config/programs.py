@@ -10,13 +10,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from inr_xai.config.sentences import is_fault, sentence
-from inr_xai.errors import FAULT, IMAGES_FAILED, INTERRUPTED, REFUSED
+from inr_xai.errors import FAULT, IMAGES_FAILED, INTERRUPTED, REFUSED, UserError
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM) if hasattr(signal, "SIGHUP") else (signal.SIGINT,)
 REPEATED = 0.3
@@ -118,6 +119,18 @@ def exit_status(work: Callable[[], int]) -> int:
     (0, 3)
     """
     return run_program(lambda: IMAGES_FAILED if work() else 0)
+
+
+def runs_and_options(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Returns the folders of finished runs among a program's arguments, and the options to change, KEY=VALUE.
+
+    Raises UserError if there is no folder.
+    """
+    options = [argument for argument in arguments if "=" in argument and not Path(argument).is_dir()]
+    paths = [Path(argument) for argument in arguments if argument not in options]
+    if not paths:
+        raise UserError("name the folder of a finished run")
+    return paths, options
 
 
 def report_error(error: Exception, *, full: bool) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.patheffects import Normal, Stroke
 
 from inr_xai.figures.palette import DARK_EDGE, LIGHT_EDGE
-from inr_xai.figures.pixels import enlarged
+from inr_xai.figures.pixels import eight_bits, enlarged
 from inr_xai.figures.text import SMALL, TEXT
 
 LINE, EDGE = 1.0, 0.45
@@ -16,7 +16,7 @@ LINE, EDGE = 1.0, 0.45
 def draw_picture(axes: Any, picture: np.ndarray, size: tuple[int, int]) -> None:
     """Draws an array h x w x 3 with values in [0, 1], of any resolution, on the pixels of a photo of that size."""
     height, width = size
-    shown = (np.clip(np.nan_to_num(picture), 0, 1) * 255).round().astype(np.uint8)
+    shown = eight_bits(picture)
     axes.imshow(enlarged(shown), extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="auto")
     axes.set_axis_off()
 

@@ -24,6 +24,11 @@ def pixels_of(image: Image) -> np.ndarray:
     return np.broadcast_to(photo, (*photo.shape[:2], 3))
 
 
+def eight_bits(picture: np.ndarray) -> np.ndarray:
+    """Returns values in [0, 1], of any shape, as whole numbers from 0 to 255; what is outside is cut, NaN is 0."""
+    return (np.clip(np.nan_to_num(picture), 0, 1) * 255).round().astype(np.uint8)
+
+
 def left_out(photo: np.ndarray) -> np.ndarray:
     """Returns a photo as it looks where a mask keeps nothing; h x w x 3, values in [0, 1].
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from inr_xai.data.labels import class_label
-from inr_xai.figures.pixels import overlay, pixels_of
+from inr_xai.figures.pixels import eight_bits, overlay, pixels_of
 from inr_xai.loggers.pictures import WandbPicture
 from inr_xai.masks import hard_masks
 from inr_xai.runs.folder import RunFolder
@@ -130,13 +130,9 @@ def _pictures(image: GalleryImage, folder: RunFolder, load: Load, seed: int) -> 
     title = f"{image.sample_id}: {image.facts[1]}"
     kept = overlay(photo, hard[0].astype(np.float64))
     return [
-        WandbPicture(_bytes(photo), f"{title}, masks of {image.area:g} of the image", layers, small=True),
-        WandbPicture(_bytes(kept), f"{title}, kept by explanation 1", small=True),
+        WandbPicture(eight_bits(photo), f"{title}, masks of {image.area:g} of the image", layers, small=True),
+        WandbPicture(eight_bits(kept), f"{title}, kept by explanation 1", small=True),
     ]
-
-
-def _bytes(picture: np.ndarray) -> np.ndarray:
-    return np.asarray((picture * 255).round(), dtype=np.uint8)
 
 
 def _name(name: Any, index: Any) -> str | None:

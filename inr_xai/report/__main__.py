@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inr_xai.config import exit_status
+from inr_xai.config.programs import runs_and_options
 from inr_xai.errors import UserError
 from inr_xai.report.finished import MOST, PAGE, open_runs, report_of
 from inr_xai.runs.files import write_bytes
@@ -44,12 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help=f"the file to write; default: {PAGE}, or {COMPARISON}, in RUN")
     parser.add_argument("--limit", type=int, default=MOST, help="show so many images, the worst ones (%(default)s)")
     args = parser.parse_intermixed_args(arguments)
-    overrides = [argument for argument in args.runs if "=" in argument and not Path(argument).is_dir()]
-    paths = [Path(argument) for argument in args.runs if argument not in overrides]
 
     def work() -> int:
-        if not paths:
-            raise UserError("name the folder of a finished run")
+        paths, overrides = runs_and_options(args.runs)
         if args.limit < 1:
             raise UserError(f"--limit {args.limit} shows no image; give at least 1")
         start = time.monotonic()

@@ -12,7 +12,7 @@ from PIL import Image as Picture
 from torch import Tensor
 
 from inr_xai.columns import P_FULL, SCORES, UNSEEN
-from inr_xai.figures.pixels import pixels_of
+from inr_xai.figures.pixels import eight_bits, pixels_of
 from inr_xai.report.packing import LARGEST, PackedMasks, drawn_areas, hard_mask, pack
 from inr_xai.runs.load import draw_explanations
 from inr_xai.runs.masks_file import SampleRecord
@@ -159,6 +159,5 @@ def largest_area(record: SampleRecord) -> float:
 def photo_of(image: Float[Tensor, "c h w"]) -> bytes:
     """Returns an input with values in [0, 1] as a JPEG."""
     stream = io.BytesIO()
-    pixels = (np.clip(np.nan_to_num(pixels_of(image)), 0, 1) * 255).round().astype(np.uint8)
-    Picture.fromarray(pixels).save(stream, "jpeg", quality=QUALITY)
+    Picture.fromarray(eight_bits(pixels_of(image))).save(stream, "jpeg", quality=QUALITY)
     return stream.getvalue()

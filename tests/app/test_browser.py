@@ -227,7 +227,10 @@ def test_a_file_that_is_too_large_is_refused(open_page: Callable[[], Any], tmp_p
     large = tmp_path / "large.jpg"
     large.write_bytes(bytes(MOST_BYTES + 1))
     page.locator("#photo input[type=file]").set_input_files(large)
-    page.get_by_text(re.compile("exceed", re.I)).first.wait_for()
+    words = page.get_by_text(re.compile("exceed", re.I)).first
+    words.wait_for()
+    assert "exceed" in words.inner_text().lower()
+    assert page.locator("#sight img").count() == 0
 
 
 def test_a_second_user_is_told_his_place_and_gets_his_turn(open_page: Callable[[], Any]) -> None:
