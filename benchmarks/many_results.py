@@ -32,11 +32,12 @@ from inr_xai.data import Synthetic
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.instantiate import Parts
 from inr_xai.method import Method
-from inr_xai.runner import Runner, batches
+from inr_xai.runner import Runner
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.index import INDEX, ResultIndex
 from inr_xai.runs.load import describe_drawing
 from inr_xai.runs.masks_file import SampleRecord, pack_record
+from inr_xai.runs.work import batches
 from inr_xai.types import Frame
 
 AREAS, STEPS = (0.05, 0.1, 0.2), 20

@@ -32,10 +32,11 @@ from inr_xai.method import Method
 from inr_xai.runs.folder import RunFolder, is_free
 from inr_xai.runs.load import Run
 from inr_xai.runs.lock import folder_lock
+from inr_xai.runs.shards import HASH, STRIDE
 from inr_xai.types import ImageData, TakesFolders
 
 POOLS = ("scoring_pool", "donor_pool")
-KEPT = (*POOLS, "wandb_id", "wandb_name", "wandb_group", "seconds", "classifier_passes")
+KEPT = (*POOLS, "split", "wandb_id", "wandb_name", "wandb_group", "seconds", "classifier_passes")
 """What run.json keeps of the session that began the run, and of those that ended."""
 PACKAGES = ("inr-xai", "torch", "torchvision", "lightning", "timm", "wandb", "hydra-core")
 log = logging.getLogger(__name__)
@@ -274,11 +275,11 @@ def start_or_continue(folder: RunFolder, config: dict[str, Any], data: ImageData
                 "threads=%d keeps them",
                 *(folder.path, stored["threads"], current["threads"], stored["threads"]),
             )
-        return stored | current
+        return {"split": STRIDE} | stored | current
     pools = {"scoring_pool": list(data.scoring_ids), "donor_pool": list(data.donor_ids)}
     job = environment.agent()
     wandb_id = secrets.token_hex(4) if job is None else job.run_id
-    return current | pools | {"wandb_id": wandb_id, "seconds": 0.0, "classifier_passes": {}}
+    return current | pools | {"split": HASH, "wandb_id": wandb_id, "seconds": 0.0, "classifier_passes": {}}
 
 
 def begin_session(folder: RunFolder, facts: dict[str, Any]) -> dict[str, Any]:

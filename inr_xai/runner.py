@@ -30,7 +30,7 @@ from inr_xai.instantiate import (
 )
 from inr_xai.limits import require_probabilities, require_size
 from inr_xai.objective import require_columns
-from inr_xai.runs.failures import FailureNotes
+from inr_xai.runs.failures import FailureNotes, noted_since
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.index import ResultIndex
 from inr_xai.runs.load import record_of_fit
@@ -38,6 +38,7 @@ from inr_xai.runs.lock import WorkLock, folder_lock
 from inr_xai.runs.loop import Guard, reason_of
 from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.runs.tables import write_run_tables
+from inr_xai.runs.work import Work
 from inr_xai.types import Batch, Image, ImageData, Row, Sample
 
 log = logging.getLogger(__name__)
@@ -81,18 +82,19 @@ def explain(cfg: DictConfig, lock: WorkLock | None = None) -> ExplainedRun:
     data, classifier = build_data_and_classifier(cfg)
     facts = start_or_continue(folder, config, data) | {"environment": environment_digests(cfg)}
     parts = assemble(cfg, data, classifier, facts)
-    plan = sample_plan(data, cfg.shard.index, cfg.shard.count)
-    doubt = require_together(parts, plan)
-    facts = begin_session(folder, facts)  # only now: a refusal before leaves nothing behind that refuses other options
-    runner = Runner(folder, parts, facts, plan)
+    work = shared_work(cfg, folder, parts, facts["split"], lock)
+    doubt = require_together(parts, work.own or sample_plan(data))
+    # Only now: a refusal before leaves nothing behind that refuses other options.
+    facts = begin_session(folder, facts | {"planned": len(sample_plan(data))})
+    runner = Runner(folder, parts, facts, work.own)
     with runner.reporting():
-        # A batch is no larger than a stack, so that its images are stored as soon as they are fitted.
-        size = min(cfg.image_batch_size, stack_size(parts.method, parts.device, cfg.image_batch_size))
-        for sample_ids in batches(plan, size, folder.done()):
+        for sample_ids in work.batches():
             if lock is not None:
                 lock.require()
             runner.explain_batch(sample_ids)
-        return replace(runner.conclude(), doubt=doubt)
+        explained = replace(runner.conclude(), doubt=doubt)
+    work.tidy(folder.done(), alone=lock is not None and not lock.others())
+    return explained
 
 
 def require_together(parts: Parts, plan: Sequence[str]) -> str | None:
@@ -121,17 +123,25 @@ def require_together(parts: Parts, plan: Sequence[str]) -> str | None:
     return doubt
 
 
-def sample_plan(data: ImageData, index: int = 0, count: int = 1) -> list[str]:
-    """Returns the ids to explain: every n-th of the data's ids, at most `limit` of these, and of these this shard's."""
-    return data.ids[:: data.every][: data.limit][index::count]
+def sample_plan(data: ImageData) -> list[str]:
+    """Returns the ids that a run explains in all its shards: every n-th of the data's ids, and at most `limit`."""
+    return data.ids[:: data.every][: data.limit]
 
 
-def batches(plan: Sequence[str], size: int, done: set[str]) -> Iterator[list[str]]:
-    """Yields batches of the plan, without the ids that are done. A continued run has the batches of an unbroken one."""
-    for start in range(0, len(plan), size):
-        batch = [sample_id for sample_id in plan[start : start + size] if sample_id not in done]
-        if batch:
-            yield batch
+def shared_work(cfg: DictConfig, folder: RunFolder, parts: Parts, split: str, lock: WorkLock | None) -> Work:
+    """Returns the images that this process takes, and how it shares them with the other shards of the run."""
+    shard, began = (cfg.shard.index, cfg.shard.count), time.time()
+    return Work(
+        folder,
+        sample_plan(parts.data),
+        shard,
+        split=split,
+        # A batch is no larger than a stack, so that its images are stored as soon as they are fitted.
+        size=min(cfg.image_batch_size, stack_size(parts.method, parts.device, cfg.image_batch_size)),
+        lock=lock,
+        steals=cfg.shard.steal,
+        failed=lambda: noted_since(folder.path, began),
+    )
 
 
 class Runner:
@@ -206,6 +216,8 @@ class Runner:
     def explain_batch(self, sample_ids: Sequence[str]) -> None:
         """Loads, fits, scores and stores a batch; an image that fails is noted and costs no other."""
         began = time.monotonic()
+        ended = self.state.images_done + len(self.state.failures)
+        self.state.total = max(self.state.total, ended + len(sample_ids))  # images of other shards come on top
         samples, targets = self._load(sample_ids)
         if len(samples) > 1:
             try:
@@ -311,7 +323,9 @@ class Runner:
     def _store(self, record: SampleRecord, image: Image) -> None:
         """Reports an image and writes its files; the masks file comes after the figure, which a rebuild cannot make."""
         self._ask_callbacks("on_sample", record, image)
-        self.folder.commit(record)
+        if not self.folder.commit(record):
+            log.warning("%s was stored by another worker meanwhile, which took this one for dead", record.sample_id)
+            return
         self._index.add(record)
         self.folder.append_rows(record.rows)
         self.state.images_done += 1

@@ -35,6 +35,7 @@ from inr_xai.instantiate import build_data_and_classifier, build_method, instant
 from inr_xai.limits import require_probabilities
 from inr_xai.loggers.tables import log_tables
 from inr_xai.runner import sample_plan
+from inr_xai.runs.shards import split_ids
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,7 +126,8 @@ def compare(args: argparse.Namespace) -> int:
     context = ComparisonContext(
         data, classifier, scoring, setup.areas, cfg.seed, setup.device, masks_per_forward=cfg.masks_per_forward
     )
-    rows, photos = RowStore(args.results / args.set), sample_plan(data, cfg.shard.index, cfg.shard.count)
+    rows = RowStore(args.results / args.set)
+    photos = split_ids(sample_plan(data), cfg.shard.count)[cfg.shard.index]
     failures = Comparison(context, explainers, maker=maker, rows=rows).run(photos, control=args.control)
     if args.sheet:
         file = args.cache / args.set / "sheet.png"

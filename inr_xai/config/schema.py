@@ -38,6 +38,7 @@ class Shard:
 
     index: int = MISSING
     count: int = MISSING
+    steal: bool = MISSING
 
 
 @dataclass

@@ -143,12 +143,33 @@ def write_bytes(path: Path, data: bytes, *, within: Path | None = None) -> None:
     write_chunks(path, [data], within=within)
 
 
-def write_chunks(path: Path, chunks: Iterable[bytes], *, within: Path | None = None) -> None:
-    """Writes a file so that it is there whole or not at all.
+def write_exclusively(path: Path, text: str) -> bool:
+    """Makes a small file unless it is there, and returns whether it did; others may see it before its text is there."""
+    try:
+        with path.open("x") as stream:
+            try:
+                stream.write(text)
+                stream.flush()
+            except BaseException:
+                path.unlink(missing_ok=True)  # nothing stays that nobody can read
+                raise
+    except FileExistsError:
+        return False
+    return True
+
+
+def write_new(path: Path, data: bytes, *, within: Path | None = None) -> bool:
+    """Writes a file unless it is there, and returns whether it did; of several processes one does."""
+    return write_chunks(path, [data], within=within, replaces=False)
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes], *, within: Path | None = None, replaces: bool = True) -> bool:
+    """Writes a file so that it is there whole or not at all, and returns whether it did.
 
     Args:
         chunks: its content in parts, of which one alone is in memory at a time.
         within: a folder above the file that must be there: if it is gone, it is not made anew. None makes every folder.
+        replaces: whether it takes the place of a file that is there.
 
     Raises:
         RunFault: a fault of the machine.
@@ -165,10 +186,29 @@ def write_chunks(path: Path, chunks: Iterable[bytes], *, within: Path | None = N
                 stream.flush()
                 os.fsync(stream.fileno())
             os.chmod(aside, 0o644)
+            if not replaces:
+                return _named(Path(aside), path)
             os.replace(aside, path)
         except BaseException:
             Path(aside).unlink(missing_ok=True)
             raise
+        return True
+
+
+def _named(aside: Path, path: Path) -> bool:
+    """Gives a file its name unless that is taken, and returns whether it did."""
+    try:
+        os.link(aside, path)  # as atomic as a rename, but does not replace
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links; two processes at once leave the file of one of them
+        if path.exists():
+            return False
+        os.replace(aside, path)
+        return True
+    finally:
+        aside.unlink(missing_ok=True)
+    return True
 
 
 def _make_folders(path: Path, within: Path) -> None:

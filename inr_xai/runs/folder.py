@@ -16,7 +16,7 @@ from inr_xai.data.names import ASIDE, files_below, id_file, id_of_name
 from inr_xai.draws import GENERATOR
 from inr_xai.errors import RunFault, UserError
 from inr_xai.moved import with_new_paths
-from inr_xai.runs.files import append_text, format_csv, is_abandoned, read_json, write_bytes, write_json
+from inr_xai.runs.files import append_text, format_csv, is_abandoned, read_json, write_json, write_new
 from inr_xai.runs.lock import folder_lock
 from inr_xai.runs.masks_file import SampleRecord, pack_record, read_facts, read_record
 from inr_xai.runs.structure import Shape
@@ -92,7 +92,7 @@ RUN: dict[str, Shape] = {
         **{f"{key}?": shape for key, shape in CONFIG.items()},
         "threads?": (int, None),
         "lock?": {"wait": (float, None)},
-        "shard?": {"index": int, "count": int},
+        "shard?": {"index": int, "count": int, "steal?": bool},
         "allow_targets?": [str],
         "start?": {"_target_": str},
         "decay?": float,
@@ -115,6 +115,8 @@ RUN: dict[str, Shape] = {
     "threads?": int,
     "environment?": {str: str},
     "draws?": int,
+    "split?": str,
+    "planned?": int,
 }
 """The shape of run.json."""
 SUMMARY = {str: float, "unmeasured?": int}
@@ -225,10 +227,21 @@ class RunFolder:
             return stored if self.masks_file(stored) == self.path / MASKS / name else None
         return known
 
-    def commit(self, record: SampleRecord) -> None:
-        """Writes an image's masks file; from then on the image is done. Raises RunFault if the run's folder is gone."""
+    def has(self, sample_id: str) -> bool:
+        """Returns whether an image's masks file is there."""
+        return self.masks_file(sample_id).exists()
+
+    def commit(self, record: SampleRecord) -> bool:
+        """Writes an image's masks file, from which on the image is done; one that is there already stays.
+
+        Returns:
+            Whether the file is this one.
+
+        Raises:
+            RunFault: the run's folder is gone, or another fault of the machine.
+        """
         self.require_there()
-        write_bytes(self.masks_file(record.sample_id), pack_record(record), within=self.begun)
+        return write_new(self.masks_file(record.sample_id), pack_record(record), within=self.begun)
 
     def require_there(self) -> None:
         """Raises RunFault if the folder is gone in which this process has begun a run: it must not begin anew."""

@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 from inr_xai.data.names import ASIDE
 from inr_xai.errors import RunFault, UserError
-from inr_xai.runs.files import writing
+from inr_xai.runs.files import write_exclusively, writing
 from inr_xai.runs.processes import is_running, machine, start_time
 
 LOCK_FILE, MARK = ".lock", ".working-"
@@ -153,7 +153,7 @@ class WorkLock:
         self._ended.set()
         try:
             with folder_lock(self._folder), contextlib.suppress(OSError):
-                holder = _read_mark(self._file)[0]
+                holder = read_mark(self._file)[0]
                 if holder is not None and holder.token == self._holder.token:
                     self._file.unlink()
                 if self._made and {file.name for file in self._folder.iterdir()} <= {LOCK_FILE}:
@@ -161,6 +161,16 @@ class WorkLock:
                     self._folder.rmdir()
         finally:
             _own.discard(self._holder.token)
+
+    @property
+    def holder(self) -> Holder:
+        """This process, as its mark names it while the lock is held."""
+        return self._holder
+
+    @property
+    def mark(self) -> str:
+        """The name of the mark in the folder."""
+        return self._file.name
 
     def require(self) -> None:
         """Raises RunFault if another process has taken the place of this one, which it believed to be dead."""
@@ -171,14 +181,24 @@ class WorkLock:
         """Returns the marks of processes that must not work beside this one."""
         return [self._file]
 
+    def others(self) -> list[Path]:
+        """Returns the marks of all other processes that work in the folder."""
+        now = file_time(self._folder)
+        marks = [(file, *read_mark(file, now)) for file in self._folder.glob(f"{MARK}*") if file != self._file]
+        return [
+            file
+            for file, holder, age in marks
+            if age is not None and (age < DEAD_AFTER if holder is None else holder.is_alive(age))
+        ]
+
     def _claim(self) -> str | None:
         """Makes the mark of this process and returns None, or returns who is in the way, as a sentence."""
         with writing(self._file):
             self._folder.mkdir(parents=True, exist_ok=True)
         with folder_lock(self._folder) as locked:
-            now = _now(self._folder)
+            now = file_time(self._folder)
             for file in self.rivals():
-                holder, age = _read_mark(file, now)
+                holder, age = read_mark(file, now)
                 if age is None:
                     continue
                 if holder.is_alive(age) if holder is not None else age < DEAD_AFTER:
@@ -187,7 +207,7 @@ class WorkLock:
             marked = self._mark()
             while marked and not locked:  # another process may have moved the new mark away, as that of a dead one
                 time.sleep(SETTLED)
-                mark = _read_mark(self._file)[0]
+                mark = read_mark(self._file)[0]
                 if mark is not None:
                     marked = mark.token == self._holder.token
                     break
@@ -196,15 +216,8 @@ class WorkLock:
 
     def _mark(self) -> bool:
         """Makes the mark, and returns False if there is one: two processes may come here where there are no locks."""
-        try:
-            with writing(self._file), self._file.open("x") as stream:
-                stream.write(json.dumps(asdict(self._holder)))
-        except FileExistsError:
-            return False
-        except BaseException:
-            self._file.unlink(missing_ok=True)  # no mark that nobody can read
-            raise
-        return True
+        with writing(self._file):
+            return write_exclusively(self._file, json.dumps(asdict(self._holder)))
 
     def _sentence(self, file: Path, holder: Holder | None, age: float) -> str:
         """Says who is in the way."""
@@ -217,7 +230,7 @@ class WorkLock:
         """Gives a sign of life from time to time, until the work ends or another process has taken it over."""
         while not self._ended.wait(HEARTBEAT):
             with folder_lock(self._folder):
-                holder, age = _read_mark(self._file)
+                holder, age = read_mark(self._file)
                 if self._ended.is_set():
                     return
                 if holder is not None and holder.token != self._holder.token:
@@ -272,14 +285,14 @@ def may_share_images(index: int, count: int, other_index: int, other_count: int)
     return (index - other_index) % math.gcd(count, other_count) == 0
 
 
-def _now(folder: Path) -> float:
+def file_time(folder: Path) -> float:
     """Returns the time as the folder's file system has it: the clocks of two machines may differ."""
     with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder, prefix=ASIDE) as stream:
         return os.fstat(stream.fileno()).st_mtime
     return time.time()
 
 
-def _read_mark(file: Path, now: float = 0.0) -> tuple[Holder | None, float | None]:
+def read_mark(file: Path, now: float = 0.0) -> tuple[Holder | None, float | None]:
     """Returns whom a mark names, and how old it is in seconds.
 
     The holder is None if the mark cannot be read, and the age is None if there is no mark.
@@ -306,7 +319,7 @@ def _remove_dead(file: Path, holder: Holder | None) -> None:
     with contextlib.suppress(OSError):
         os.rename(file, aside)
     with contextlib.suppress(OSError):
-        if aside.exists() and _read_mark(aside)[0] != holder:
+        if aside.exists() and read_mark(aside)[0] != holder:
             os.link(aside, file)
     aside.unlink(missing_ok=True)
     log.info(

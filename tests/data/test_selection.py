@@ -7,7 +7,9 @@ import torch
 
 from inr_xai.classifier.options import IMAGENET_MEAN, IMAGENET_STD
 from inr_xai.data import Synthetic
-from inr_xai.runner import batches, sample_plan
+from inr_xai.runner import sample_plan
+from inr_xai.runs.shards import shard_of
+from inr_xai.runs.work import batches
 from inr_xai.types import Preprocessing
 from tests.helpers.runs import explain, masks_of, network, table
 
@@ -50,31 +52,26 @@ def test_the_batch_changes_nothing(whole: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("every", "limit", "shard", "expected"),
-    [
-        (1, 2, (0, 1), [0, 1]),
-        (2, None, (0, 1), [0, 2, 4]),
-        (2, 2, (0, 1), [0, 2]),
-        (2, 2, (1, 2), [2]),
-        (1, 9, (0, 1), [0, 1, 2, 3, 4]),
-    ],
+    ("every", "limit", "expected"),
+    [(1, 2, [0, 1]), (2, None, [0, 2, 4]), (2, 2, [0, 2]), (1, 9, [0, 1, 2, 3, 4])],
 )
-def test_every_limit_and_shard_in_this_order(
-    every: int, limit: int | None, shard: tuple[int, int], expected: list[int]
-) -> None:
+def test_every_and_limit_in_this_order(every: int, limit: int | None, expected: list[int]) -> None:
     data = Synthetic(5, every=every, limit=limit)
-    assert sample_plan(data, *shard) == [data.ids[place] for place in expected]
+    assert sample_plan(data) == [data.ids[place] for place in expected]
 
 
 def test_a_run_explains_the_selected_images(whole: Path, tmp_path: Path) -> None:
-    explain(tmp_path, *FIVE, "data.every=2", "data.limit=2", "shard.count=2", "shard.index=1")
+    own = shard_of("00002-triangle", 5)
+    assert shard_of("00000-disc", 5) != own
+    explain(tmp_path, *FIVE, "data.every=2", "data.limit=2", "shard.count=5", f"shard.index={own}")
     masks = masks_of(tmp_path)
     assert list(masks) == ["00002-triangle"]
     assert same_as(whole, masks)
 
 
 def test_more_shards_than_images_leave_one_empty(tmp_path: Path) -> None:
-    outcome = explain(tmp_path, "data.size=2", "shard.index=2", "shard.count=3")
+    empty = ({0, 1, 2} - {shard_of(sample_id, 3) for sample_id in Synthetic(2).ids}).pop()
+    outcome = explain(tmp_path, "data.size=2", f"shard.index={empty}", "shard.count=3")
     assert (outcome.metric, outcome.failures, masks_of(tmp_path)) == (None, 0, {})
 
 

@@ -1,0 +1,132 @@
+"""The images that a worker takes, batch after batch: those of its own shard, then what other workers have not begun."""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from inr_xai.runs.claims import Claims, doubtful
+from inr_xai.runs.folder import RunFolder
+from inr_xai.runs.lock import POLL, WorkLock
+from inr_xai.runs.shards import HASH, split_ids
+
+LOOK = 30.0
+"""Seconds after which a worker looks again what the others have done, while it takes their images."""
+log = logging.getLogger(__name__)
+
+
+class Work:
+    """The batches of images that one worker explains.
+
+    A worker that is alone takes all its images. One of several claims each batch first, and at its end takes images of
+    the other shards, of the one with the most left and from its end, until all are done, failed, or in the hands of
+    living workers.
+
+    Args:
+        ids: the images of all shards, in their order.
+        shard: the number of this worker's shard, from 0, and how many there are.
+        split: how the images are split, see `inr_xai.runs.shards`.
+        size: the largest number of images in a batch.
+        lock: what the worker holds in the folder; None if no other process can work there.
+        steals: whether it takes images of other shards.
+        failed: returns the images that any worker has tried in vain since this one has begun.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        ids: Sequence[str],
+        shard: tuple[int, int],
+        *,
+        split: str = HASH,
+        size: int = 1,
+        lock: WorkLock | None = None,
+        steals: bool = False,
+        failed: Callable[[], Collection[str]] = set,
+    ):
+        self._parts = split_ids(ids, shard[1], split)
+        self._folder, self._index, self._size, self._failed = folder, shard[0], size, failed
+        self._lock, self._steals = lock, steals
+        self._claims: Claims | None = None
+        if lock is not None and shard[1] > 1:
+            self._claims = Claims(folder.path, lock.mark, lock.holder)
+
+    @property
+    def own(self) -> list[str]:
+        """The images of this worker's shard."""
+        return self._parts[self._index]
+
+    def batches(self) -> Iterator[list[str]]:
+        """Yields batches to explain; what is taken next depends on what became of the last one."""
+        done = self._folder.done()
+        if self._claims is None:
+            yield from batches(self.own, self._size, done)
+            return
+        for batch in batches(self.own, self._size, done):
+            yield from self._claimed(batch, self._claims)
+        yield from self._left(self._claims)
+
+    def tidy(self, done: Collection[str], *, alone: bool) -> None:
+        """Removes claims that serve nobody any more, after the last batch.
+
+        Args:
+            done: the images that are explained.
+            alone: whether no other worker is in the folder.
+        """
+        if self._claims is not None:
+            self._claims.tidy(done, alone=alone)
+
+    def _claimed(self, batch: Sequence[str], claims: Claims) -> Iterator[list[str]]:
+        """Yields the images of a batch that this worker gets, if there are any, and then gives the claims back."""
+        taken = [sample_id for sample_id in batch if claims.take(sample_id)]
+        mine = [sample_id for sample_id in taken if not self._folder.has(sample_id)]  # done since the last look
+        if mine:
+            yield mine
+        claims.release(taken)
+
+    def _left(self, claims: Claims) -> Iterator[list[str]]:
+        """Yields batches of what is left: of the own shard what others had claimed, and images of other shards."""
+        told = False
+        while True:
+            looked, taken = time.monotonic(), False
+            ended = self._folder.done() | set(self._failed())
+            left = [
+                [sample_id for sample_id in part if sample_id not in ended] if self._may_take(index) else []
+                for index, part in enumerate(self._parts)
+            ]
+            waiting = {sample_id for part in left for sample_id in part}
+            for batch in _from_the_ends(left, self._size):
+                for mine in self._claimed(batch, claims):
+                    if not told:
+                        log.info("taking images that no other worker has begun")
+                    taken = told = True
+                    yield mine
+                if taken and time.monotonic() - looked > LOOK:
+                    break
+            if not taken:
+                if not doubtful(self._folder.path, waiting):
+                    return
+                time.sleep(POLL)
+
+    def _may_take(self, index: int) -> bool:
+        return self._steals or index == self._index
+
+
+def batches(plan: Sequence[str], size: int, done: Collection[str]) -> Iterator[list[str]]:
+    """Yields batches of the plan, without the ids that are done. A continued run has the batches of an unbroken one."""
+    for start in range(0, len(plan), size):
+        batch = [sample_id for sample_id in plan[start : start + size] if sample_id not in done]
+        if batch:
+            yield batch
+
+
+def _from_the_ends(parts: Sequence[list[str]], size: int) -> Iterator[list[str]]:
+    """Yields batches from the ends of lists, of the longest one each time.
+
+    >>> list(_from_the_ends([["a"], ["b", "c", "d"]], 2))
+    [['c', 'd'], ['a'], ['b']]
+    """
+    rest = [list(part) for part in parts]
+    while any(rest):
+        longest = max(rest, key=len)
+        yield longest[-size:]
+        del longest[-size:]
