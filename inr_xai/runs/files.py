@@ -11,13 +11,15 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inr_xai.data.names import ASIDE
 from inr_xai.errors import RunFault, UserError
 from inr_xai.runs.processes import is_running, machine, start_time
 from inr_xai.runs.structure import Shape, require
-from inr_xai.types import Row
+
+if TYPE_CHECKING:
+    from inr_xai.types import Row  # which brings torch
 
 AGAIN = "then the same command continues"
 REMEDIES = {
@@ -42,7 +44,7 @@ class _Lines(list[str]):
         self.append(line.removesuffix("\r\n") + "\n")
 
 
-def format_csv(rows: Sequence[Row], columns: Sequence[str] | None = None, *, header: bool = True) -> str:
+def format_csv(rows: "Sequence[Row]", columns: Sequence[str] | None = None, *, header: bool = True) -> str:
     """Returns rows as CSV; the columns are those of the first row unless given.
 
     A cell with a line break or a carriage return is quoted, and what UTF-8 cannot hold is written as an escape.
@@ -58,7 +60,7 @@ def format_csv(rows: Sequence[Row], columns: Sequence[str] | None = None, *, hea
     return "".join(lines).encode(errors="backslashreplace").decode()
 
 
-def all_columns(rows: Iterable[Row]) -> list[str]:
+def all_columns(rows: "Iterable[Row]") -> list[str]:
     """Returns every column that at least one row has, in the order in which they appear.
 
     >>> all_columns([{"a": 1, "c": 2}, {"a": 3, "b": 4}])
