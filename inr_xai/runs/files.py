@@ -6,6 +6,8 @@ import functools
 import json
 import os
 import re
+import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -251,6 +253,45 @@ def append_text(path: Path, text: str, *, within: Path | None = None) -> int:
         finally:
             os.close(handle)
     return size
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A context in which a folder is made beside a path, to which it goes when it is whole.
+
+    If the work fails, nothing is left. Folders that processes of this machine left there when they were killed go too.
+
+    Raises:
+        UserError: something is at the path by then, and is no empty folder.
+        RunFault: a fault of the machine.
+    """
+    aside = path.parent / f"{ASIDE}{_this_process(os.getpid())}-{secrets.token_hex(4)}"
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f"{ASIDE}{machine()}.*"):
+            if left.is_dir() and is_abandoned(left):
+                shutil.rmtree(left, ignore_errors=True)
+        aside.mkdir()
+    try:
+        yield aside
+        with writing(path):
+            os.rename(aside, path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Makes a file that is another one under a second name, or where that cannot be a copy with its times.
+
+    Raises RunFault for a fault of the machine.
+    """
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not source.is_symlink():
+            with suppress(OSError):  # another file system, or one without links
+                os.link(source, target)
+                return
+        shutil.copy2(source, target)
 
 
 def is_abandoned(file: Path) -> bool:

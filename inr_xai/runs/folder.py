@@ -118,6 +118,7 @@ RUN: dict[str, Shape] = {
     "draws?": int,
     "split?": str,
     "planned?": int,
+    "merged?": [str],
 }
 """The shape of run.json."""
 SUMMARY = {str: float, "unmeasured?": int}

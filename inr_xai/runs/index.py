@@ -176,6 +176,14 @@ class StoredResults(Mapping[str, IndexEntry]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def lines(self) -> Iterator[bytes]:
+        """Yields the lines of the images, as they stand in the files of the index."""
+        for file in sorted({entry.file for entry in self.values()}):
+            for place, line in index_lines(file):
+                found = parse_line(line, file, place)
+                if found is not None and self._entries.get(found[1]) == found[2]:
+                    yield line
+
     @property
     def columns(self) -> list[str]:
         """The columns of all scores, in the order in which they appear."""

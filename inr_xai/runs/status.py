@@ -158,3 +158,7 @@ def _about(worker: Worker) -> list[str]:
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         lines.append(f"      {duration(max(worker.images.values())):>8}  {', '.join(names[:NAMED])}{more}")
     return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
