@@ -123,7 +123,7 @@ RUN: dict[str, Shape] = {
 """The shape of run.json."""
 SUMMARY = {str: float, "unmeasured?": int}
 """The shape of summary.json."""
-MASKS, MASKS_SUFFIX = "masks", ".safetensors"
+MASKS, MASKS_SUFFIX, FIGURES = "masks", ".safetensors", "figures"
 FAILURES, FAILURE_COLUMNS = "failures.csv", ["image_id", "reason"]
 log = logging.getLogger(__name__)
 
@@ -206,7 +206,7 @@ class RunFolder:
 
     def figure_file(self, sample_id: str, suffix: str = ".png") -> Path:
         """Returns the path of an image's figure."""
-        return id_file(self.path / "figures", sample_id, suffix)
+        return id_file(self.path / FIGURES, sample_id, suffix)
 
     def done(self) -> set[str]:
         """Returns the ids of the images whose masks file is there."""

@@ -17,7 +17,6 @@ from inr_xai.errors import IMAGES_FAILED, LEFT_ALONE, WORKED_ON, UserError
 from inr_xai.runs.claims import DOUBTFUL, Claim, read_claims
 from inr_xai.runs.failures import FailureNotes
 from inr_xai.runs.folder import RunFolder
-from inr_xai.runs.index import ResultIndex, StoredResults
 from inr_xai.runs.lock import DEAD_AFTER, Mark, file_time, read_marks
 
 RECENT = 600.0
@@ -150,21 +149,19 @@ def progress_of(path: str | Path) -> RunProgress:
     marks = read_marks(folder.path)
     begins = not folder.exists() and any(mark.alive for mark in marks)  # it still builds its classifier
     planned = None if begins else folder.read_run().get("planned")
-    results, unknown = ResultIndex(folder).known()
-    failures = _failures(folder, results)
-    ended = {*results, *failures}  # claims stay for a while after that
-    claims = [claim for claim in read_claims(folder.path) if claim.sample_id not in ended]
+    times = sorted(stat.st_mtime for _, stat in folder.masks_files())
+    failures = _failures(folder)
+    claims = (claim for claim in read_claims(folder.path) if claim.sample_id not in failures)
+    # Claims stay for a while when their images are done.
     workers = _workers(marks, [claim for claim in claims if not folder.has(claim.sample_id)])
     now, began = file_time(folder.path), _began(workers)
-    times = sorted(entry.mtime / 1e9 for entry in results.values())
-    done = len(results) + len(unknown)
     return RunProgress(
         planned=planned,
-        done=done,
+        done=len(times),
         failed=len(failures),
         reasons=grouped(failures.values()),
         workers=workers,
-        tables=_tables_are_there(folder, done),
+        tables=_tables_are_there(folder, len(times)),
         recent=None if began is None else _rate(times, max(began, now - RECENT), now),
         session=None if began is None else _rate(times, began, now),
         session_seconds=None if began is None else max(now - began, 0.0),
@@ -200,7 +197,7 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _failures(folder: RunFolder, results: StoredResults) -> dict[str, str]:
+def _failures(folder: RunFolder) -> dict[str, str]:
     """Returns the images that could not be explained, with the reasons; those that are tried again are none of them."""
     for attempt in range(3):
         with suppress(UserError):
@@ -209,7 +206,7 @@ def _failures(folder: RunFolder, results: StoredResults) -> dict[str, str]:
         time.sleep(0.1 * (attempt + 1))  # another process may be in the middle of a line
     else:
         failures = FailureNotes(folder).read(())
-    return {name: why for name, why in failures.items() if name not in results and not folder.has(name)}
+    return {name: why for name, why in failures.items() if not folder.has(name)}
 
 
 def _workers(marks: Sequence[Mark], claims: Collection[Claim]) -> list[Worker]:

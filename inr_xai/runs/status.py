@@ -98,7 +98,8 @@ def _text(lines: Sequence[str]) -> str:
 
 def _lines(run: str, progress: RunProgress) -> list[str]:
     """Returns what is printed, as lines that are no wider than the terminal, or 80 columns if there is none."""
-    lines = [f"{run}: {_state(progress)}"]
+    width = shutil.get_terminal_size((80, 24)).columns
+    lines = [run if len(run) <= width else f"...{run[3 - width :]}", f"  state     {_state(progress)}"]
     for name, number in (("planned", progress.planned), ("done", progress.done), ("failed", progress.failed)):
         share = f"  {100 * progress.done / progress.planned:.1f} %" if name == "done" and progress.planned else ""
         lines.append(f"  {name:10}{'unknown' if number is None else number:>8}{share}")
@@ -115,20 +116,18 @@ def _lines(run: str, progress: RunProgress) -> list[str]:
     if progress.workers:
         lines.append("workers")
         lines += [line for worker in progress.workers for line in _about(worker)]
-    width = shutil.get_terminal_size((80, 24)).columns
     return [line if len(line) <= width else f"{line[: max(width - 3, 0)]}..." for line in lines]
 
 
 def _state(progress: RunProgress) -> str:
     """Says what the run is."""
     if progress.state == RUNNING:
-        workers = f"{progress.living} worker{'s' * (progress.living > 1)}"
-        ends = progress.left == 0
-        return f"running, {workers} alive{'; all images are done, and what is made of them is to come' * ends}"
+        done = "; all images are done" if progress.left == 0 else ""
+        return f"running, {progress.living} worker{'s' * (progress.living > 1)} alive{done}"
     if progress.state == STOPPED:
-        todo = "the tables are to be made" if progress.left == 0 else "something is left"
-        return f"stopped, nobody works on it and {todo}; the same command continues"
-    return "finished" if progress.planned is not None else "finished, as far as a run of an earlier version shows"
+        what = "images are left" if progress.left else "the tables are not made"
+        return f"stopped: {what}, and the same command continues"
+    return "finished" if progress.planned is not None else "finished, as far as an old run shows it"
 
 
 def _speed(progress: RunProgress) -> list[str]:
