@@ -74,11 +74,11 @@ def evaluate_run(
     if others := results.rows.keys() - set(source.ids):
         log.warning("%s keeps %d images of earlier that have no explanation here", file, len(others))
     if results.columns:
-        log.info("\n%s", write_tables(results))
+        log.info("\n%s", write_results_tables(results))
     return failures
 
 
-def write_tables(results: Results) -> str:
+def write_results_tables(results: Results) -> str:
     """Writes the tables of a method's results beside them, as Markdown and LaTeX, and returns the former."""
     table = make_table({results.file.stem: results}, directions())
     write_bytes(results.file.with_suffix(".md"), markdown(table).encode())

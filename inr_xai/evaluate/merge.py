@@ -18,7 +18,7 @@ from pathlib import Path
 
 from inr_xai.config import exit_status
 from inr_xai.errors import UserError
-from inr_xai.evaluate.evaluation import write_tables
+from inr_xai.evaluate.evaluation import write_results_tables
 from inr_xai.evaluate.results import OWN, Results
 from inr_xai.instantiate import build_method, stored_configuration, update_run
 from inr_xai.method import Method
@@ -99,7 +99,7 @@ def join_evaluations(folders: Sequence[RunFolder], into: RunFolder, ids: Collect
         for sample_id in sorted(rows.keys() & set(ids)):
             joined.add(sample_id, rows[sample_id])
         if joined.columns:
-            write_tables(joined)
+            write_results_tables(joined)
         if name == f"{OWN}.csv":
             unmeasured = sum(bool(joined.failed(sample_id)) for sample_id in rows)
     return unmeasured
