@@ -51,20 +51,31 @@ def run(cfg: DictConfig) -> RunOutcome:
 
 
 def _run(cfg: DictConfig, lock: WorkLock) -> RunOutcome:
-    """Explains, evaluates and audits, while this process alone holds the lock of its images."""
+    """Explains the images, and concludes the run; of workers that share a folder, the last one concludes."""
     explained = explain(cfg, lock)
-    unmeasured, kinds = 0, list[str]()
+    if not cfg.shard.steal:
+        return _conclude(cfg, explained)
+    if missing := _images_to_come(explained):
+        log.info("%d images are in the hands of other workers; the last one of them concludes the run", missing)
+        return RunOutcome(explained.summary.get(cfg.sweep_metric), explained.failures, explained.folder.path)
+    with lock_of_results(explained.folder.path, "conclusion", wait=math.inf):  # two may be the last
+        return _conclude(cfg, explained)
+
+
+def _conclude(cfg: DictConfig, explained: ExplainedRun) -> RunOutcome:
+    """Evaluates and audits what is explained, says what was found, and writes the page."""
+    folder, method, parts = explained.folder, explained.parts.method, explained.parts
+    unmeasured, kinds = 0, ["explanations"] if cfg.shard.steal else []
     if cfg.evaluate is not None and explained.rows:
         unmeasured += _evaluate(cfg, explained)
         kinds.append("evaluation")
     if cfg.audit is not None and explained.rows:
         unmeasured += _audit(cfg, explained)
         kinds.append("audit")
-    folder, method, parts = explained.folder, explained.parts.method, explained.parts
     if unmeasured:
         folder.write_summary(explained.summary | {"unmeasured": unmeasured})
     if kinds:
-        shard = cfg.shard.index, cfg.shard.count
+        shard = (0, 1) if cfg.shard.steal else (cfg.shard.index, cfg.shard.count)
         log_measured(kinds, load(folder.path), cfg, (parts.data, parts.classifier), digests=parts.digests, shard=shard)
     # The printed table has the explanations asked for; if that is "auto", as many as the images have at most.
     explanations = max((int(row["explanation"]) for row in explained.rows), default=1) if method.auto else method.most
