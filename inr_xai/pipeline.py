@@ -144,7 +144,7 @@ def _report(cfg: DictConfig, explained: ExplainedRun) -> None:
             if len(finished) > MOST:
                 log.info("no page of %d images; inr-xai report %s makes one of the %d worst", len(finished), path, MOST)
                 return
-            if missing := _images_to_come(explained, set(finished)):
+            if missing := _images_to_come(explained):
                 log.info("no page yet: %d images of other shards are to come; the last shard writes it", missing)
                 return
             page, newest = path / PAGE, _newest_result(explained)
@@ -162,9 +162,10 @@ def _report(cfg: DictConfig, explained: ExplainedRun) -> None:
         )
 
 
-def _images_to_come(explained: ExplainedRun, done: set[str]) -> int:
+def _images_to_come(explained: ExplainedRun) -> int:
     """Returns how many images of all shards are neither explained nor noted as failed."""
-    return len(set(sample_plan(explained.parts.data)) - done - set(explained.folder.read_failures()))
+    folder = explained.folder
+    return len(set(sample_plan(explained.parts.data)) - folder.done() - set(folder.read_failures()))
 
 
 def _newest_result(explained: ExplainedRun) -> int:
