@@ -117,6 +117,7 @@ RUN: dict[str, Shape] = {
     "draws?": int,
     "split?": str,
     "planned?": int,
+    "concluded?": str,
 }
 """The shape of run.json."""
 SUMMARY = {str: float, "unmeasured?": int}
