@@ -26,6 +26,7 @@ from statistics import mean
 from typing import Any
 
 from inr_xai.runs.files import write_json
+from inr_xai.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path("benchmarks/results/scale")
@@ -145,7 +146,7 @@ def flat(folder: Path, images: int) -> Figures:
 
 def stored(run: Path) -> int:
     """Returns how many images are stored."""
-    return len(os.listdir(run / "masks")) if (run / "masks").is_dir() else 0
+    return len(RunFolder(run).done())
 
 
 def require(holds: bool, log: Path) -> None:
