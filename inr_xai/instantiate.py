@@ -167,11 +167,12 @@ def log_measured(
 ) -> None:
     """Logs what was measured of a finished run to W&B, if the run's logger is on.
 
-    It goes into the W&B run of the explanations, or beside it in its group if that is not one W&B run alone. Whatever
-    fails is a warning: what was measured is in the run's folder.
+    It goes into the W&B run of the explanations, or beside it in its group if that is not one W&B run alone. Of workers
+    that share a folder, the last one makes the W&B run of the whole. Whatever fails is a warning: what was measured is
+    in the run's folder.
 
     Args:
-        kinds: "evaluation", "audit" or both.
+        kinds: some of "explanations" (of workers that share a folder), "evaluation" and "audit".
         cfg: the configuration of the run.
         parts: its data and classifier; None to build them.
         digests: hashes of these two; None to compute them.
@@ -189,8 +190,8 @@ def log_measured(
         data, classifier = parts or build_data_and_classifier(cfg)
         if digests is None:
             digests = digests_of(data, classifier, cfg.classifier.get("checkpoint"))
-        count = int(OmegaConf.select(cfg, "shard.count", default=1))
-        if other is None and (shard is not None or count == 1):
+        whole = OmegaConf.select(cfg, "shard.count", default=1) == 1 or OmegaConf.select(cfg, "shard.steal") is True
+        if other is None and (shard is not None or whole):
             log_measurements(
                 kinds,
                 settings,

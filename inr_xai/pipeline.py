@@ -9,15 +9,19 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from inr_xai.config import check
+from inr_xai.digests import digest
 from inr_xai.errors import RunFault, UserError
-from inr_xai.instantiate import log_measured, threads_of
+from inr_xai.instantiate import log_measured, plain, threads_of, update_run
 from inr_xai.runner import ExplainedRun, explain, sample_plan
 from inr_xai.runs.files import write_bytes
+from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.load import load
 from inr_xai.runs.lock import ShardLock, WorkLock, lock_of_results
 from inr_xai.runs.loop import is_unexpected, reason_of
 from inr_xai.scoring.summary import format_table
 
+MEASURED = ("evaluate", "audit", "report", "logger")
+"""The options that say what is done with the explanations at the end."""
 log = logging.getLogger(__name__)
 
 
@@ -51,20 +55,37 @@ def run(cfg: DictConfig) -> RunOutcome:
 
 
 def _run(cfg: DictConfig, lock: WorkLock) -> RunOutcome:
-    """Explains, evaluates and audits, while this process alone holds the lock of its images."""
+    """Explains the images, and concludes the run; of workers that share a folder, the last one concludes."""
     explained = explain(cfg, lock)
-    unmeasured, kinds = 0, list[str]()
+    if not cfg.shard.steal:
+        return _conclude(cfg, explained)
+    if missing := _images_to_come(explained):
+        log.info("%d images are in the hands of other workers; the last one of them concludes the run", missing)
+        return RunOutcome(explained.summary.get(cfg.sweep_metric), explained.failures, explained.folder.path)
+    with lock_of_results(explained.folder.path, "conclusion", wait=math.inf):  # two may be the last
+        what = _what_is_concluded(cfg, explained.folder)
+        if explained.folder.read_run().get("concluded") == what:
+            log.info("all images are explained, and another worker has concluded the run")
+            return RunOutcome(explained.summary.get(cfg.sweep_metric), explained.failures, explained.folder.path)
+        outcome = _conclude(cfg, explained)
+        update_run(explained.folder, concluded=what)
+        return outcome
+
+
+def _conclude(cfg: DictConfig, explained: ExplainedRun) -> RunOutcome:
+    """Evaluates and audits what is explained, says what was found, and writes the page."""
+    folder, method, parts = explained.folder, explained.parts.method, explained.parts
+    unmeasured, kinds = 0, ["explanations"] if cfg.shard.steal else []
     if cfg.evaluate is not None and explained.rows:
         unmeasured += _evaluate(cfg, explained)
         kinds.append("evaluation")
     if cfg.audit is not None and explained.rows:
         unmeasured += _audit(cfg, explained)
         kinds.append("audit")
-    folder, method, parts = explained.folder, explained.parts.method, explained.parts
     if unmeasured:
         folder.write_summary(explained.summary | {"unmeasured": unmeasured})
     if kinds:
-        shard = cfg.shard.index, cfg.shard.count
+        shard = (0, 1) if cfg.shard.steal else (cfg.shard.index, cfg.shard.count)
         log_measured(kinds, load(folder.path), cfg, (parts.data, parts.classifier), digests=parts.digests, shard=shard)
     # The printed table has the explanations asked for; if that is "auto", as many as the images have at most.
     explanations = max((int(row["explanation"]) for row in explained.rows), default=1) if method.auto else method.most
@@ -133,7 +154,7 @@ def _report(cfg: DictConfig, explained: ExplainedRun) -> None:
             if len(finished) > MOST:
                 log.info("no page of %d images; inr-xai report %s makes one of the %d worst", len(finished), path, MOST)
                 return
-            if missing := _images_to_come(explained, set(finished)):
+            if missing := _images_to_come(explained):
                 log.info("no page yet: %d images of other shards are to come; the last shard writes it", missing)
                 return
             page, newest = path / PAGE, _newest_result(explained)
@@ -151,9 +172,16 @@ def _report(cfg: DictConfig, explained: ExplainedRun) -> None:
         )
 
 
-def _images_to_come(explained: ExplainedRun, done: set[str]) -> int:
+def _what_is_concluded(cfg: DictConfig, folder: RunFolder) -> str:
+    """Returns of which images and with which measurements the run is concluded now."""
+    counts = {"done": len(folder.done()), "failed": len(folder.read_failures())}
+    return digest(counts | {key: value for key, value in plain(cfg).items() if key in MEASURED})
+
+
+def _images_to_come(explained: ExplainedRun) -> int:
     """Returns how many images of all shards are neither explained nor noted as failed."""
-    return len(set(sample_plan(explained.parts.data)) - done - set(explained.folder.read_failures()))
+    folder = explained.folder
+    return len(set(sample_plan(explained.parts.data)) - folder.done() - set(folder.read_failures()))
 
 
 def _newest_result(explained: ExplainedRun) -> int:

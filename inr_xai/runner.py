@@ -161,6 +161,7 @@ class Runner:
             class_names=parts.classifier.class_names,
             load=lambda sample_id: parts.data.load(sample_id, parts.classifier.preprocessing).image,
             digests=parts.digests,
+            shares=facts["config"]["shard"].get("steal", False),
         )
         self._broken: set[str] = set()
         self._rule = TargetRule(parts.data.targets, parts.method.seed)
@@ -195,6 +196,7 @@ class Runner:
                     run_id=self._facts["wandb_id"],
                     name=config["name"],
                     config=wandb_config(config, self.parts.digests),
+                    job_type="shard" if self.state.shares else "explain",
                     shard=(config["shard"]["index"], config["shard"]["count"]),
                     tags=tags_of(config),
                     before=called_before(self._facts),

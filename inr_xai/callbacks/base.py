@@ -28,6 +28,7 @@ class RunState:
         failures: image id -> why this run could not explain it.
         load: returns an image of the run by its id, in the classifier's frame; None if there is none.
         digests: hashes of what is explained, for W&B.
+        shares: whether other workers explain images of the same run; then the last one logs the results to W&B.
     """
 
     folder: RunFolder
@@ -40,6 +41,7 @@ class RunState:
     failures: dict[str, str] = field(default_factory=dict)
     load: Callable[[str], Image] | None = None
     digests: dict[str, str] = field(default_factory=dict)
+    shares: bool = False
 
     def class_name(self, target: int) -> str:
         """Returns the class's readable name with its index, or its index alone if it has no name."""

@@ -26,7 +26,7 @@ class Curves(RunCallback):
     """Logs the mean loss by step to W&B, as one chart that is made from curves.csv when the run ends."""
 
     def on_run_end(self, summary: dict[str, Any], rows: Collection[Row]) -> None:
-        if self.state.wandb is not None:
+        if self.state.wandb is not None and not self.state.shares:
             from inr_xai.loggers.results import log_losses  # late: many runs have no W&B
 
             log_losses(self.state.wandb, self.state.folder)

@@ -21,7 +21,7 @@ class Scores(RunCallback):
             self.state.log(so_far, images_done=done, steps_done=record.steps_after)
 
     def on_run_end(self, summary: dict[str, Any], rows: Collection[Row]) -> None:
-        if self.state.wandb is None or self.state.load is None:
+        if self.state.wandb is None or self.state.load is None or self.state.shares:
             return
         from inr_xai.loggers.results import log_explanations, log_results  # late: many runs have no W&B
 

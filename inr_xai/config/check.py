@@ -141,6 +141,8 @@ def _check_numbers(plain: Mapping[str, Any]) -> None:
         raise UserError(
             f"shard.index={index} is out of range; it must lie in 0..{count - 1}, below shard.count={count}"
         )
+    if plain["shard"]["steal"] and count == 1:
+        raise UserError("shard.steal=true needs other shards to take images of; give shard.count, or leave it out")
     for key, value in (("name", "NAME"), ("out", "PATH")):
         if not plain[key].strip():
             raise UserError(f"{key} is empty; give {key}={value}")

@@ -92,7 +92,7 @@ def log_measurements(
     """Logs what was measured of a run's explanations into its W&B run, which is continued.
 
     Args:
-        kinds: what was measured: EVALUATION, AUDIT or both.
+        kinds: what was measured: EVALUATION, AUDIT or both, and EXPLANATIONS if no other W&B run has them.
         rows, load: as in `log_results`.
         shard: the shard whose W&B run is continued.
     """
@@ -113,7 +113,10 @@ def log_measurements(
         log_results(wandb, folder, rows, load)
         log_losses(wandb, folder)
         for kind in kinds:
-            log_files(wandb, kind, _tables(folder.path / kind), digests)
+            if kind == EXPLANATIONS:
+                log_explanations(wandb, folder, digests)
+            else:
+                log_files(wandb, kind, _tables(folder.path / kind), digests)
     finally:
         wandb.finish()
 

@@ -118,6 +118,7 @@ RUN: dict[str, Shape] = {
     "draws?": int,
     "split?": str,
     "planned?": int,
+    "concluded?": str,
     "merged?": [str],
 }
 """The shape of run.json."""

@@ -15,9 +15,9 @@ from inr_xai.runs.lock import DEAD_AFTER, MARK, Holder, ShardLock
 from tests.runs.test_lock import ELSEWHERE, ended, leave
 
 
-def worker(run: Path, index: int = 0, *, age: float = 0.0, **changes: object) -> Claims:
+def worker(run: Path, index: int = 0, count: int = 4, *, age: float = 0.0, **changes: object) -> Claims:
     """Returns the claims of another worker, whose last sign of life is `age` seconds old."""
-    name = f"shard-{index}-of-4"
+    name = f"shard-{index}-of-{count}"
     return Claims(run, f"{MARK}{name}", leave(run, age=age, name=name, **{**ELSEWHERE, **changes}))
 
 

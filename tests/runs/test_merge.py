@@ -55,7 +55,10 @@ def test_images_figures_and_index_are_those_of_all(tmp_path: Path, opened: list[
     assert opened == []
     facts = into.read_run()
     assert (facts["planned"], facts["sessions"], facts["device"], facts["split"]) == (5, 5, "cpu, cuda:0", "hash")
-    assert (facts["config"]["shard"], facts["config"]["out"]) == ({"index": 0, "count": 1}, str(into.path))
+    assert (facts["config"]["shard"], facts["config"]["out"]) == (
+        {"index": 0, "count": 1, "steal": False},
+        str(into.path),
+    )
     assert facts["merged"] == [str(run.path) for run in runs]
     assert len(facts["wandb_id"]) == 8
     assert "sittings" not in facts
