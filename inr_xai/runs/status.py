@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 from inr_xai.config.programs import Interruption, run_program
 from inr_xai.errors import INTERRUPTED
-from inr_xai.runs.progress import DEAD, RECENT, RUNNING, STOPPED, RunProgress, Worker, duration, progress_of
+from inr_xai.runs.progress import DEAD, FINISHED, RECENT, RUNNING, STOPPED, RunProgress, Worker, duration, progress_of
 
 REASONS, NAMED = 3, 2
 """How many reasons of failures are shown, and of each worker how many images."""
@@ -113,9 +113,10 @@ def _lines(run: str, progress: RunProgress) -> list[str]:
         rest = progress.reasons[REASONS:]
         if rest:
             lines.append(f"  {sum(images for _, images in rest):6}  for {len(rest)} other reasons (failures.csv)")
-    if progress.workers:
+    workers = [worker for worker in progress.workers if worker.lives or progress.state != FINISHED]
+    if workers:
         lines.append("workers")
-        lines += [line for worker in progress.workers for line in _about(worker)]
+        lines += [line for worker in workers for line in _about(worker)]
     return [line if len(line) <= width else f"{line[: max(width - 3, 0)]}..." for line in lines]
 
 
@@ -151,7 +152,8 @@ def _about(worker: Worker) -> list[str]:
     sign = "" if worker.silent_for is None else f" {duration(worker.silent_for)} ago"
     stopped = worker.state != DEAD and not worker.lives
     state = "stopped" if stopped else worker.state
-    lines = [f"  {worker.work:16} {state:7}{sign:>12}  process {worker.pid} of {worker.host}, since {worker.since}"]
+    who = f"since {worker.since[5:16]}  pid {worker.pid} of {worker.host}"
+    lines = [f"  {worker.work:14} {state:7} {sign:>9}  {who}"]
     if worker.images:
         names = sorted(worker.images)
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""

@@ -60,7 +60,7 @@ def test_what_is_printed_of_a_run_that_goes_on(running: Path, capsys: pytest.Cap
         "  rate           0.1 images/min in the last 10 minutes",
         "       3  ... has ... bytes",
         "       4  for 4 other reasons (failures.csv)",
-        "  shard 0 of 4     alive      0:00 ago  process 4321 of node7, since ",
+        f"  shard 0 of 4   alive    0:00 ago  since {clock(1200)[5:16]}  pid 4321 of node7",
     ):
         assert line in text
     assert "0:00  xxxx" in text
