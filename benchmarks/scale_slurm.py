@@ -5,11 +5,11 @@
         classifier=torchvision classifier.name=squeezenet1_0 classifier.checkpoint=FILE
     bash scripts/slurm_one_node.sh down
 
-One process explains the images first. Then four jobs of an array do so in one folder: of the first the process is
-killed, the job started again, and killed once more; the second is asked to stop, as before a preemption, and is started
-again by itself; the third begins late; the fourth is held back and never begins. At most two work at once. Prints what was done and when, what
-`inr-xai status` says meanwhile, and one JSON object; the exit status is 1 if an image is missing, was stored twice or
-has other bits. Fits are short: what is tested is the machinery.
+One process explains the images first. Then four jobs of an array do so in one folder, at most two at once: of the first
+the process is killed, the job started again, and killed once more; the second is asked to stop, as before a preemption,
+and is started again; the third begins late; the fourth is held back and never begins. Prints what was done and when,
+what `inr-xai status` says meanwhile, and one JSON object; the exit status is 1 if an image is missing, was stored twice
+or has other bits. Fits are short: what is tested is the machinery.
 """
 
 import argparse
