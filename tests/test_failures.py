@@ -12,7 +12,7 @@ from inr_xai.callbacks import RunCallback
 from inr_xai.config import sentence
 from inr_xai.data import ImageFolder, Synthetic
 from inr_xai.errors import RunFault, UserError
-from inr_xai.fitting.fit import NOT_FINITE
+from inr_xai.fitting.stack import NOT_FINITE
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Preprocessing, Sample

@@ -39,6 +39,8 @@ FREE_KEYS = (
     "shard",
     "threads",
     "lock",
+    "outage",
+    "checkpoint_every",
     "allow_targets",
     "evaluate",
     "audit",
