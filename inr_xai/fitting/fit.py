@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import lightning
 import torch
@@ -26,7 +26,8 @@ from inr_xai.types import Batch, Classifier, Free, Images, Targets
 HALF = (torch.float16, torch.bfloat16)  # too coarse for an area: such inputs are fitted in single precision
 
 
-class Checkpoint(Protocol):
+@runtime_checkable
+class FitKeeper(Protocol):
     """Where a fit keeps its state now and then, so that it can be taken up there; see `inr_xai.runs.checkpoint`."""
 
     def fitting(self) -> AbstractContextManager[dict[str, Any] | None]:
@@ -90,7 +91,7 @@ def fit_masks(
     callbacks: Sequence[lightning.Callback] = (),
     trainer: Mapping[str, Any] | None = None,
     keep: KeepRule | None = None,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: FitKeeper | None = None,
 ) -> FitResult:
     """Fits the explanations of a batch of images, one after another.
 
@@ -150,7 +151,7 @@ def fit_masks(
     return _join(stacks, method, (images.shape[-2], images.shape[-1]))
 
 
-def _keep(checkpoint: Checkpoint | None, ended: Sequence[list[ImageResult]], stack: "Stack") -> None:
+def _keep(checkpoint: FitKeeper | None, ended: Sequence[list[ImageResult]], stack: "Stack") -> None:
     """Offers a checkpoint the state of a fit: the images of the stacks that have ended, and the one that is at work."""
     if checkpoint is not None:
         checkpoint.at_boundary(

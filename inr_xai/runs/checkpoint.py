@@ -93,7 +93,7 @@ class FitCheckpoint:
 
     @contextmanager
     def fitting(self) -> Iterator[dict[str, Any] | None]:
-        """A context for the fit, in which signals wait for the end of a step; see `inr_xai.fitting.fit.Checkpoint`."""
+        """A context for the fit, in which signals wait for the end of a step; see `inr_xai.fitting.fit.FitKeeper`."""
         state = self._read()
         with self._signals.waiting():
             yield state
@@ -122,7 +122,7 @@ class FitCheckpoint:
         if not self.file.exists():
             return None
         try:
-            content = read_checkpoint(self.file, self._device)
+            content = read_fit_checkpoint(self.file, self._device)
             different = [key for key, value in self._facts.items() if content["facts"].get(key) != value]
             if different:
                 raise ValueError(f"it is of another fit, which differs in {', '.join(different)}")
@@ -142,7 +142,7 @@ def checkpoint_file(run: Path, sample_ids: Sequence[str]) -> Path:
     return run / CHECKPOINTS / f"{name}{SUFFIX}"
 
 
-def read_checkpoint(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def read_fit_checkpoint(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Returns what a checkpoint holds: tensors and plain values alone, so that reading it runs no code.
 
     Args:
@@ -167,7 +167,7 @@ def remove_ended(run: Path, done: Collection[str]) -> None:
     """Removes the checkpoints of batches that were grouped otherwise since, once all their images are done."""
     for file in (run / CHECKPOINTS).glob(f"*{SUFFIX}"):
         try:
-            ended = all(sample_id in done for sample_id in read_checkpoint(file)["facts"]["ids"])
+            ended = all(sample_id in done for sample_id in read_fit_checkpoint(file)["facts"]["ids"])
         except FileNotFoundError:  # of another shard, which has ended it
             continue
         except Exception:  # it is damaged, and serves nobody
