@@ -7,9 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from inr_xai.data import ImageFolder, outage
+from inr_xai.data import ImageFolder, Synthetic, outage
 from inr_xai.data.mosaic import Grid
-from inr_xai.data.outage import DataFolders
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.errors import Unreachable, UserError
 from inr_xai.types import Preprocessing
@@ -168,6 +167,8 @@ def test_no_photo_of_a_pool_is_left_out_by_an_outage(data: ImageFolder, clock: C
     assert late.all().equal(pool().all())
 
 
-def test_mosaics_have_the_folders_of_their_photos() -> None:
-    assert isinstance(Grid.folders, property)
-    assert DataFolders().read("a", lambda: 1) == 1
+def test_mosaics_have_the_folders_of_their_photos(tmp_path: Path) -> None:
+    source = ImageFolder(photos(tmp_path, *(f"{name}.png" for name in "abcd")), targets="predicted")
+    assert Grid(source, {name: index for index, name in enumerate("abcd")}, count=1).folders is source.folders
+    drawn = Synthetic(size=24)
+    assert Grid(drawn, {name: index % 8 for index, name in enumerate(drawn.ids[:16])}, count=1).folders is None
