@@ -276,7 +276,7 @@ class Runner:
 
     def _checkpoint_of(self, batch: Batch, scorer: RunScorer, began: float) -> FitCheckpoint | None:
         """Returns the checkpoint of a batch's fit; None if the run asks for none."""
-        every = self._facts["config"]["checkpoint_every"]
+        every = self._facts["config"].get("checkpoint_every")  # a configuration of an earlier version has none
         if every is None:
             return None
         return FitCheckpoint(

@@ -68,7 +68,7 @@ class FitCheckpoint:
         began: float,
     ):
         self.file, self.seconds = checkpoint_file(folder.path, batch.sample_ids), 0.0
-        self._folder, self._scorer, self._device = folder, scorer, device
+        self._folder, self._scorer, self._device, self._images = folder, scorer, device, len(batch)
         self._every, self._began, self._last = every, began, time.monotonic()
         self._facts = {
             "format": FORMAT,
@@ -132,7 +132,7 @@ class FitCheckpoint:
         except Exception as error:  # whatever a file of other bytes makes the reader raise
             log.warning("%s is not used, and the fit begins anew: %s", self.file, error_text(error))
             return None
-        log.info("the fit of %d images goes on from %s", len(self._facts["ids"]), self.file)
+        log.info("the fit of %d images goes on from %s", self._images, self.file)
         return fit
 
 

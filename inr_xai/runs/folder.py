@@ -94,6 +94,8 @@ RUN: dict[str, Shape] = {
         **{f"{key}?": shape for key, shape in CONFIG.items()},
         "threads?": (int, None),
         "lock?": {"wait": (float, None)},
+        "outage?": {"wait": float},
+        "checkpoint_every?": (float, None),
         "shard?": {"index": int, "count": int, "steal?": bool},
         "allow_targets?": [str],
         "start?": {"_target_": str},
