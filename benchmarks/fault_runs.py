@@ -35,7 +35,9 @@ LAYERS = (
     "{_target_: torch.nn.Flatten}",
     "{_target_: torch.nn.Linear, in_features: 32, out_features: 8}",
 )
-VARYING = ("seconds", "seconds_per_image", "sessions", "wandb_id", "config", "versions", "classifier_passes")
+VARYING = (
+    *("seconds", "seconds_per_image", "sessions", "wandb_id", "config", "versions", "classifier_passes", "concluded"),
+)
 """Keys of JSON files that may differ between two runs of the same result; configurations are compared by themselves."""
 STORED = ("sample_id", "target", "frame", "areas", "rows", "drawing", "extra")
 """What a masks file says of its image whichever session and shard made it."""

@@ -41,6 +41,7 @@ from PIL import Image
 
 from inr_xai.errors import UserError
 from inr_xai.runs.files import format_csv, markdown_table, write_bytes, write_json
+from inr_xai.runs.shards import shard_of
 
 RESULTS = Path("benchmarks/results/faults")
 CONTINUES = "same command"
@@ -57,7 +58,8 @@ def photos(folder: Path, count: int, *, broken: bool) -> list[str]:
     for number in range(count):
         small = Image.fromarray(draw.integers(0, 255, (4, 4, 3), dtype=np.uint8))
         small.resize((40, 40), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
-    for name in ("0b", "2b") if broken else ():
+    names = ("0b", "1b", "2b", "3b", "4b", "5b")
+    for name in [next(name for name in names if shard_of(name, 2) == index) for index in (0, 1)] if broken else ():
         (folder / f"{name}.jpg").write_bytes(b"\xff\xd8\xff no picture")
     return ["data=image_folder", f"data.root={folder}", "data.targets=3"]
 
