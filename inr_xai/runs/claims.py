@@ -102,7 +102,7 @@ class Claims:
 
     def _remove(self, sample_id: str) -> None:
         """Removes all claims of an image, the last one first: one that is left over stands for all."""
-        files = []
+        files = list[Path]()
         while (file := self._file(sample_id, len(files))).exists():
             files.append(file)
         for file in reversed(files):
