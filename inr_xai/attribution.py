@@ -18,8 +18,9 @@ from torch import Tensor
 from inr_xai.classifier.frozen import FrozenClassifier, require_head
 from inr_xai.classifier.probe import doubts, examine
 from inr_xai.errors import UserError, did_you_mean, in_python, speaking_python
-from inr_xai.fitting.fit import NOT_FINITE, FitResult, fit_masks
+from inr_xai.fitting.fit import FitResult, fit_masks
 from inr_xai.fitting.importance import importance_maps
+from inr_xai.fitting.stack import NOT_FINITE
 from inr_xai.method import Method
 from inr_xai.objective import Logit, ScoreFunction
 from inr_xai.seeding import sha256

@@ -21,6 +21,10 @@ class UserError(ValueError):
     """Raised for bad input; the command line prints its message alone, without a traceback."""
 
 
+class Unreachable(UserError):  # noqa: N818, as RunFault
+    """Raised if an image cannot be read because the data are out of reach, not because of its file."""
+
+
 PYTHON = (
     (r"\(classifier\.mean, classifier\.std\)", "(input_mean, input_std)"),
     (r"\(data\.targets, data\.classes\)", "(an index from 0)"),

@@ -20,6 +20,7 @@ from inr_xai.classifier.frozen import FrozenClassifier
 from inr_xai.config.check import check_trainer
 from inr_xai.config.environment import environment_digests, note_environment
 from inr_xai.config.targets import build
+from inr_xai.data.outage import DataFolders
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.data.pools import is_synthetic
 from inr_xai.digests import file_digest, manifest_digest, weights_digest
@@ -38,6 +39,8 @@ from inr_xai.types import ImageData, TakesFolders
 POOLS = ("scoring_pool", "donor_pool")
 KEPT = (*POOLS, "split", "wandb_id", "wandb_name", "wandb_group", "seconds", "classifier_passes")
 """What run.json keeps of the session that began the run, and of those that ended."""
+OUTAGE = 300.0
+"""`outage.wait` of runs that had no such option."""
 PACKAGES = ("inr-xai", "torch", "torchvision", "lightning", "timm", "wandb", "hydra-core")
 log = logging.getLogger(__name__)
 
@@ -85,6 +88,9 @@ def build_data_and_classifier(cfg: DictConfig) -> tuple[ImageData, FrozenClassif
     of its classes has those of the data.
     """
     data: ImageData = instantiate(cfg.data)
+    folders = getattr(data, "folders", None)
+    if isinstance(folders, DataFolders):
+        folders.wait = OmegaConf.select(cfg, "outage.wait", default=OUTAGE)
     classifier: FrozenClassifier = instantiate(cfg.classifier)
     if isinstance(data, TakesFolders) and data.may_take_folders:
         data.take_folders(classifier.count_classes())

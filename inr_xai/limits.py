@@ -74,6 +74,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "exclusion.weight": (0.0, 1e6),
     "shard.count": (1, 100_000),
     "lock.wait": (0.0, 604_800.0),
+    "outage.wait": (0.0, 604_800.0),
+    "checkpoint_every": (0.0, 604_800.0),
     "data.limit": (1, 10**9),
     "data.every": (1, 10**9),
     "data.size": (1, 100_000),

@@ -30,6 +30,7 @@ from inr_xai.instantiate import (
 )
 from inr_xai.limits import require_probabilities, require_size
 from inr_xai.objective import require_columns
+from inr_xai.runs.checkpoint import FitCheckpoint, remove_ended
 from inr_xai.runs.failures import FailureNotes, noted_since
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.index import ResultIndex
@@ -246,28 +247,48 @@ class Runner:
         images = torch.stack([sample.image for sample in samples])
         batch = Batch(images, torch.tensor(targets), [sample.sample_id for sample in samples])
         scorer = self._new_scorer(batch, [sample.target for sample in samples])
-        fitted = fit_masks(
-            batch.images,
-            batch.targets,
-            batch.sample_ids,
-            parts.classifier,
-            parts.method,
-            donors=None if parts.donors is None else parts.donors.all(),
-            callbacks=parts.callbacks,
-            trainer=parts.trainer,
-            keep=scorer,
+        checkpoint = self._checkpoint_of(batch, scorer, began)
+        with nullcontext() if checkpoint is None else checkpoint:
+            fitted = fit_masks(
+                batch.images,
+                batch.targets,
+                batch.sample_ids,
+                parts.classifier,
+                parts.method,
+                donors=None if parts.donors is None else parts.donors.all(),
+                callbacks=parts.callbacks,
+                trainer=parts.trainer,
+                keep=scorer,
+                checkpoint=checkpoint,
+            )
+            failures = scorer.failures | fitted.failures
+            earlier = 0.0 if checkpoint is None else checkpoint.seconds
+            seconds = (earlier + time.monotonic() - began) / len(samples)
+            for position, sample in enumerate(samples):
+                if position in failures:
+                    log.warning("%s failed: %s", sample.sample_id, failures[position])
+                    self._note_failure(sample.sample_id, failures[position])
+                    continue
+                with Guard(sample.sample_id, self._note_failure):
+                    record = self._make_record(sample, batch, position, fitted, scorer, seconds)
+                    self._store(record, images[position])
+            self.state.steps_done += fitted.spans[-1][1]
+
+    def _checkpoint_of(self, batch: Batch, scorer: RunScorer, began: float) -> FitCheckpoint | None:
+        """Returns the checkpoint of a batch's fit; None if the run asks for none."""
+        every = self._facts["config"].get("checkpoint_every")  # a configuration of an earlier version has none
+        if every is None:
+            return None
+        return FitCheckpoint(
+            self.folder,
+            batch,
+            scorer,
+            facts=self._facts,
+            precision=self.parts.trainer["precision"],
+            device=self.parts.device,
+            every=every,
+            began=began,
         )
-        failures = scorer.failures | fitted.failures
-        seconds = (time.monotonic() - began) / len(samples)
-        for position, sample in enumerate(samples):
-            if position in failures:
-                log.warning("%s failed: %s", sample.sample_id, failures[position])
-                self._note_failure(sample.sample_id, failures[position])
-                continue
-            with Guard(sample.sample_id, self._note_failure):
-                record = self._make_record(sample, batch, position, fitted, scorer, seconds)
-                self._store(record, images[position])
-        self.state.steps_done += fitted.spans[-1][1]
 
     def _load(self, sample_ids: Sequence[str]) -> tuple[list[Sample], list[int]]:
         """Returns the images that can be read and have a class to explain, and these classes."""
@@ -282,7 +303,10 @@ class Runner:
                     sample = parts.data.load(sample_id, parts.classifier.preprocessing)
                     image = sample.image.to(parts.device)
                     target = self._rule.choose(parts.classifier, image, sample.target, sample_id)
-                    parts.scoring.following(sample_id)  # refuses now, before the fit, if photos for scoring are too few
+                    # Refused now, before the fit, if photos for scoring or donors are too few or out of reach.
+                    parts.scoring.following(sample_id)
+                    if parts.donors is not None:
+                        parts.donors.all()
                     samples.append(sample)
                     targets.append(target)
         return samples, targets
@@ -318,8 +342,7 @@ class Runner:
             steps_before=self.state.steps_done + before,
             steps_after=self.state.steps_done + after,
             seconds=seconds,
-            extra=({} if dropped is None else {"dropped": dropped})
-            | ({} if fitted.passes is None else {"passes": fitted.passes[position]}),
+            extra=({} if dropped is None else {"dropped": dropped}) | fitted.notes(position, method),
         )
 
     def _store(self, record: SampleRecord, image: Image) -> None:
@@ -359,5 +382,6 @@ class Runner:
             failures = self._failures.conclude(stored)
             summary, facts = conclude_run(folder, stored, failures=len(failures), method=self.parts.method)
             update_run(folder, **facts)
+            remove_ended(folder.path, stored)
         self._ask_callbacks("on_run_end", summary, stored.rows)
         return ExplainedRun(folder, self.parts, summary, stored.rows, len(state.failures), state.images_done)

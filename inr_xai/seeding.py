@@ -25,6 +25,11 @@ def generator(seed: int, *parts: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
+def second_seed(seed: int, sample_id: str) -> int:
+    """Returns the seed with which the fit of an image is tried a second time."""
+    return generator(seed, sample_id, "again").initial_seed()
+
+
 def stacked_uniform(
     generators: Sequence[torch.Generator], shape: tuple[int, ...], bound: float
 ) -> Float[Tensor, "b ..."]:

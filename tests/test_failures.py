@@ -12,7 +12,7 @@ from inr_xai.callbacks import RunCallback
 from inr_xai.config import sentence
 from inr_xai.data import ImageFolder, Synthetic
 from inr_xai.errors import RunFault, UserError
-from inr_xai.fitting.fit import NOT_FINITE
+from inr_xai.fitting.stack import NOT_FINITE
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.types import Preprocessing, Sample
@@ -84,6 +84,37 @@ def test_an_unexpected_error_while_loading_costs_that_image_alone(
     (record,) = [record for record in caplog.records if record.getMessage() == f"00001-square failed: {reason}"]
     assert record.exc_info is not None
     assert record.exc_info[1] is error
+
+
+class MovesAway(RunCallback):
+    """A callback that moves a folder away once an image is explained.
+
+    Args:
+        folder: its path.
+    """
+
+    def __init__(self, folder: str):
+        self.folder = Path(folder)
+
+    def on_sample(self, record: SampleRecord, image: torch.Tensor) -> None:
+        if self.folder.exists():
+            self.folder.rename(self.folder.with_name("away"))
+
+
+def test_images_that_were_out_of_reach_are_listed_and_explained_when_the_root_is_back(tmp_path: Path) -> None:
+    root = photos(tmp_path / "root", *(f"{number}.png" for number in range(8)))
+    arguments = [f"data.root={root}", "data.targets=3", "data.limit=3", "outage.wait=0", "image_batch_size=1", ONE]
+    explain(tmp_path / "whole", *arguments, base=FOLDER)
+    moves = f"callbacks.scores={{_target_: {__name__}.MovesAway, folder: {root}}}"
+    assert explain(tmp_path / "out", *arguments, moves, base=FOLDER).failures == 2
+    failures = RunFolder(tmp_path / "out").read_failures()
+    assert list(failures) == ["1", "2"]
+    for name, reason in failures.items():
+        assert reason.startswith(f"'{name}' was not read: the data are out of reach ('{root}' is gone or empty)")
+    root.with_name("away").rename(root)
+    assert explain(tmp_path / "out", *arguments, base=FOLDER).failures == 0
+    assert same_masks(tmp_path / "out", tmp_path / "whole")
+    assert table(tmp_path / "out") == table(tmp_path / "whole")
 
 
 def test_a_file_that_is_repaired_is_explained_when_the_run_is_continued(tmp_path: Path) -> None:

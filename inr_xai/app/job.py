@@ -15,8 +15,8 @@ from inr_xai.app.question import Question
 from inr_xai.explanation.explain import explain
 from inr_xai.explanation.explanation import Explanation
 from inr_xai.figures.pixels import eight_bits, overlay, pixels_of
-from inr_xai.fitting.fit import FitStopped
 from inr_xai.fitting.mask_module import MaskModule
+from inr_xai.fitting.stack import FitStopped
 from inr_xai.method import Method
 
 EVERY = 0.4

@@ -19,13 +19,20 @@ from inr_xai.audit.measure import AuditContext, measure_image
 from inr_xai.config import check
 from inr_xai.draws import GENERATOR
 from inr_xai.errors import UserError
+from inr_xai.instantiate import OUTAGE
 from inr_xai.runner import explain
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.load import load
 from inr_xai.runs.loop import each_image
 
 QUANTILE = 0.95
-LATER: Final[dict[str, Any]] = {"threads": None, "lock": {"wait": None}, "allow_targets": []}
+LATER: Final[dict[str, Any]] = {
+    "threads": None,
+    "lock": {"wait": None},
+    "outage": {"wait": OUTAGE},
+    "checkpoint_every": None,
+    "allow_targets": [],
+}
 """The options that earlier versions did not have, with their defaults."""
 log = logging.getLogger(__name__)
 

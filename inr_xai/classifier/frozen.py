@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from inr_xai.errors import UserError, is_out_of_memory
 from inr_xai.types import Images, Logits, Preprocessing, Targets
 
+log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 ONE_OUTPUT = (
     "the classifier returns one output for each image, and a softmax over one output is 1 for every image; set "
@@ -121,6 +123,7 @@ class FrozenClassifier:
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.num_classes: int | None = None
         """The number of classes of the model; None before the first pass."""
+        self.room = Room()
         self._statistics: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def __call__(self, images: Images) -> Logits:
@@ -282,30 +285,59 @@ def owner(model: nn.Module | Callable[[Tensor], Tensor]) -> nn.Module | None:
     return candidate if isinstance(candidate, nn.Module) and hasattr(candidate, "training") else None
 
 
-def in_parts(
-    ask: Callable[[slice], Answer], count: int, at_once: int, *, on_fewer: Callable[[int], None] | None = None
-) -> list[Answer]:
+class Room:
+    """How many images may go through a classifier at once: as many as are asked for, until the memory did not suffice.
+
+    Every user of one classifier shares its room, so that what a fit has found out, its scores need not find out again.
+
+    Attributes:
+        most: the largest number; None as long as the memory suffices.
+    """
+
+    def __init__(self) -> None:
+        self.most: int | None = None
+        self._told: int | None = None
+
+    def images(self, asked: int) -> int:
+        """Returns how many images go through at once where a number is asked for."""
+        return asked if self.most is None else min(asked, self.most)
+
+    def tell(self) -> None:
+        """Logs the number once it is found: the first as a warning, and smaller ones of later as a remark."""
+        if self.most != self._told:
+            level = logging.WARNING if self._told is None else logging.INFO
+            log.log(level, "the memory does not suffice; from here on masks_per_forward=%d", self.most)
+            self._told = self.most
+
+
+def room_of(classifier: object) -> Room:
+    """Returns the room of a classifier; a new one if it has none."""
+    room = getattr(classifier, "room", None)
+    return room if isinstance(room, Room) else Room()
+
+
+def in_parts(ask: Callable[[slice], Answer], count: int, at_once: int, *, room: Room | None = None) -> list[Answer]:
     """Asks a classifier of `count` images, some at once, and of half as many whenever the memory does not suffice.
 
     Args:
         ask: returns the answer for a part of the images.
-        on_fewer: called with the new number at once.
+        room: where the smaller number is kept.
 
     >>> in_parts(lambda some: (some.start, some.stop), 5, 3)
     [(0, 3), (3, 6)]
     """
-    answers, first = [], 0
+    room, answers, first = room or Room(), [], 0
     while first < count:
+        size = room.images(at_once)
         try:
-            answers.append(ask(slice(first, first + at_once)))
+            answers.append(ask(slice(first, first + size)))
         except (RuntimeError, MemoryError, UserError) as error:
-            if at_once == 1 or not is_out_of_memory(error.__cause__ or error):
+            if size == 1 or not is_out_of_memory(error.__cause__ or error):
                 raise
-            at_once = (min(at_once, count) + 1) // 2
-            if on_fewer is not None:
-                on_fewer(at_once)
+            room.most = (min(size, count) + 1) // 2
         else:
-            first += at_once
+            first += size
+            room.tell()
     return answers
 
 

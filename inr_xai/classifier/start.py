@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr_xai.classifier.frozen import in_parts
+from inr_xai.classifier.frozen import in_parts, room_of
 from inr_xai.errors import UserError
 from inr_xai.limits import require_numbers
 from inr_xai.types import Areas, Batch, Classifier, Free
@@ -95,7 +95,7 @@ class GradientStart(Start):
         def trace(some: slice) -> Float[Tensor, "m h w"]:
             return evidence_maps(classifier, batch.images[some], batch.targets[some])
 
-        return torch.cat(in_parts(trace, len(batch), at_once)), {}
+        return torch.cat(in_parts(trace, len(batch), at_once, room=room_of(classifier))), {}
 
 
 class MapStart(Start):

@@ -16,7 +16,7 @@ from inr_xai.columns import METRICS, METRICS_OF_PROBABILITIES, METRICS_THAT_REFI
 from inr_xai.config.allowed import check_allow_targets, check_paths, locate
 from inr_xai.config.parts import check_input_size, check_kind, check_parts, known_side
 from inr_xai.config.places import check_place
-from inr_xai.config.schema import COLLECTIONS, TARGETS, Lock, Schema, Shard
+from inr_xai.config.schema import COLLECTIONS, TARGETS, Lock, Outage, Schema, Shard
 from inr_xai.config.sentences import sentence_of
 from inr_xai.config.targets import argument, check_nodes_within, check_target, takes
 from inr_xai.errors import UserError, did_you_mean, listing, shown
@@ -73,6 +73,7 @@ def check(cfg: DictConfig) -> None:
     _check_keys(cfg.plateau, Plateau, "plateau.")
     _check_keys(cfg.shard, Shard, "shard.")
     _check_keys(cfg.lock, Lock, "lock.")
+    _check_keys(cfg.outage, Outage, "outage.")
     plain = _resolved(cfg)
     _check_numbers(plain)
     check_masks(plain["areas"], plain["explanations"], Exclusion(**plain["exclusion"]), Stop(**plain["stop"]))
@@ -129,9 +130,8 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
 
 def _check_numbers(plain: Mapping[str, Any]) -> None:
     """Refuses numbers out of their ranges, and empty names."""
-    groups = {
-        f"{group}.{key}": value for group in ("exclusion", "shard", "lock") for key, value in plain[group].items()
-    }
+    names = ("exclusion", "shard", "lock", "outage")
+    groups = {f"{group}.{key}": value for group in names for key, value in plain[group].items()}
     check_numbers({**plain, **groups})
     for group in (*TARGETS, *COLLECTIONS):
         for key, option, value in _arguments(plain[group], group, group):

@@ -49,6 +49,13 @@ class Lock:
 
 
 @dataclass
+class Outage:
+    """What a run does if its data are out of reach."""
+
+    wait: float = MISSING
+
+
+@dataclass
 class Schema:
     """The keys of a run, in the order in which they are printed. Their values stand in conf/."""
 
@@ -78,6 +85,8 @@ class Schema:
     threads: int | None = MISSING
     shard: Shard = field(default_factory=Shard)
     lock: Lock = field(default_factory=Lock)
+    outage: Outage = field(default_factory=Outage)
+    checkpoint_every: float | None = MISSING
     allow_targets: list[str] = MISSING
     dry_run: bool = MISSING
     evaluate: Any = MISSING

@@ -3,6 +3,7 @@
 Marks refer to the pixels as the photo's file stores them; if EXIF turns the photo, its marks are turned with it.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from inr_xai.data.labels import check_selection, parse_targets
 from inr_xai.data.marks import upright
+from inr_xai.data.outage import DataFolders
 from inr_xai.data.pools import is_synthetic, load_synthetic, split_pools
 from inr_xai.data.transform import PhotoReader, segmentation_to_input
 from inr_xai.errors import UserError
@@ -55,6 +57,8 @@ class Annotated(ABC):
     class_names: list[str] | None
     scoring_ids: list[str]
     donor_ids: list[str]
+    folders: DataFolders
+    """Say how long an outage of the photos' folder is waited for; by default it is not."""
 
     def __init__(
         self, *, targets: str | int, limit: int | None, every: int, range: Sequence[float] | None = None
@@ -64,7 +68,13 @@ class Annotated(ABC):
         self.targets, self.limit, self.every = parse_targets(targets), limit, every
 
     def load(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
-        """Returns a sample. Raises UserError if the photo or its marks cannot be read or do not match in size."""
+        """Returns a sample. Raises UserError if the photo or its marks cannot be read or do not match in size.
+
+        If the data are out of reach, it is Unreachable.
+        """
+        return self.folders.read(sample_id, lambda: self._load(sample_id, preprocessing))
+
+    def _load(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
         if sample_id in self._unreadable:
             raise UserError(self._unreadable[sample_id])
         if sample_id not in self._samples:
@@ -126,6 +136,7 @@ class Annotated(ABC):
         if not any(sample.photo.is_file() for sample in samples.values()):
             example = next(iter(samples.values())).photo
             raise UserError(f"none of the photos exists (such as {str(example)!r}); correct data.root")
+        self.folders = DataFolders(Path(os.path.commonpath({sample.photo.parent for sample in samples.values()})))
         self._samples = dict(samples)
         self.class_names = class_names
         self.ids = sorted([*samples, *self._unreadable])

@@ -20,6 +20,7 @@ from inr_xai.data.labels import (
     read_classes,
 )
 from inr_xai.data.marks import read_object
+from inr_xai.data.outage import DataFolders
 from inr_xai.data.pools import POOL_SIZE, is_synthetic, load_synthetic, split_pools
 from inr_xai.data.transform import PhotoReader, segmentation_to_input
 from inr_xai.errors import UserError
@@ -60,6 +61,9 @@ class ImageFolder:
         limit, every: explain every n-th photo, and at most `limit` of them.
         range: values of black and white in photos of more than 8 bits; None for the rule of `data.value_range`.
         pool_size: photos in each of the two pools of baselines.
+
+    Attributes:
+        folders: say how long an outage of the folders is waited for; by default it is not.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class ImageFolder:
         self._ids = sorted(self.paths)
         self._masks = {} if segmentations is None else find_masks(segmentations, self.root, self.paths)
         self._pools = split_pools(self._ids, pool_size)
+        self.folders = DataFolders(self.root, *([] if segmentations is None else [Path(segmentations).expanduser()]))
 
     @property
     def ids(self) -> list[str]:
@@ -146,8 +151,11 @@ class ImageFolder:
         """Returns a sample.
 
         Raises UserError if the photo or its mask cannot be read, if the mask does not have the size of the upright
-        photo, or if `targets` is "label" and there is none.
+        photo, or if `targets` is "label" and there is none; Unreachable if the data are out of reach.
         """
+        return self.folders.read(sample_id, lambda: self._load(sample_id, preprocessing))
+
+    def _load(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
         if sample_id not in self.paths:
             if is_synthetic(sample_id):
                 return load_synthetic(sample_id, preprocessing)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from inr_xai.data.files import read_text
 from inr_xai.data.labels import check_selection, is_count
+from inr_xai.data.outage import DataFolders
 from inr_xai.data.pools import POOL_SIZE, is_synthetic, load_synthetic, split_pools
 from inr_xai.errors import UserError
 from inr_xai.seeding import generator
@@ -103,6 +104,11 @@ class Grid:
     def donor_ids(self) -> list[str]:
         """Ids of the photos that a fit may use as donors, of the same kind; disjoint from `scoring_ids`."""
         return self._pools[1]
+
+    @property
+    def folders(self) -> DataFolders | None:
+        """The folders of the source; None if it has none."""
+        return getattr(self._source, "folders", None)
 
     def load(self, sample_id: str, preprocessing: Preprocessing) -> Sample:
         """Returns a mosaic with the class of its cell, segmented by that cell; or a pool's photo at a mosaic's size."""

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr_xai.errors import RunFault, UserError, error_text
+from inr_xai.errors import RunFault, Unreachable, UserError, error_text
 from inr_xai.types import Image, Images, Preprocessing, Sample, SharesPhotos
 
 DRAWS = 3  # photos with which one sample is scored
@@ -31,6 +31,8 @@ class Reader(Protocol):
 
 class PhotoPool:
     """The photos of one pool. A photo is read on first use, and left out if it cannot be read, whatever the reason.
+
+    If the data are out of reach, what asks for a photo raises Unreachable, and reads it anew the next time.
 
     Args:
         ids: the photos' ids in any order; run.json fixes them, so that no result depends on limit, batch or shard.
@@ -55,7 +57,7 @@ class PhotoPool:
         def read(sample_id: str) -> Image | None:
             try:
                 return data.load(sample_id, preprocessing).image
-            except RunFault:
+            except (RunFault, Unreachable):  # others in its place would change scores
                 raise
             except Exception as error:  # a pool's photo that fails costs itself alone
                 reason = str(error) if isinstance(error, UserError) else f"{sample_id!r} fails ({error_text(error)})"

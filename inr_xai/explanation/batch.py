@@ -75,6 +75,7 @@ def _record(
 ) -> SampleRecord:
     """Returns everything that is known of an explained image."""
     known, shown = classifier.class_names, [job.target, *scorer.answers[position].classes]
+    again = {"again": fitted.again[position]} if fitted.again[position] else {}
     return record_of_fit(
         job.input.name,
         job.target,
@@ -83,7 +84,7 @@ def _record(
         fitted=fitted,
         scorer=scorer,
         method=method,
-        extra={NAMES: {str(index): known[index] for index in shown} if known else {}, PLACED: job.input.placed},
+        extra={NAMES: {str(index): known[index] for index in shown} if known else {}, PLACED: job.input.placed} | again,
     )
 
 

@@ -86,7 +86,7 @@ def explain(
         names: a name for each image, from which its random draws derive; by default the file's name, or a hash.
         progress: show a bar; None where a person watches (a terminal or a notebook).
         callbacks: a list of Lightning's, which see the masks form (`MaskModule`). One that raises
-            `inr_xai.fitting.fit.FitStopped` ends the work on its image, which keeps the explanations that have ended;
+            `inr_xai.fitting.stack.FitStopped` ends the work on its image, which keeps the explanations that have ended;
             on an accelerator, on all images that are fitted together.
         options: any other argument of `inr_xai.Method`, such as steps=200, seed=1, or a `score` of your own, which maps
             what the model returns to one number for each image (docs/any_score.md).

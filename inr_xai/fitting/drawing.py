@@ -4,7 +4,7 @@ The exclusion: METHOD, "Several explanations per image". The same code draws at 
 is rendered at another area or size, so both give the same pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -91,6 +91,14 @@ class Drawing:
         self.sample_ids = [self.sample_ids[position] for position in positions]
         if self._blocked is not None:
             self._blocked = self._blocked[list(positions)]
+
+    def state(self) -> dict[str, Any]:
+        """Returns tensors and plain values with which a drawing of the same images goes on after this one's masks."""
+        return {"blocked": self._blocked, "count": self._count}
+
+    def go_on_from(self, state: Mapping[str, Any]) -> None:
+        """Goes on after the masks of another drawing of the same images, whose `state` is given."""
+        self._blocked, self._count = state["blocked"], state["count"]
 
     def next(self, inr: INR) -> Masks:
         """Returns the masks of the next explanation in float16, without ties at the threshold of their hard masks."""

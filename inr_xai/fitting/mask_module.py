@@ -20,19 +20,20 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from inr_xai.area import FitProgress, Memory
-from inr_xai.classifier.frozen import in_parts
+from inr_xai.classifier.frozen import in_parts, room_of
 from inr_xai.draws import Draws
 from inr_xai.errors import UserError
 from inr_xai.inr.base import grid_points, interpolation, side_positions
 from inr_xai.method import Method
 from inr_xai.objective import IN_PLACE_OF, Regularity, ScoreFunction
 from inr_xai.perturbation import KeepFunction, Kept, MaskedImages, Surroundings
-from inr_xai.seeding import generator
+from inr_xai.seeding import generator, second_seed
 from inr_xai.types import Batch, Classifier, Free, Images, Masks, Targets
 
 FUSED = ("cpu", "cuda")
 """Devices on which torch's optimisers have fused kernels."""
-log = logging.getLogger(__name__)
+SLOWER = 0.5
+"""The part of the learning rate that a second try has, after a fit that diverged."""
 
 
 class MaskModule(lightning.LightningModule):
@@ -48,8 +49,19 @@ class MaskModule(lightning.LightningModule):
         free: the pixels that the masks may keep; None for all.
         earlier: the pixelwise maximum of the earlier masks, for the penalty of `exclusion.mode=penalty`.
         start: the logits at the first step; None, and NaN for a single image, leave the INR as it was drawn.
+        again: it is a second try: with random draws of its own, and the learning rate times SLOWER.
+
+    Attributes:
+        at_boundary: is called after each step after which `state` can be kept.
+        lr: the learning rate at the first step.
     """
 
+    at_boundary: Callable[[], None] | None = None
+    lr = 0.0
+    rows: list[int]
+    """The places of the images in the stack that the fit began with."""
+    checks = 0
+    """Checks of `plateau` that were made."""
     first_step = 0
     """The step with which this module begins; later than 0 if it goes on with what another one has begun."""
     continues = False
@@ -73,6 +85,7 @@ class MaskModule(lightning.LightningModule):
         free: Free | None = None,
         earlier: Masks | None = None,
         start: Float[Tensor, "b h w"] | None = None,
+        again: bool = False,
     ):
         super().__init__()
         self._outside = (classifier,)
@@ -84,15 +97,42 @@ class MaskModule(lightning.LightningModule):
         self.register_buffer("one", self.areas.new_ones(()), persistent=False)
         self.register_buffer("free", free, persistent=False)
         self.register_buffer("earlier", earlier, persistent=False)
-        self.donors = donors
-        seeds = [(method.seed, sample_id, explanation) for sample_id in self.sample_ids]
+        self.donors, self.again, self.rows = donors, again, list(range(len(batch)))
+        seeds = [
+            (second_seed(method.seed, sample_id) if again else method.seed, sample_id, explanation)
+            for sample_id in self.sample_ids
+        ]
         self.inr = method.inr([generator(*seed, "weights") for seed in seeds]).to(batch.images.dtype)
         if start is not None:
             self._start_from(start)
         self._seeds = seeds
-        self._at_once = method.masks_per_forward
         self.progress = [step / max(1, method.steps - 1) for step in range(method.steps)]
         self.losses: list[Float[Tensor, " b"]] = []
+        self.parts: Sequence[MaskModule] = []
+        """The modules in which the fits go on after this one's last step."""
+        self._has_begun = False
+        self._optimizer_states: list[dict[str, Any]] = []
+        self._begin_memory: Memory = {}
+
+    def state(self) -> dict[str, Any]:
+        """Returns tensors and plain values with which another module of these images goes on after the last step."""
+        states = self._optimizer_states
+        if self._has_begun:
+            optimizer: Any = self.optimizers(use_pl_optimizer=False)
+            states = [dict(optimizer.state.get(parameter, {})) for parameter in self.inr.parameters()]
+        return {
+            "inr": dict(self.inr.state_dict()),
+            "optimizer": states,
+            "memory": dict(self.memory if self._has_begun else self._begin_memory),
+            "losses": torch.stack(self.losses),
+        }
+
+    def go_on_from(self, state: Mapping[str, Any]) -> None:
+        """Begins after the last step of another module of these images, whose `state` is given."""
+        self.inr.load_state_dict(state["inr"])
+        self._optimizer_states, self._begin_memory = list(state["optimizer"]), dict(state["memory"])
+        self.losses = list(state["losses"])
+        self.first_step = len(self.losses)
 
     @property
     def classifier(self) -> Classifier:
@@ -116,6 +156,10 @@ class MaskModule(lightning.LightningModule):
             undecided = group.get("fused", ...) is None and not group["foreach"] and not optimizer.state
             if undecided and self.device.type in FUSED:
                 group["fused"] = True
+            group["lr"] = group["lr"] * (SLOWER if self.again else 1)
+        self.lr = float(optimizer.param_groups[0]["lr"])
+        for parameter, state in zip(self.inr.parameters(), self._optimizer_states, strict=False):
+            optimizer.state[parameter] = state
         decay, first, last = self.method.decay, self.first_step, len(self.progress) - 1
         if decay == 1:
             return {"optimizer": optimizer}
@@ -127,7 +171,8 @@ class MaskModule(lightning.LightningModule):
     def on_fit_start(self) -> None:
         (classifier,) = self._outside
         mean, std = [self.images.new_tensor(colour) for colour in (classifier.colour_mean, classifier.colour_std)]
-        self.memory: Memory = {}
+        self._has_begun = True
+        self.memory: Memory = dict(self._begin_memory)
         self._around = Surroundings(mean, std, self.donors)
         self._masked = MaskedImages(
             self.images,
@@ -176,6 +221,10 @@ class MaskModule(lightning.LightningModule):
         self.losses.append(loss.detach())
         return loss.sum()
 
+    def on_train_batch_end(self, outputs: Any, batch: int, batch_idx: int) -> None:
+        if self.at_boundary is not None:
+            self.at_boundary()
+
     def loss_of(
         self,
         masks: Masks,
@@ -216,7 +265,8 @@ class MaskModule(lightning.LightningModule):
         targets = self.mask_targets if a == len(self.areas) else self.targets.repeat_interleave(a)
         flat = images.flatten(0, 1)
         differentiate = partial(self._differentiate, score, flat, targets)
-        ask = partial(in_parts, differentiate, len(flat), self._at_once, on_fewer=self._note_fewer)
+        room = room_of(self._outside[0])
+        ask = partial(in_parts, differentiate, len(flat), self.method.masks_per_forward, room=room)
         scores: Tensor = _Scores.apply(flat, ask)
         return scores.view(b, a)
 
@@ -230,11 +280,6 @@ class MaskModule(lightning.LightningModule):
             values = score(classifier(leaf), targets[some], sigmoid=classifier.head == "sigmoid")
             (gradient,) = torch.autograd.grad(values, leaf, self.one.expand_as(values))
         return values.detach().to(images.dtype), gradient
-
-    def _note_fewer(self, at_once: int) -> None:
-        """Goes on with fewer images at once, because the memory does not suffice."""
-        self._at_once = at_once
-        log.warning("the memory does not suffice; the fit goes on with masks_per_forward=%d", at_once)
 
 
 class _Scores(torch.autograd.Function):

@@ -7,18 +7,15 @@ would have had anyway. So what an image does depends on the image alone.
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import lightning
 import torch
 from jaxtyping import Float
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from inr_xai.area import Memory
-from inr_xai.classifier.frozen import in_parts
+from inr_xai.classifier.frozen import in_parts, room_of
 from inr_xai.draws import Draws
 from inr_xai.fitting.mask_module import MaskModule
 from inr_xai.masks import pixel_counts
@@ -43,6 +40,14 @@ class PlateauRule:
 
     def __init__(self, steps: int):
         self._steps, self._best, self._best_step = steps, math.inf, 0
+
+    def state(self) -> tuple[float, int]:
+        """Returns the best value so far and its step."""
+        return self._best, self._best_step
+
+    def go_on_from(self, state: Sequence[Any]) -> None:
+        """Goes on after another rule of the same series, whose `state` is given."""
+        self._best, self._best_step = state
 
     def has_ended(self, step: int, value: float) -> bool:
         """Notes the value after `step` steps, and returns whether the last gain lies `steps` steps back.
@@ -75,26 +80,24 @@ class PlateauModule(MaskModule):
         assert patience is not None
         self.every = -(-patience // CHECKS)
         self.rules = [PlateauRule(patience) for _ in self.sample_ids]
-        self.rows = list(range(len(batch)))
-        """The places of the images in the stack that the fit began with."""
-        self.checks = 0
         self.first_check = self.every * -(-self.method.steps // (BEGIN * self.every))
         earliest = self.first_check + self.every * -(-patience // self.every)
         self.watched = earliest + remaining_steps(earliest) < self.method.steps
         """Whether images may still end early; False while they run the rest of their course."""
-        self.parts: list[PlateauModule] = []
-        self._optimizer_states: list[dict[str, Any]] = []
-        self._begin_memory: Memory = {}
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        configured: Any = super().configure_optimizers()
-        for parameter, state in zip(self.inr.parameters(), self._optimizer_states, strict=False):
-            configured["optimizer"].state[parameter] = state
-        return configured
+    def state(self) -> dict[str, Any]:
+        own = {"rows": self.rows, "progress": self.progress, "checks": self.checks, "watched": self.watched}
+        return super().state() | own | {"rules": [rule.state() for rule in self.rules]}
+
+    def go_on_from(self, state: Mapping[str, Any]) -> None:
+        super().go_on_from(state)
+        self.rows, self.progress = list(state["rows"]), list(state["progress"])
+        self.checks, self.watched = state["checks"], state["watched"]
+        for rule, known in zip(self.rules, state["rules"], strict=True):
+            rule.go_on_from(known)
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        self.memory |= self._begin_memory
         if not self.watched:
             return
         self._judging = MaskedImages(
@@ -112,8 +115,13 @@ class PlateauModule(MaskModule):
     def on_train_batch_end(self, outputs: Any, batch: int, batch_idx: int) -> None:
         spent = batch + 1
         due = spent >= self.first_check and spent % self.every == 0
-        if not (self.watched and due) or spent + remaining_steps(spent) >= self.method.steps:
-            return
+        if self.watched and due and spent + remaining_steps(spent) < self.method.steps:
+            self._check(spent)
+        if not self.parts:
+            super().on_train_batch_end(outputs, batch, batch_idx)
+
+    def _check(self, spent: int) -> None:
+        """Ends the module after `spent` steps if an image has reached a plateau."""
         values = self.judged_values().tolist()  # the one read by the host, once a check
         self.checks += 1
         ended = [rule.has_ended(spent, value) for rule, value in zip(self.rules, values, strict=True)]
@@ -152,7 +160,8 @@ class PlateauModule(MaskModule):
             values = score(classifier(flat[some]), targets[some], sigmoid=classifier.head == "sigmoid")
             return values.to(flat.dtype)
 
-        return torch.cat(in_parts(ask, len(flat), self._at_once, on_fewer=self._note_fewer)).view(images.shape[:2])
+        parts = in_parts(ask, len(flat), self.method.masks_per_forward, room=room_of(classifier))
+        return torch.cat(parts).view(images.shape[:2])
 
     def _part(self, rows: Sequence[int], spent: int, *, ends: bool) -> "PlateauModule":
         """Returns the module in which some of the images go on after `spent` steps.
@@ -160,31 +169,40 @@ class PlateauModule(MaskModule):
         Args:
             ends: run the rest of the course in few steps.
         """
-        part = PlateauModule(
+        of_rows, state = partial(_of_rows, rows=rows, images=len(self.sample_ids)), self.state()
+        progress = self.progress
+        if ends:
+            now, count = self.progress[spent - 1], remaining_steps(spent)
+            course = [(now * (count - step) + step) / count for step in range(1, count + 1)]
+            progress = self.progress[:spent] + course
+        part = self.of_rows(rows)
+        part.go_on_from(
+            {
+                "inr": {name: of_rows(value) for name, value in state["inr"].items()},
+                "optimizer": [{name: of_rows(value) for name, value in one.items()} for one in state["optimizer"]],
+                "memory": {name: of_rows(value) for name, value in state["memory"].items()},
+                "losses": state["losses"][:, list(rows)],
+                "rows": [self.rows[row] for row in rows],
+                "rules": [state["rules"][row] for row in rows],
+                "progress": progress,
+                "checks": self.checks,
+                "watched": self.watched and not ends,
+            }
+        )
+        return part
+
+    def of_rows(self, rows: Sequence[int]) -> "PlateauModule":
+        """Returns a new module of some of the images."""
+        return PlateauModule(
             Batch(self.images, self.targets, self.sample_ids).only(rows),
             explanation=self.explanation,
             classifier=self._outside[0],
             method=self.method,
             donors=self.donors,
-            free=None if self.free is None else self.free[rows],
-            earlier=None if self.earlier is None else self.earlier[rows],
+            free=None if self.free is None else self.free[list(rows)],
+            earlier=None if self.earlier is None else self.earlier[list(rows)],
+            again=self.again,
         )
-        of_rows = partial(_of_rows, rows=rows, images=len(self.sample_ids))
-        part.inr.load_state_dict({name: of_rows(value) for name, value in self.inr.state_dict().items()})
-        optimizer: Any = self.optimizers(use_pl_optimizer=False)
-        states = [optimizer.state.get(parameter, {}) for parameter in self.inr.parameters()]
-        part._optimizer_states = [{name: of_rows(value) for name, value in state.items()} for state in states]
-        part._begin_memory = {name: of_rows(value) for name, value in self.memory.items()}
-        part._at_once = self._at_once
-        part.losses = [of_rows(losses) for losses in self.losses]
-        part.rows, part.rules = [self.rows[row] for row in rows], [self.rules[row] for row in rows]
-        part.first_step, part.checks, part.watched = spent, self.checks, self.watched and not ends
-        part.progress = self.progress
-        if ends:
-            now, count = self.progress[spent - 1], remaining_steps(spent)
-            course = [(now * (count - step) + step) / count for step in range(1, count + 1)]
-            part.progress = self.progress[:spent] + course
-        return part
 
 
 def _of_rows(value: Any, rows: Sequence[int], images: int) -> Any:
@@ -192,30 +210,3 @@ def _of_rows(value: Any, rows: Sequence[int], images: int) -> Any:
     if isinstance(value, Tensor) and value.ndim and len(value) == images:
         return value[list(rows)]
     return copy.deepcopy(value)
-
-
-def fit_to_plateau(
-    module: PlateauModule, make_trainer: Callable[[], lightning.Trainer]
-) -> tuple[list[Float[Tensor, " s"]], list[float]]:
-    """Fits a module and those that go on after it, and gives the module the weights with which each image has ended.
-
-    Returns the loss curve of each image, and the classifier passes of its fit. A check's forward passes count half, as
-    the backward passes are missing.
-    """
-    per_step = module.method.objective.passes(len(module.areas))
-    curves, passes = [torch.empty(0)] * len(module.rows), [0.0] * len(module.rows)
-    waiting = [module]
-    while waiting:
-        part = waiting.pop(0)
-        make_trainer().fit(part, train_dataloaders=list(range(part.first_step, len(part.progress))))
-        waiting += part.parts
-        if part.parts:
-            continue
-        losses = torch.stack(part.losses, dim=1).float().cpu()
-        for row, curve in zip(part.rows, losses, strict=True):
-            curves[row], passes[row] = curve, per_step * (len(curve) + part.checks * DRAWS / 2)
-        if part is not module:
-            ended = part.inr.state_dict()
-            for name, value in module.inr.state_dict().items():
-                value[part.rows] = ended[name].to(value)
-    return curves, passes

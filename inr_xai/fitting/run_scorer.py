@@ -76,6 +76,22 @@ class RunScorer:
         self._add_rows(candidate, scores, kept)
         return kept
 
+    def state(self) -> dict[str, Any]:
+        """Returns tensors and plain values with which a scorer of the same batch goes on after this one's scores."""
+        return {
+            "answers": [vars(answer) for answer in self.answers],
+            "union": self._union,
+            "rows": self.rows,
+            "dropped": self.dropped,
+            "failures": self.failures,
+        }
+
+    def go_on_from(self, state: Mapping[str, Any]) -> None:
+        """Goes on after the scores of another scorer of the same batch, whose `state` is given."""
+        self.answers = [WholeAnswer(**answer) for answer in state["answers"]]
+        self._union, self.rows = state["union"], state["rows"]
+        self.dropped, self.failures = state["dropped"], state["failures"]
+
     def _add_rows(self, candidate: Candidate, scores: ExplanationScores, kept: Sequence[bool]) -> None:
         """Adds the rows of an explanation to those of the images that keep it."""
         rows, areas = scores.rows(candidate.explanation), len(self._method.areas)

@@ -1,11 +1,12 @@
 """The probability of a class on masked copies of an image, m x + (1 - m) b for every draw b of a baseline."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from inr_xai.classifier.frozen import in_parts, room_of
 from inr_xai.types import Classifier, Images, Targets
 
 AnyMasks = Float[Tensor, "b q h w"] | Bool[Tensor, "b q h w"]
@@ -38,8 +39,11 @@ class MaskedModel:
 
     def whole(self) -> Float[Tensor, " b"]:
         """Returns p_t of the images as they are."""
-        pairs = zip(self.images.split(self.masks_per_forward), self.targets.split(self.masks_per_forward), strict=True)
-        return torch.cat([self._ask(images, targets) for images, targets in pairs])
+
+        def ask(some: slice) -> Float[Tensor, " m"]:
+            return self._ask(self.images[some], self.targets[some])
+
+        return torch.cat(self._in_parts(ask, len(self.images)))
 
     def means(self, masks: AnyMasks) -> dict[str, Float[Tensor, "b q"]]:
         """Returns p_t of each image and mask: baseline -> mean over its draws."""
@@ -64,18 +68,23 @@ class MaskedModel:
         """
         sizes = len(self.images), *draws.shape
         cases = torch.cartesian_prod(*(torch.arange(size) for size in sizes))
-        probabilities = []
-        for part in cases.split(self.masks_per_forward):
-            image, mask, place = part.unbind(1)
+
+        def ask(some: slice) -> Float[Tensor, " m"]:
+            image, mask, place = cases[some].unbind(1)
             draw, image, mask = draws[mask, place].to(masks.device), image.to(masks.device), mask.to(masks.device)
             weight = masks[image, mask].unsqueeze(1).to(self.images.dtype)
             copies = weight * self.images[image] + (1 - weight) * self.draws[image, draw]
-            probabilities.append(self._ask(copies, self.targets[image]))
-        return torch.cat(probabilities).reshape(sizes)
+            return self._ask(copies, self.targets[image])
+
+        return torch.cat(self._in_parts(ask, len(cases))).reshape(sizes)
+
+    def _in_parts(self, ask: Callable[[slice], Tensor], count: int) -> list[Tensor]:
+        """Returns the answers for `count` masked copies; also of none, for which the classifier is asked as well."""
+        return in_parts(ask, max(1, count), self.masks_per_forward, room=room_of(self.classifier))
 
     def _ask(self, images: Images, targets: Targets) -> Float[Tensor, " b"]:
-        self.passes += len(images)
         logits = self.classifier(images)
+        self.passes += len(images)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         finite = logits.isfinite().all(1)
         return self.classifier.probability(logits, targets).where(finite, torch.nan)

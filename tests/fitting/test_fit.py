@@ -16,8 +16,9 @@ from inr_xai.classifier import FrozenClassifier, demo, from_torchvision
 from inr_xai.data import ImageFolder, Synthetic
 from inr_xai.errors import UserError
 from inr_xai.fitting.drawing import load_networks
-from inr_xai.fitting.fit import NOT_FINITE, fit_masks
+from inr_xai.fitting.fit import fit_masks
 from inr_xai.fitting.mask_module import MaskModule
+from inr_xai.fitting.stack import NOT_FINITE
 from inr_xai.inr import FourierINR
 from inr_xai.limits import Exclusion
 from inr_xai.masks import hard_masks, nesting_violation

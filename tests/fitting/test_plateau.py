@@ -22,6 +22,7 @@ from inr_xai.fitting import plateau
 from inr_xai.fitting.fit import fit_masks
 from inr_xai.fitting.mask_module import light_trainer, quiet_lightning
 from inr_xai.fitting.plateau import DRAWS, PlateauModule, PlateauRule, remaining_steps
+from inr_xai.fitting.stack import DIVERGED
 from inr_xai.inr import FeatureGridINR, PyramidINR
 from inr_xai.limits import Exclusion, Plateau, Stop
 from inr_xai.masks import hard_masks
@@ -237,16 +238,30 @@ def test_a_check_judges_hard_masks_under_draws_that_stay(tiny: FrozenClassifier,
     assert not torch.equal(fitted, draws[0])
 
 
-def test_an_image_whose_fit_diverges_fails_alone(tiny: FrozenClassifier) -> None:
+@pytest.mark.parametrize("again", [True, False], ids=["twice", "once"])
+def test_an_image_whose_fit_diverges_has_a_second_try_alone(tiny: FrozenClassifier, again: bool) -> None:
     class Diverging(Preservation):
+        begun = 0
+
         def __call__(self, masks: Any, areas: Any, evidence: Any, absence: Any, *, step: int) -> torch.Tensor:
             values = super().__call__(masks, areas, evidence, absence, step=step)
-            return values * torch.tensor([[1.0], [math.nan]]) if len(values) == 2 else values
+            self.begun += step == 0 and masks.requires_grad
+            diverges = [False, True] if len(values) == 2 else [self.begun == 2 and again]
+            return values.masked_fill(torch.tensor(diverges).unsqueeze(1), math.nan)
 
-    method = replace(ENDING, objective=Diverging(), images_per_fit=2)
-    fitted = fit_masks(pictures(2), TARGETS[:2], list("ab"), tiny, method)
-    assert list(fitted.failures) == [1]
-    assert fitted.counts == [1, 0]
+    method = replace(ENDING, images_per_fit=2)
+    given = pictures(2), TARGETS[:2], list("ab"), tiny
+    plain = fit_masks(*given, method, trainer=DOUBLE)
+    fitted = fit_masks(*given, replace(method, objective=Diverging()), trainer=DOUBLE)
+    assert fitted.failures == ({1: DIVERGED} if again else {})
+    assert fitted.counts == [1, 0 if again else 1]
+    torch.testing.assert_close(fitted.losses[0], plain.losses[0], rtol=0, atol=1e-6, equal_nan=True)
+    assert fitted.passes is not None
+    assert plain.passes is not None
+    assert fitted.passes[0] == plain.passes[0]
+    steps = steps_of(fitted.losses)[1][0] if not again else 0
+    assert fitted.passes[1] > len(method.areas) * (steps + method.steps // 2)  # both tries count
+    assert [len(tries) for tries in fitted.again] == [0, 1]
 
 
 def test_with_auto_every_image_has_its_own_passes(tiny: FrozenClassifier) -> None:

@@ -9,8 +9,9 @@ import torch
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.errors import UserError
 from inr_xai.explanation.explain import explain
-from inr_xai.fitting.fit import STOPPED, FitStopped, fit_masks
+from inr_xai.fitting.fit import fit_masks
 from inr_xai.fitting.mask_module import MaskModule
+from inr_xai.fitting.stack import STOPPED, FitStopped
 from inr_xai.limits import Plateau
 from inr_xai.method import Method
 from tests.conftest import pictures

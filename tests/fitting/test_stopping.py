@@ -11,7 +11,8 @@ from inr_xai.area import AreaProjection
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.errors import UserError
 from inr_xai.fitting.drawing import Drawing
-from inr_xai.fitting.fit import NOT_FINITE, FitResult, fit_masks
+from inr_xai.fitting.fit import FitResult, fit_masks
+from inr_xai.fitting.stack import NOT_FINITE
 from inr_xai.fitting.stopping import Candidate, NoiseRule, should_keep
 from inr_xai.inr import INR, FourierINR
 from inr_xai.limits import Exclusion
