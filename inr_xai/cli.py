@@ -341,7 +341,7 @@ def _prepare_launcher(config: DictConfig, multirun: Multirun) -> None:
         accelerator = OmegaConf.select(config, "trainer.accelerator", default="auto")
         gpus = visible_gpus() if accelerator in ("auto", "gpu") else []
         multirun.during.enter_context(shared_gpus(gpus))
-        if "n_jobs" in launcher and launcher.n_jobs is None:
+        if launcher.get("n_jobs") == 0:
             launcher.n_jobs = launchers.jobs_at_once(len(gpus), config.get("threads"))
     if launchers.is_submitit(launcher):
         multirun.during.enter_context(launchers.lost_jobs_told(_continuing(str(multirun.folder))))

@@ -91,10 +91,10 @@ END
 
 start_database() {
   mariadb --execute 'select 1' >/dev/null 2>&1 && return 0
-  mkdir -p /run/mysqld
-  chown mysql: /run/mysqld
+  mkdir -p /run/mysqld "$state/database"
+  chown mysql: /run/mysqld "$state/database"
   setsid /usr/sbin/mariadbd --no-defaults --user=mysql --datadir=/var/lib/mysql --socket=/run/mysqld/mysqld.sock \
-    --pid-file="$state/mariadb.pid" --skip-networking --innodb-buffer-pool-size=64M </dev/null >"$state/mariadb.log" 2>&1 &
+    --pid-file="$state/database/mariadb.pid" --skip-networking --innodb-buffer-pool-size=64M </dev/null >"$state/mariadb.log" 2>&1 &
   wait_for mariadb --execute 'select 1'
 }
 
@@ -134,7 +134,7 @@ stop() {
   [ -d "$state" ] && timeout 10 scancel --user root 2>/dev/null
   for file in "$state"/slurmd.pid "$state"/slurmctld.pid "$state"/slurmdbd.pid; do end "$file"; done
   [ -d "$state" ] && mariadb --execute "drop database if exists $database" >/dev/null 2>&1
-  end "$state/mariadb.pid"
+  end "$state/database/mariadb.pid"
   end /run/munge/one_node.pid
   for file in slurm.conf gres.conf slurmdbd.conf; do
     if [ -e "$etc/$file" ] && is_ours "$etc/$file"; then rm -f "$etc/$file"; fi

@@ -50,7 +50,7 @@ AUDIT = ("area", "control")
 """The options of an audit."""
 CONTROL = ("targets", "limit", "every")
 """What an audit's wrong-target control sets of the data."""
-ONE_DEVICE_HINT = "; a run uses one device: divide the images with -m shards=2 hydra/launcher=joblib"
+ONE_DEVICE_HINT = "; a run uses one device: divide the images with -m shards=2 hydra/launcher=local"
 CHOICES = {
     "classifier.head": ("softmax", "sigmoid", "probabilities", "none"),
     "classifier.interpolation": ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),

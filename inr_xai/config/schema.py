@@ -101,8 +101,8 @@ class Schema:
 def register() -> None:
     """Makes the schema known to Hydra, and the resolvers of conf/.
 
-    `${token:}` is six random hexadecimal digits, drawn once per configuration, and `${shards_folder:}` is the folder of a
-    job that shares it (shards.py).
+    `${token:}` is six random hexadecimal digits, drawn once per configuration, and `${shards_folder:}` is the folder of
+    a job that shares it (shards.py).
     """
     node = OmegaConf.structured(Schema)
     for group in (*TARGETS, *COLLECTIONS, "trainer"):

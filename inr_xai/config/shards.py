@@ -20,8 +20,8 @@ def folder_of_job(number: int | str, count: int | str) -> int:
 def without_multirun(shards: int) -> UserError:
     """Returns the refusal of `shards` where there are no jobs."""
     return UserError(
-        f"shards={shards} divides the images among the jobs of a multirun; add -m (python train.py -m shards={shards}), "
-        f"or give shard.count={shards} shard.index=0 for one part of them"
+        f"shards={shards} divides the images among the jobs of a multirun; add -m (python train.py -m "
+        f"shards={shards}), or give shard.count={shards} shard.index=0 for one part of them"
     )
 
 
@@ -61,6 +61,6 @@ def expand_shards(config: DictConfig) -> int | None:
     # Each job has a log of its own: on network file systems, lines that two machines append can overwrite each other.
     name = f"{hydra.job.name}-${{shard.index}}-of-${{shard.count}}".replace("'", r"\'")
     hydra.overrides.hydra.extend(
-        [f"hydra.sweep.subdir=${{shards_folder:${{hydra.job.num}},{count}}}", f"hydra.job.name='{name}'"]
+        [f"hydra.sweep.subdir='${{shards_folder:${{hydra.job.num}},{count}}}'", f"hydra.job.name='{name}'"]
     )
     return int(count)
