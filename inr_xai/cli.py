@@ -9,6 +9,7 @@ sentence each.
 """
 
 import atexit
+import functools
 import logging
 import os
 import re
@@ -19,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,13 +33,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from inr_xai.columns import less_is_better
-from inr_xai.config import check, conf_folder, register, sentence
+from inr_xai.config import check, conf_folder, launchers, register, sentence
 from inr_xai.config.environment import as_yaml
 from inr_xai.config.hydra_nodes import hydra_nodes_checked
 from inr_xai.config.photos import overrides_of
 from inr_xai.config.places import check_files, check_place
 from inr_xai.config.programs import Interruption, report_error, report_interruption, run_program
+from inr_xai.config.shards import expand_shards, folder_of_job, without_multirun
 from inr_xai.errors import IMAGES_FAILED, REFUSED, RunFault, UserError, did_you_mean
+from inr_xai.runs.gpus import own_gpu, shared_gpus, visible_gpus
 
 if TYPE_CHECKING:
     from inr_xai.pipeline import RunOutcome
@@ -62,6 +66,9 @@ VERBS = {
     "merge": ("inr_xai.evaluate.merge", "one run folder of several, whose images were explained apart"),
 }
 """Verb -> the module whose `main` does its work (imported only if it is used), and what the verb is for."""
+
+BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+"""Does jobs one after another in the process of the command."""
 
 register()  # here, because a launcher's worker process imports this module alone
 
@@ -142,14 +149,16 @@ class Multirun:
 
     Attributes:
         folder: the folder of the jobs; None until Hydra says that there are any.
+        during: what holds while the jobs are done.
     """
 
     folder: Path | None = None
 
     def __enter__(self) -> None:
-        self.folder = None
+        self.folder, self.during = None, ExitStack()
 
     def __exit__(self, *error: object) -> None:
+        self.during.close()
         if self.folder is None:
             return
         from inr_xai.sweeps import conclude_multirun
@@ -169,6 +178,8 @@ class Gate(Callback):
         """Refuses the configuration of a single run, or prints it if it is a dry run."""
         cfg = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         try:
+            if cfg.get("shards") is not None:
+                raise without_multirun(cfg.shards)
             check_files(cfg)
             check(cfg)
             check_place(str(config.hydra.run.dir), "hydra.run.dir")
@@ -182,19 +193,27 @@ class Gate(Callback):
         """Fixes the folder of a multirun for all jobs: a job in another process would compose another name."""
         _check_direction(config)
         _check_agent()
+        try:
+            shards = expand_shards(config)
+            if not config.dry_run:
+                launchers.check_slurm(config.hydra.launcher)
+        except UserError as error:
+            raise ExitProgram(REFUSED, error) from error
         folder = str(config.hydra.sweep.dir)
         if config.dry_run:
             folder = tempfile.mkdtemp(prefix="inr_xai_dry_run_")
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            config.hydra.launcher = {"_target_": BASIC_LAUNCHER}  # shows the jobs here and now, whoever would do them
         else:
             try:
                 check_place(folder, "out")
             except UserError as error:
                 raise ExitProgram(REFUSED, error) from error
             multirun.folder = Path(folder).absolute()
+            _prepare_launcher(config, multirun)
         config.hydra.sweep.dir = folder
         config.hydra.overrides.hydra.append("hydra.sweep.dir='" + folder.replace("'", r"\'") + "'")
-        _name_by_differences(config)
+        _name_by_differences(config, without=[] if shards is None else ["shard.index"])
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Ends with the status of failed images if a job had any: its files say so, also from another process."""
@@ -245,26 +264,40 @@ def _job_of_multirun(cfg: DictConfig, hydra_cfg: Any) -> float | None:
     from inr_xai.sweeps import DONE, FAILED, INTERRUPTED, RUNNING, note_job  # late: it brings torch
 
     folder, number, overrides = hydra_cfg.runtime.output_dir, hydra_cfg.job.num, list(hydra_cfg.overrides.task)
-    note_job(folder, number, overrides, RUNNING)
+    shard = None if cfg.get("shards") is None else (int(cfg.shard.index), int(cfg.shard.count))
+    place = number if shard is None else folder_of_job(number, shard[1])
+    note = functools.partial(note_job, folder, place, overrides, shard=shard)
+    note(RUNNING)
     try:
-        wandb = OmegaConf.select(cfg, "logger.wandb")
-        if isinstance(wandb, DictConfig):
-            if wandb.get("group") is None:
-                wandb.group = Path(hydra_cfg.sweep.dir).resolve().name
-            if wandb.get("name") is None and hydra_cfg.job.override_dirname:
-                wandb.name = re.sub(r"(^|,)\++", r"\1", hydra_cfg.job.override_dirname)
-        outcome = _run(cfg, hydra_cfg)
+        with launchers.requeue_orderly(lambda: note(INTERRUPTED)), own_gpu():
+            _name_at_wandb(cfg, hydra_cfg, shard)
+            outcome = _run(cfg, hydra_cfg)
     except Exception as error:
         message = sentence(error)
         # Hydra itself reports the first job that failed, after the last one has ended.
         log.error("job %s (%s): %s", number, " ".join(overrides), message, exc_info=message is None)
-        note_job(folder, number, overrides, FAILED, message or repr(error))
+        note(FAILED, message or repr(error))
         raise
     except BaseException:
-        note_job(folder, number, overrides, INTERRUPTED)
+        note(INTERRUPTED)
         raise
-    note_job(folder, number, overrides, DONE)
+    note(DONE)
     return outcome.metric
+
+
+def _name_at_wandb(cfg: DictConfig, hydra_cfg: Any, shard: tuple[int, int] | None) -> None:
+    """Names a job's W&B run, unless it has a name: after the options that differ between jobs, and its shard."""
+    wandb = OmegaConf.select(cfg, "logger.wandb")
+    if not isinstance(wandb, DictConfig):
+        return
+    if wandb.get("group") is None:
+        wandb.group = Path(hydra_cfg.sweep.dir).resolve().name
+    if wandb.get("name") is None:
+        options = re.sub(r"(^|,)\++", r"\1", hydra_cfg.job.override_dirname)
+        if shard is not None:
+            wandb.name = f"{options or cfg.name} {shard[0] + 1}of{shard[1]}"
+        elif options:
+            wandb.name = options
 
 
 def _run(cfg: DictConfig, hydra_cfg: Any) -> "RunOutcome":
@@ -303,11 +336,28 @@ def _check_agent() -> None:
         raise ExitProgram(REFUSED, error)
 
 
-def _name_by_differences(config: DictConfig) -> None:
-    """Lets Hydra name the jobs of a multirun, by which W&B calls them, after the options alone that it sweeps."""
+def _prepare_launcher(config: DictConfig, multirun: Multirun) -> None:
+    """Lets several jobs on this machine share its GPUs, and jobs of a cluster be told from one another if they end."""
+    launcher = config.hydra.launcher
+    if launcher.get("_target_") in launchers.ONE_MACHINE:
+        accelerator = OmegaConf.select(config, "trainer.accelerator", default="auto")
+        gpus = visible_gpus() if accelerator in ("auto", "gpu") else []
+        multirun.during.enter_context(shared_gpus(gpus))
+        if launcher.get("n_jobs") == 0:
+            launcher.n_jobs = launchers.jobs_at_once(len(gpus), config.get("threads"))
+    if launchers.is_submitit(launcher):
+        multirun.during.enter_context(launchers.lost_jobs_told(_continuing(str(multirun.folder))))
+
+
+def _name_by_differences(config: DictConfig, *, without: Sequence[str]) -> None:
+    """Lets Hydra name the jobs of a multirun, by which W&B calls them, after the options alone that it sweeps.
+
+    Args:
+        without: options that are left out although they are swept.
+    """
     parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
     same = [override.get_key_element().lstrip("+~") for override in parsed if not override.is_sweep_override()]
-    keys = [*config.hydra.job.config.override_dirname.exclude_keys, *same]
+    keys = [*config.hydra.job.config.override_dirname.exclude_keys, *same, *without]
     listed = ",".join(f"'{key}'" for key in dict.fromkeys(keys))
     config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys=[{listed}]")
 
@@ -330,7 +380,7 @@ def _status(program: Any, *, full_error: bool) -> int:
     except ExitProgram as ending:
         return ending.status if ending.error is None else report_error(ending.error, full=full_error)
     except Exception as error:
-        return report_error(error, full=full_error)
+        return report_error(launchers.refusal_of_slurm(error), full=full_error)
     return 0
 
 

@@ -72,6 +72,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "total_variation": (0.0, 1e6),
     "binary": (0.0, 1e6),
     "exclusion.weight": (0.0, 1e6),
+    "shards": (1, 100_000),
     "shard.count": (1, 100_000),
     "lock.wait": (0.0, 604_800.0),
     "outage.wait": (0.0, 604_800.0),

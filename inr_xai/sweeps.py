@@ -1,7 +1,8 @@
 """The jobs of a multirun side by side, read from their folders: one table, as sweep.csv and sweep.md beside them.
 
-A job leaves job.json in its run folder: which values it was given, and how it ended. All else is in the job's run.json
-and summary.json. `python -m inr_xai.sweeps FOLDER` makes the table again.
+A job leaves job.json in its run folder: which values it was given, and how it ended. Jobs that share a folder
+(`shards=n`) leave a note each, `jobs/<i>-of-<n>.json`, and are one row. All else is in the folder's run.json and
+summary.json. `python -m inr_xai.sweeps FOLDER` makes the table again.
 
 Start reading at `conclude_multirun`: `read_jobs`, then `sweep_table`, then the files and W&B.
 """
@@ -12,7 +13,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,8 @@ from inr_xai.types import Cell
 
 log = logging.getLogger(__name__)
 
-JOB_FILE = "job.json"
-RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
+JOB_FILE, SHARDS_FOLDER = "job.json", "jobs"
+RUNNING, DONE, FAILED, INTERRUPTED, UNFINISHED = "running", "done", "failed", "interrupted", "unfinished"
 PRESERVATION = "preservation_hard_mean_rel"
 FIGURES = {
     f"{PRESERVATION}/k1": ("preservation", ".3f"),
@@ -54,12 +55,13 @@ WIDEST = 24
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a multirun.
+    """One job of a multirun, or the jobs that share a folder as its shards.
 
     Args:
+        number: its number; of shards, that of their folder.
         values: option -> the value that the job was given on its command line.
-        status: "done", "unfinished" (it runs, as far as this machine knows), "interrupted" (by a signal, or its process
-            was killed) or "failed: " with the reason.
+        status: "done", "unfinished" (it runs, as far as this machine knows, or has not begun), "interrupted" (by a
+            signal, or its process was killed) or "failed: " with the reason.
         summary: the content of its summary.json; empty unless the job is done.
         facts: the content of its run.json; empty if it has none.
     """
@@ -74,7 +76,7 @@ class Job:
 
 @dataclass(frozen=True)
 class SweepTable:
-    """The table of a multirun: a row per job, in their order.
+    """The table of a multirun: a row per run folder, in their order.
 
     Args:
         columns: the names of the columns in sweep.csv: keys of summary.json and names of options.
@@ -103,14 +105,25 @@ class SweepTable:
         return markdown_table(head, rows, rules=rules, bar="|")  # bars in the cells are escaped already
 
 
-def note_job(folder: str | Path, number: int, overrides: Sequence[str], status: str, reason: str = "") -> None:
-    """Writes the job's job.json; `status` is running, done, failed or interrupted, and `reason` says why it failed.
+def note_job(
+    folder: str | Path,
+    number: int,
+    overrides: Sequence[str],
+    status: str,
+    reason: str = "",
+    *,
+    shard: tuple[int, int] | None = None,
+) -> None:
+    """Writes the job's note; `status` is running, done, failed or interrupted, and `reason` says why it failed.
 
     Args:
+        number: the number of the job; of a shard, that of its folder.
         overrides: the job's options as KEY=VALUE, as on the command line.
+        shard: index and count if the job shares its folder with others.
     """
     pairs = (override.lstrip("+").partition("=") for override in overrides)
-    values = {key: value for key, _, value in pairs}
+    values = {key: value for key, _, value in pairs if shard is None or key != "shard.index"}
+    file = JOB_FILE if shard is None else f"{SHARDS_FOLDER}/{shard[0]}-of-{shard[1]}.json"
     pid = os.getpid()
     note = {
         "job": number,
@@ -119,13 +132,16 @@ def note_job(folder: str | Path, number: int, overrides: Sequence[str], status: 
         "reason": " ".join(reason.split()),
         "process": [machine(), pid, start_time(pid)],
     }
-    write_json(Path(folder) / JOB_FILE, note)
+    write_json(Path(folder) / file, note)
 
 
 def read_jobs(folder: str | Path) -> list[Job]:
-    """Returns the jobs whose folders lie below `folder`, in their order; none if it is no multirun's folder."""
-    files = Path(folder).rglob(JOB_FILE)
-    return sorted((_read_job(file) for file in files), key=lambda job: (job.number, str(job.folder)))
+    """Returns the jobs whose folders lie below `folder`, in their order; none if it is no multirun's folder.
+
+    Jobs that share a folder are one.
+    """
+    jobs = [_read_job(path, notes) for path, notes in _noted_folders(Path(folder))]
+    return sorted(jobs, key=lambda job: (job.number, str(job.folder)))
 
 
 def sweep_table(jobs: Sequence[Job]) -> SweepTable:
@@ -199,19 +215,62 @@ def _log_to_wandb(folder: Path, jobs: Sequence[Job], table: SweepTable) -> None:
     )
 
 
-def _read_job(file: Path) -> Job:
-    """Reads a job's folder. Damaged or missing files become the job's status, and cost no other job its row."""
-    note, folder = read_json(file), RunFolder(file.parent)
-    status, summary, facts = str(note["status"]), {}, {}
+def _noted_folders(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Yields the run folders below a folder, each with the notes of its jobs; it looks no deeper than these."""
+    for path, folders, _ in os.walk(folder):
+        if notes := _newest_notes(Path(path)):
+            yield Path(path), notes
+            folders.clear()
+        folders[:] = [name for name in folders if not name.startswith(".")]
+
+
+def _newest_notes(folder: Path) -> list[Path]:
+    """Returns the notes of the jobs of a run folder: one, or those of all shards.
+
+    If the folder was continued with another number of shards, the notes of the last one that wrote are returned.
+    """
+    groups: dict[str, list[Path]] = {}
+    for file in [folder / JOB_FILE, *(folder / SHARDS_FOLDER).glob("*-of-*.json")]:
+        if file.is_file():
+            groups.setdefault(file.stem.partition("-of-")[2], []).append(file)
+    newest = {count: max(file.stat().st_mtime_ns for file in files) for count, files in groups.items()}
+    return sorted(groups[max(newest, key=lambda count: newest[count])]) if groups else []
+
+
+def _read_job(path: Path, files: Sequence[Path]) -> Job:
+    """Reads a run folder, and the notes of its jobs.
+
+    Damaged or missing files become its status, and cost no other folder its row.
+    """
+    notes, folder = [read_json(file) for file in files], RunFolder(path)
+    states, summary, facts = [_state(note) for note in notes], {}, {}
+    states += [""] * (int(files[0].stem.partition("-of-")[2] or 1) - len(states))  # shards that have not begun
+    status = next((state for state in states if state.startswith(FAILED)), DONE)
+    if status == DONE and set(states) != {DONE}:
+        status = INTERRUPTED if INTERRUPTED in states and UNFINISHED not in states else UNFINISHED
     try:
         facts = folder.read_run() if folder.exists() else {}
+        if status != DONE and UNFINISHED not in states and _covers_plan(folder, facts):
+            status = DONE  # other shards have done what the dead one left
         summary = folder.read_summary() if status == DONE else {}
     except UserError as error:
         status = f"{FAILED}: {error}"
-    else:
-        running = INTERRUPTED if _is_killed(note) else "unfinished"
-        status = {RUNNING: running, FAILED: f"{FAILED}: {note['reason']}"}.get(status, status)
-    return Job(file.parent, int(note["job"]), note["values"], status, summary, facts)
+    return Job(path, int(notes[0]["job"]), notes[0]["values"], status, summary, facts)
+
+
+def _state(note: Mapping[str, Any]) -> str:
+    """Returns how the job stands of which this is the note; see `Job.status`."""
+    running = INTERRUPTED if _is_killed(note) else UNFINISHED
+    status = str(note["status"])
+    return {RUNNING: running, FAILED: f"{FAILED}: {note['reason']}"}.get(status, status)
+
+
+def _covers_plan(folder: RunFolder, facts: Mapping[str, Any]) -> bool:
+    """Returns whether every image of all shards is explained, or noted as failed."""
+    if not isinstance(facts.get("planned"), int) or not (folder.path / "summary.json").exists():
+        return False
+    summary = folder.read_summary()
+    return int(summary.get("images", 0)) + int(summary.get("failures", 0)) >= facts["planned"]
 
 
 def _is_killed(note: Mapping[str, Any]) -> bool:

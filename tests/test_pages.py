@@ -161,7 +161,7 @@ def test_commands_run(
     for command in commands:
         if command.startswith("make "):  # .ci/run runs these
             continue
-        for plugin, name in (("optuna", "hydra_optuna_sweeper"), ("joblib", "hydra_joblib_launcher")):
+        for plugin, name in (("optuna", "hydra_optuna_sweeper"), ("launcher=local", "hydra_joblib_launcher")):
             if plugin in command and not has_plugin(name):
                 pytest.skip(f"{name} is not installed (extra sweep)")
         if "gradcam" in command:
@@ -222,7 +222,7 @@ def shortened(words: list[str], folder: Path) -> list[str]:
         options = [option for option in options if not option.startswith("explanations")] + ["audit.control=1"]
     if "photo_audit" in line:
         options += ["classifier.pretrained=false", "classifier.name=resnet10t.c3_in1k"]
-    if "shard.count" in line:
+    if "shard.count" in line or "shards=" in line:
         options = [option for option in options if not option.startswith("data.limit")] + ["data.limit=2"]
     if "out=" not in line and "explain" not in words[:1]:
         options.append(f"out={folder / 'out'}")

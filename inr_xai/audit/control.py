@@ -54,6 +54,7 @@ def control_configuration(cfg: DictConfig, *, images: int, out: Path, every: int
             "data": {"targets": "wrong", "limit": images, "every": every},
             "callbacks": {"figures": None, "curves": None, "evolution": None},
             "logger": {"wandb": None},
+            "shards": None,
             "shard": {"index": 0, "count": 1, "steal": False},
             "evaluate": None,
             "audit": None,

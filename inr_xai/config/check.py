@@ -18,6 +18,7 @@ from inr_xai.config.parts import check_input_size, check_kind, check_parts, know
 from inr_xai.config.places import check_place
 from inr_xai.config.schema import COLLECTIONS, TARGETS, Lock, Outage, Schema, Shard
 from inr_xai.config.sentences import sentence_of
+from inr_xai.config.shards import without_multirun
 from inr_xai.config.targets import argument, check_nodes_within, check_target, takes
 from inr_xai.errors import UserError, did_you_mean, listing, shown
 from inr_xai.limits import (
@@ -49,7 +50,7 @@ AUDIT = ("area", "control")
 """The options of an audit."""
 CONTROL = ("targets", "limit", "every")
 """What an audit's wrong-target control sets of the data."""
-ONE_DEVICE_HINT = "; a run uses one device: divide the images with -m shard.count=2 shard.index=0,1"
+ONE_DEVICE_HINT = "; a run uses one device: divide the images with -m shards=2 hydra/launcher=local"
 CHOICES = {
     "classifier.head": ("softmax", "sigmoid", "probabilities", "none"),
     "classifier.interpolation": ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
@@ -137,6 +138,8 @@ def _check_numbers(plain: Mapping[str, Any]) -> None:
         for key, option, value in _arguments(plain[group], group, group):
             _check_number(key, option, value)
     index, count = plain["shard"]["index"], plain["shard"]["count"]
+    if plain["shards"] not in (None, count):
+        raise without_multirun(plain["shards"])
     if not 0 <= index < count:
         raise UserError(
             f"shard.index={index} is out of range; it must lie in 0..{count - 1}, below shard.count={count}"

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from inr_xai.config.allowed import check_allow_targets, is_within, locate
+from inr_xai.config.launchers import check_launcher
 from inr_xai.errors import UserError
 
 CALLBACKS = (
@@ -57,6 +58,7 @@ def check_hydra_nodes(cfg: DictConfig) -> None:
         for name in node.get(plugin) or {}:
             if name != "_target_":
                 _check_targets(_value(node[plugin], name), f"hydra.{plugin}.{name}", allow)
+    check_launcher({str(name): _value(node.launcher, name) for name in node.get("launcher") or {}})
     for name in ("hydra_logging", "job_logging"):
         _check_logging(_value(node, name), f"hydra.{name}", allow)
 

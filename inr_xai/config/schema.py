@@ -12,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from inr_xai.config.environment import note_environment
+from inr_xai.config.shards import folder_of_job
 from inr_xai.limits import Exclusion, Plateau, Stop
 
 TARGETS = (
@@ -83,6 +84,7 @@ class Schema:
     cuda_graphs: bool = MISSING
     channels_last: bool | None = MISSING
     threads: int | None = MISSING
+    shards: int | None = MISSING
     shard: Shard = field(default_factory=Shard)
     lock: Lock = field(default_factory=Lock)
     outage: Outage = field(default_factory=Outage)
@@ -107,7 +109,11 @@ class Schema:
 
 
 def register() -> None:
-    """Makes the schema known to Hydra, and `${token:}`: six random hexadecimal digits, drawn once per configuration."""
+    """Makes the schema known to Hydra, and the resolvers of conf/.
+
+    `${token:}` is six random hexadecimal digits, drawn once per configuration, and `${shards_folder:}` is the folder of
+    a job that shares it (shards.py).
+    """
     node = OmegaConf.structured(Schema)
     for group in (*TARGETS, *COLLECTIONS, "trainer"):
         OmegaConf.set_struct(node[group], False)
@@ -115,4 +121,5 @@ def register() -> None:
         OmegaConf.set_readonly(node[group], False)  # OmegaConf makes the nodes of frozen dataclasses read-only
     ConfigStore.instance().store("schema", node)
     OmegaConf.register_new_resolver("token", lambda: secrets.token_hex(3), use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("shards_folder", folder_of_job, replace=True)
     note_environment()

@@ -61,6 +61,9 @@ def has_plugin(name: str) -> bool:
 needs_joblib = pytest.mark.skipif(
     not has_plugin("hydra_joblib_launcher"), reason="Hydra's joblib launcher is not installed (extra sweep)"
 )
+needs_submitit = pytest.mark.skipif(
+    not has_plugin("hydra_submitit_launcher"), reason="Hydra's submitit launcher is not installed (extra sweep)"
+)
 needs_optuna = pytest.mark.skipif(
     not has_plugin("hydra_optuna_sweeper"), reason="Hydra's Optuna sweeper is not installed (extra sweep)"
 )

@@ -93,6 +93,15 @@ class Slow(RunCallback):
             time.sleep(60)
 
 
+class Waits(RunCallback):
+    """A callback that says by a file that a fit is going on, and keeps it there until another file is made."""
+
+    def on_train_batch_end(self, *_: object) -> None:
+        Path("fitting").touch()
+        while not Path("go").exists():
+            time.sleep(0.05)
+
+
 class Killed(RunCallback):
     """A callback that kills its own process, as the system does if the memory is used up."""
 

@@ -1,0 +1,206 @@
+"""Launchers: their files suit their plug-ins, what cannot work is refused, and a job asked to stop blames no image."""
+
+import contextlib
+import os
+import signal
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+
+from inr_xai.config import launchers
+from inr_xai.config.launchers import check_launcher, lost_jobs_told, refusal_of_slurm, requeue_orderly
+from inr_xai.config.programs import Interruption
+from inr_xai.errors import RunFault, UserError
+from tests.helpers.program import Program, needs_joblib, needs_submitit, status
+from tests.helpers.runs import ROOT
+
+FILES = {file.stem: file for file in (ROOT / "conf" / "hydra" / "launcher").glob("*.yaml")}
+
+
+def test_the_launchers_are_there() -> None:
+    assert FILES.keys() == {"local", "local_submitit", "slurm"}
+
+
+@pytest.mark.usefixtures("command_line")
+@pytest.mark.parametrize(("name", "plugin"), [("local", "joblib"), ("slurm", "submitit_slurm")])
+def test_a_missing_plug_in_is_named_with_the_command(
+    name: str, plugin: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Plugins.instance()  # which puts the plug-ins into the store
+    monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{plugin}.yaml", raising=False)
+    assert status("-m", f"hydra/launcher={name}", "seed=0,1") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: hydra/launcher={plugin} is not one of the choices of hydra/launcher: ")
+    assert "; others come with pip install 'inr-xai[sweep]'" in line
+
+
+@needs_submitit
+@pytest.mark.usefixtures("command_line")
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (
+            "timeout_min=abc",
+            "hydra.launcher.timeout_min=abc: Value 'abc' of type 'str' could not be converted to Integer",
+        ),
+        ("gpus_per_task=-1", "hydra.launcher.gpus_per_task=-1 is out of range; it must be at least 0"),
+        (
+            "timeout_min=3",
+            "hydra.launcher.timeout_min=3 leaves a job no time, since Slurm asks it to stop up to 180 s before "
+            "(hydra.launcher.signal_delay_s=120); give hydra.launcher.timeout_min=4 or more",
+        ),
+    ],
+)
+def test_values_that_cannot_work_are_refused(option: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status("-m", "seed=0,1", "hydra/launcher=slurm", f"hydra.launcher.{option}") == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_a_short_limit_goes_with_a_short_delay() -> None:
+    check_launcher({"_target_": launchers.SLURM, "timeout_min": 2, "signal_delay_s": 30})
+    check_launcher({"_target_": launchers.SLURM, "timeout_min": 4, "signal_delay_s": 120})
+    with pytest.raises(UserError, match="n_jobs=-2 is out of range"):
+        check_launcher({"n_jobs": -2})
+
+
+@needs_submitit
+def test_slurm_is_asked_for_where_it_is(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program("-m", "shards=2", "hydra/launcher=slurm", "out=here") == 2
+    assert capsys.readouterr().err.startswith("error: hydra/launcher=slurm needs Slurm's sbatch and srun")
+    assert not (tmp_path / "here").exists()
+
+
+@needs_joblib
+@pytest.mark.parametrize(("options", "gpus", "jobs"), [([], 3, 3), (["trainer.accelerator=cpu"], 3, 1), ([], 0, 1)])
+def test_joblib_does_as_many_jobs_at_once_as_there_are_gpus(
+    program: Program, monkeypatch: pytest.MonkeyPatch, options: list[str], gpus: int, jobs: int
+) -> None:
+    started: list[tuple[int, str]] = []
+
+    def launch(launcher: Any, job_overrides: Any, initial_job_idx: int) -> list[Any]:
+        started.append((launcher.joblib["n_jobs"], os.environ["INR_XAI_GPUS"]))
+        return []
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(launchers, "cores", lambda: 4)
+    monkeypatch.setattr("hydra_plugins.hydra_joblib_launcher._core.launch", launch)
+    assert program("-m", "shards=5", "hydra/launcher=local", "threads=4", "out=here", *options) == 0
+    assert started == [(jobs, "0,1,2" if jobs == 3 else "")]
+    assert "INR_XAI_GPUS" not in os.environ
+
+
+class Handler:
+    """Stands for submitit's handler of a signal."""
+
+    def __init__(self, act: Callable[[], None]):
+        self.act = act
+
+    def checkpoint_and_try_requeue(self, number: int, frame: types.FrameType | None) -> None:
+        self.act()
+
+
+Handler.__module__ = "submitit.core.job_environment"
+
+
+@pytest.fixture
+def asked() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Lets the process have a handler as under submitit, which does as a test says."""
+    before = signal.getsignal(signal.SIGUSR2)
+    yield lambda act: signal.signal(signal.SIGUSR2, Handler(act).checkpoint_and_try_requeue) and None  # type: ignore[func-returns-value]
+    signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_job_that_is_started_again_notes_it_first_and_ends(asked: Any) -> None:
+    order: list[str] = []
+    asked(lambda: (order.append("requeued"), sys.exit(-1)))
+
+    def work() -> None:
+        with requeue_orderly(lambda: order.append("noted")), contextlib.suppress(Exception):  # as around an image
+            signal.raise_signal(signal.SIGUSR2)
+        order.append("an image was blamed")
+
+    with pytest.raises(SystemExit):
+        work()
+    assert order == ["noted", "requeued"]
+
+
+def test_a_job_that_is_not_started_again_blames_no_image(asked: Any) -> None:
+    def refuse() -> None:
+        raise RuntimeError("Job not requeued because: timed-out too many times.")
+
+    asked(refuse)
+
+    def work() -> None:
+        with requeue_orderly(lambda: None), contextlib.suppress(Exception):  # as around an image
+            signal.raise_signal(signal.SIGUSR2)
+
+    with pytest.raises(RunFault, match=r"not started again \(Job not requeued because: timed-out too many times\.\)"):
+        work()
+    assert isinstance(getattr(signal.getsignal(signal.SIGUSR2), "__self__", None), Handler)
+
+
+def test_a_note_that_cannot_be_written_keeps_no_job_from_going_on(asked: Any) -> None:
+    asked(lambda: sys.exit(-1))
+    with pytest.raises(SystemExit), requeue_orderly(lambda: 1 / 0):
+        signal.raise_signal(signal.SIGUSR2)
+
+
+def test_other_handlers_and_interruptions_are_left_alone() -> None:
+    before = signal.getsignal(signal.SIGUSR2)
+
+    def work() -> None:
+        with requeue_orderly(lambda: None):
+            assert signal.getsignal(signal.SIGUSR2) is before
+            raise Interruption(signal.SIGTERM)
+
+    with pytest.raises(Interruption):
+        work()
+
+
+@needs_submitit
+def test_a_job_without_a_result_has_failed_and_the_others_are_waited_for(tmp_path: Path) -> None:
+    from submitit.core.core import Job
+    from submitit.core.utils import UncompletedJobError
+
+    class Lost(Job[Any]):
+        def wait(self) -> None:
+            raise UncompletedJobError("no output")
+
+        @property
+        def state(self) -> str:
+            return "OUT_OF_MEMORY"
+
+    results = Job.results
+    with lost_jobs_told("the same command continues"):
+        (lost,) = Lost(tmp_path, "12_3").results()
+        with pytest.raises(
+            RunFault, match=r"job 12_3 has ended without a result \(state OUT_OF_MEMORY\), and its output"
+        ):
+            _ = lost.return_value
+    assert Job.results is results
+
+
+def test_what_slurm_says_is_a_refusal() -> None:
+    class FailedJobError(RuntimeError):
+        pass
+
+    text = (
+        "sbatch: error: invalid partition specified: no\nsbatch: error: Batch job submission failed: Invalid partition"
+    )
+    refused = refusal_of_slurm(FailedJobError(text))
+    assert str(refused).startswith(
+        "Slurm does not take the jobs (invalid partition specified: no; Batch job submission"
+    )
+    error = ValueError("sbatch: error: no")
+    assert refusal_of_slurm(error) is error
