@@ -47,10 +47,13 @@ def multirun(composed: DictConfig, *overrides: str, **values: Any) -> DictConfig
 def test_the_shorthand_becomes_the_dimension_that_changes_fastest(composed: DictConfig) -> None:
     cfg = multirun(composed, "shards=3", "steps=50,100", shards=3)
     assert expand_shards(cfg) == 3
-    assert cfg.hydra.overrides.task == ["shards=3", "steps=50,100", "shard.count=3", "shard.index=range(3)"]
+    assert cfg.hydra.overrides.task == [
+        *("shards=3", "steps=50,100"),
+        *("shard.count=3", "shard.steal=true", "shard.index=range(3)"),
+    ]
     parsed = OverridesParser.create().parse_overrides(list(cfg.hydra.overrides.task))
     last = BasicSweeper.split_arguments(parsed, None)[0][-1]
-    assert last == ["shards=3", "steps=100", "shard.count=3", "shard.index=2"]
+    assert last == ["shards=3", "steps=100", "shard.count=3", "shard.steal=true", "shard.index=2"]
     assert [folder_of_job(number, 3) for number in range(6)] == [0, 0, 0, 1, 1, 1]
     subdir, name = OmegaConf.to_container(cfg.hydra.overrides.hydra, resolve=False)
     assert subdir == "hydra.sweep.subdir='${shards_folder:${hydra.job.num},3}'"
@@ -61,7 +64,10 @@ def test_the_shorthand_becomes_the_dimension_that_changes_fastest(composed: Dict
 def test_shards_of_an_experiment_file_count_too(composed: DictConfig) -> None:
     cfg = multirun(composed, "+experiment=mine", shards=2)
     assert expand_shards(cfg) == 2
-    assert list(cfg.hydra.overrides.task) == ["+experiment=mine", "shard.count=2", "shard.index=range(2)"]
+    assert list(cfg.hydra.overrides.task) == [
+        *("+experiment=mine", "shard.count=2"),
+        *("shard.steal=true", "shard.index=range(2)"),
+    ]
 
 
 BOTH = "shards=2 sets shard.index and shard.count itself; give either shards or these two"

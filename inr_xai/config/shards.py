@@ -1,7 +1,7 @@
 """`shards=n` of a multirun: for each configuration n jobs, which explain the images of one run folder together.
 
-`expand_shards` turns the shorthand into options that Hydra's own sweeper knows: `shard.count=n`, `shard.steal=true` and,
-as the dimension that changes fastest, `shard.index=range(n)`. So job number j of the multirun works in folder j // n.
+`expand_shards` turns the shorthand into options that Hydra's own sweeper knows: `shard.count=n`, `shard.steal=true`
+and, as the dimension that changes fastest, `shard.index=range(n)`. So job j of the multirun works in folder j // n.
 """
 
 from omegaconf import DictConfig
