@@ -6,8 +6,8 @@
 Each part is done in a process of its own, which prints one JSON object: the seconds of the part by the clock and on the
 processor, and by how many megabytes the process grew beyond what it held after its imports. The images have one
 explanation at three areas, all columns of scores, and 20 steps. "continue" is what a run does before its first image,
-"end" what it does after its last (and "continue" before that), and "rebuild" reads all masks files, as a run does that
-has no index.
+"end" what it does after its last (and "continue" before that), "status" is a look of `inr-xai status`, and "rebuild"
+reads all masks files, as a run does that has no index.
 """
 
 import argparse
@@ -37,6 +37,7 @@ from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.index import INDEX, ResultIndex
 from inr_xai.runs.load import describe_drawing
 from inr_xai.runs.masks_file import SampleRecord, pack_record
+from inr_xai.runs.progress import progress_of
 from inr_xai.runs.work import batches
 from inr_xai.types import Frame
 
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     folder = args.folder or Path(tempfile.mkdtemp(prefix="many_results_"))
     try:
-        for part in ("make", "end", "continue", "rebuild"):
+        for part in ("make", "end", "continue", "status", "rebuild"):
             options = ["--images", str(args.images), "--folder", str(folder), "--part", part]
             subprocess.run([sys.executable, __file__, *options], check=True)
     finally:
@@ -130,6 +131,11 @@ def end_run(folder: Path, images: int) -> None:
     assert (explained.images, explained.summary["images"], len(explained.rows)) == (images, images, 3 * images)
 
 
+def look(folder: Path, images: int) -> None:
+    """Asks how far the run has come."""
+    assert progress_of(folder).done == images
+
+
 def rebuild(folder: Path, images: int) -> None:
     """Reads what is stored if there is no index."""
     shutil.rmtree(folder / INDEX)
@@ -143,7 +149,7 @@ def parts() -> Parts:
     return Parts(data, classifier, Method(areas=AREAS), {}, torch.device("cpu"), [], pool, None, None, {})
 
 
-PARTS = {"make": make, "continue": continue_run, "end": end_run, "rebuild": rebuild}
+PARTS = {"make": make, "continue": continue_run, "end": end_run, "status": look, "rebuild": rebuild}
 
 if __name__ == "__main__":
     sys.exit(main())

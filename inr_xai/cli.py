@@ -58,6 +58,8 @@ VERBS = {
     "app": ("inr_xai.app.__main__", "a page in the browser: drop a photo, and masks of it form"),
     "report": ("inr_xai.report.__main__", "one page of finished runs: their images with masks at every area"),
     "verify": ("inr_xai.runs.verify", "how exact, binary and disjoint a finished run's masks are"),
+    "status": ("inr_xai.runs.status", "how far a run has come, who works on it, and when it will be done"),
+    "merge": ("inr_xai.evaluate.merge", "one run folder of several, whose images were explained apart"),
 }
 """Verb -> the module whose `main` does its work (imported only if it is used), and what the verb is for."""
 

@@ -11,6 +11,8 @@ from typing import Any
 
 FAULT, REFUSED, IMAGES_FAILED, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
 """Exit statuses of the programs besides 0 (done); a bug has the status of a fault, and its traceback."""
+WORKED_ON, LEFT_ALONE = 4, 5
+"""Exit statuses of `inr-xai status` besides those: images are left and somebody works on them, or nobody does."""
 NO_MEMORY = "can't allocate memory|not enough memory|out of memory"
 """What torch says if an allocation fails."""
 

@@ -9,15 +9,19 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from inr_xai.config import check
+from inr_xai.digests import digest
 from inr_xai.errors import RunFault, UserError
-from inr_xai.instantiate import log_measured, threads_of
+from inr_xai.instantiate import log_measured, plain, threads_of, update_run
 from inr_xai.runner import ExplainedRun, explain, sample_plan
 from inr_xai.runs.files import write_bytes
+from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.load import load
 from inr_xai.runs.lock import ShardLock, WorkLock, lock_of_results
 from inr_xai.runs.loop import is_unexpected, reason_of
 from inr_xai.scoring.summary import format_table
 
+MEASURED = ("evaluate", "audit", "report", "logger")
+"""The options that say what is done with the explanations at the end."""
 log = logging.getLogger(__name__)
 
 
@@ -59,7 +63,13 @@ def _run(cfg: DictConfig, lock: WorkLock) -> RunOutcome:
         log.info("%d images are in the hands of other workers; the last one of them concludes the run", missing)
         return RunOutcome(explained.summary.get(cfg.sweep_metric), explained.failures, explained.folder.path)
     with lock_of_results(explained.folder.path, "conclusion", wait=math.inf):  # two may be the last
-        return _conclude(cfg, explained)
+        what = _what_is_concluded(cfg, explained.folder)
+        if explained.folder.read_run().get("concluded") == what:
+            log.info("all images are explained, and another worker has concluded the run")
+            return RunOutcome(explained.summary.get(cfg.sweep_metric), explained.failures, explained.folder.path)
+        outcome = _conclude(cfg, explained)
+        update_run(explained.folder, concluded=what)
+        return outcome
 
 
 def _conclude(cfg: DictConfig, explained: ExplainedRun) -> RunOutcome:
@@ -160,6 +170,12 @@ def _report(cfg: DictConfig, explained: ExplainedRun) -> None:
             *(str(error) if fault else reason_of(error), path),
             exc_info=is_unexpected(error) and not fault,
         )
+
+
+def _what_is_concluded(cfg: DictConfig, folder: RunFolder) -> str:
+    """Returns of which images and with which measurements the run is concluded now."""
+    counts = {"done": len(folder.done()), "failed": len(folder.read_failures())}
+    return digest(counts | {key: value for key, value in plain(cfg).items() if key in MEASURED})
 
 
 def _images_to_come(explained: ExplainedRun) -> int:

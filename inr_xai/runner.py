@@ -38,7 +38,7 @@ from inr_xai.runs.load import record_of_fit
 from inr_xai.runs.lock import WorkLock, folder_lock
 from inr_xai.runs.loop import Guard, reason_of
 from inr_xai.runs.masks_file import SampleRecord
-from inr_xai.runs.tables import write_run_tables
+from inr_xai.runs.tables import conclude_run
 from inr_xai.runs.work import Work
 from inr_xai.types import Batch, Image, ImageData, Row, Sample
 
@@ -376,25 +376,12 @@ class Runner:
 
     def conclude(self) -> ExplainedRun:
         """Writes the files that speak of the whole folder, other shards' images included, and returns what they say."""
-        folder, method, state = self.folder, self.parts.method, self.state
+        folder, state = self.folder, self.state
         with folder_lock(folder.path):
             stored = self._index.read()
             failures = self._failures.conclude(stored)
-            summary: dict[str, Any] = write_run_tables(folder.path, stored).means()
-            seconds = sum(entry.seconds for entry in stored.values())
-            passes: dict[str, float] = {"per_explanation": method.passes}
-            summary |= {"images": len(stored), "failures": len(failures)}
-            if stored:
-                fits = sum(entry.fits for entry in stored.values())
-                spent = [
-                    method.image_passes(entry.fits) if entry.passes is None else entry.passes
-                    for entry in stored.values()
-                ]
-                passes["per_image"] = sum(spent) / len(stored)
-                passes["per_explanation"] = (sum(spent) - method.start.passes * len(stored)) / fits
-                summary |= {"seconds_per_image": seconds / len(stored), "passes_per_image": passes["per_image"]}
-            folder.write_summary(summary)
+            summary, facts = conclude_run(folder, stored, failures=len(failures), method=self.parts.method)
+            update_run(folder, **facts)
             remove_ended(folder.path, stored)
-            update_run(folder, seconds=seconds, classifier_passes=passes)
         self._ask_callbacks("on_run_end", summary, stored.rows)
         return ExplainedRun(folder, self.parts, summary, stored.rows, len(state.failures), state.images_done)

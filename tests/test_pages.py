@@ -26,7 +26,7 @@ from tests.helpers.program import has_plugin
 from tests.helpers.runs import explain
 
 SHORT = ["steps=1", "data.limit=1", "explanations=1", "areas=[0.1,0.2]", "logger=none", "callbacks.progress=null"]
-VERBS = ("evaluate", "audit", "compare", "maps", "table", "report", "dashboard", "app", "verify")
+VERBS = ("evaluate", "audit", "compare", "maps", "table", "report", "dashboard", "app", "verify", "status", "merge")
 RUN_ELSEWHERE = {"docs/any_score.md": "test_any_score.py", "docs/metrics.md": "metrics/test_documentation.py"}
 """Pages whose Python another test runs, and asserts more of."""
 LANGUAGES = {"bash", "python", "yaml", "text", ""}
@@ -250,6 +250,8 @@ def assert_done(command: str, folder: Path, printed: str) -> None:
         assert (folder / file).read_text().startswith("<!doctype html>")
     elif verb == "verify":
         assert '"faults": []' in printed
+    elif verb == "status":
+        assert "state     finished\n" in printed or json.loads(printed)["state"] == "finished"
     elif "inr_xai.sweeps" in command:
         assert (folder / "FOLDER" / "sweep.md").is_file()
     else:

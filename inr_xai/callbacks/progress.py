@@ -17,6 +17,7 @@ from inr_xai.callbacks.base import RunCallback, RunState
 from inr_xai.fitting.mask_module import MaskModule
 from inr_xai.limits import require_numbers
 from inr_xai.runs.masks_file import SampleRecord
+from inr_xai.runs.progress import duration
 from inr_xai.types import Image
 
 BAR = 0.2
@@ -67,9 +68,9 @@ class Progress(RunCallback):
         waiting = self.state.total - self._done_before
         left = first.seconds_left(now - self._began, waiting)
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{first}, about {_duration(left)} left")
+            self._bar.set_postfix_str(f"{first}, about {duration(left)} left")
         else:
-            log.info("0 of %d images, %s, about %s left", waiting, str(first), _duration(left))
+            log.info("0 of %d images, %s, about %s left", waiting, str(first), duration(left))
 
     def on_sample(self, record: SampleRecord, image: Image) -> None:
         rows = [row for row in record.rows if row["explanation"] == 1]
@@ -118,7 +119,7 @@ class Progress(RunCallback):
             return
         self._last_line = now
         left = (now - self._began) / self._ended * (self.state.total - done)
-        log.info("%d of %d images, %s, about %s left", done, self.state.total, scores, _duration(left))
+        log.info("%d of %d images, %s, about %s left", done, self.state.total, scores, duration(left))
 
 
 class _FirstFits:
@@ -144,14 +145,3 @@ class _FirstFits:
     def __str__(self) -> str:
         images = "the first image" if self.images == 1 else f"the first {self.images} images"
         return f"step {self.done} of {self.steps} of {images}"
-
-
-def _duration(seconds: float) -> str:
-    """Returns a time as hours, minutes and seconds.
-
-    >>> _duration(75), _duration(3700)
-    ('1:15', '1:01:40')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

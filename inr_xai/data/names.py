@@ -5,8 +5,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from inr_xai.seeding import sha256
-
 ASIDE = ".writing-"
 """How the name of a file begins that is not whole yet; then it says which process writes it."""
 MOST_BYTES = 255
@@ -75,6 +73,8 @@ def files_below(root: Path, suffix: str) -> Iterator[tuple[str, os.stat_result]]
 
 def _hashed(image_id: str) -> str:
     """Returns a short form of an id with a hash of all of it, which is a name for a file."""
+    from inr_xai.seeding import sha256  # late: it brings torch
+
     short = re.sub(r"[^\w.-]", "_", image_id.rpartition("/")[2])[:40].lstrip(".")
     return f"{short}~{sha256(image_id.encode(errors='surrogatepass')).hexdigest()[:32]}"
 

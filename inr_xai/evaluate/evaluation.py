@@ -74,8 +74,13 @@ def evaluate_run(
     if others := results.rows.keys() - set(source.ids):
         log.warning("%s keeps %d images of earlier that have no explanation here", file, len(others))
     if results.columns:
-        table = make_table({name: results}, directions())
-        write_bytes(file.with_suffix(".md"), markdown(table).encode())
-        write_bytes(file.with_suffix(".tex"), latex(table).encode())
-        log.info("\n%s", markdown(table))
+        log.info("\n%s", write_results_tables(results))
     return failures
+
+
+def write_results_tables(results: Results) -> str:
+    """Writes the tables of a method's results beside them, as Markdown and LaTeX, and returns the former."""
+    table = make_table({results.file.stem: results}, directions())
+    write_bytes(results.file.with_suffix(".md"), markdown(table).encode())
+    write_bytes(results.file.with_suffix(".tex"), latex(table).encode())
+    return markdown(table)

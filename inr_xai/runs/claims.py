@@ -17,7 +17,6 @@ from pathlib import Path
 from inr_xai.runs.files import write_exclusively, writing
 from inr_xai.runs.lock import DEAD_AFTER, HEARTBEAT, Holder, file_time, read_mark
 from inr_xai.runs.structure import require
-from inr_xai.seeding import sha256
 
 CLAIMS = "claims"
 """The folder of the claims, within the run folder."""
@@ -97,6 +96,8 @@ class Claims:
             return write_exclusively(file, text)
 
     def _file(self, sample_id: str, number: int) -> Path:
+        from inr_xai.seeding import sha256  # late: it brings torch
+
         return self._run / CLAIMS / f"{sha256(sample_id.encode(errors='surrogatepass')).hexdigest()[:32]}.{number}"
 
     def _remove(self, sample_id: str) -> None:

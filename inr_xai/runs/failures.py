@@ -32,8 +32,7 @@ class FailureNotes:
         """Takes the images that are tried again out of failures.csv, and those that are done."""
         with folder_lock(self._folder.path):
             if not self._files():  # a run of a version that knew failures.csv alone
-                for sample_id, reason in self._folder.read_failures().items():
-                    self._note(sample_id, reason, when=0.0)
+                self.take_over(self._folder)
             tried = set(plan)
             self._write({name: why for name, why in self.read(done).items() if name not in tried})
 
@@ -44,6 +43,15 @@ class FailureNotes:
         line = format_csv([dict(zip(FAILURE_COLUMNS, (sample_id, reason), strict=True))], header=False)
         with folder_lock(self._folder.path):
             append_text(self._folder.path / FAILURES, line)
+
+    def take_over(self, other: RunFolder) -> None:
+        """Adds what the shards of another run have noted, or what its failures.csv says if it is of an old version."""
+        files = index.shard_files(other.path, index.FAILURES)
+        for note in (note for file in files for note in read_notes(file)):
+            self._note(note["id"], note["reason"], when=note["time"])
+        if not files:
+            for sample_id, reason in other.read_failures().items():
+                self._note(sample_id, reason, when=0.0)
 
     def conclude(self, done: Collection[str]) -> dict[str, str]:
         """Writes failures.csv anew and returns it: the last reason of each image that any shard noted, and not done."""

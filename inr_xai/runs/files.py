@@ -6,18 +6,22 @@ import functools
 import json
 import os
 import re
+import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inr_xai.data.names import ASIDE
 from inr_xai.errors import RunFault, UserError
 from inr_xai.runs.processes import is_running, machine, start_time
 from inr_xai.runs.structure import Shape, require
-from inr_xai.types import Row
+
+if TYPE_CHECKING:
+    from inr_xai.types import Row  # which brings torch
 
 AGAIN = "then the same command continues"
 REMEDIES = {
@@ -42,7 +46,7 @@ class _Lines(list[str]):
         self.append(line.removesuffix("\r\n") + "\n")
 
 
-def format_csv(rows: Sequence[Row], columns: Sequence[str] | None = None, *, header: bool = True) -> str:
+def format_csv(rows: "Sequence[Row]", columns: Sequence[str] | None = None, *, header: bool = True) -> str:
     """Returns rows as CSV; the columns are those of the first row unless given.
 
     A cell with a line break or a carriage return is quoted, and what UTF-8 cannot hold is written as an escape.
@@ -58,7 +62,7 @@ def format_csv(rows: Sequence[Row], columns: Sequence[str] | None = None, *, hea
     return "".join(lines).encode(errors="backslashreplace").decode()
 
 
-def all_columns(rows: Iterable[Row]) -> list[str]:
+def all_columns(rows: "Iterable[Row]") -> list[str]:
     """Returns every column that at least one row has, in the order in which they appear.
 
     >>> all_columns([{"a": 1, "c": 2}, {"a": 3, "b": 4}])
@@ -249,6 +253,45 @@ def append_text(path: Path, text: str, *, within: Path | None = None) -> int:
         finally:
             os.close(handle)
     return size
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A context in which a folder is made beside a path, to which it goes when it is whole.
+
+    If the work fails, nothing is left. Folders that processes of this machine left there when they were killed go too.
+
+    Raises:
+        UserError: something is at the path by then, and is no empty folder.
+        RunFault: a fault of the machine.
+    """
+    aside = path.parent / f"{ASIDE}{_this_process(os.getpid())}-{secrets.token_hex(4)}"
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f"{ASIDE}{machine()}.*"):
+            if left.is_dir() and is_abandoned(left):
+                shutil.rmtree(left, ignore_errors=True)
+        aside.mkdir()
+    try:
+        yield aside
+        with writing(path):
+            os.rename(aside, path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Makes a file that is another one under a second name, or where that cannot be a copy with its times.
+
+    Raises RunFault for a fault of the machine.
+    """
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not source.is_symlink():
+            with suppress(OSError):  # another file system, or one without links
+                os.link(source, target)
+                return
+        shutil.copy2(source, target)
 
 
 def is_abandoned(file: Path) -> bool:

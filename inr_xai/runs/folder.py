@@ -10,17 +10,18 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inr_xai.data.names import ASIDE, files_below, id_file, id_of_name
-from inr_xai.draws import GENERATOR
 from inr_xai.errors import RunFault, UserError
 from inr_xai.moved import with_new_paths
 from inr_xai.runs.files import append_text, format_csv, is_abandoned, read_json, write_json, write_new
 from inr_xai.runs.lock import folder_lock
-from inr_xai.runs.masks_file import SampleRecord, pack_record, read_facts, read_record
 from inr_xai.runs.structure import Shape
-from inr_xai.types import Row
+
+if TYPE_CHECKING:  # what brings torch is imported late: who only looks at a folder does not wait for it
+    from inr_xai.runs.masks_file import SampleRecord
+    from inr_xai.types import Row
 
 FREE_KEYS = (
     "data.root",
@@ -121,11 +122,13 @@ RUN: dict[str, Shape] = {
     "draws?": int,
     "split?": str,
     "planned?": int,
+    "concluded?": str,
+    "merged?": [str],
 }
 """The shape of run.json."""
 SUMMARY = {str: float, "unmeasured?": int}
 """The shape of summary.json."""
-MASKS, MASKS_SUFFIX = "masks", ".safetensors"
+MASKS, MASKS_SUFFIX, FIGURES = "masks", ".safetensors", "figures"
 FAILURES, FAILURE_COLUMNS = "failures.csv", ["image_id", "reason"]
 log = logging.getLogger(__name__)
 
@@ -182,6 +185,8 @@ class RunFolder:
 
         It names the keys in which `config` differs, or the version of the random draws.
         """
+        from inr_xai.draws import GENERATOR
+
         stored = self.read_run()
         if (drawn := stored.get("draws", 1)) != GENERATOR:
             raise UserError(
@@ -206,7 +211,7 @@ class RunFolder:
 
     def figure_file(self, sample_id: str, suffix: str = ".png") -> Path:
         """Returns the path of an image's figure."""
-        return id_file(self.path / "figures", sample_id, suffix)
+        return id_file(self.path / FIGURES, sample_id, suffix)
 
     def done(self) -> set[str]:
         """Returns the ids of the images whose masks file is there."""
@@ -223,6 +228,8 @@ class RunFolder:
         """
         known = id_of_name(name.removesuffix(MASKS_SUFFIX))
         if known is None:
+            from inr_xai.runs.masks_file import read_facts
+
             try:
                 stored = str(read_facts(self.path / MASKS / name)[0]["sample_id"])
             except UserError as error:
@@ -235,7 +242,7 @@ class RunFolder:
         """Returns whether an image's masks file is there."""
         return self.masks_file(sample_id).exists()
 
-    def commit(self, record: SampleRecord) -> bool:
+    def commit(self, record: "SampleRecord") -> bool:
         """Writes an image's masks file, from which on the image is done; one that is there already stays.
 
         Returns:
@@ -244,6 +251,8 @@ class RunFolder:
         Raises:
             RunFault: the run's folder is gone, or another fault of the machine.
         """
+        from inr_xai.runs.masks_file import pack_record
+
         self.require_there()
         return write_new(self.masks_file(record.sample_id), pack_record(record), within=self.begun)
 
@@ -252,12 +261,14 @@ class RunFolder:
         if self._begun and not self.run_file.exists():
             raise RunFault(f"{self.path} has lost its run.json; put the folder back, then the same command continues")
 
-    def read(self, sample_id: str) -> SampleRecord:
+    def read(self, sample_id: str) -> "SampleRecord":
         """Returns what is stored of an image.
 
         Raises:
             UserError: its masks file is missing, damaged, or that of another image.
         """
+        from inr_xai.runs.masks_file import read_record
+
         file = self.masks_file(sample_id)
         if not file.exists():
             raise UserError(f"{self.path} has no masks of {sample_id!r}; inr_xai.load(run).keys() lists what it has")
@@ -266,7 +277,7 @@ class RunFolder:
             raise UserError(f"{file} holds the masks of {record.sample_id!r}; give it the name that it had")
         return record
 
-    def append_rows(self, rows: Sequence[Row]) -> None:
+    def append_rows(self, rows: "Sequence[Row]") -> None:
         """Adds rows to per_image.csv, which is written anew at the end of the run; columns that it lacks wait for that.
 
         Raises RunFault if the run's folder is gone.

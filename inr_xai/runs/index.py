@@ -17,16 +17,16 @@ import time
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from inr_xai.errors import UserError
 from inr_xai.runs.files import all_columns, append_text, format_csv, write_chunks
 from inr_xai.runs.folder import MASKS, RunFolder
-from inr_xai.runs.masks_file import SampleRecord, read_record
 from inr_xai.runs.structure import require
-from inr_xai.types import Row
+
+if TYPE_CHECKING:  # what brings torch is imported late, as in `inr_xai.runs.folder`
+    from inr_xai.runs.masks_file import SampleRecord
+    from inr_xai.types import Row
 
 INDEX = "index"
 """The folder of what the shards know, within the run folder."""
@@ -91,7 +91,7 @@ class ResultIndex:
         self.file = shard_file(folder.path, shard, RESULTS)
         self._damaged: set[Path] = set()
 
-    def add(self, record: SampleRecord) -> None:
+    def add(self, record: "SampleRecord") -> None:
         """Adds the line of an image whose masks file has just been written. Raises RunFault as `append_text` does."""
         file = self.folder.masks_file(record.sample_id)
         line = _line(record, file.relative_to(self.folder.path / MASKS).as_posix(), file.stat())
@@ -143,6 +143,8 @@ class ResultIndex:
 
     def _read_masks_files(self, names: Sequence[str]) -> dict[str, IndexEntry]:
         """Adds masks files to the index, one after another, and returns what it says of them now."""
+        from inr_xai.runs.masks_file import read_record
+
         began, found = time.monotonic(), {}
         log.info("%d masks files are not in the index of %s: reading them", len(names), self.folder.path)
         for name in sorted(names):
@@ -174,6 +176,14 @@ class StoredResults(Mapping[str, IndexEntry]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def lines(self) -> Iterator[bytes]:
+        """Yields the lines of the images, as they stand in the files of the index."""
+        for file in sorted({entry.file for entry in self.values()}):
+            for place, line in index_lines(file):
+                found = parse_line(line, file, place)
+                if found is not None and self._entries.get(found[1]) == found[2]:
+                    yield line
+
     @property
     def columns(self) -> list[str]:
         """The columns of all scores, in the order in which they appear."""
@@ -191,7 +201,7 @@ class StoredResults(Mapping[str, IndexEntry]):
             for entry in self.values():
                 yield entry, json.loads(reader.read(entry.file, entry.place, entry.sizes[0]))
 
-    def scores(self) -> Iterator[list[Row]]:
+    def scores(self) -> "Iterator[list[Row]]":
         """Yields the rows of each image."""
         for entry, text in self.texts():
             kinds = [(name, TYPES[kind]) for name, kind in entry.columns]
@@ -203,7 +213,7 @@ class StoredResults(Mapping[str, IndexEntry]):
                 for cells in csv.reader(io.StringIO(text, newline=""))
             ]
 
-    def rows_of(self, sample_id: str) -> list[Row]:
+    def rows_of(self, sample_id: str) -> "list[Row]":
         """Returns the rows of an image."""
         return next(StoredResults({sample_id: self[sample_id]}).scores())
 
@@ -212,6 +222,8 @@ class StoredResults(Mapping[str, IndexEntry]):
 
         The steps are in the order of these numbers. In memory are those of fits alone that were made side by side.
         """
+        import numpy as np
+
         waiting: dict[tuple[int, int, int], list[tuple[str, float]]] = {}
         now = 0
         with _Reader() as reader:
@@ -230,7 +242,7 @@ class StoredResults(Mapping[str, IndexEntry]):
         yield from _taken(waiting, list(waiting))
 
 
-class StoredRows(Collection[Row]):
+class StoredRows(Collection["Row"]):
     """The scores of a run, one dict per image, explanation and area; each walk over them reads them anew.
 
     Args:
@@ -238,10 +250,10 @@ class StoredRows(Collection[Row]):
         count: the number of rows; None to count them when they are asked for.
     """
 
-    def __init__(self, read: Callable[[], Iterator[list[Row]]], count: int | None = None):
+    def __init__(self, read: "Callable[[], Iterator[list[Row]]]", count: int | None = None):
         self._read, self._count = read, count
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> "Iterator[Row]":
         return (row for rows in self._read() for row in rows)
 
     def __len__(self) -> int:
@@ -328,7 +340,7 @@ def _shared(columns: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]
     return columns
 
 
-def _line(record: SampleRecord, name: str, stat: os.stat_result) -> str:
+def _line(record: "SampleRecord", name: str, stat: os.stat_result) -> str:
     """Returns the line of an image: a sum of the rest, facts, scores and losses, between tabulators."""
     columns = all_columns(record.rows)
     facts = {

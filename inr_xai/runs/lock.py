@@ -20,7 +20,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from urllib.parse import quote
+from typing import NamedTuple
+from urllib.parse import quote, unquote
 
 from inr_xai.data.names import ASIDE
 from inr_xai.errors import RunFault, UserError
@@ -183,13 +184,7 @@ class WorkLock:
 
     def others(self) -> list[Path]:
         """Returns the marks of all other processes that work in the folder."""
-        now = file_time(self._folder)
-        marks = [(file, *read_mark(file, now)) for file in self._folder.glob(f"{MARK}*") if file != self._file]
-        return [
-            file
-            for file, holder, age in marks
-            if age is not None and (age < DEAD_AFTER if holder is None else holder.is_alive(age))
-        ]
+        return [self._folder / mark.name for mark in read_marks(self._folder) if mark.alive and mark.name != self.mark]
 
     def _claim(self) -> str | None:
         """Makes the mark of this process and returns None, or returns who is in the way, as a sentence."""
@@ -269,6 +264,37 @@ class ShardLock(WorkLock):
             if numbers is not None and may_share_images(self._index, self._count, int(numbers[1]), int(numbers[2])):
                 marks.append(file)
         return marks
+
+
+class Mark(NamedTuple):
+    """A mark in a folder.
+
+    Args:
+        holder: whom it names; None if it cannot be read.
+        age: the seconds since the last sign of life.
+        alive: whether the process still works, as far as can be known.
+    """
+
+    name: str
+    holder: Holder | None
+    age: float
+    alive: bool
+
+    @property
+    def work(self) -> str:
+        """What the process works on, such as "shard 0 of 4"."""
+        return unquote(self.name.removeprefix(MARK)).replace("-", " ")
+
+
+def read_marks(folder: Path) -> list[Mark]:
+    """Returns the marks of all processes that work in a folder, or did so until they were killed."""
+    now, marks = file_time(folder), list[Mark]()
+    for file in sorted(folder.glob(f"{MARK}*")):
+        holder, age = read_mark(file, now)
+        if age is not None:
+            alive = age < DEAD_AFTER if holder is None else holder.is_alive(age)
+            marks.append(Mark(file.name, holder, age, alive))
+    return marks
 
 
 def lock_of_results(run: Path, name: str, *, wait: float = 0.0) -> WorkLock:

@@ -1,13 +1,49 @@
-"""The tables of a run's folder, per_image.csv and curves.csv, written from the index, one image after another."""
+"""The files that speak of a whole run, such as per_image.csv, written from the index, one image after another."""
 
 import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from inr_xai.method import Method
 from inr_xai.runs.files import format_csv, write_chunks
+from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.index import StoredResults
 from inr_xai.scoring.summary import Summary
+
+
+def conclude_run(
+    folder: RunFolder, results: StoredResults, *, failures: int, method: Method | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Writes the tables and summary.json of all images anew, and returns the summary, and what run.json has to say.
+
+    Args:
+        failures: the number of images that could not be explained.
+        method: the method of the run; None leaves out the classifier passes.
+
+    Raises:
+        RunFault: a fault of the machine.
+    """
+    summary: dict[str, Any] = write_run_tables(folder.path, results).means()
+    summary |= {"images": len(results), "failures": failures}
+    facts: dict[str, Any] = {"seconds": sum(entry.seconds for entry in results.values()), "classifier_passes": {}}
+    if method is not None:
+        facts["classifier_passes"] = {"per_explanation": method.passes}
+    if results:
+        summary["seconds_per_image"] = facts["seconds"] / len(results)
+    if results and method is not None:
+        fits = sum(entry.fits for entry in results.values())
+        spent = sum(
+            method.image_passes(entry.fits) if entry.passes is None else entry.passes for entry in results.values()
+        )
+        summary["passes_per_image"] = spent / len(results)
+        facts["classifier_passes"] = {
+            "per_explanation": (spent - method.start.passes * len(results)) / fits,
+            "per_image": summary["passes_per_image"],
+        }
+    folder.write_summary(summary)
+    return summary, facts
 
 
 def write_run_tables(folder: Path, results: StoredResults) -> Summary:

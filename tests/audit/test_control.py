@@ -53,7 +53,7 @@ def test_the_configuration_changes_only_what_its_docstring_says(cfg: DictConfig)
         del before["callbacks"][name]
     before |= {"name": "demo_control", "out": "elsewhere", "evaluate": None, "audit": None}
     before["data"] |= {"targets": "wrong", "limit": 7}
-    before |= {"logger": {"wandb": None}, "shard": {"index": 0, "count": 1}}
+    before |= {"logger": {"wandb": None}, "shard": {"index": 0, "count": 1, "steal": False}}
     assert control == before
 
 

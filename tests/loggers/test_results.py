@@ -301,6 +301,25 @@ def test_what_is_measured_of_all_shards_stands_beside_them(tmp_path: Path) -> No
     assert list(artifact_files(artifacts(audit)["audit"])) == ["per_image.csv"]
 
 
+@pytest.mark.slow
+def test_the_last_of_several_workers_makes_the_run_of_the_whole(tmp_path: Path) -> None:
+    options = [*OPTIONS, "explanations=1", "evaluate=[insertion_auc]", "shard.count=2", "shard.steal=true"]
+    for index in (1, 0):  # the first takes all images, and the other one finds none
+        explain(tmp_path, *options, f"shard.index={index}", base=TINY)
+    found = {records(part, "run")[0]["run_id"]: part for part in parts(tmp_path)}
+    run_id = RunFolder(tmp_path).read_run()["wandb_id"]
+    assert set(found) == {run_id, f"{run_id}-1of2", f"{run_id}-2of2"}
+    kinds = {name: records(part, "run")[0]["job_type"] for name, part in found.items()}
+    assert kinds == {run_id: "explain", f"{run_id}-1of2": "shard", f"{run_id}-2of2": "shard"}
+    assert len({records(part, "run")[0]["run_group"] for part in found.values()}) == 1
+    whole, shard = summary(found[run_id])["summary"], summary(found[f"{run_id}-2of2"])["summary"]
+    assert {"headline/preservation", "evaluation/insertion_auc", "tables/gallery", "charts/loss_table"} <= whole.keys()
+    assert set(artifacts(found[run_id])) >= {"explanations", "evaluation"}
+    assert shard["run/images"] == 3
+    assert not any(key.startswith(("headline/", "tables/", "charts/")) for key in shard)
+    assert not artifacts(found[f"{run_id}-2of2"])
+
+
 def test_a_run_at_wandb_ends_whatever_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = []
 

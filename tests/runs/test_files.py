@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from inr_xai.data.names import ASIDE
 from inr_xai.errors import RunFault, UserError
 from inr_xai.runs.files import (
     append_text,
     format_csv,
+    link_or_copy,
     markdown_table,
     read_json,
+    whole_folder,
     write_bytes,
     write_chunks,
     write_json,
@@ -158,3 +161,46 @@ def test_a_file_in_parts_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     write_bytes(tmp_path / "file", b"old")
     write_chunks(tmp_path / "file", parts())
     assert (tmp_path / "file").read_bytes() == b"new content"
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "out"
+
+    def make(error: BaseException | None = None, *, left: str | None = None) -> None:
+        with whole_folder(target) as path:
+            assert path.parent == target.parent
+            (path / "run.json").write_text("{}")
+            if left is not None:
+                path.with_name(path.name.replace(f".{os.getpid()}.", f".{left}.")).mkdir()
+            if error is not None:
+                raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        make(KeyboardInterrupt())
+    assert list(target.parent.iterdir()) == []
+    target.mkdir()
+    make(left="999999999")  # what a killed process leaves
+    assert len(list(target.parent.iterdir())) == 2
+    (of_another := target.with_name(f"{ASIDE}0123abcd.1.1-x")).mkdir()  # which may still be at work
+    with pytest.raises(UserError, match=r"out cannot be written .*; move away what is in its place"):
+        make()
+    assert sorted(target.parent.iterdir()) == [of_another, target]
+    assert [file.name for file in target.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_gets_a_second_name_or_a_copy_with_its_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def refuse(*paths: Path) -> None:
+        raise OSError("no links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    source, target = tmp_path / "a", tmp_path / "deep" / "b"
+    source.write_text("content")
+    os.utime(source, ns=(1, 123_456_789))
+    link_or_copy(source, target)
+    assert target.read_text() == "content"
+    assert target.stat().st_mtime_ns == 123_456_789
+    assert (target.stat().st_ino == source.stat().st_ino) == links

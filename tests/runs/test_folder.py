@@ -55,6 +55,25 @@ def test_a_sample_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert all(getattr(back, name) == getattr(written, name) for name in names)
 
 
+def test_of_two_commits_of_an_image_the_first_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.commit(record("a/b"))
+    first = folder.masks_file("a/b").read_bytes()
+    assert not folder.commit(record("a/b", loss=7.0))
+    monkeypatch.setattr(os, "link", fails)  # a file system without links
+    assert not folder.commit(record("a/b", loss=7.0))
+    assert folder.commit(record("c"))
+    assert folder.masks_file("a/b").read_bytes() == first
+    assert sorted(path.name for path in (tmp_path / "masks").rglob("*") if path.is_file()) == [
+        "b.safetensors",
+        "c.safetensors",
+    ]
+
+
+def fails(*names: object) -> None:
+    raise PermissionError("no links here")
+
+
 def test_appended_rows_are_those_of_the_table_at_the_end(tmp_path: Path) -> None:
     folder, index = RunFolder(tmp_path), ResultIndex(RunFolder(tmp_path))
     (tmp_path / "per_image.csv").write_text("sample_id,expl")  # torn by a kill

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from inr_xai.errors import RunFault, UserError
-from inr_xai.runs import index as index_module
+from inr_xai.runs import masks_file
 from inr_xai.runs.files import append_text, format_csv
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.index import ResultIndex, StoredResults
@@ -34,8 +34,8 @@ def commit(folder: RunFolder, index: ResultIndex | None, *records: SampleRecord)
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the masks files that were read."""
     names: list[str] = []
-    read = index_module.read_record
-    monkeypatch.setattr(index_module, "read_record", lambda file: names.append(file.stem) or read(file))
+    read = masks_file.read_record
+    monkeypatch.setattr(masks_file, "read_record", lambda file: names.append(file.stem) or read(file))
     return names
 
 
@@ -135,7 +135,8 @@ def test_a_masks_file_that_changed_is_read_and_one_that_is_gone_does_not_count(
     folder = RunFolder(tmp_path)
     index = ResultIndex(folder)
     commit(folder, index, record("a"), record("b"), record("c"))
-    folder.masks_file("a").unlink()
+    for name in "ab":
+        folder.masks_file(name).unlink()
     folder.commit(record("b", loss=7.0))
     os.utime(folder.masks_file("c"), ns=(1, 1))
     results = index.read()

@@ -156,7 +156,8 @@ def test_a_run_of_parts_of_ones_own_is_rendered_if_they_are_allowed(
     for name in sorted(folder.done()):
         stored = folder.read(name)
         stored.drawing["inr"]["class"] = "my_nets:Net"
-        folder.commit(stored)
+        folder.masks_file(name).unlink()
+        assert folder.commit(stored)
     with pytest.raises(UserError, match="my_nets:Net, which is none of our classes"):
         inr_xai.load(folder.path)["00000-disc"].importance()
     allowed = inr_xai.load(folder.path, allow_targets=["my_nets"])["00000-disc"]

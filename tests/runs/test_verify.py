@@ -45,6 +45,7 @@ def test_masks_that_overlap_and_have_another_area_are_seen(tmp_path: Path, capsy
     side = record.masks.shape[-1]
     record.masks = torch.zeros_like(record.masks)
     record.masks[..., : side // 2, :] = 1
+    folder.masks_file(record.sample_id).unlink()
     folder.commit(record)
     printed = figures(capsys, folder.path, "--areas", "0.1", "--size", "56")
     assert printed["stored: area error, largest"] == pytest.approx(0.4, abs=1e-3)

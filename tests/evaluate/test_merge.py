@@ -1,0 +1,132 @@
+"""`inr-xai merge`: shards that were explained in folders of their own end as the run that had all images at once."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import inr_xai
+from inr_xai.data.names import ASIDE
+from inr_xai.evaluate.merge import main
+from inr_xai.runs import merge as merge_module
+from inr_xai.runs.folder import RunFolder
+from inr_xai.runs.progress import progress_of
+from inr_xai.runs.verify import main as verify
+from tests.helpers.runs import explain, messages, same_masks, table
+
+OPTIONS = ["explanations=1", "data.size=3", "evaluate=[sparseness,complexity]"]
+FILES = ("per_image.csv", "failures.csv", "evaluation/masks.csv", "evaluation/masks.md", "evaluation/masks.tex")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of all images."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    explain(folder, *OPTIONS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The folders of two shards of that run."""
+    folders = [tmp_path_factory.mktemp("shards") / f"shard {index}" for index in range(2)]
+    for index, folder in enumerate(folders):
+        explain(folder, *OPTIONS, "shard.count=2", f"shard.index={index}", "shard.steal=false")
+    return folders
+
+
+def merged(out: Path, *runs: Path) -> int:
+    """Runs the command."""
+    return main([*map(str, runs), "--out", str(out), "--allow-targets", "tests"])
+
+
+@pytest.mark.slow
+def test_shards_end_as_one_run(
+    tmp_path: Path, whole: Path, shards: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert [len(RunFolder(shard).done()) for shard in shards] == [2, 1]
+    assert merged(out, *shards) == 0
+    assert same_masks(out, whole)
+    assert [(out / name).read_bytes() for name in FILES] == [(whole / name).read_bytes() for name in FILES]
+    ours, theirs = RunFolder(out).read_summary(), RunFolder(whole).read_summary()
+    assert ours.pop("seconds_per_image") * 3 == pytest.approx(RunFolder(out).read_run()["seconds"])
+    assert ours == {key: value for key, value in theirs.items() if key != "seconds_per_image"}
+    facts, before = RunFolder(out).read_run(), RunFolder(whole).read_run()
+    assert (facts["planned"], facts["sessions"]) == (3, 2)
+    assert facts["classifier_passes"] == before["classifier_passes"]
+    assert facts["seconds"] == pytest.approx(sum(RunFolder(shard).read_run()["seconds"] for shard in shards))
+    assert progress_of(out).exit_status == 0
+    capsys.readouterr()
+    assert verify([str(out)]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 3
+    assert inr_xai.load(out)["00000-disc"].mask(0.2).shape == (24, 24)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out"]
+
+
+@pytest.mark.slow
+def test_what_is_joined_is_continued_by_the_same_command(tmp_path: Path, whole: Path, shards: list[Path]) -> None:
+    out = tmp_path / "out"
+    assert merged(out, shards[1]) == 0
+    assert progress_of(out).exit_status == 5
+    stored = RunFolder(out).masks_file("00002-triangle").stat().st_ino
+    assert explain(out, *OPTIONS).failures == 0
+    assert same_masks(out, whole)
+    assert RunFolder(out).masks_file("00002-triangle").stat().st_ino == stored
+    assert progress_of(out).exit_status == 0
+    assert (out / "evaluation/masks.csv").read_bytes() == (whole / "evaluation/masks.csv").read_bytes()
+
+
+def test_measurements_that_not_all_runs_have_are_not_joined(
+    tmp_path: Path, shards: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    less = Path(shutil.copytree(shards[1], tmp_path / "less"))
+    rows = table(less, "evaluation/masks.csv")
+    (less / "evaluation/masks.csv").write_text(
+        "sample_id,target,difficult,complexity/a0.1,failed\n" + "".join(f"{row['sample_id']},1,0,1,\n" for row in rows)
+    )
+    (less / "audit").mkdir()
+    caplog.set_level("INFO")
+    assert merged(tmp_path / "out", shards[0], less) == 0
+    assert not (tmp_path / "out" / "evaluation").exists()
+    said = "\n".join(messages(caplog.records))
+    assert "evaluation/masks.csv is not joined, because the runs do not have the same metrics" in said
+    assert f"audits are not joined; inr-xai audit {tmp_path / 'out'} makes one" in said
+
+
+def test_images_that_were_not_measured_are_counted(tmp_path: Path, shards: list[Path]) -> None:
+    other = Path(shutil.copytree(shards[1], tmp_path / "other"))
+    file = other / "evaluation/masks.csv"
+    header, row, *_ = file.read_text().splitlines()
+    assert header.endswith(",failed")
+    file.write_text(f"{header}\n{row}no room\n")
+    assert merged(tmp_path / "out", shards[0], other) == 0
+    assert RunFolder(tmp_path / "out").read_unmeasured() == 1
+
+
+def test_parts_that_may_not_be_imported_cost_the_passes_alone(
+    tmp_path: Path, shards: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Path(shutil.copytree(shards[1], tmp_path / "run"))
+    text = (run / "run.json").read_text()
+    (run / "run.json").write_text(text.replace("inr_xai.objective.Preservation", "of_mine.Objective"))
+    assert main([str(run), "--out", str(tmp_path / "out")]) == 0
+    assert "passes_per_image" not in RunFolder(tmp_path / "out").read_summary()
+    assert any(line.startswith("classifier passes are not counted: ") for line in messages(caplog.records))
+
+
+def test_an_end_in_the_middle_leaves_nothing(
+    tmp_path: Path, shards: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(merge_module, "write_chunks", interrupt)
+    assert merged(tmp_path / "out", *shards) == 130
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "note.txt").touch()
+    assert merged(tmp_path / "out", *shards) == 2
+    assert f"{tmp_path / 'out'} is no empty folder" in capsys.readouterr().err
+    assert not list(tmp_path.glob(f"{ASIDE}*"))
