@@ -30,6 +30,8 @@ def stop_workers(part: Part) -> None:
     """SIGSTOP of random workers, which go on when they count as dead, and find their claims taken by others."""
     with _impatient():
         _disturb(part, part.count(30, 1), signal.SIGSTOP)
+    if not part.quick:
+        part.require(part.figures["fits_done_twice"] > 0, "no claim was taken of a worker that woke up again")
 
 
 def _disturb(part: Part, faults: int, number: signal.Signals) -> None:

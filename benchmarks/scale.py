@@ -134,6 +134,7 @@ def flat(folder: Path, images: int) -> Figures:
             held[quarter].append(now)
         time.sleep(0.25)
     require(worker.wait().status == 0 and stored(run) == images, log)
+    reached = [moment or time.monotonic() for moment in reached]  # the end itself may have come between two looks
     parts = [images / QUARTERS - (first if number == 0 else 0) for number in range(QUARTERS)]
     lengths = [after - before for before, after in pairwise(reached)]
     return {

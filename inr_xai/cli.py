@@ -274,7 +274,7 @@ def _run(cfg: DictConfig, hydra_cfg: Any) -> "RunOutcome":
     from inr_xai.pipeline import run  # late: a refusal, a dry run and --help do not wait for it
 
     outcome = run(cfg)
-    if outcome.metric is None:
+    if outcome.metric is None and outcome.concluded:
         log.warning("sweep_metric=%s is not in summary.json, so there is nothing to rank this run by", cfg.sweep_metric)
     return outcome
 

@@ -3,25 +3,22 @@
 import logging
 import math
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from inr_xai.config import check
-from inr_xai.digests import digest
 from inr_xai.errors import RunFault, UserError
-from inr_xai.instantiate import log_measured, plain, threads_of, update_run
-from inr_xai.runner import ExplainedRun, explain, sample_plan
+from inr_xai.instantiate import log_measured, threads_of, update_run
+from inr_xai.runner import ExplainedRun, explain, sample_plan, what_is_concluded
 from inr_xai.runs.files import write_bytes
-from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.load import load
 from inr_xai.runs.lock import ShardLock, WorkLock, lock_of_results
 from inr_xai.runs.loop import is_unexpected, reason_of
 from inr_xai.scoring.summary import format_table
 
-MEASURED = ("evaluate", "audit", "report", "logger")
-"""The options that say what is done with the explanations at the end."""
 log = logging.getLogger(__name__)
 
 
@@ -34,12 +31,14 @@ class RunOutcome:
         failures: the number of images that could not be explained.
         folder: the run folder, which holds everything.
         unmeasured: the number of images that are explained, but could not be evaluated or audited.
+        concluded: whether the tables are made; of workers that share a folder, one makes them.
     """
 
     metric: float | None
     failures: int
     folder: Path
     unmeasured: int = 0
+    concluded: bool = True
 
 
 def run(cfg: DictConfig) -> RunOutcome:
@@ -55,20 +54,14 @@ def run(cfg: DictConfig) -> RunOutcome:
 
 
 def _run(cfg: DictConfig, lock: WorkLock) -> RunOutcome:
-    """Explains the images, and concludes the run; of workers that share a folder, the last one concludes."""
-    explained = explain(cfg, lock)
-    if not cfg.shard.steal:
-        return _conclude(cfg, explained)
-    if missing := _images_to_come(explained):
-        log.info("%d images are in the hands of other workers; the last one of them concludes the run", missing)
-        return RunOutcome(explained.summary.get(cfg.sweep_metric), explained.failures, explained.folder.path)
-    with lock_of_results(explained.folder.path, "conclusion", wait=math.inf):  # two may be the last
-        what = _what_is_concluded(cfg, explained.folder)
-        if explained.folder.read_run().get("concluded") == what:
-            log.info("all images are explained, and another worker has concluded the run")
-            return RunOutcome(explained.summary.get(cfg.sweep_metric), explained.failures, explained.folder.path)
+    """Explains the images and concludes the run; of workers that share a folder, one concludes it."""
+    with ExitStack() as conclusion:
+        explained = explain(cfg, lock, conclusion)
+        if not explained.concluded:
+            return RunOutcome(None, explained.failures, explained.folder.path, concluded=False)
         outcome = _conclude(cfg, explained)
-        update_run(explained.folder, concluded=what)
+        if cfg.shard.steal and not outcome.unmeasured:
+            update_run(explained.folder, concluded=what_is_concluded(cfg, explained.folder))
         return outcome
 
 
@@ -170,12 +163,6 @@ def _report(cfg: DictConfig, explained: ExplainedRun) -> None:
             *(str(error) if fault else reason_of(error), path),
             exc_info=is_unexpected(error) and not fault,
         )
-
-
-def _what_is_concluded(cfg: DictConfig, folder: RunFolder) -> str:
-    """Returns of which images and with which measurements the run is concluded now."""
-    counts = {"done": len(folder.done()), "failed": len(folder.read_failures())}
-    return digest(counts | {key: value for key, value in plain(cfg).items() if key in MEASURED})
 
 
 def _images_to_come(explained: ExplainedRun) -> int:

@@ -16,7 +16,8 @@ from inr_xai.classifier.probe import first_look
 from inr_xai.classifier.targets import TargetRule
 from inr_xai.config.environment import environment_digests, stored_form
 from inr_xai.data.mosaic import Grid
-from inr_xai.errors import RunFault
+from inr_xai.digests import digest
+from inr_xai.errors import RunFault, Unreachable, UserError
 from inr_xai.fitting.fit import FitResult, fit_masks, stack_size
 from inr_xai.fitting.run_scorer import RunScorer
 from inr_xai.instantiate import (
@@ -24,6 +25,7 @@ from inr_xai.instantiate import (
     assemble,
     begin_session,
     build_data_and_classifier,
+    plain,
     require_same_environment,
     start_or_continue,
     update_run,
@@ -31,17 +33,19 @@ from inr_xai.instantiate import (
 from inr_xai.limits import require_probabilities, require_size
 from inr_xai.objective import require_columns
 from inr_xai.runs.checkpoint import FitCheckpoint, remove_ended
-from inr_xai.runs.failures import FailureNotes, noted_since
+from inr_xai.runs.failures import FailureNotes, noted
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.index import ResultIndex
 from inr_xai.runs.load import record_of_fit
-from inr_xai.runs.lock import WorkLock, folder_lock
+from inr_xai.runs.lock import WorkLock, folder_lock, lock_of_results
 from inr_xai.runs.loop import Guard, reason_of
 from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.runs.tables import conclude_run
 from inr_xai.runs.work import Work
 from inr_xai.types import Batch, Image, ImageData, Row, Sample
 
+MEASURED = ("evaluate", "audit", "report", "logger")
+"""The options that say what is done with the explanations at the end."""
 log = logging.getLogger(__name__)
 
 
@@ -55,6 +59,7 @@ class ExplainedRun:
         failures: the number of this run's images that could not be explained.
         images: the number of this run's images that are explained, those of earlier sessions included.
         doubt: why the masks may explain nothing; None if nothing was noticed.
+        concluded: whether summary and rows speak of the folder; if not, another worker makes the tables.
     """
 
     folder: RunFolder
@@ -64,13 +69,15 @@ class ExplainedRun:
     failures: int
     images: int
     doubt: str | None = None
+    concluded: bool = True
 
 
-def explain(cfg: DictConfig, lock: WorkLock | None = None) -> ExplainedRun:
+def explain(cfg: DictConfig, lock: WorkLock | None = None, conclusion: ExitStack | None = None) -> ExplainedRun:
     """Explains the images that a checked configuration names, except those that its folder holds already.
 
     Args:
         lock: what the caller holds so that no other process explains the same images; it is asked before each batch.
+        conclusion: of workers that share a folder, the one that concludes the run holds a lock until this is closed.
 
     Raises:
         UserError: the folder holds a run of another configuration, or the parts do not go together.
@@ -92,10 +99,40 @@ def explain(cfg: DictConfig, lock: WorkLock | None = None) -> ExplainedRun:
         for sample_ids in work.batches():
             if lock is not None:
                 lock.require()
-            runner.explain_batch(sample_ids)
+            work.in_reach = runner.explain_batch(sample_ids)
+        if cfg.shard.steal and not concludes(cfg, folder, data, conclusion or ExitStack()):
+            return runner.leave()
         explained = replace(runner.conclude(), doubt=doubt)
-    work.tidy(folder.done(), alone=lock is not None and not lock.others())
+    if lock is not None and not lock.others():
+        work.tidy()
     return explained
+
+
+def concludes(cfg: DictConfig, folder: RunFolder, data: ImageData, conclusion: ExitStack) -> bool:
+    """Returns whether this worker concludes a run that several explain: all images are done or have failed.
+
+    If so, it keeps other workers from doing the same as long as `conclusion` is open.
+    """
+    missing = len(set(sample_plan(data)) - folder.done() - set(folder.read_failures()))
+    if missing:
+        log.info("%d images are in the hands of other workers; the last one of them concludes the run", missing)
+        return False
+    try:
+        conclusion.enter_context(lock_of_results(folder.path, "conclusion"))
+    except UserError:
+        log.info("all images are explained, and another worker concludes the run")
+        return False
+    if folder.read_run().get("concluded") == what_is_concluded(cfg, folder):
+        log.info("all images are explained, and another worker has concluded the run")
+        return False
+    return True
+
+
+def what_is_concluded(cfg: DictConfig, folder: RunFolder) -> str:
+    """Returns a name of the images that the run has now, and of what is measured of them."""
+    newest = max((known.st_mtime_ns for _, known in folder.masks_files()), default=0)
+    facts = {"done": len(folder.done()), "failed": len(folder.read_failures()), "newest": newest}
+    return digest(facts | {key: value for key, value in plain(cfg).items() if key in MEASURED})
 
 
 def require_together(parts: Parts, plan: Sequence[str]) -> str | None:
@@ -131,17 +168,16 @@ def sample_plan(data: ImageData) -> list[str]:
 
 def shared_work(cfg: DictConfig, folder: RunFolder, parts: Parts, split: str, lock: WorkLock | None) -> Work:
     """Returns the images that this process takes, and how it shares them with the other shards of the run."""
-    shard, began = (cfg.shard.index, cfg.shard.count), time.time()
     return Work(
         folder,
         sample_plan(parts.data),
-        shard,
+        (cfg.shard.index, cfg.shard.count),
         split=split,
         # A batch is no larger than a stack, so that its images are stored as soon as they are fitted.
         size=min(cfg.image_batch_size, stack_size(parts.method, parts.device, cfg.image_batch_size)),
         lock=lock,
         steals=cfg.shard.steal,
-        failed=lambda: noted_since(folder.path, began),
+        failed=lambda: noted(folder.path),
     )
 
 
@@ -165,6 +201,7 @@ class Runner:
             shares=facts["config"]["shard"].get("steal", False),
         )
         self._broken: set[str] = set()
+        self._in_reach = True
         self._rule = TargetRule(parts.data.targets, parts.method.seed)
         self._count_done()
 
@@ -216,11 +253,16 @@ class Runner:
                 raise
             failed = False
 
-    def explain_batch(self, sample_ids: Sequence[str]) -> None:
-        """Loads, fits, scores and stores a batch; an image that fails is noted and costs no other."""
+    def explain_batch(self, sample_ids: Sequence[str]) -> bool:
+        """Loads, fits, scores and stores a batch; an image that fails is noted and costs no other.
+
+        Returns:
+            Whether the data could be read, be it to find that a file is broken.
+        """
         began = time.monotonic()
         ended = self.state.images_done + len(self.state.failures)
         self.state.total = max(self.state.total, ended + len(sample_ids))  # images of other shards come on top
+        self._in_reach = True
         samples, targets = self._load(sample_ids)
         if len(samples) > 1:
             try:
@@ -232,10 +274,11 @@ class Runner:
                 log.warning("%d images failed together (%s); they are explained one by one", len(samples), reason)
                 self._ask_callbacks("on_fit_failed")
             else:
-                return
+                return self._in_reach
         for sample, target in zip(samples, targets, strict=True):
             with Guard(sample.sample_id, self._note_failure):
                 self._explain([sample], [target], began)
+        return self._in_reach
 
     def _explain(self, samples: Sequence[Sample], targets: Sequence[int], began: float) -> None:
         """Fits, scores and stores images. What it raises is raised before any of them is stored.
@@ -299,7 +342,7 @@ class Runner:
             asking = parts.classifier.frozen(parts.device, torch.float32)
         with asking:
             for sample_id in sample_ids:
-                with Guard(sample_id, self._note_failure):
+                with Guard(sample_id, self._note_failure) as reading:
                     sample = parts.data.load(sample_id, parts.classifier.preprocessing)
                     image = sample.image.to(parts.device)
                     target = self._rule.choose(parts.classifier, image, sample.target, sample_id)
@@ -309,6 +352,7 @@ class Runner:
                         parts.donors.all()
                     samples.append(sample)
                     targets.append(target)
+                self._in_reach = not isinstance(reading.error, Unreachable)
         return samples, targets
 
     def _new_scorer(self, batch: Batch, labels: Sequence[int | None]) -> RunScorer:
@@ -348,11 +392,12 @@ class Runner:
     def _store(self, record: SampleRecord, image: Image) -> None:
         """Reports an image and writes its files; the masks file comes after the figure, which a rebuild cannot make."""
         self._ask_callbacks("on_sample", record, image)
-        if not self.folder.commit(record):
-            log.warning("%s was stored by another worker meanwhile, which took this one for dead", record.sample_id)
-            return
-        self._index.add(record)
-        self.folder.append_rows(record.rows)
+        with folder_lock(self.folder.path):  # nobody makes tables of the folder between these three
+            if not self.folder.commit(record):
+                log.warning("%s was stored by another worker meanwhile, which took this one for dead", record.sample_id)
+                return
+            self._index.add(record)
+            self.folder.append_rows(record.rows)
         self.state.images_done += 1
 
     def _note_failure(self, sample_id: str, reason: str) -> None:
@@ -373,6 +418,12 @@ class Runner:
                 level = logging.DEBUG if name in self._broken else logging.WARNING
                 self._broken.add(name)
                 log.log(level, "%s failed (%s); the masks are stored without it", name, reason_of(error), exc_info=True)
+
+    def leave(self) -> ExplainedRun:
+        """Returns what this worker has done; another one makes the tables."""
+        return ExplainedRun(
+            self.folder, self.parts, {}, [], len(self.state.failures), self.state.images_done, concluded=False
+        )
 
     def conclude(self) -> ExplainedRun:
         """Writes the files that speak of the whole folder, other shards' images included, and returns what they say."""

@@ -85,7 +85,7 @@ def join_evaluations(folders: Sequence[RunFolder], into: RunFolder, ids: Collect
     Args:
         ids: the images of the joined run.
     """
-    places = [folder.path / EVALUATION for folder in folders if folder.done()]
+    places = {folder.path / EVALUATION: folder.done() for folder in folders if folder.done()}
     unmeasured = 0
     for name in sorted({file.name for place in places for file in place.glob("*.csv")}):
         parts = [Results(place / name) for place in places]
@@ -93,15 +93,18 @@ def join_evaluations(folders: Sequence[RunFolder], into: RunFolder, ids: Collect
             log.warning("%s/%s is not joined, because the runs do not have the same metrics", EVALUATION, name)
             continue
         rows: dict[str, TextRow] = {}
-        for part in parts:
-            rows = part.rows | rows
+        taken: set[str] = set()
+        for part, done in zip(parts, places.values(), strict=True):
+            own = (done & set(ids)) - taken  # an image in several runs has the masks of the first
+            rows |= {sample_id: part.rows[sample_id] for sample_id in sorted(own & part.rows.keys())}
+            taken |= own
         joined = Results(into.path / EVALUATION / name)
-        for sample_id in sorted(rows.keys() & set(ids)):
+        for sample_id in sorted(rows):
             joined.add(sample_id, rows[sample_id])
         if joined.columns:
             write_results_tables(joined)
         if name == f"{OWN}.csv":
-            unmeasured = sum(bool(joined.failed(sample_id)) for sample_id in rows)
+            unmeasured = sum(sample_id not in rows or bool(joined.failed(sample_id)) for sample_id in ids)
     return unmeasured
 
 

@@ -8,6 +8,7 @@ mark of its shard gave no sign of life for a minute; one that was only stopped f
 
 import contextlib
 import json
+import os
 import re
 import time
 from collections.abc import Collection, Iterator
@@ -21,7 +22,7 @@ from inr_xai.runs.structure import require
 CLAIMS = "claims"
 """The folder of the claims, within the run folder."""
 KEPT = 120.0
-"""Seconds that a claim stays after its image is stored: a network file system may show the stored file later."""
+"""Seconds that a worker's claim stays after its image is stored: a network file system may show the file later."""
 DOUBTFUL = 2.5 * HEARTBEAT
 """Seconds without a sign of life after which a worker may be dead."""
 HOLDER = {"host": str, "machine": str, "pid": int, "started": (int, None), "since": str, "token": str}
@@ -59,14 +60,21 @@ class Claims:
         self._run, self._mark, self._holder = run, mark, holder
         self._ended: list[tuple[float, str]] = []
 
-    def take(self, sample_id: str) -> bool:
-        """Claims an image, and returns False if a living worker has it. Raises RunFault as `writing` does."""
-        number = 0
-        while not self._make(sample_id, number):
-            if is_held(self._run, self._file(sample_id, number)):
-                return False
-            number += 1
-        return True
+    def take(self, sample_id: str) -> int | None:
+        """Claims an image, and returns how many claims of it were broken for that; None if a living worker has it.
+
+        Raises RunFault as `writing` does.
+        """
+        while True:
+            number = 0
+            while self._file(sample_id, number).exists():
+                number += 1
+            if number and (held := is_held(self._run, self._file(sample_id, number - 1))) is not False:
+                if held:
+                    return None
+                continue  # it has just been removed
+            if self._make(sample_id, number):
+                return number
 
     def release(self, sample_ids: Collection[str]) -> None:
         """Gives claims back: those of images that are stored or have failed. Their files go a while later."""
@@ -75,25 +83,23 @@ class Claims:
         while self._ended and self._ended[0][0] < now - KEPT:
             self._remove(self._ended.pop(0)[1])
 
-    def tidy(self, done: Collection[str], *, alone: bool) -> None:
-        """Removes the claims of images that are done, or if this is the only worker all claims.
-
-        Other workers keep those for a while that were just made.
-        """
-        for claim in read_claims(self._run):
-            if alone or (claim.sample_id in done and claim.age > KEPT):
-                self._remove(claim.sample_id)
-        if alone:
-            with contextlib.suppress(OSError):
-                (self._run / CLAIMS).rmdir()
+    def tidy(self) -> None:
+        """Removes all claims, if no other worker is there."""
+        with contextlib.suppress(OSError):
+            for file in (self._run / CLAIMS).iterdir():
+                file.unlink(missing_ok=True)
+            (self._run / CLAIMS).rmdir()
 
     def _make(self, sample_id: str, number: int) -> bool:
         """Makes the claim of a number, and returns False if it is there."""
         file = self._file(sample_id, number)
         text = json.dumps({"id": sample_id, "mark": self._mark, "holder": asdict(self._holder)})
         with writing(file):
-            file.parent.mkdir(exist_ok=True)
-            return write_exclusively(file, text)
+            try:
+                return write_exclusively(file, text)
+            except FileNotFoundError:
+                file.parent.mkdir(exist_ok=True)
+                return write_exclusively(file, text)
 
     def _file(self, sample_id: str, number: int) -> Path:
         from inr_xai.seeding import sha256  # late: it brings torch
@@ -102,19 +108,22 @@ class Claims:
 
     def _remove(self, sample_id: str) -> None:
         """Removes all claims of an image, the last one first: one that is left over stands for all."""
-        files = []
-        while (file := self._file(sample_id, len(files))).exists():
-            files.append(file)
-        for file in reversed(files):
-            file.unlink(missing_ok=True)
+        number = 0
+        while self._file(sample_id, number).exists():
+            number += 1
+        for place in reversed(range(number)):
+            self._file(sample_id, place).unlink(missing_ok=True)
 
 
-def is_held(run: Path, file: Path) -> bool:
-    """Returns whether the worker that a claim's file names is alive; one that cannot be read counts by its age."""
+def is_held(run: Path, file: Path) -> bool | None:
+    """Returns whether the worker that a claim's file names is alive; None if the file is gone.
+
+    A claim that cannot be read counts by its age.
+    """
     now = file_time(run)
     claim, age = _read(file, now)
     if claim is None:
-        return age is not None and age < DEAD_AFTER
+        return None if age is None else age < DEAD_AFTER
     return silence(run, claim, now) is not None
 
 
@@ -146,20 +155,22 @@ def read_claims(run: Path) -> Iterator[Claim]:
 
 
 def doubtful(run: Path, sample_ids: Collection[str]) -> bool:
-    """Returns whether any of these images is claimed by a worker of which it is not clear whether it is dead."""
+    """Returns whether any of these images is claimed by a worker that may be dead, or has just been seen to be."""
     now = file_time(run)
     silences = [silence(run, claim, now) for claim in read_claims(run) if claim.sample_id in sample_ids]
-    return any(seconds is not None and seconds > DOUBTFUL for seconds in silences)
+    return any(seconds is None or seconds > DOUBTFUL for seconds in silences)
 
 
 def _read(file: Path, now: float) -> tuple[Claim | None, float | None]:
     """Returns a claim and the age of its file in seconds; None for what cannot be read, and for what is not there."""
     try:
         with file.open() as stream:
-            age = abs(now - file.stat().st_mtime)
+            age = abs(now - os.fstat(stream.fileno()).st_mtime)
             content = stream.read()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None, None
+    except OSError:  # what cannot be read may be there
+        return None, 0.0
     try:
         values = json.loads(content)
         require(values, SHAPE)

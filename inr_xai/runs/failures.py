@@ -86,10 +86,9 @@ class FailureNotes:
         write_bytes(self._folder.path / FAILURES, content, within=self._folder.path)
 
 
-def noted_since(run: Path, when: float) -> set[str]:
-    """Returns the images of which any shard has noted a failure since a time, in seconds since 1970."""
-    files = index.shard_files(run, index.FAILURES)
-    return {note["id"] for file in files for note in read_notes(file) if note["time"] > when}
+def noted(run: Path) -> set[str]:
+    """Returns the images of which any shard has noted a failure."""
+    return {note["id"] for file in index.shard_files(run, index.FAILURES) for note in read_notes(file)}
 
 
 def read_notes(file: Path) -> Iterator[dict[str, Any]]:

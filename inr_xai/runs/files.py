@@ -152,6 +152,7 @@ def write_exclusively(path: Path, text: str) -> bool:
     try:
         with path.open("x") as stream:
             try:
+                os.chmod(path, 0o644)  # for workers of other users
                 stream.write(text)
                 stream.flush()
             except BaseException:
@@ -203,8 +204,8 @@ def _named(aside: Path, path: Path) -> bool:
     """Gives a file its name unless that is taken, and returns whether it did."""
     try:
         os.link(aside, path)  # as atomic as a rename, but does not replace
-    except FileExistsError:
-        return False
+    except FileExistsError:  # also if a network file system asks twice, because the first answer was lost
+        return os.path.samefile(aside, path)
     except OSError:  # a file system without links; two processes at once leave the file of one of them
         if path.exists():
             return False

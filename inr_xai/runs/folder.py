@@ -8,7 +8,9 @@ import csv
 import io
 import logging
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -241,6 +243,11 @@ class RunFolder:
     def has(self, sample_id: str) -> bool:
         """Returns whether an image's masks file is there."""
         return self.masks_file(sample_id).exists()
+
+    def look_anew(self, sample_id: str) -> None:
+        """Lets `has` see what another machine has stored a moment ago, which a network file system may hide."""
+        with suppress(OSError), tempfile.TemporaryFile(dir=self.masks_file(sample_id).parent, prefix=ASIDE):
+            pass  # a change of the folder lets the system ask for its content
 
     def commit(self, record: "SampleRecord") -> bool:
         """Writes an image's masks file, from which on the image is done; one that is there already stays.

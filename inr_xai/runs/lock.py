@@ -92,7 +92,7 @@ class Holder:
     @classmethod
     def here(cls) -> "Holder":
         """Returns this process, as a new mark names it."""
-        pid, now = os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S")
+        pid, now = os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S %z")
         return cls(socket.gethostname(), machine(), pid, start_time(pid), now, secrets.token_hex(8))
 
     def is_alive(self, age: float) -> bool:
@@ -175,7 +175,7 @@ class WorkLock:
 
     def require(self) -> None:
         """Raises RunFault if another process has taken the place of this one, which it believed to be dead."""
-        if self._lost:
+        if self._is_lost(read_mark(self._file)[0]):
             raise RunFault(self._lost)
 
     def rivals(self) -> list[Path]:
@@ -184,7 +184,8 @@ class WorkLock:
 
     def others(self) -> list[Path]:
         """Returns the marks of all other processes that work in the folder."""
-        return [self._folder / mark.name for mark in read_marks(self._folder) if mark.alive and mark.name != self.mark]
+        marks = [mark for mark in read_marks(self._folder) if mark.alive]
+        return [self._folder / mark.name for mark in marks if mark.holder is None or mark.holder.token not in _own]
 
     def _claim(self) -> str | None:
         """Makes the mark of this process and returns None, or returns who is in the way, as a sentence."""
@@ -222,30 +223,37 @@ class WorkLock:
         return f"{self._work} is taken: {who} works on {name}{since}, and gave its last sign of life {age:.0f} s ago"
 
     def _beat(self) -> None:
-        """Gives a sign of life from time to time, until the work ends or another process has taken it over."""
+        """Gives a sign of life from time to time, until the work ends or another process has taken it over.
+
+        It waits for no lock: whoever holds one for long would make all others in the folder look dead.
+        """
         while not self._ended.wait(HEARTBEAT):
-            with folder_lock(self._folder):
-                holder, age = read_mark(self._file)
-                if self._ended.is_set():
-                    return
-                if holder is not None and holder.token != self._holder.token:
-                    self._lost = (
-                        f"process {holder.pid} of {holder.host} has taken over {self._work}, because this one gave no "
-                        "sign of life for a minute; what is done is kept, and the other process goes on"
-                    )
-                    return
-                with contextlib.suppress(OSError, RunFault):  # an error of a moment; the work itself meets others
-                    if age is None:
+            holder, age = read_mark(self._file)
+            if self._ended.is_set() or self._is_lost(holder):
+                return
+            with contextlib.suppress(OSError, RunFault):  # an error of a moment; the work itself meets others
+                if age is not None:
+                    os.utime(self._file)
+                    continue
+                with folder_lock(self._folder):
+                    if not self._ended.is_set():
                         self._mark()
-                    else:
-                        os.utime(self._file)
+
+    def _is_lost(self, holder: Holder | None) -> bool:
+        """Returns whether the mark is another process's, and notes which one that is."""
+        if holder is not None and holder.token != self._holder.token:
+            self._lost = (
+                f"process {holder.pid} of {holder.host} has taken over {self._work}, because this one gave no "
+                "sign of life for a minute; what is done is kept, and the other process goes on"
+            )
+        return bool(self._lost)
 
 
 class ShardLock(WorkLock):
     """The lock of one shard of a run: processes whose shards have no image in common may work at once.
 
     Args:
-        index, count: the shard takes every `count`-th image, beginning with number `index`.
+        index, count: the number of the shard, from 0, and how many there are.
         wait: the seconds to wait for another process; None refuses at once, but waits if Slurm has started the job
             again.
     """
@@ -327,8 +335,10 @@ def read_mark(file: Path, now: float = 0.0) -> tuple[Holder | None, float | None
         with file.open() as stream:  # opened first, so that a network file system asks for the time anew
             age = abs(now - os.fstat(stream.fileno()).st_mtime)
             content = stream.read()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None, None
+    except OSError:  # what cannot be read may be there
+        return None, 0.0
     try:
         return Holder(**json.loads(content)), age
     except (ValueError, TypeError):

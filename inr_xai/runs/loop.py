@@ -20,7 +20,7 @@ Note = Callable[[str, str], object]
 
 
 class Guard:
-    """A context for the work on one image. Afterwards, `failed` says whether the work raised an Exception.
+    """A context for the work on one image. Afterwards, `error` is the Exception that the work raised, if it did.
 
     A RunFault passes.
 
@@ -37,7 +37,12 @@ class Guard:
 
     def __init__(self, name: str, note: Note):
         self._name, self._note = name, note
-        self.failed = False
+        self.error: Exception | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the work raised an Exception."""
+        return self.error is not None
 
     def __enter__(self) -> "Guard":
         return self
@@ -47,7 +52,7 @@ class Guard:
     ) -> bool:
         if not isinstance(error, Exception) or isinstance(error, RunFault):
             return False
-        self.failed = True
+        self.error = error
         reason = reason_of(error)
         log.warning("%s failed: %s", self._name, reason, exc_info=error if is_unexpected(error) else None)
         self._note(self._name, reason)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -231,12 +232,20 @@ def _workers(marks: Sequence[Mark], claims: Collection[Claim]) -> list[Worker]:
 
 def _began(workers: Sequence[Worker]) -> float | None:
     """Returns when the first of the living workers began, in seconds since 1970; None if none lives."""
-    times = []
-    for worker in workers:
+    times = [_moment(worker.since) for worker in workers if worker.explains and worker.lives]
+    return min((moment for moment in times if moment is not None), default=None)
+
+
+def _moment(since: str) -> float | None:
+    """Returns when a worker began, in seconds since 1970; None if it does not say so.
+
+    >>> _moment("2026-11-29 18:00:00 +0100")
+    1795971600.0
+    """
+    for form in ("%Y-%m-%d %H:%M:%S %z", "%Y-%m-%d %H:%M:%S"):  # earlier versions left the time zone out
         with suppress(ValueError, OverflowError):
-            if worker.explains and worker.lives:
-                times.append(time.mktime(time.strptime(worker.since, "%Y-%m-%d %H:%M:%S")))
-    return min(times, default=None)
+            return datetime.strptime(since, form).timestamp()
+    return None
 
 
 def _rate(times: Sequence[float], start: float, now: float) -> float:

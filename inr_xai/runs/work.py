@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from inr_xai.runs.claims import Claims, doubtful
 from inr_xai.runs.folder import RunFolder
-from inr_xai.runs.lock import POLL, WorkLock
+from inr_xai.runs.lock import WorkLock
 from inr_xai.runs.shards import HASH, split_ids
 
 LOOK = 30.0
 """Seconds after which a worker looks again what the others have done, while it takes their images."""
+DOUBT = 2.0
+"""Seconds between two looks whether a worker that has an image is dead."""
 log = logging.getLogger(__name__)
 
 
@@ -19,7 +21,7 @@ class Work:
 
     A worker that is alone takes all its images. One of several claims each batch first, and at its end takes images of
     the other shards, of the one with the most left and from its end, until all are done, failed, or in the hands of
-    living workers.
+    living workers. It tries each image once, and of other shards none that anybody has tried in vain.
 
     Args:
         ids: the images of all shards, in their order.
@@ -28,7 +30,10 @@ class Work:
         size: the largest number of images in a batch.
         lock: what the worker holds in the folder; None if no other process can work there.
         steals: whether it takes images of other shards.
-        failed: returns the images that any worker has tried in vain since this one has begun.
+        failed: returns the images that any worker has tried in vain.
+
+    Attributes:
+        in_reach: whether the data could be read last; while they cannot, the images of others are left to them.
     """
 
     def __init__(
@@ -45,7 +50,8 @@ class Work:
     ):
         self._parts = split_ids(ids, shard[1], split)
         self._folder, self._index, self._size, self._failed = folder, shard[0], size, failed
-        self._lock, self._steals = lock, steals
+        self._steals, self.in_reach = steals, True
+        self._tried: set[str] = set()
         self._claims: Claims | None = None
         if lock is not None and shard[1] > 1:
             self._claims = Claims(folder.path, lock.mark, lock.holder)
@@ -65,20 +71,20 @@ class Work:
             yield from self._claimed(batch, self._claims)
         yield from self._left(self._claims)
 
-    def tidy(self, done: Collection[str], *, alone: bool) -> None:
-        """Removes claims that serve nobody any more, after the last batch.
-
-        Args:
-            done: the images that are explained.
-            alone: whether no other worker is in the folder.
-        """
+    def tidy(self) -> None:
+        """Removes the claims, if no other worker is in the folder."""
         if self._claims is not None:
-            self._claims.tidy(done, alone=alone)
+            self._claims.tidy()
 
     def _claimed(self, batch: Sequence[str], claims: Claims) -> Iterator[list[str]]:
         """Yields the images of a batch that this worker gets, if there are any, and then gives the claims back."""
-        taken = [sample_id for sample_id in batch if claims.take(sample_id)]
+        numbers = {sample_id: claims.take(sample_id) for sample_id in batch}
+        taken = [sample_id for sample_id, number in numbers.items() if number is not None]
+        for sample_id in taken:
+            if numbers[sample_id]:  # its worker has ended, perhaps a moment after it has stored the image
+                self._folder.look_anew(sample_id)
         mine = [sample_id for sample_id in taken if not self._folder.has(sample_id)]  # done since the last look
+        self._tried.update(mine)
         if mine:
             yield mine
         claims.release(taken)
@@ -87,10 +93,10 @@ class Work:
         """Yields batches of what is left: of the own shard what others had claimed, and images of other shards."""
         told = False
         while True:
+            done, failed = self._folder.done(), set(self._failed()) if self._steals else set()
             looked, taken = time.monotonic(), False
-            ended = self._folder.done() | set(self._failed())
             left = [
-                [sample_id for sample_id in part if sample_id not in ended] if self._may_take(index) else []
+                [sample_id for sample_id in part if sample_id not in done and self._may_take(sample_id, index, failed)]
                 for index, part in enumerate(self._parts)
             ]
             waiting = {sample_id for part in left for sample_id in part}
@@ -100,15 +106,18 @@ class Work:
                         log.info("taking images that no other worker has begun")
                     taken = told = True
                     yield mine
-                if taken and time.monotonic() - looked > LOOK:
+                if taken and (not self.in_reach or time.monotonic() - looked > LOOK):
                     break
             if not taken:
                 if not doubtful(self._folder.path, waiting):
                     return
-                time.sleep(POLL)
+                time.sleep(DOUBT)
 
-    def _may_take(self, index: int) -> bool:
-        return self._steals or index == self._index
+    def _may_take(self, sample_id: str, index: int, failed: Collection[str]) -> bool:
+        """Returns whether this worker takes an image of a shard."""
+        if sample_id in self._tried:
+            return False
+        return index == self._index or (self._steals and self.in_reach and sample_id not in failed)
 
 
 def batches(plan: Sequence[str], size: int, done: Collection[str]) -> Iterator[list[str]]:

@@ -37,7 +37,8 @@ class Program:
         check(cfg)
         self.started.append(cfg)
         self.act(cfg)
-        return SimpleNamespace(metric=0.25, failures=self.failures, folder=Path(cfg.out), unmeasured=self.unmeasured)
+        outcome = {"failures": self.failures, "unmeasured": self.unmeasured, "concluded": True}
+        return SimpleNamespace(metric=0.25, folder=Path(cfg.out), **outcome)
 
     def __call__(self, *arguments: str) -> int:
         return status(*arguments)

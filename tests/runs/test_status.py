@@ -26,7 +26,7 @@ def running(tmp_path: Path) -> Path:
     run = begin(tmp_path / "run", planned=12)
     own = worker(run, since=clock(1200))
     for name in ("x" * 100, "y", "z"):
-        assert own.take(name)
+        assert own.take(name) == 0
     return run
 
 
@@ -158,7 +158,7 @@ def test_nobody_waits_for_torch(tmp_path: Path) -> None:
     program = "import sys; from inr_xai.cli import do; status = do(sys.argv[1:]); sys.exit(10 + status)"
     check = program.replace("sys.exit", "assert {'torch', 'numpy', 'lightning'}.isdisjoint(sys.modules); sys.exit")
     run = begin(tmp_path / "run", planned=9)
-    assert worker(run).take("x")
+    assert worker(run).take("x") == 0
     for folder, expected in ((OLD_RUN, 10), (run, 14)):
         done = process("status", str(folder), folder=tmp_path, program=check)
         assert done.returncode == expected, done.stderr

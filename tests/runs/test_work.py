@@ -1,6 +1,6 @@
 """What a worker takes: its own images first, then those of others that nobody has begun; no image twice."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -90,17 +90,19 @@ def test_own_images_come_first_and_then_those_of_the_others_from_their_ends(fold
 def test_workers_that_take_turns_in_any_order_explain_each_image_once(folder: RunFolder) -> None:
     taken: list[str] = []
     with ExitStack() as stack:
-        waiting: list[Iterator[list[str]]] = [shard(stack, folder, index).batches() for index in (2, 0)]
+        waiting = [shard(stack, folder, index, size=2).batches() for index in (2, 0)]
+        in_hand: dict[int, list[str]] = {}
         turn = 0
         while waiting:
             turn += 1
             own = waiting[turn % 5 % len(waiting)]
+            store(folder, in_hand.pop(id(own), []))  # only now: the other worker may have looked meanwhile
             batch = next(own, None)
             if batch is None:
                 waiting.remove(own)
                 continue
             taken += batch
-            store(folder, batch)
+            in_hand[id(own)] = batch
     assert sorted(taken) == IDS  # those of shard 1 too, which has never begun
 
 
@@ -113,15 +115,27 @@ def test_without_stealing_the_images_of_others_stay(folder: RunFolder) -> None:
 def test_images_in_the_hands_of_others_that_have_failed_or_are_done_are_left_alone(folder: RunFolder) -> None:
     own, other = split_ids(IDS, 3)[1], split_ids(IDS, 3)[0]
     living = worker(folder.path, 0, 3)
-    assert living.take(own[0])
-    assert living.take(other[-1])
+    assert living.take(own[0]) == 0
+    assert living.take(other[-1]) == 0
     store(folder, [own[1], other[-2]])
     with ExitStack() as stack:
         taken: list[str] = []
-        for batch in shard(stack, folder, 1, failed=lambda: {other[-3]}).batches():
+        for batch in shard(stack, folder, 1, failed=lambda: {other[-3], own[2]}).batches():
             store(folder, batch)
             taken += batch
+    # An image of its own that another worker has tried in vain is tried again.
     assert sorted(taken) == sorted(set(IDS) - {own[0], own[1], other[-1], other[-2], other[-3]})
+
+
+def test_a_worker_tries_each_image_once_and_none_of_others_while_the_data_are_out_of_reach(folder: RunFolder) -> None:
+    with ExitStack() as stack:
+        work = shard(stack, folder, 1)
+        taken: list[str] = []
+        for batch in work.batches():  # which all fail
+            taken += batch
+            work.in_reach = len(taken) < len(work.own) + 2
+    assert taken[: len(work.own)] == work.own
+    assert len(taken) == len(work.own) + 2
 
 
 def test_what_is_stored_between_look_and_claim_is_not_taken(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +152,7 @@ def test_what_a_dead_worker_had_in_hand_is_taken_as_soon_as_that_is_certain(
 ) -> None:
     own = split_ids(IDS, 3)[1]
     silent = worker(folder.path, 0, 3, age=40.0)
-    assert silent.take(own[0])
+    assert silent.take(own[0]) == 0
     waits: list[float] = []
 
     def wait(seconds: float) -> None:
@@ -169,8 +183,6 @@ def test_claims_are_tidied_at_the_end(folder: RunFolder) -> None:
         work = shard(stack, folder, 1)
         for batch in work.batches():
             store(folder, batch)
-        assert len(list(read_claims(folder.path))) == len(IDS)
-        work.tidy(folder.done(), alone=False)
         assert len(list(read_claims(folder.path))) == len(IDS)  # others may not see the stored files yet
-        work.tidy(folder.done(), alone=True)
+        work.tidy()
     assert not (folder.path / CLAIMS).exists()
