@@ -100,6 +100,7 @@ def test_an_image_that_diverges_twice_fails(tiny: FrozenClassifier) -> None:
     assert fitted.counts == [0, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_run_renders_what_it_stored_of_a_second_try(tmp_path: Path) -> None:
     explain(tmp_path, "data.size=2", "steps=3", f"objective._target_={__name__}.Diverging", "objective.fits=[1,4]")
     run, folder = inr_xai.load(tmp_path), RunFolder(tmp_path)
