@@ -41,7 +41,6 @@ from inr_xai.config.places import check_files, check_place
 from inr_xai.config.programs import Interruption, report_error, report_interruption, run_program
 from inr_xai.config.shards import expand_shards, folder_of_job, without_multirun
 from inr_xai.errors import IMAGES_FAILED, REFUSED, RunFault, UserError, did_you_mean
-from inr_xai.runs.gpus import own_gpu, shared_gpus, visible_gpus
 
 if TYPE_CHECKING:
     from inr_xai.pipeline import RunOutcome
@@ -261,6 +260,7 @@ def _single_run(cfg: DictConfig, hydra_cfg: Any) -> float | None:
 
 def _job_of_multirun(cfg: DictConfig, hydra_cfg: Any) -> float | None:
     """Does a job of a multirun, and notes in its folder how it ends, for the table of all jobs."""
+    from inr_xai.runs.gpus import own_gpu
     from inr_xai.sweeps import DONE, FAILED, INTERRUPTED, RUNNING, note_job  # late: it brings torch
 
     folder, number, overrides = hydra_cfg.runtime.output_dir, hydra_cfg.job.num, list(hydra_cfg.overrides.task)
@@ -338,6 +338,8 @@ def _check_agent() -> None:
 
 def _prepare_launcher(config: DictConfig, multirun: Multirun) -> None:
     """Lets several jobs on this machine share its GPUs, and jobs of a cluster be told from one another if they end."""
+    from inr_xai.runs.gpus import shared_gpus, visible_gpus  # late: many runs start no jobs
+
     launcher = config.hydra.launcher
     if launcher.get("_target_") in launchers.ONE_MACHINE:
         accelerator = OmegaConf.select(config, "trainer.accelerator", default="auto")

@@ -45,9 +45,6 @@ def test_processes_of_this_machine_share_a_run(tmp_path: Path) -> None:
     done = process("-m", *SMALL, "shards=2", "hydra/launcher=local", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert_one_run(tmp_path / "o", images=4, shards=2)
-    again = process("-m", *SMALL, "shards=2", "hydra/launcher=local", "data.limit=4", folder=tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert_one_run(tmp_path / "o", images=4, shards=2)
 
 
 @needs_submitit
