@@ -6,6 +6,7 @@ clipped global gradient would couple them), so that a mask does not depend on th
 
 import contextlib
 import logging
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -299,9 +300,12 @@ class _Scores(torch.autograd.Function):
 
 
 def light_trainer(settings: Mapping[str, Any], callbacks: Sequence[lightning.Callback]) -> lightning.Trainer:
-    """Returns a trainer for one fit, which prints and writes nothing by itself."""
+    """Returns a trainer for one fit, which prints and writes nothing by itself.
+
+    If somebody cares for SIGTERM, as our programs and the launchers of clusters do, it leaves that to him.
+    """
     # LightningEnvironment: requeueing is the task of a cluster's launcher, not of the many small fits.
-    return lightning.Trainer(
+    trainer = lightning.Trainer(
         **settings,
         max_epochs=1,
         logger=False,
@@ -311,6 +315,9 @@ def light_trainer(settings: Mapping[str, Any], callbacks: Sequence[lightning.Cal
         enable_model_summary=False,
         plugins=[LightningEnvironment()],
     )
+    if callable(signal.getsignal(signal.SIGTERM)):  # else Lightning ends the fit, whatever that handler decides
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    return trainer
 
 
 def device_of(settings: Mapping[str, Any]) -> torch.device:

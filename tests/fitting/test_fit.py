@@ -227,3 +227,17 @@ def test_a_signal_during_a_fit_is_what_it_is_outside() -> None:
         fit(lambda: signal.raise_signal(signal.SIGTERM))
     assert caught.value.code == 143
     assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_a_handler_that_lets_sigterm_pass_does_so_during_a_fit() -> None:
+    """As that of submitit, which waits for what the cluster sends next."""
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        images, targets = torch.rand(1, 3, 64, 64), torch.tensor([0])
+        stopper = Stopper(lambda: signal.raise_signal(signal.SIGTERM))
+        fitted = fit_masks(images, targets, ["a"], demo(), SHORT, callbacks=[stopper], trainer=CPU)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(received) == SHORT.steps * SHORT.most
+    assert fitted.losses.isfinite().all()
