@@ -253,7 +253,9 @@ def names_below(folder: Path) -> Iterator[str]:
 
 
 def is_result(name: str) -> bool:
-    """Returns whether a file of a run folder is compared: hidden ones and logs are not."""
+    """Returns whether a file of a run folder is compared: hidden ones, logs, and notes of jobs are not."""
+    if name.startswith("jobs/"):
+        return False
     hidden = any(part.startswith(".") for part in name.split("/"))
     return not hidden and name.endswith((".safetensors", ".json", ".png", *REPEATABLE))
 
