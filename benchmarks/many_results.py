@@ -1,13 +1,13 @@
-"""How long a run with many results takes to be continued and to end, and how much memory: with an index, and without.
+"""How long a run with many results takes to be opened, continued and ended, and how much memory, for each store.
 
-    python benchmarks/many_results.py                    50,000 made-up images, which need 600 MB of disk
-    python benchmarks/many_results.py --images 2000 --folder made_up
+    python benchmarks/many_results.py                    50,000 made-up images, which need 2 GB of disk for each store
+    python benchmarks/many_results.py --images 2000 --folder made_up --store shard
 
 Each part is done in a process of its own, which prints one JSON object: the seconds of the part by the clock and on the
-processor, and by how many megabytes the process grew beyond what it held after its imports. The images have one
-explanation at three areas, all columns of scores, and 20 steps. "continue" is what a run does before its first image,
-"end" what it does after its last (and "continue" before that), and "rebuild" reads all masks files, as a run does that
-has no index.
+processor, and by how many megabytes the process grew beyond what it held after its imports. The images have three
+explanations at four areas, all columns of scores, and 20 steps. "load" is `inr_xai.load` with the ids of all images
+and one record, "continue" what a run does before its first image, "end" what it does after its last (and "continue"
+before that), "rows" a walk over `Run.rows`, and "rebuild" reads all masks files, as a run does that has no index.
 """
 
 import argparse
@@ -34,12 +34,15 @@ from inr_xai.instantiate import Parts
 from inr_xai.method import Method
 from inr_xai.runner import Runner, batches
 from inr_xai.runs.folder import RunFolder
-from inr_xai.runs.index import INDEX, ResultIndex
-from inr_xai.runs.load import describe_drawing
-from inr_xai.runs.masks_file import SampleRecord, pack_record
+from inr_xai.runs.index import ResultIndex
+from inr_xai.runs.index_lines import INDEX
+from inr_xai.runs.load import describe_drawing, load
+from inr_xai.runs.masks_file import SampleRecord
+from inr_xai.runs.store import ImageStore, ShardStore, Store
 from inr_xai.types import Frame
 
-AREAS, STEPS = (0.05, 0.1, 0.2), 20
+AREAS, EXPLANATIONS, STEPS = (0.05, 0.1, 0.2, 0.3), 3, 20
+STORES: dict[str, type[Store]] = {"image": ImageStore, "shard": ShardStore}
 FACTS: dict[str, Any] = {
     "config": {"shard": {"index": 0, "count": 1}, "data": {}, "classifier": {}, "sweep_metric": ""},
     "scoring_pool": [],
@@ -53,26 +56,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=50_000, help="how many (%(default)s)")
     parser.add_argument("--folder", type=Path, help="where the run is made, and stays; default: a temporary folder")
+    parser.add_argument("--store", choices=list(STORES), nargs="+", default=list(STORES), help="how it is stored")
     parser.add_argument("--part", choices=list(PARTS), help="measure this part alone, in a folder that has the run")
     args = parser.parse_args(arguments)
     if args.part is not None:
-        print(json.dumps({"part": args.part, "images": args.images} | measured(PARTS[args.part], args)))
+        facts = {"store": args.store[0], "part": args.part, "images": args.images}
+        print(json.dumps(facts | measured(PARTS[args.part], args)))
         return 0
     folder = args.folder or Path(tempfile.mkdtemp(prefix="many_results_"))
     try:
-        for part in ("make", "end", "continue", "rebuild"):
-            options = ["--images", str(args.images), "--folder", str(folder), "--part", part]
-            subprocess.run([sys.executable, __file__, *options], check=True)
+        for store in args.store:
+            for part in ("make", "end", "load", "rows", "continue", "rebuild"):
+                options = ["--images", str(args.images), "--folder", str(folder / store), "--part", part]
+                subprocess.run([sys.executable, __file__, *options, "--store", store], check=True)
+            if args.folder is None:
+                shutil.rmtree(folder / store)
     finally:
         if args.folder is None:
             shutil.rmtree(folder)
     return 0
 
 
-def measured(part: Callable[[Path, int], object], args: argparse.Namespace) -> dict[str, float]:
+def measured(part: Callable[[Path, int, str], object], args: argparse.Namespace) -> dict[str, float]:
     """Returns the seconds that a part takes, and the megabytes by which it raises the peak of the process's memory."""
     before, began, processor = peak(), time.perf_counter(), time.process_time()
-    part(args.folder, args.images)
+    part(args.folder, args.images, args.store[0])
     seconds, processor = time.perf_counter() - began, time.process_time() - processor
     return {"seconds": round(seconds, 2), "processor": round(processor, 2), "megabytes": round(peak() - before, 1)}
 
@@ -83,53 +91,76 @@ def peak() -> float:
     return size / 2**20 if sys.platform == "darwin" else size / 1024
 
 
-def make(folder: Path, images: int) -> None:
+def make(folder: Path, images: int, store: str) -> None:
     """Writes the masks files of made-up results, and their index, as a run does (but waits for no disk)."""
-    run, draw = RunFolder(folder), random.Random(0)
+    run, draw = RunFolder(folder, STORES[store]()), random.Random(0)
     run.write_run(FACTS)
     index, drawing = ResultIndex(run), describe_drawing(Method(areas=AREAS))
     os.fsync = lambda fd: None
     for place in range(images):
-        sample_id = f"class {place % 100:03d}/photo {place:06d}"
-        row = {"sample_id": sample_id, "target": place % 100, "explanation": 1}
-        record = SampleRecord(
-            sample_id=sample_id,
-            target=place % 100,
-            frame=Frame((8, 8), (8, 8), 0, 0, (8, 8)),
-            areas=list(AREAS),
-            masks=torch.zeros(1, len(AREAS), 8, 8),
-            inrs=[{"field": torch.zeros(8, 8)}],
-            losses=torch.tensor([[draw.random() for _ in range(STEPS)]]),
-            rows=[row | {"area": area} | {name: draw.random() for name in SCORES} for area in AREAS],
-            drawing=drawing,
-            steps_before=STEPS * place,
-            steps_after=STEPS * (place + 1),
-            seconds=draw.random(),
-        )
-        file = run.masks_file(sample_id)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(pack_record(record))
+        record = made_up(sample_id_of(place), place, drawing, draw)
+        run.commit(record)
         index.add(record)
 
 
-def continue_run(folder: Path, images: int) -> Runner:
-    """Does what a run does before its first image, and finds none left to explain."""
-    run = RunFolder(folder)
-    runner = Runner(
-        run, parts(), FACTS, sorted(f"class {place % 100:03d}/photo {place:06d}" for place in range(images))
+def sample_id_of(place: int) -> str:
+    """Returns the id of a made-up image."""
+    return f"class {place % 100:03d}/photo {place:06d}"
+
+
+def made_up(sample_id: str, place: int, drawing: dict[str, Any], draw: random.Random) -> SampleRecord:
+    """Returns a record of random scores and empty masks."""
+    rows = [
+        {"sample_id": sample_id, "target": place % 100, "explanation": k, "area": area}
+        | {name: draw.random() for name in SCORES}
+        for k in range(1, EXPLANATIONS + 1)
+        for area in AREAS
+    ]
+    return SampleRecord(
+        sample_id=sample_id,
+        target=place % 100,
+        frame=Frame((8, 8), (8, 8), 0, 0, (8, 8)),
+        areas=list(AREAS),
+        masks=torch.zeros(EXPLANATIONS, len(AREAS), 8, 8),
+        inrs=[{"field": torch.zeros(8, 8)}] * EXPLANATIONS,
+        losses=torch.tensor([[draw.random() for _ in range(STEPS)] for _ in range(EXPLANATIONS)]),
+        rows=rows,
+        drawing=drawing,
+        steps_before=STEPS * place,
+        steps_after=STEPS * (place + 1),
+        seconds=draw.random(),
     )
+
+
+def load_run(folder: Path, images: int, store: str) -> None:
+    """Opens a run, and reads its ids and one record."""
+    run = load(folder)
+    assert len(list(run)) == images
+    assert run[sample_id_of(images // 2)].target == (images // 2) % 100
+
+
+def read_rows(folder: Path, images: int, store: str) -> None:
+    """Walks over all scores."""
+    assert sum(1 for _ in load(folder).rows) == EXPLANATIONS * len(AREAS) * images
+
+
+def continue_run(folder: Path, images: int, store: str) -> Runner:
+    """Does what a run does before its first image, and finds none left to explain."""
+    run = RunFolder(folder, STORES[store]())
+    runner = Runner(run, parts(), FACTS, sorted(map(sample_id_of, range(images))))
     assert not list(batches(runner._plan, 1, run.done()))
     assert runner.state.steps_done == STEPS * images
     return runner
 
 
-def end_run(folder: Path, images: int) -> None:
+def end_run(folder: Path, images: int, store: str) -> None:
     """Continues a run, and does what it does after its last image."""
-    explained = continue_run(folder, images).conclude()
-    assert (explained.images, explained.summary["images"], len(explained.rows)) == (images, images, 3 * images)
+    explained = continue_run(folder, images, store).conclude()
+    rows = EXPLANATIONS * len(AREAS) * images
+    assert (explained.images, explained.summary["images"], len(explained.rows)) == (images, images, rows)
 
 
-def rebuild(folder: Path, images: int) -> None:
+def rebuild(folder: Path, images: int, store: str) -> None:
     """Reads what is stored if there is no index."""
     shutil.rmtree(folder / INDEX)
     assert len(ResultIndex(RunFolder(folder)).read()) == images
@@ -142,7 +173,14 @@ def parts() -> Parts:
     return Parts(data, classifier, Method(areas=AREAS), {}, torch.device("cpu"), [], pool, None, None, {})
 
 
-PARTS = {"make": make, "continue": continue_run, "end": end_run, "rebuild": rebuild}
+PARTS: dict[str, Callable[[Path, int, str], object]] = {
+    "make": make,
+    "end": end_run,
+    "load": load_run,
+    "rows": read_rows,
+    "continue": continue_run,
+    "rebuild": rebuild,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -24,6 +24,7 @@ from inr_xai.instantiate import (
     assemble,
     begin_session,
     build_data_and_classifier,
+    instantiate,
     require_same_environment,
     start_or_continue,
     update_run,
@@ -74,7 +75,7 @@ def explain(cfg: DictConfig, lock: WorkLock | None = None) -> ExplainedRun:
         UserError: the folder holds a run of another configuration, or the parts do not go together.
         RunFault: a fault of the machine, or another process has taken over the work.
     """
-    config, folder = stored_form(cfg), RunFolder(cfg.out)
+    config, folder = stored_form(cfg), RunFolder(cfg.out, instantiate(cfg.store))
     if folder.exists():
         folder.require_same(config)
         require_same_environment(folder, cfg)

@@ -138,7 +138,7 @@ class FitMaps(Participant):
 
     def _stored(self, sample: Sample) -> SampleRecord | None:
         """Returns the fit of a mosaic if it is stored with the same class and accepted settings, else None."""
-        if not self._folder.masks_file(sample.sample_id).exists():
+        if self._folder.images.find(sample.sample_id) is None:
             return None
         record = self._folder.read(sample.sample_id)
         same = record.target == sample.target and record.extra["settings"] in self.accepted_settings

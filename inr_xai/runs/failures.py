@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from inr_xai.runs import index
+from inr_xai.runs import index_lines as index
 from inr_xai.runs.files import append_text, format_csv, write_bytes
 from inr_xai.runs.folder import FAILURE_COLUMNS, FAILURES, RunFolder
 from inr_xai.runs.lock import folder_lock

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from inr_xai.runs.files import format_csv, write_chunks
-from inr_xai.runs.index import StoredResults
+from inr_xai.runs.results import StoredResults
 from inr_xai.scoring.summary import Summary
 
 

@@ -13,8 +13,9 @@ from inr_xai.errors import RunFault, UserError
 from inr_xai.runs import index as index_module
 from inr_xai.runs.files import append_text, format_csv
 from inr_xai.runs.folder import RunFolder
-from inr_xai.runs.index import ResultIndex, StoredResults
+from inr_xai.runs.index import ResultIndex
 from inr_xai.runs.masks_file import SampleRecord
+from inr_xai.runs.results import StoredResults
 from inr_xai.runs.tables import write_run_tables
 from inr_xai.scoring import summarise
 from inr_xai.types import Row
