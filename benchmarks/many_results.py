@@ -5,9 +5,10 @@
 
 Each part is done in a process of its own, which prints one JSON object: the seconds of the part by the clock and on the
 processor, and by how many megabytes the process grew beyond what it held after its imports. The images have three
-explanations at four areas, all columns of scores, and 20 steps. "load" is `inr_xai.load` with the ids of all images
-and one record, "continue" what a run does before its first image, "end" what it does after its last (and "continue"
-before that), "rows" a walk over `Run.rows`, and "rebuild" reads all masks files, as a run does that has no index.
+explanations at four areas, all columns of scores, and 20 steps each. "load" is `inr_xai.load` with the ids of all
+images and one record, "continue" what a run does before its first image, "end" what it does after its last (and
+"continue" before that), "rows" a walk over `Run.rows`, and "rebuild" reads all masks files, as a run does that has no
+index.
 """
 
 import argparse
@@ -42,6 +43,7 @@ from inr_xai.runs.store import ImageStore, ShardStore, Store
 from inr_xai.types import Frame
 
 AREAS, EXPLANATIONS, STEPS = (0.05, 0.1, 0.2, 0.3), 3, 20
+STEPS_OF_IMAGE = EXPLANATIONS * STEPS
 STORES: dict[str, type[Store]] = {"image": ImageStore, "shard": ShardStore}
 FACTS: dict[str, Any] = {
     "config": {"shard": {"index": 0, "count": 1}, "data": {}, "classifier": {}, "sweep_metric": ""},
@@ -126,8 +128,8 @@ def made_up(sample_id: str, place: int, drawing: dict[str, Any], draw: random.Ra
         losses=torch.tensor([[draw.random() for _ in range(STEPS)] for _ in range(EXPLANATIONS)]),
         rows=rows,
         drawing=drawing,
-        steps_before=STEPS * place,
-        steps_after=STEPS * (place + 1),
+        steps_before=STEPS_OF_IMAGE * place,
+        steps_after=STEPS_OF_IMAGE * (place + 1),
         seconds=draw.random(),
     )
 
@@ -149,7 +151,7 @@ def continue_run(folder: Path, images: int, store: str) -> Runner:
     run = RunFolder(folder, STORES[store]())
     runner = Runner(run, parts(), FACTS, sorted(map(sample_id_of, range(images))))
     assert not list(batches(runner._plan, 1, run.done()))
-    assert runner.state.steps_done == STEPS * images
+    assert runner.state.steps_done == STEPS_OF_IMAGE * images
     return runner
 
 

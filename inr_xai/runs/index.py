@@ -105,5 +105,6 @@ class ResultIndex:
         return parsed[2]
 
     def _name(self, place: Place) -> str:
-        """Returns the path of the file in which an image is, below the folder of masks."""
-        return place.file.name if place.member else self.folder.images.name_of(place)
+        """Returns the path of a masks file below the folder of masks; that of a member begins with the tar's."""
+        name = self.folder.images.name_of(place)
+        return f"{place.file.name}/{name}" if place.member else name

@@ -88,7 +88,7 @@ def index_lines(file: Path) -> Iterator[tuple[int, bytes]]:
 def parse_line(line: bytes, file: Path, place: int) -> tuple[str, str, IndexEntry] | None:
     """Returns the file that a line is about, the image's id, and the rest; None if it is damaged.
 
-    The file is that of the masks, or the tar that has them, as its path below the folder of masks.
+    The file is the path of the masks file below the folder of masks; that of a member begins with the tar's.
     """
     try:
         check, text = line.rstrip(b"\n").split(b"\t", 1)
@@ -131,7 +131,7 @@ def format_line(record: SampleRecord, name: str, place: Place) -> str:
     """Returns the line of an image: a sum of the rest, facts, scores and losses, between tabulators.
 
     Args:
-        name: that of the file in which its masks are, below the folder of masks.
+        name: the path of its masks file below the folder of masks; that of a member begins with the tar's.
     """
     columns = all_columns(record.rows)
     facts = {

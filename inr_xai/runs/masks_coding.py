@@ -1,5 +1,7 @@
 """Masks in fewer bytes, and back to the same bits: zlib on the two bytes of each float16 apart."""
 
+import math
+import sys
 import zlib
 
 import numpy as np
@@ -36,10 +38,10 @@ def decompress_masks(data: UInt8[Tensor, " n"], shape: tuple[int, int, int, int]
     Raises:
         ValueError: the data are no masks of this shape. No more memory is used than these take.
     """
-    count = int(np.prod(shape, dtype=object))
+    count = math.prod(shape)
     stream = zlib.decompressobj()
     try:
-        planes = stream.decompress(data.numpy().tobytes(), 2 * count + 1)
+        planes = stream.decompress(data.numpy().tobytes(), min(2 * count + 1, sys.maxsize))
     except zlib.error as error:
         raise ValueError(f"its masks cannot be decompressed: {error}") from error
     if len(planes) != 2 * count or not stream.eof or stream.unused_data:

@@ -5,9 +5,7 @@ Reading does not depend on it: `inr_xai.runs.stored_images` finds images of both
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import get_args
 
-from inr_xai.errors import UserError
 from inr_xai.runs.files import write_bytes
 from inr_xai.runs.masks_file import Coding, Place, SampleRecord, pack_record
 from inr_xai.runs.stored_images import StoredImages
@@ -39,7 +37,7 @@ class ImageStore(Store):
     """
 
     def __init__(self, masks: Coding = "lossless"):
-        self._masks = checked_coding(masks)
+        self._masks = masks
 
     def commit(self, images: StoredImages, record: SampleRecord, *, within: Path | None = None) -> Place:
         write_bytes(images.file_of(record.sample_id), pack_record(record, self._masks), within=within)
@@ -57,7 +55,7 @@ class ShardStore(Store):
     """
 
     def __init__(self, masks: Coding = "lossless", megabytes: int = 1000):
-        self._masks, self._bytes = checked_coding(masks), megabytes * 10**6
+        self._masks, self._bytes = masks, megabytes * 10**6
         self._writer: TarWriter | None = None
 
     def commit(self, images: StoredImages, record: SampleRecord, *, within: Path | None = None) -> Place:
@@ -65,16 +63,3 @@ class ShardStore(Store):
             self._writer = TarWriter(images.folder, self._bytes)
         name = images.member_of(record.sample_id)
         return self._writer.append(name, pack_record(record, self._masks), within=within)
-
-
-def checked_coding(masks: Coding) -> Coding:
-    """Returns a coding of masks. Raises UserError if it is none.
-
-    >>> checked_coding("lossles")
-    Traceback (most recent call last):
-    ...
-    inr_xai.errors.UserError: store.masks=lossles must be float16 or lossless
-    """
-    if masks not in get_args(Coding):
-        raise UserError(f"store.masks={masks} must be {' or '.join(sorted(get_args(Coding)))}")
-    return masks

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from inr_xai.errors import RunFault, UserError
-from inr_xai.runs import index as index_module
+from inr_xai.runs import stored_images
 from inr_xai.runs.files import append_text, format_csv
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.index import ResultIndex
@@ -35,8 +35,8 @@ def commit(folder: RunFolder, index: ResultIndex | None, *records: SampleRecord)
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the masks files that were read."""
     names: list[str] = []
-    read = index_module.read_record
-    monkeypatch.setattr(index_module, "read_record", lambda file: names.append(file.stem) or read(file))
+    read = stored_images.read_record
+    monkeypatch.setattr(stored_images, "read_record", lambda place: names.append(place.file.stem) or read(place))
     return names
 
 
