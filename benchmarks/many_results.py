@@ -124,7 +124,7 @@ def made_up(sample_id: str, place: int, drawing: dict[str, Any], draw: random.Ra
         frame=Frame((8, 8), (8, 8), 0, 0, (8, 8)),
         areas=list(AREAS),
         masks=torch.zeros(EXPLANATIONS, len(AREAS), 8, 8),
-        inrs=[{"field": torch.zeros(8, 8)}] * EXPLANATIONS,
+        inrs=[{"field": torch.zeros(8, 8)} for _ in range(EXPLANATIONS)],
         losses=torch.tensor([[draw.random() for _ in range(STEPS)] for _ in range(EXPLANATIONS)]),
         rows=rows,
         drawing=drawing,

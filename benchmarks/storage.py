@@ -244,7 +244,7 @@ def ways_table(images: Sequence[Explained]) -> str:
                 continue
             seconds, back = timed(way.read, data, record)
             reading += seconds
-            masks = torch.from_numpy(np.ascontiguousarray(back).view(np.float16))
+            masks = torch.from_numpy(back.copy().view(np.float16))
             bits &= torch.equal(masks.view(torch.int16), record.masks.view(torch.int16))
             hards.append(torch.equal(hard(masks, record.areas), hard(record.masks, record.areas)))
             difference = max(difference, float((masks.float() - record.masks.float()).abs().max()))
