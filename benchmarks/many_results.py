@@ -42,8 +42,7 @@ from inr_xai.runs.masks_file import SampleRecord
 from inr_xai.runs.store import ImageStore, ShardStore, Store
 from inr_xai.types import Frame
 
-AREAS, EXPLANATIONS, STEPS = (0.05, 0.1, 0.2, 0.3), 3, 20
-STEPS_OF_IMAGE = EXPLANATIONS * STEPS
+AREAS, STEPS = (0.05, 0.1, 0.2, 0.3), 20
 STORES: dict[str, type[Store]] = {"image": ImageStore, "shard": ShardStore}
 FACTS: dict[str, Any] = {
     "config": {"shard": {"index": 0, "count": 1}, "data": {}, "classifier": {}, "sweep_metric": ""},
@@ -57,20 +56,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Reads the command line, measures all parts or one, and returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=50_000, help="how many (%(default)s)")
+    parser.add_argument("--explanations", type=int, default=3, help="of each image (%(default)s)")
     parser.add_argument("--folder", type=Path, help="where the run is made, and stays; default: a temporary folder")
     parser.add_argument("--store", choices=list(STORES), nargs="+", default=list(STORES), help="how it is stored")
     parser.add_argument("--part", choices=list(PARTS), help="measure this part alone, in a folder that has the run")
     args = parser.parse_args(arguments)
     if args.part is not None:
-        facts = {"store": args.store[0], "part": args.part, "images": args.images}
+        facts = {"store": args.store[0], "part": args.part, "images": args.images, "explanations": args.explanations}
         print(json.dumps(facts | measured(PARTS[args.part], args)))
         return 0
     folder = args.folder or Path(tempfile.mkdtemp(prefix="many_results_"))
     try:
         for store in args.store:
             for part in ("make", "end", "load", "rows", "continue", "rebuild"):
-                options = ["--images", str(args.images), "--folder", str(folder / store), "--part", part]
-                subprocess.run([sys.executable, __file__, *options, "--store", store], check=True)
+                size = ["--images", str(args.images), "--explanations", str(args.explanations)]
+                options = [*size, "--folder", str(folder / store), "--part", part, "--store", store]
+                subprocess.run([sys.executable, __file__, *options], check=True)
             if args.folder is None:
                 shutil.rmtree(folder / store)
     finally:
@@ -79,10 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measured(part: Callable[[Path, int, str], object], args: argparse.Namespace) -> dict[str, float]:
+def measured(part: Callable[[Path, argparse.Namespace], object], args: argparse.Namespace) -> dict[str, float]:
     """Returns the seconds that a part takes, and the megabytes by which it raises the peak of the process's memory."""
     before, began, processor = peak(), time.perf_counter(), time.process_time()
-    part(args.folder, args.images, args.store[0])
+    part(args.folder, args)
     seconds, processor = time.perf_counter() - began, time.process_time() - processor
     return {"seconds": round(seconds, 2), "processor": round(processor, 2), "megabytes": round(peak() - before, 1)}
 
@@ -93,14 +94,14 @@ def peak() -> float:
     return size / 2**20 if sys.platform == "darwin" else size / 1024
 
 
-def make(folder: Path, images: int, store: str) -> None:
+def make(folder: Path, args: argparse.Namespace) -> None:
     """Writes the masks files of made-up results, and their index, as a run does (but waits for no disk)."""
-    run, draw = RunFolder(folder, STORES[store]()), random.Random(0)
+    run, draw = RunFolder(folder, STORES[args.store[0]]()), random.Random(0)
     run.write_run(FACTS)
     index, drawing = ResultIndex(run), describe_drawing(Method(areas=AREAS))
     os.fsync = lambda fd: None
-    for place in range(images):
-        record = made_up(sample_id_of(place), place, drawing, draw)
+    for place in range(args.images):
+        record = made_up(place, args.explanations, drawing, draw)
         run.commit(record)
         index.add(record)
 
@@ -110,12 +111,13 @@ def sample_id_of(place: int) -> str:
     return f"class {place % 100:03d}/photo {place:06d}"
 
 
-def made_up(sample_id: str, place: int, drawing: dict[str, Any], draw: random.Random) -> SampleRecord:
+def made_up(place: int, explanations: int, drawing: dict[str, Any], draw: random.Random) -> SampleRecord:
     """Returns a record of random scores and empty masks."""
+    sample_id, steps = sample_id_of(place), STEPS * explanations
     rows = [
         {"sample_id": sample_id, "target": place % 100, "explanation": k, "area": area}
         | {name: draw.random() for name in SCORES}
-        for k in range(1, EXPLANATIONS + 1)
+        for k in range(1, explanations + 1)
         for area in AREAS
     ]
     return SampleRecord(
@@ -123,49 +125,49 @@ def made_up(sample_id: str, place: int, drawing: dict[str, Any], draw: random.Ra
         target=place % 100,
         frame=Frame((8, 8), (8, 8), 0, 0, (8, 8)),
         areas=list(AREAS),
-        masks=torch.zeros(EXPLANATIONS, len(AREAS), 8, 8),
-        inrs=[{"field": torch.zeros(8, 8)} for _ in range(EXPLANATIONS)],
-        losses=torch.tensor([[draw.random() for _ in range(STEPS)] for _ in range(EXPLANATIONS)]),
+        masks=torch.zeros(explanations, len(AREAS), 8, 8),
+        inrs=[{"field": torch.zeros(8, 8)} for _ in range(explanations)],
+        losses=torch.tensor([[draw.random() for _ in range(STEPS)] for _ in range(explanations)]),
         rows=rows,
         drawing=drawing,
-        steps_before=STEPS_OF_IMAGE * place,
-        steps_after=STEPS_OF_IMAGE * (place + 1),
+        steps_before=steps * place,
+        steps_after=steps * (place + 1),
         seconds=draw.random(),
     )
 
 
-def load_run(folder: Path, images: int, store: str) -> None:
+def load_run(folder: Path, args: argparse.Namespace) -> None:
     """Opens a run, and reads its ids and one record."""
     run = load(folder)
-    assert len(list(run)) == images
-    assert run[sample_id_of(images // 2)].target == (images // 2) % 100
+    assert len(list(run)) == args.images
+    assert run[sample_id_of(args.images // 2)].target == (args.images // 2) % 100
 
 
-def read_rows(folder: Path, images: int, store: str) -> None:
+def read_rows(folder: Path, args: argparse.Namespace) -> None:
     """Walks over all scores."""
-    assert sum(1 for _ in load(folder).rows) == EXPLANATIONS * len(AREAS) * images
+    assert sum(1 for _ in load(folder).rows) == args.explanations * len(AREAS) * args.images
 
 
-def continue_run(folder: Path, images: int, store: str) -> Runner:
+def continue_run(folder: Path, args: argparse.Namespace) -> Runner:
     """Does what a run does before its first image, and finds none left to explain."""
-    run = RunFolder(folder, STORES[store]())
-    runner = Runner(run, parts(), FACTS, sorted(map(sample_id_of, range(images))))
+    run = RunFolder(folder, STORES[args.store[0]]())
+    runner = Runner(run, parts(), FACTS, sorted(map(sample_id_of, range(args.images))))
     assert not list(batches(runner._plan, 1, run.done()))
-    assert runner.state.steps_done == STEPS_OF_IMAGE * images
+    assert runner.state.steps_done == STEPS * args.explanations * args.images
     return runner
 
 
-def end_run(folder: Path, images: int, store: str) -> None:
+def end_run(folder: Path, args: argparse.Namespace) -> None:
     """Continues a run, and does what it does after its last image."""
-    explained = continue_run(folder, images, store).conclude()
-    rows = EXPLANATIONS * len(AREAS) * images
-    assert (explained.images, explained.summary["images"], len(explained.rows)) == (images, images, rows)
+    explained = continue_run(folder, args).conclude()
+    rows = args.explanations * len(AREAS) * args.images
+    assert (explained.images, explained.summary["images"], len(explained.rows)) == (args.images, args.images, rows)
 
 
-def rebuild(folder: Path, images: int, store: str) -> None:
+def rebuild(folder: Path, args: argparse.Namespace) -> None:
     """Reads what is stored if there is no index."""
     shutil.rmtree(folder / INDEX)
-    assert len(ResultIndex(RunFolder(folder)).read()) == images
+    assert len(ResultIndex(RunFolder(folder)).read()) == args.images
 
 
 def parts() -> Parts:
@@ -175,7 +177,7 @@ def parts() -> Parts:
     return Parts(data, classifier, Method(areas=AREAS), {}, torch.device("cpu"), [], pool, None, None, {})
 
 
-PARTS: dict[str, Callable[[Path, int, str], object]] = {
+PARTS: dict[str, Callable[[Path, argparse.Namespace], object]] = {
     "make": make,
     "end": end_run,
     "load": load_run,

@@ -319,7 +319,7 @@ def test_python_of_runs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     names = run_python("docs/runs.md", tmp_path, monkeypatch)
     assert names["mask"].shape == (448, 448)
     assert np.array_equal(names["masks"], names["explained"].masks.numpy())
-    assert float(mask.double().mean()) == pytest.approx(0.13, abs=1e-3)
+    assert float(names["mask"].double().mean()) == pytest.approx(0.13, abs=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")

@@ -154,7 +154,10 @@ def write_chunks(path: Path, chunks: Iterable[bytes], *, within: Path | None = N
         RunFault: a fault of the machine.
     """
     with writing(path):
-        make_folders(path, within)
+        if within is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            _make_folders(path, within)
         handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f"{ASIDE}{_this_process(os.getpid())}-")
         try:
             with os.fdopen(handle, "wb") as stream:
@@ -168,11 +171,8 @@ def write_chunks(path: Path, chunks: Iterable[bytes], *, within: Path | None = N
             raise
 
 
-def make_folders(path: Path, within: Path | None) -> None:
-    """Makes the folders of a file below `within`, which must be there itself; None makes every folder."""
-    if within is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return
+def _make_folders(path: Path, within: Path) -> None:
+    """Makes the folders of a file below `within`, which must be there itself."""
     for folder in reversed(path.parents):
         if folder != within and folder.is_relative_to(within):
             folder.mkdir(exist_ok=True)
@@ -193,7 +193,7 @@ def append_text(path: Path, text: str, *, within: Path | None = None) -> int:
     data = text.encode(errors="backslashreplace")
     with writing(path):
         if within is not None:
-            make_folders(path, within)
+            _make_folders(path, within)
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
         try:
             size = _end_of_lines(handle)

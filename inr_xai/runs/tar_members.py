@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from inr_xai.runs.files import make_folders, writing
+from inr_xai.runs.files import write_bytes, writing
 from inr_xai.runs.masks_file import Place
 
 BLOCK, END = tarfile.BLOCKSIZE, bytes(2 * tarfile.BLOCKSIZE)
@@ -74,11 +74,10 @@ class TarWriter:
                     return stream
                 stream.close()
         file = self.folder / f"{self._session}-{self._begun:04d}{TAR}"
-        with writing(file):
-            make_folders(file, within)
-            stream = file.open("x+b", buffering=0)
+        write_bytes(file, END, within=within)
         self._file, self._end, self._begun = file, 0, self._begun + 1
-        return stream
+        with writing(file):
+            return file.open("r+b", buffering=0)
 
 
 class TarContent(NamedTuple):

@@ -21,8 +21,8 @@ def test_a_run_of_many_results_is_made_ended_and_continued(
 ) -> None:
     monkeypatch.setattr("os.fsync", os.fsync)  # the program switches it off, and the test on again
     program = runpy.run_path(str(ROOT / "benchmarks" / "many_results.py"))
-    args = argparse.Namespace(folder=tmp_path, images=IMAGES, store=[store])
-    program["make"](tmp_path, IMAGES, store)
+    args = argparse.Namespace(folder=tmp_path, images=IMAGES, explanations=3, store=[store])
+    program["make"](tmp_path, args)
     for part in ("end", "load", "rows", "continue", "rebuild"):
         figures = program["measured"](program["PARTS"][part], args)
         assert set(figures) == {"seconds", "processor", "megabytes"}

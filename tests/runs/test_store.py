@@ -17,7 +17,7 @@ from inr_xai.runs.index import ResultIndex
 from inr_xai.runs.masks_file import SampleRecord, pack_record, read_facts, read_record
 from inr_xai.runs.store import ImageStore, ShardStore, Store
 from inr_xai.runs.tables import write_run_tables
-from tests.helpers.runs import FACTS, configured, messages
+from tests.helpers.runs import FACTS, configured_fast, messages
 from tests.runs.test_folder import record
 from tests.runs.test_index import content
 
@@ -223,5 +223,5 @@ def test_a_store_that_is_none_is_refused_before_any_work() -> None:
         "store._target_=inr_xai.data.Synthetic ~store.masks ~store.megabytes": "is no Store; give a subclass of",
     }.items():
         with pytest.raises(UserError, match=words):
-            check(configured("store=shard", *option.split()))
-    check(configured("store=shard", "store.masks=float16", "store.megabytes=10"))
+            check(configured_fast("store=shard", *option.split()))
+    check(configured_fast("store=shard", "store.masks=float16", "store.megabytes=10"))

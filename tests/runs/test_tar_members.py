@@ -2,9 +2,12 @@
 
 import io
 import os
+import random
 import shutil
+import signal
 import subprocess
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -103,6 +106,34 @@ def test_the_header_is_the_last_thing_written(tmp_path: Path, monkeypatch: pytes
     assert len(found) > 10
     assert found[:-1] == [{"a.safetensors"}] * (len(found) - 1)
     assert found[-1] == {"a.safetensors", "b.safetensors"}
+
+
+def test_a_process_that_is_killed_at_any_moment_leaves_what_it_had_committed(tmp_path: Path) -> None:
+    data, draw = os.urandom(200_000), random.Random(0)
+    for kill in range(10):
+        folder, (told, tells) = tmp_path / str(kill), os.pipe()
+        if (child := os.fork()) == 0:
+            try:
+                writer = TarWriter(folder, 2 * 10**6)
+                for number in range(10**6):
+                    writer.append(f"{number}.safetensors", data)
+                    os.write(tells, b".")
+            finally:
+                os._exit(1)
+        os.read(told, 1)
+        time.sleep(draw.random() / 20)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(tells)
+        with os.fdopen(told, "rb") as stream:
+            committed = 1 + len(stream.read())
+        tars = sorted(folder.glob("*.tar"))
+        found = [place for tar in tars for place in read_members(tar).members]
+        assert [place.member for place in found] == [f"{number}.safetensors" for number in range(len(found))]
+        assert len(found) in (committed, committed + 1)
+        assert all(place.read() == data for place in found)
+        assert sum(len(by_tarfile(tar)) for tar in tars) == len(found)
+        assert not any(read_members(tar).faults for tar in tars)
 
 
 @pytest.mark.parametrize("tail", [b"\1", b"\1" * 511, b"garbage" * 1000, bytes(10_000), b"\0" * 700 + b"\1" * 700])
