@@ -16,7 +16,7 @@ from inr_xai.errors import RunFault, UserError
 from inr_xai.moved import with_new_paths
 from inr_xai.runs.files import append_text, format_csv, is_abandoned, read_json, write_json
 from inr_xai.runs.lock import folder_lock
-from inr_xai.runs.masks_file import Place, SampleRecord
+from inr_xai.runs.masks_file import MasksPlace, SampleRecord
 from inr_xai.runs.store import ImageStore, Store
 from inr_xai.runs.stored_images import StoredImages
 from inr_xai.runs.structure import Shape
@@ -139,7 +139,7 @@ class RunFolder:
         self.path = Path(path)
         self.images = StoredImages(self.path)
         self._store = ImageStore() if store is None else store
-        self._committed: dict[str, Place] = {}
+        self._committed: dict[str, MasksPlace] = {}
         self._begun = False
 
     @property
@@ -222,7 +222,7 @@ class RunFolder:
         self.require_there()
         self._committed[record.sample_id] = self._store.commit(self.images, record, within=self.begun)
 
-    def place_of(self, sample_id: str) -> Place:
+    def place_of(self, sample_id: str) -> MasksPlace:
         """Returns where an image is, once after `commit` where that has put it. Raises UserError if it is not there."""
         return self._committed.pop(sample_id, None) or self.images.existing(sample_id)
 

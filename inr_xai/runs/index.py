@@ -21,7 +21,7 @@ from inr_xai.runs.index_lines import (
     shard_file,
     shard_files,
 )
-from inr_xai.runs.masks_file import Place, SampleRecord
+from inr_xai.runs.masks_file import MasksPlace, SampleRecord
 from inr_xai.runs.results import StoredResults
 
 log = logging.getLogger(__name__)
@@ -56,12 +56,12 @@ class ResultIndex:
             results, unknown = self.known()
         return results if not unknown else StoredResults({**results, **self._read_masks_files(unknown)})
 
-    def known(self) -> tuple[StoredResults, list[Place]]:
+    def known(self) -> tuple[StoredResults, list[MasksPlace]]:
         """Returns what the index says of the images that are there, and where those are that it does not know.
 
         A masks file that was changed since its line was written is one of the latter.
         """
-        lines, results, unknown = self._lines(), dict[str, IndexEntry](), list[Place]()
+        lines, results, unknown = self._lines(), dict[str, IndexEntry](), list[MasksPlace]()
         for place in self.folder.images.places():
             sample_id, entry = lines.get((self._name(place), place.start), ("", None))
             if entry is not None and (entry.size, entry.mtime) == (place.size, place.mtime):
@@ -87,7 +87,7 @@ class ResultIndex:
                 log.warning("%s has %d damaged lines, which are made again from the masks files", file, damaged)
         return known
 
-    def _read_masks_files(self, places: Sequence[Place]) -> dict[str, IndexEntry]:
+    def _read_masks_files(self, places: Sequence[MasksPlace]) -> dict[str, IndexEntry]:
         """Adds masks files to the index, one after another, and returns what it says of them now."""
         began, found = time.monotonic(), {}
         log.info("%d masks files are not in the index of %s: reading them", len(places), self.folder.path)
@@ -97,14 +97,14 @@ class ResultIndex:
         log.info("%d masks files read in %.0f s", len(places), time.monotonic() - began)
         return found
 
-    def _append(self, record: SampleRecord, place: Place) -> IndexEntry:
+    def _append(self, record: SampleRecord, place: MasksPlace) -> IndexEntry:
         """Adds the line of an image, and returns what it says."""
         line = format_line(record, self._name(place), place)
         parsed = parse_line(line.encode(), self.file, append_text(self.file, line, within=self.folder.path))
         assert parsed is not None
         return parsed[2]
 
-    def _name(self, place: Place) -> str:
+    def _name(self, place: MasksPlace) -> str:
         """Returns the path of a masks file below the folder of masks; that of a member begins with the tar's."""
         name = self.folder.images.name_of(place)
         return f"{place.file.name}/{name}" if place.member else name

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from inr_xai.runs.files import all_columns, format_csv
-from inr_xai.runs.masks_file import Place, SampleRecord
+from inr_xai.runs.masks_file import MasksPlace, SampleRecord
 from inr_xai.runs.structure import require
 
 INDEX = "index"
@@ -127,7 +127,7 @@ def _shared(columns: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]
     return columns
 
 
-def format_line(record: SampleRecord, name: str, place: Place) -> str:
+def format_line(record: SampleRecord, name: str, place: MasksPlace) -> str:
     """Returns the line of an image: a sum of the rest, facts, scores and losses, between tabulators.
 
     Args:

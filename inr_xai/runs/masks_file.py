@@ -55,7 +55,7 @@ SHAPE = {
 }
 
 
-class Place(NamedTuple):
+class MasksPlace(NamedTuple):
     """Where a masks file is: in a file of its own, or in a tar.
 
     Args:
@@ -168,14 +168,14 @@ def pack_record(record: SampleRecord, coding: Coding = "float16") -> bytes:
     return safetensors.torch.save(tensors, metadata={FACTS: text, CHECKSUM: _checksum(text, tensors)})
 
 
-def read_record(file: Path | Place) -> SampleRecord:
+def read_record(file: Path | MasksPlace) -> SampleRecord:
     """Returns what a masks file holds, given its path or its place.
 
     Raises:
         UserError: the file is missing, has another format, or is not what `pack_record` makes to the last byte (but
             files of before have no checksum).
     """
-    place = file if isinstance(file, Place) else Place(file)
+    place = file if isinstance(file, MasksPlace) else MasksPlace(file)
     with _reading(place):
         data = place.read()
         metadata = _metadata(data)
@@ -207,12 +207,12 @@ def read_record(file: Path | Place) -> SampleRecord:
         )
 
 
-def read_facts(file: Path | Place) -> tuple[dict[str, Any], bool]:
+def read_facts(file: Path | MasksPlace) -> tuple[dict[str, Any], bool]:
     """Returns what a masks file holds beside tensors, and whether the file has a checksum, which is not compared here.
 
     Raises UserError as `read_record` does.
     """
-    place = file if isinstance(file, Place) else Place(file)
+    place = file if isinstance(file, MasksPlace) else MasksPlace(file)
     with _reading(place):
         length = min(8 + int.from_bytes(place.read(8), "little"), place.file.stat().st_size)
         metadata = _metadata(place.read(length))
@@ -220,7 +220,7 @@ def read_facts(file: Path | Place) -> tuple[dict[str, Any], bool]:
 
 
 @contextmanager
-def _reading(place: Place) -> Iterator[None]:
+def _reading(place: MasksPlace) -> Iterator[None]:
     """A context in which whatever a file that is no masks file makes its readers raise becomes a UserError."""
     try:
         yield

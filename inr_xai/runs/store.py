@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from inr_xai.runs.files import write_bytes
-from inr_xai.runs.masks_file import Coding, Place, SampleRecord, pack_record
+from inr_xai.runs.masks_file import Coding, MasksPlace, SampleRecord, pack_record
 from inr_xai.runs.stored_images import StoredImages
 from inr_xai.runs.tar_members import TarWriter
 
@@ -16,7 +16,7 @@ class Store(ABC):
     """Where the images that a process explains are written."""
 
     @abstractmethod
-    def commit(self, images: StoredImages, record: SampleRecord, *, within: Path | None = None) -> Place:
+    def commit(self, images: StoredImages, record: SampleRecord, *, within: Path | None = None) -> MasksPlace:
         """Writes an image, which is done from then on, and returns its place. A killed process leaves it whole or not.
 
         Args:
@@ -39,7 +39,7 @@ class ImageStore(Store):
     def __init__(self, masks: Coding = "lossless"):
         self._masks = masks
 
-    def commit(self, images: StoredImages, record: SampleRecord, *, within: Path | None = None) -> Place:
+    def commit(self, images: StoredImages, record: SampleRecord, *, within: Path | None = None) -> MasksPlace:
         write_bytes(images.file_of(record.sample_id), pack_record(record, self._masks), within=within)
         place = images.find(record.sample_id)
         assert place is not None
@@ -58,7 +58,7 @@ class ShardStore(Store):
         self._masks, self._bytes = masks, megabytes * 10**6
         self._writer: TarWriter | None = None
 
-    def commit(self, images: StoredImages, record: SampleRecord, *, within: Path | None = None) -> Place:
+    def commit(self, images: StoredImages, record: SampleRecord, *, within: Path | None = None) -> MasksPlace:
         if self._writer is None or self._writer.folder != images.folder:
             self._writer = TarWriter(images.folder, self._bytes)
         name = images.member_of(record.sample_id)

@@ -13,7 +13,7 @@ from typing import Any
 
 from inr_xai.data.names import files_below, hashed_name, id_file, id_of_name
 from inr_xai.errors import UserError
-from inr_xai.runs.masks_file import Place, SampleRecord, read_facts, read_record
+from inr_xai.runs.masks_file import MasksPlace, SampleRecord, read_facts, read_record
 from inr_xai.runs.tar_members import TAR, TarContent, fits, read_members
 
 MASKS, MASKS_SUFFIX = "masks", ".safetensors"
@@ -29,7 +29,7 @@ class StoredImages:
     def __init__(self, run: Path):
         self.run, self.folder = run, run / MASKS
         self._tars: dict[str, TarContent] = {}
-        self._members: dict[str, Place] = {}
+        self._members: dict[str, MasksPlace] = {}
 
     def file_of(self, sample_id: str) -> Path:
         """Returns the path of the file of its own that an image has, if it has one."""
@@ -46,43 +46,43 @@ class StoredImages:
         members = self._members_of(tars)
         names = {*own, *members}
         hashed = {name for name in names if id_of_name(name.removesuffix(MASKS_SUFFIX)) is None}
-        doubtful = [Place(self.folder / name) for name in hashed & own.keys()]
+        doubtful = [MasksPlace(self.folder / name) for name in hashed & own.keys()]
         doubtful += [members[name] for name in hashed & members.keys()]
         said = {known for place in doubtful if (known := self.id_of(place)) is not None}
         return said.union(name.removesuffix(MASKS_SUFFIX) for name in names - hashed)
 
-    def places(self) -> Iterator[Place]:
+    def places(self) -> Iterator[MasksPlace]:
         """Yields where the images are, each once unless its id stands in the file alone."""
         own, tars = self._look()
         for name, entry in own.items():
             with suppress(FileNotFoundError):
                 stat = entry.stat()
-                yield Place(self.folder / name, 0, stat.st_size, "", stat.st_mtime_ns)
+                yield MasksPlace(self.folder / name, 0, stat.st_size, "", stat.st_mtime_ns)
         yield from (place for name, place in self._members_of(tars).items() if name not in own)
 
-    def find(self, sample_id: str) -> Place | None:
+    def find(self, sample_id: str) -> MasksPlace | None:
         """Returns where an image is; None if it is not there."""
         file = self.file_of(sample_id)
         with suppress(FileNotFoundError, NotADirectoryError):
             stat = file.stat()
-            return Place(file, 0, stat.st_size, "", stat.st_mtime_ns)
+            return MasksPlace(file, 0, stat.st_size, "", stat.st_mtime_ns)
         name = self.member_of(sample_id)
         if name not in self._members or not self._members[name].file.exists():
             self._members_of(self._look()[1])
         return self._members.get(name)
 
-    def existing(self, sample_id: str) -> Place:
+    def existing(self, sample_id: str) -> MasksPlace:
         """Returns where an image is. Raises UserError if it is not there."""
         place = self.find(sample_id)
         if place is None:
             raise UserError(f"{self.run} has no masks of {sample_id!r}; inr_xai.load(run).keys() lists what it has")
         return place
 
-    def name_of(self, place: Place) -> str:
+    def name_of(self, place: MasksPlace) -> str:
         """Returns the name of a masks file."""
         return place.member or place.file.relative_to(self.folder).as_posix()
 
-    def id_of(self, place: Place) -> str | None:
+    def id_of(self, place: MasksPlace) -> str | None:
         """Returns the image of a masks file.
 
         If the name has a hash, the file itself says the id; None if it is damaged or has the name of another image.
@@ -107,7 +107,7 @@ class StoredImages:
         """
         return self.read_at(self.existing(sample_id))
 
-    def read_at(self, place: Place) -> SampleRecord:
+    def read_at(self, place: MasksPlace) -> SampleRecord:
         """Returns what is stored at a place. Raises UserError as `read` does."""
         record = read_record(place)
         names = (self.file_of(record.sample_id).relative_to(self.folder).as_posix(), self.member_of(record.sample_id))
@@ -150,7 +150,7 @@ class StoredImages:
                 tars[name] = entry
         return own, tars
 
-    def _members_of(self, tars: dict[str, "os.DirEntry[str]"]) -> dict[str, Place]:
+    def _members_of(self, tars: dict[str, "os.DirEntry[str]"]) -> dict[str, MasksPlace]:
         """Returns the members of tars by their names; of a tar that has grown, what is new is read."""
         before, self._tars, self._members = self._tars, {}, {}
         for name in sorted(tars):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from inr_xai.runs.files import write_bytes, writing
-from inr_xai.runs.masks_file import Place
+from inr_xai.runs.masks_file import MasksPlace
 
 BLOCK, END = tarfile.BLOCKSIZE, bytes(2 * tarfile.BLOCKSIZE)
 """What a tar consists of, in bytes, and the mark at its end."""
@@ -41,7 +41,7 @@ class TarWriter:
         self._file: Path | None = None
         self._end = 0
 
-    def append(self, name: str, data: bytes, *, within: Path | None = None) -> Place:
+    def append(self, name: str, data: bytes, *, within: Path | None = None) -> MasksPlace:
         """Adds a member, and returns its place. Its content is forced to the disk.
 
         Args:
@@ -56,7 +56,7 @@ class TarWriter:
             _write(stream, self._end + BLOCK, data + bytes(-len(data) % BLOCK) + END)
             os.fsync(stream.fileno())
             _write(stream, self._end, _header(name, len(data), seconds))
-            place = Place(Path(stream.name), self._end + BLOCK, len(data), name, seconds * 10**9)
+            place = MasksPlace(Path(stream.name), self._end + BLOCK, len(data), name, seconds * 10**9)
             self._end = _after(place.start + len(data))
         return place
 
@@ -89,7 +89,7 @@ class TarContent(NamedTuple):
         end: where the last member that is whole ends, in bytes.
     """
 
-    members: list[Place]
+    members: list[MasksPlace]
     faults: list[str]
     end: int
 
@@ -115,7 +115,7 @@ def read_members(file: Path, start: int = 0) -> TarContent:
     Raises:
         OSError: the tar cannot be read.
     """
-    members, faults, end = list[Place](), list[str](), start
+    members, faults, end = list[MasksPlace](), list[str](), start
     with file.open("rb", buffering=0) as stream:
         size = os.fstat(stream.fileno()).st_size
         at, gap = start, -1
@@ -135,7 +135,7 @@ def read_members(file: Path, start: int = 0) -> TarContent:
                 faults.append(_no_member(gap, at))
                 gap = -1
             if header.isreg():
-                members.append(Place(file, at + BLOCK, header.size, header.name, int(header.mtime * 10**9)))
+                members.append(MasksPlace(file, at + BLOCK, header.size, header.name, int(header.mtime * 10**9)))
             at = end = _after(stop)
         else:
             gap = at if gap < 0 and any(_block(stream, at)) else gap

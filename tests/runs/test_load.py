@@ -19,7 +19,7 @@ from inr_xai.runs import stored_images
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.index import ResultIndex
 from inr_xai.runs.load import Run, describe_drawing, draw_record, stored_method
-from inr_xai.runs.masks_file import Place, SampleRecord, read_facts
+from inr_xai.runs.masks_file import MasksPlace, SampleRecord, read_facts
 from inr_xai.types import Frame
 
 STORED = Path(__file__).resolve().parent / "data" / "run_0.1.0"
@@ -195,7 +195,7 @@ def test_weights_that_are_not_those_of_the_inr_are_refused(change: str) -> None:
 
 
 def test_rows_that_no_index_has_are_read_one_image_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[Place] = []
+    opened: list[MasksPlace] = []
     monkeypatch.setattr(stored_images, "read_facts", lambda place: opened.append(place) or read_facts(place))
     rows = inr_xai.load(STORED).rows
     opened.clear()  # what checked the type of the property has read some
