@@ -91,6 +91,7 @@ def test_what_is_lost_is_made_again(tmp_path: Path, whole: Path, lost: str, capl
     assert len(ResultIndex(RunFolder(run)).known()[0]) == 4
 
 
+@pytest.mark.slow
 def test_a_run_in_tars_and_one_in_files_are_the_same_and_each_continues_the_other(tmp_path: Path, whole: Path) -> None:
     begun = Path(shutil.copytree(whole, tmp_path / "begun in files"))
     last = sorted(RunFolder(begun).done())[2:]
