@@ -122,6 +122,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "optimizer.lr": (0.0, 1e4),
     "optimizer.eps": (0.0, 1e4),
     "optimizer.weight_decay": (0.0, 1e4),
+    "store.megabytes": (1, 1_000_000),
     "callbacks.seconds": (0.0, 1e6),
     "callbacks.cell": (1.0, 6.0),
     "callbacks.dpi": (50, 1200),

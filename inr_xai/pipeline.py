@@ -175,4 +175,4 @@ def _newest_result(explained: ExplainedRun) -> int:
     """Returns when the newest file was written that a page shows, in nanoseconds."""
     folder = explained.folder
     measured = [file.stat() for name in ("evaluation", "audit") for file in (folder.path / name).glob("*.csv")]
-    return max(known.st_mtime_ns for known in [*(known for _, known in folder.masks_files()), *measured])
+    return max(known.st_mtime_ns for known in [*(known for _, known in folder.images.files()), *measured])

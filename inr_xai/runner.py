@@ -25,6 +25,7 @@ from inr_xai.instantiate import (
     assemble,
     begin_session,
     build_data_and_classifier,
+    instantiate,
     plain,
     require_same_environment,
     start_or_continue,
@@ -83,7 +84,7 @@ def explain(cfg: DictConfig, lock: WorkLock | None = None, conclusion: ExitStack
         UserError: the folder holds a run of another configuration, or the parts do not go together.
         RunFault: a fault of the machine, or another process has taken over the work.
     """
-    config, folder = stored_form(cfg), RunFolder(cfg.out)
+    config, folder = stored_form(cfg), RunFolder(cfg.out, instantiate(cfg.store))
     if folder.exists():
         folder.require_same(config)
         require_same_environment(folder, cfg)
@@ -130,7 +131,7 @@ def concludes(cfg: DictConfig, folder: RunFolder, data: ImageData, conclusion: E
 
 def what_is_concluded(cfg: DictConfig, folder: RunFolder) -> str:
     """Returns a name of the images that the run has now, and of what is measured of them."""
-    newest = max((known.st_mtime_ns for _, known in folder.masks_files()), default=0)
+    newest = max((known.st_mtime_ns for _, known in folder.images.files()), default=0)
     facts = {"done": len(folder.done()), "failed": len(folder.read_failures()), "newest": newest}
     return digest(facts | {key: value for key, value in plain(cfg).items() if key in MEASURED})
 

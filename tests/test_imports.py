@@ -262,7 +262,7 @@ def test_a_run_loads_little_and_a_refusal_less() -> None:
     assert {"torch", "inr_xai.pipeline"}.isdisjoint(loaded["refusal"])
     ours = [name for name in loaded["run"] if name.split(".")[0] == "inr_xai"]
     assert "inr_xai.runner" in ours
-    assert len(ours) <= 123, ours
+    assert len(ours) <= 130, ours
     for_the_page = [name for name in loaded["with_page"] if name.startswith("inr_xai") and name not in ours]
     assert 0 < len(for_the_page) <= 15, for_the_page
 

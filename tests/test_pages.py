@@ -318,9 +318,10 @@ def test_python_of_the_quickstart_runs(world: Path, monkeypatch: pytest.MonkeyPa
 def test_python_of_runs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = ["steps=1", "logger=none", "trainer.accelerator=cpu", "callbacks.figures=null"]
     explain(tmp_path / "outputs" / "demo" / "RUN", "data.size=1", base=options)
-    mask = run_python("docs/runs.md", tmp_path, monkeypatch)["mask"]
-    assert mask.shape == (448, 448)
-    assert float(mask.double().mean()) == pytest.approx(0.13, abs=1e-3)
+    names = run_python("docs/runs.md", tmp_path, monkeypatch)
+    assert names["mask"].shape == (448, 448)
+    assert np.array_equal(names["masks"], names["explained"].masks.numpy())
+    assert float(names["mask"].double().mean()) == pytest.approx(0.13, abs=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")

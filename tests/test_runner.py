@@ -22,6 +22,7 @@ from inr_xai.classifier.demo_network import MEAN, SIZE, STD, demo_network
 from inr_xai.data import Synthetic
 from inr_xai.errors import RunFault, UserError
 from inr_xai.runs.folder import RunFolder
+from inr_xai.runs.masks_coding import decompress_masks
 from inr_xai.types import Preprocessing
 from tests.helpers import reference
 from tests.helpers.runs import (
@@ -128,12 +129,15 @@ def test_a_masks_file_holds_masks_networks_and_what_rendering_needs(demo: Path) 
     with safetensors.safe_open(str(file), framework="pt") as opened:
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         meta = json.loads(opened.metadata()["inr_xai"])
-    assert (tensors["masks"].dtype, tuple(tensors["masks"].shape)) == (torch.float16, (2, 2, SIZE, SIZE))
+    assert tensors["masks.zlib"].dtype == torch.uint8
+    masks = decompress_masks(tensors["masks.zlib"], (2, 2, SIZE, SIZE))
+    assert torch.equal(masks, inr_xai.load(demo)[IDS[1]].masks)
     assert torch.equal(tensors["areas"], torch.tensor(AREAS))
     assert (tensors["losses"].dtype, tuple(tensors["losses"].shape)) == (torch.float32, (2, 2))
     networks = [{n.removeprefix(f"inr.{k}.") for n in tensors if n.startswith(f"inr.{k}.")} for k in (1, 2)]
     assert networks[0] == networks[1] != set()
     assert len(tensors) == 3 + 2 * len(networks[0])
+    assert (meta["format"], meta["masks"]) == ("2", {"shape": [2, 2, SIZE, SIZE]})
     assert (meta["sample_id"], meta["target"], meta["drawing"]["seed"], meta["areas"]) == (IDS[1], 1, 3, [0.1, 0.3])
     assert meta["drawing"]["area_rule"]["class"] == "inr_xai.area:AreaProjection"
     assert {"start": 1.0, "end": 0.03}.items() <= meta["drawing"]["area_rule"]["arguments"].items()

@@ -128,6 +128,7 @@ class FitMaps(Participant):
     def maps(self, sample: Sample) -> Mapping[str, MethodMaps]:
         record = self._stored(sample)
         if record is None:
+            self._folder.masks_file(sample.sample_id).unlink(missing_ok=True)  # a fit with other settings, if any
             self._folder.commit(self._fit(sample))
             record = self._folder.read(sample.sample_id)
         fitted, passes = Explained(record), record.extra.get("passes", self._fitter.method.image_passes())
@@ -138,7 +139,7 @@ class FitMaps(Participant):
 
     def _stored(self, sample: Sample) -> SampleRecord | None:
         """Returns the fit of a mosaic if it is stored with the same class and accepted settings, else None."""
-        if not self._folder.masks_file(sample.sample_id).exists():
+        if self._folder.images.find(sample.sample_id) is None:
             return None
         record = self._folder.read(sample.sample_id)
         same = record.target == sample.target and record.extra["settings"] in self.accepted_settings

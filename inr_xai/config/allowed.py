@@ -104,14 +104,15 @@ PACKAGES = {
             "inr_xai.objective:Objective",
             "inr_xai.objective:ScoreFunction",
             "inr_xai.classifier.start:Start",
+            "inr_xai.runs.store:Store",
             "inr_xai.callbacks:RunCallback",
             "inr_xai.loggers:WandbSettings",
             "inr_xai.classifier:FrozenClassifier",
             "inr_xai.classifier.demo_network:DemoNetwork",
             "inr_xai.classifier.context:ContextNetwork",
         ),
-        "its data sets, classifiers, INRs, area rules, perturbations, objectives, scores, starts, callbacks and "
-        "WandbSettings",
+        "its data sets, classifiers, INRs, area rules, perturbations, objectives, scores, starts, stores, callbacks "
+        "and WandbSettings",
         _of_ours,
     ),
 }

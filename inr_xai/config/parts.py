@@ -20,11 +20,12 @@ KINDS = {
     "score": "inr_xai.objective:ScoreFunction",
     "start": "inr_xai.classifier.start:Start",
     "optimizer": "torch.optim:Optimizer",
+    "store": "inr_xai.runs.store:Store",
     "callbacks": "inr_xai.callbacks:RunCallback",
     "logger": "inr_xai.loggers:WandbSettings",
 }
 """Group -> the class that its parts are of, as module:name."""
-CHEAP = ("perturbation", "inr", "area_rule", "objective", "score", "optimizer", "jitter", "reveal", "start")
+CHEAP = ("perturbation", "inr", "area_rule", "objective", "score", "optimizer", "jitter", "reveal", "start", "store")
 """The groups whose parts are built by the check."""
 DRAWN = ("inr_xai.data.Synthetic", "inr_xai.data.ShapesInContext", "inr_xai.data.scenes.")
 """How the targets of data begin that read no file."""

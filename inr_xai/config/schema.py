@@ -27,6 +27,7 @@ TARGETS = (
     "jitter",
     "reveal",
     "start",
+    "store",
 )
 """The nodes with a `_target_`."""
 COLLECTIONS = {"callbacks": ("progress", "figures", "curves", "scores", "evolution"), "logger": ("wandb",)}
@@ -104,6 +105,7 @@ class Schema:
     score: Any = field(default_factory=dict)
     optimizer: Any = field(default_factory=dict)
     trainer: Any = field(default_factory=dict)
+    store: Any = field(default_factory=dict)
     callbacks: Any = field(default_factory=dict)
     logger: Any = field(default_factory=dict)
 

@@ -29,7 +29,7 @@ def id_file(root: Path, image_id: str, suffix: str) -> Path:
     plain = root / f"{image_id}{suffix}"
     if _can_be_a_path(image_id, suffix) and (not _may_meet_another(image_id, suffix) or plain.is_file()):
         return plain
-    return root / f"{_hashed(image_id)}{suffix}"
+    return root / f"{hashed_name(image_id)}{suffix}"
 
 
 def flat_id_file(root: Path, image_id: str, suffix: str) -> Path:
@@ -39,7 +39,7 @@ def flat_id_file(root: Path, image_id: str, suffix: str) -> Path:
     'maps/dogs__a.b.npy'
     """
     if re.search("__|_/|/_", image_id) is not None:  # another id may have the same name
-        return root / f"{_hashed(image_id)}{suffix}"
+        return root / f"{hashed_name(image_id)}{suffix}"
     return id_file(root, image_id.replace("/", "__"), suffix)
 
 
@@ -48,10 +48,10 @@ def id_of_name(name: str) -> str | None:
     return None if HASHED.search(name) else name
 
 
-def files_below(root: Path, suffix: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yields the files whose names end with `suffix`: the path below `root`, with slashes, and what the system knows.
+def files_below(root: Path, *suffixes: str) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+    """Yields the files whose names end with one of `suffixes`: the path below `root`, with slashes, and the entry.
 
-    Files that are not whole yet are left out, and so is one that goes meanwhile.
+    Files that are not whole yet are left out. An entry's `stat()` raises FileNotFoundError if its file goes meanwhile.
     """
     folders = [""]
     while folders:
@@ -65,13 +65,13 @@ def files_below(root: Path, suffix: str) -> Iterator[tuple[str, os.stat_result]]
             try:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(f"{name}/")
-                elif name.endswith(suffix) and not entry.name.startswith(ASIDE) and entry.is_file():
-                    yield name, entry.stat()
+                elif name.endswith(suffixes) and not entry.name.startswith(ASIDE) and entry.is_file():
+                    yield name, entry
             except FileNotFoundError:
                 continue
 
 
-def _hashed(image_id: str) -> str:
+def hashed_name(image_id: str) -> str:
     """Returns a short form of an id with a hash of all of it, which is a name for a file."""
     from inr_xai.seeding import sha256  # late: it brings torch
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from inr_xai.runs.folder import MASKS_SUFFIX
+from inr_xai.runs.stored_images import MASKS_SUFFIX
 
 if TYPE_CHECKING:
     import wandb

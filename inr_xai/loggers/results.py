@@ -17,7 +17,7 @@ from inr_xai.loggers.measured import AUDITED, OWN, audit_keys, evaluation_keys, 
 from inr_xai.loggers.opening import open_wandb
 from inr_xai.loggers.settings import WandbSettings
 from inr_xai.loggers.wandb_run import WandbRun
-from inr_xai.runs.folder import MASKS, RunFolder
+from inr_xai.runs.folder import RunFolder
 from inr_xai.seeding import sha256
 from inr_xai.types import Row
 
@@ -68,7 +68,7 @@ def log_explanations(wandb: WandbRun, folder: RunFolder, digests: Mapping[str, s
     Args:
         digests: those of the classifier and of the data, which the metadata names.
     """
-    names = [*FEW_FILES, *(f"{MASKS}/{name}" for name, _ in folder.masks_files())]
+    names = [*FEW_FILES, *(name for name, _ in folder.images.files())]
     log_files(wandb, EXPLANATIONS, {name: folder.path / name for name in names}, digests)
 
 

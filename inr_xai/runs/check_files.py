@@ -11,10 +11,11 @@ from pathlib import Path
 from inr_xai.errors import UserError
 from inr_xai.runs.failures import read_notes
 from inr_xai.runs.files import format_csv
-from inr_xai.runs.folder import MASKS, RunFolder
-from inr_xai.runs.index import FAILURES, INDEX, RESULTS, ResultIndex, index_lines, parse_line, shard_files
+from inr_xai.runs.folder import RunFolder
+from inr_xai.runs.index import ResultIndex
+from inr_xai.runs.index_lines import FAILURES, INDEX, RESULTS, index_lines, parse_line, shard_files
 from inr_xai.runs.load import Explained, Run
-from inr_xai.runs.masks_file import read_facts, read_record
+from inr_xai.runs.masks_file import read_record
 from inr_xai.scoring.summary import Summary
 from inr_xai.seeding import sha256
 from inr_xai.types import Row
@@ -50,11 +51,10 @@ class FileCheck:
         columns = self._read_table()
         index, _ = ResultIndex(self._folder).known()
         for sample_id in run:
-            file = self._folder.masks_file(sample_id)
             explained = None
             with self._noting():
                 explained = run[sample_id]
-                self.without_checksum += not read_facts(file)[1]
+                self.without_checksum += not self._folder.images.facts(sample_id)[1]
                 explained.mask(explained.areas[0])
             if explained is None:
                 self._complete = False
@@ -77,6 +77,8 @@ class FileCheck:
                 self._note("failures.csv", f"names {sample_id!r}, which is explained")
         with self._noting():
             self._compare_summary(len(done))
+        for name, problem in self._folder.images.faults():
+            self._note(name, problem)
         self._check_index()
         self._check_curves()
         return self._faults
@@ -141,11 +143,12 @@ class FileCheck:
 
     def _check_unnamed(self) -> None:
         """Notes the masks files that have a hash for a name, and do not say of which image they are."""
-        for name, _ in self._folder.masks_files():
-            if self._folder.id_of(name) is None:
+        images = self._folder.images
+        for place in images.places():
+            if images.id_of(place) is None:
                 with self._noting():
-                    record = read_record(self._folder.path / MASKS / name)
-                    self._note(f"{MASKS}/{name}", f"holds the masks of {record.sample_id!r}, which has another file")
+                    record = read_record(place)
+                    self._faults.append(f"{place} holds the masks of {record.sample_id!r}, which has another file")
 
     def _check_index(self) -> None:
         """Notes damaged lines of the index, and of the shards' notes of failures."""

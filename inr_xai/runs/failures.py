@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from inr_xai.runs import index
+from inr_xai.runs import index_lines
 from inr_xai.runs.files import append_text, format_csv, write_bytes
 from inr_xai.runs.folder import FAILURE_COLUMNS, FAILURES, RunFolder
 from inr_xai.runs.lock import folder_lock
@@ -26,7 +26,7 @@ class FailureNotes:
 
     def __init__(self, folder: RunFolder, shard: tuple[int, int] = (0, 1)):
         self._folder = folder
-        self._file = index.shard_file(folder.path, shard, index.FAILURES)
+        self._file = index_lines.shard_file(folder.path, shard, index_lines.FAILURES)
 
     def begin(self, plan: Collection[str], done: Collection[str]) -> None:
         """Takes the images that are tried again out of failures.csv, and those that are done."""
@@ -46,7 +46,7 @@ class FailureNotes:
 
     def take_over(self, other: RunFolder) -> None:
         """Adds what the shards of another run have noted, or what its failures.csv says if it is of an old version."""
-        files = index.shard_files(other.path, index.FAILURES)
+        files = index_lines.shard_files(other.path, index_lines.FAILURES)
         for note in (note for file in files for note in read_notes(file)):
             self._note(note["id"], note["reason"], when=note["time"])
         if not files:
@@ -74,7 +74,7 @@ class FailureNotes:
         return {sample_id: reason for sample_id, (_, reason) in sorted(notes.items())}
 
     def _files(self) -> list[Path]:
-        return index.shard_files(self._folder.path, index.FAILURES)
+        return index_lines.shard_files(self._folder.path, index_lines.FAILURES)
 
     def _note(self, sample_id: str, reason: str, *, when: float) -> None:
         line = json.dumps({"id": sample_id, "reason": reason, "time": when}) + "\n"
@@ -88,7 +88,7 @@ class FailureNotes:
 
 def noted(run: Path) -> set[str]:
     """Returns the images of which any shard has noted a failure."""
-    return {note["id"] for file in index.shard_files(run, index.FAILURES) for note in read_notes(file)}
+    return {note["id"] for file in index_lines.shard_files(run, index_lines.FAILURES) for note in read_notes(file)}
 
 
 def read_notes(file: Path) -> Iterator[dict[str, Any]]:

@@ -1,28 +1,29 @@
 """The run folder: the one place that knows its file names. Every file is written aside and renamed into place.
 
-An image is done when its masks file is there: that one rename commits it. The CSV files only repeat what the masks
-files hold, and can be rebuilt from them.
+An image is done when its masks file is there, which one write commits (`inr_xai.runs.store`). The CSV files only repeat
+what the masks files hold, and can be rebuilt from them.
 """
 
 import csv
 import io
-import logging
-import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inr_xai.data.names import ASIDE, files_below, id_file, id_of_name
+from inr_xai.data.names import ASIDE, id_file
 from inr_xai.errors import RunFault, UserError
 from inr_xai.moved import with_new_paths
-from inr_xai.runs.files import append_text, format_csv, is_abandoned, read_json, write_json, write_new
+from inr_xai.runs.files import append_text, format_csv, is_abandoned, read_json, write_json
 from inr_xai.runs.lock import folder_lock
+from inr_xai.runs.masks_place import MasksPlace
+from inr_xai.runs.stored_images import StoredImages
 from inr_xai.runs.structure import Shape
 
 if TYPE_CHECKING:  # what brings torch is imported late: who only looks at a folder does not wait for it
     from inr_xai.runs.masks_file import SampleRecord
+    from inr_xai.runs.store import Store
     from inr_xai.types import Row
 
 FREE_KEYS = (
@@ -37,6 +38,7 @@ FREE_KEYS = (
     "cuda_graphs",
     "channels_last",
     "trainer",
+    "store",
     "logger",
     "callbacks",
     "shards",
@@ -87,6 +89,7 @@ ADDED: dict[str, Any] = {
     "compile": False,
     "cuda_graphs": False,
     "channels_last": None,
+    "store": {"_target_": "inr_xai.runs.store.ImageStore", "masks": "float16"},
 }
 """Options that later versions have added -> the value that stands for what a run without them has done."""
 RUN: dict[str, Shape] = {
@@ -109,6 +112,7 @@ RUN: dict[str, Shape] = {
         "compile?": bool,
         "cuda_graphs?": bool,
         "channels_last?": (bool, None),
+        "store?": {"_target_": str},
     },
     "scoring_pool": [str],
     "donor_pool": [str],
@@ -132,16 +136,25 @@ RUN: dict[str, Shape] = {
 """The shape of run.json."""
 SUMMARY = {str: float, "unmeasured?": int}
 """The shape of summary.json."""
-MASKS, MASKS_SUFFIX, FIGURES = "masks", ".safetensors", "figures"
+FIGURES = "figures"
 FAILURES, FAILURE_COLUMNS = "failures.csv", ["image_id", "reason"]
-log = logging.getLogger(__name__)
 
 
 class RunFolder:
-    """The files of a run below `path`; docs/runs.md shows the layout."""
+    """The files of a run below `path`; docs/runs.md shows the layout.
 
-    def __init__(self, path: str | Path):
+    Attributes:
+        images: the images that are there, however they are stored.
+
+    Args:
+        store: how further images are written; by default each in a file of its own.
+    """
+
+    def __init__(self, path: str | Path, store: "Store | None" = None):
         self.path = Path(path)
+        self.images = StoredImages(self.path)
+        self._store = store
+        self._committed: dict[str, MasksPlace] = {}
         self._begun = False
 
     @property
@@ -210,60 +223,53 @@ class RunFolder:
                 file.unlink(missing_ok=True)
 
     def masks_file(self, sample_id: str) -> Path:
-        """Returns the path of an image's masks file."""
-        return id_file(self.path / MASKS, sample_id, MASKS_SUFFIX)
+        """Returns the path of an image's masks file, if it has a file of its own."""
+        return self.images.file_of(sample_id)
 
     def figure_file(self, sample_id: str, suffix: str = ".png") -> Path:
         """Returns the path of an image's figure."""
         return id_file(self.path / FIGURES, sample_id, suffix)
 
     def done(self) -> set[str]:
-        """Returns the ids of the images whose masks file is there."""
-        return {known for name, _ in self.masks_files() if (known := self.id_of(name)) is not None}
+        """Returns the ids of the images that are stored."""
+        return self.images.ids()
 
-    def masks_files(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Yields the masks files: the path below the folder of masks, and what the system knows of the file."""
-        return files_below(self.path / MASKS, MASKS_SUFFIX)
-
-    def id_of(self, name: str) -> str | None:
-        """Returns the image of a masks file, given its path below the folder of masks.
-
-        If the name has a hash, the file itself says the id; None if it is damaged or has the name of another image.
-        """
-        known = id_of_name(name.removesuffix(MASKS_SUFFIX))
-        if known is None:
-            from inr_xai.runs.masks_file import read_facts
-
-            try:
-                stored = str(read_facts(self.path / MASKS / name)[0]["sample_id"])
-            except UserError as error:
-                log.warning("%s; it does not count", error)
-                return None
-            return stored if self.masks_file(stored) == self.path / MASKS / name else None
-        return known
+    def stored(self, sample_ids: Collection[str]) -> set[str]:
+        """Returns those of some images that are stored by now, by any process, from one look at the disk."""
+        return self.images.stored(sample_ids)
 
     def has(self, sample_id: str) -> bool:
-        """Returns whether an image's masks file is there."""
-        return self.masks_file(sample_id).exists()
+        """Returns whether an image is stored by now. For many images, `stored` asks the disk less often."""
+        return bool(self.images.stored([sample_id]))
 
     def look_anew(self, sample_id: str) -> None:
-        """Lets `has` see what another machine has stored a moment ago, which a network file system may hide."""
-        with suppress(OSError), tempfile.TemporaryFile(dir=self.masks_file(sample_id).parent, prefix=ASIDE):
-            pass  # a change of the folder lets the system ask for its content
+        """Lets `stored` see what another machine has stored a moment ago, which a network file system may hide."""
+        for folder in {self.images.folder, self.masks_file(sample_id).parent}:
+            with suppress(OSError), tempfile.TemporaryFile(dir=folder, prefix=ASIDE):
+                pass  # a change of the folder lets the system ask for its content
 
     def commit(self, record: "SampleRecord") -> bool:
-        """Writes an image's masks file, from which on the image is done; one that is there already stays.
+        """Stores an image, from which on it is done; one that is stored already stays.
 
         Returns:
-            Whether the file is this one.
+            Whether this record is the one that counts.
 
         Raises:
             RunFault: the run's folder is gone, or another fault of the machine.
         """
-        from inr_xai.runs.masks_file import pack_record
-
         self.require_there()
-        return write_new(self.masks_file(record.sample_id), pack_record(record), within=self.begun)
+        if self._store is None:
+            from inr_xai.runs.store import ImageStore
+
+            self._store = ImageStore()
+        place = self._store.commit(self.images, record, within=self.begun)
+        if place is not None:
+            self._committed[record.sample_id] = place
+        return place is not None
+
+    def place_of(self, sample_id: str) -> MasksPlace:
+        """Returns where an image is, once after `commit` where that has put it. Raises UserError if it is not there."""
+        return self._committed.pop(sample_id, None) or self.images.existing(sample_id)
 
     def require_there(self) -> None:
         """Raises RunFault if the folder is gone in which this process has begun a run: it must not begin anew."""
@@ -271,20 +277,8 @@ class RunFolder:
             raise RunFault(f"{self.path} has lost its run.json; put the folder back, then the same command continues")
 
     def read(self, sample_id: str) -> "SampleRecord":
-        """Returns what is stored of an image.
-
-        Raises:
-            UserError: its masks file is missing, damaged, or that of another image.
-        """
-        from inr_xai.runs.masks_file import read_record
-
-        file = self.masks_file(sample_id)
-        if not file.exists():
-            raise UserError(f"{self.path} has no masks of {sample_id!r}; inr_xai.load(run).keys() lists what it has")
-        record = read_record(file)
-        if record.sample_id != sample_id:
-            raise UserError(f"{file} holds the masks of {record.sample_id!r}; give it the name that it had")
-        return record
+        """Returns what is stored of an image. Raises UserError if it is missing, damaged, or that of another image."""
+        return self.images.read(sample_id)
 
     def append_rows(self, rows: "Sequence[Row]") -> None:
         """Adds rows to per_image.csv, which is written anew at the end of the run; columns that it lacks wait for that.

@@ -24,8 +24,9 @@ from inr_xai.method import Method
 from inr_xai.moved import new_path
 from inr_xai.runs.files import read_json
 from inr_xai.runs.folder import CONFIG, RUN, RunFolder
-from inr_xai.runs.index import StoredRows
-from inr_xai.runs.masks_file import SampleRecord, read_facts
+from inr_xai.runs.index import ResultIndex
+from inr_xai.runs.masks_file import SampleRecord
+from inr_xai.runs.results import StoredResults, StoredRows
 from inr_xai.runs.structure import require
 from inr_xai.types import Frame, Row
 
@@ -144,7 +145,15 @@ class Run(Mapping[str, Explained]):
     @property
     def rows(self) -> Collection[Row]:
         """The scores, one dict per image, explanation and area, as in per_image.csv; each walk reads them anew."""
-        return StoredRows(lambda: (read_facts(self.folder.masks_file(sample_id))[0]["rows"] for sample_id in self._ids))
+        return StoredRows(self._read_rows)
+
+    def _read_rows(self) -> Iterator[list[Row]]:
+        """Yields the rows of each image: those that the index has from there, the others from the masks files."""
+        known, _ = ResultIndex(self.folder).known()
+        of_index = StoredResults({sample_id: known[sample_id] for sample_id in self._ids if sample_id in known})
+        scores = of_index.scores()
+        for sample_id in self._ids:
+            yield next(scores) if sample_id in of_index else self.folder.images.facts(sample_id)[0]["rows"]
 
 
 def load(run: str | Path, allow_targets: Sequence[str] = ()) -> Run:

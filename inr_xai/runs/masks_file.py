@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import safetensors
@@ -17,11 +17,18 @@ from torch import Tensor
 
 from inr_xai.draws import GENERATOR
 from inr_xai.errors import UserError, error_text
+from inr_xai.runs.masks_coding import compress_masks, decompress_masks
+from inr_xai.runs.masks_place import MasksPlace
 from inr_xai.runs.structure import require
 from inr_xai.seeding import sha256
 from inr_xai.types import Frame, Image, Row
 
-FORMAT = "1"
+Coding = Literal["lossless", "float16"]
+"""How a file holds masks: compressed to the bit, or as a plain tensor, for any reader of safetensors."""
+FORMATS: dict[Coding, str] = {"float16": "1", "lossless": "2"}
+"""Coding of the masks -> the format of the file."""
+COMPRESSED = "masks.zlib"
+"""The tensor of compressed masks, which stands in the place of `masks`."""
 FACTS, CHECKSUM = "inr_xai", "sha256"
 """The names of the file's metadata: everything that is no tensor, as JSON, and the hash of that and of all tensors."""
 PAIR = [int]
@@ -32,6 +39,7 @@ SHAPE = {
     "target": int,
     "frame": {"original": PAIR, "resized": PAIR, "top": int, "left": int, "size": PAIR},
     "areas": [float],
+    "masks?": {"shape": [int]},  # of compressed masks
     "rows": [{"explanation": int, "area": float, str: (str, float, bool, None)}],
     "drawing": {
         "inr": CLASS,
@@ -45,7 +53,6 @@ SHAPE = {
     "seconds": float,
     "extra": {str: object},
 }
-REMEDY = "delete it and run the same command to make it again"
 
 
 @dataclass
@@ -93,10 +100,11 @@ class SampleRecord:
         return np.array([[math.nan if value is None else float(value) for value in line] for line in values])
 
 
-def pack_record(record: SampleRecord) -> bytes:
-    """Returns the content of a record's masks file."""
+def pack_record(record: SampleRecord, coding: Coding = "float16") -> bytes:
+    """Returns the content of a record's masks file, with its masks in a coding."""
+    compressed = coding == "lossless"
     tensors = {
-        "masks": record.masks.to(torch.float16),
+        COMPRESSED if compressed else "masks": compress_masks(record.masks) if compressed else record.masks.half(),
         "areas": torch.tensor(record.areas, dtype=torch.float32),
         "losses": record.losses.float(),
     }
@@ -105,12 +113,13 @@ def pack_record(record: SampleRecord) -> bytes:
     for k, weights in enumerate(record.inrs, start=1):
         tensors |= {f"inr.{k}.{name}": value for name, value in weights.items()}
     meta = {
-        "format": FORMAT,
+        "format": FORMATS[coding],
         "polarity": "1 keeps the pixel, 0 replaces it",
         "sample_id": record.sample_id,
         "target": record.target,
         "frame": asdict(record.frame),
         "areas": record.areas,
+        **({"masks": {"shape": list(record.masks.shape)}} if compressed else {}),
         "rows": record.rows,
         "drawing": record.drawing,
         "draws": GENERATOR,
@@ -124,20 +133,23 @@ def pack_record(record: SampleRecord) -> bytes:
     return safetensors.torch.save(tensors, metadata={FACTS: text, CHECKSUM: _checksum(text, tensors)})
 
 
-def read_record(file: Path) -> SampleRecord:
-    """Returns what a masks file holds.
+def read_record(file: Path | MasksPlace) -> SampleRecord:
+    """Returns what a masks file holds, given its path or its place.
 
     Raises:
         UserError: the file is missing, has another format, or is not what `pack_record` makes to the last byte (but
             files of before have no checksum).
     """
-    with _reading(file):
-        data = file.read_bytes()
+    place = file if isinstance(file, MasksPlace) else MasksPlace(file)
+    with _reading(place):
+        data = place.read()
         metadata = _metadata(data)
         meta = _facts(metadata)
         tensors = safetensors.torch.load(data)
         if CHECKSUM in metadata and metadata[CHECKSUM] != _checksum(metadata[FACTS], tensors):
             raise ValueError("its content does not have the checksum that was written with it")
+        if meta["format"] == FORMATS["lossless"]:
+            tensors["masks"] = _decompressed(tensors, meta)
         inrs = _networks(tensors, meta)
         frame: dict[str, Any] = {  # JSON has made lists of the pairs
             key: tuple(value) if isinstance(value, list) else value for key, value in meta["frame"].items()
@@ -160,29 +172,30 @@ def read_record(file: Path) -> SampleRecord:
         )
 
 
-def read_facts(file: Path) -> tuple[dict[str, Any], bool]:
+def read_facts(file: Path | MasksPlace) -> tuple[dict[str, Any], bool]:
     """Returns what a masks file holds beside tensors, and whether the file has a checksum, which is not compared here.
 
     Raises UserError as `read_record` does.
     """
-    with _reading(file), file.open("rb") as stream:
-        start = stream.read(8)
-        metadata = _metadata(start + stream.read(min(int.from_bytes(start, "little"), file.stat().st_size)))
+    place = file if isinstance(file, MasksPlace) else MasksPlace(file)
+    with _reading(place):
+        length = min(8 + int.from_bytes(place.read(8), "little"), place.file.stat().st_size)
+        metadata = _metadata(place.read(length))
         return _facts(metadata), CHECKSUM in metadata
 
 
 @contextmanager
-def _reading(file: Path) -> Iterator[None]:
+def _reading(place: MasksPlace) -> Iterator[None]:
     """A context in which whatever a file that is no masks file makes its readers raise becomes a UserError."""
     try:
         yield
     except UserError as error:
-        raise UserError(f"{file} {error}") from error
+        raise UserError(f"{place} {error}") from error
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UserError(f"{file} cannot be read ({reason}); make it readable, or {REMEDY}") from error
+        raise UserError(f"{place} cannot be read ({reason}); make it readable, or {place.remedy}") from error
     except Exception as error:  # whatever a file of other bytes makes the readers raise
-        raise UserError(f"{file} is damaged ({error_text(error)}); {REMEDY}") from error
+        raise UserError(f"{place} is damaged ({error_text(error)}); {place.remedy}") from error
 
 
 def _metadata(data: bytes) -> dict[str, str]:
@@ -201,10 +214,10 @@ def _facts(metadata: dict[str, str]) -> dict[str, Any]:
     """Returns the plain values of a file, which have the types that they must have."""
     facts: dict[str, Any] = json.loads(metadata[FACTS])
     require(facts, {"format": str}, "its description")
-    if facts["format"] != FORMAT:
+    if facts["format"] not in FORMATS.values():
         raise UserError(
-            f"has the format {facts['format']!r}, and this version of inr_xai reads {FORMAT!r}; read it with the "
-            "version that wrote it"
+            f"has the format {facts['format']!r}, and this version of inr_xai reads "
+            f"{' and '.join(map(repr, FORMATS.values()))}; read it with the version that wrote it"
         )
     require(facts, SHAPE)
     if any(len(facts["frame"][name]) != 2 for name in ("original", "resized", "size")):
@@ -212,6 +225,16 @@ def _facts(metadata: dict[str, str]) -> dict[str, Any]:
     if not facts["areas"] or not all(0 < area < 1 for area in facts["areas"]):
         raise ValueError(f"areas is {facts['areas']}, not a list of fractions between 0 and 1")
     return facts
+
+
+def _decompressed(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Float[Tensor, "k a h w"]:
+    """Takes the compressed masks out of a file's tensors, and returns the masks. Raises ValueError if they are none."""
+    data, shape = tensors.pop(COMPRESSED, None), facts.get("masks", {}).get("shape", [])
+    if data is None or "masks" in tensors:
+        raise ValueError(f"it has no tensor {COMPRESSED!r}" if data is None else "it has masks twice")
+    if data.dtype != torch.uint8 or data.ndim != 1 or len(shape) != 4 or min(shape) < 1:
+        raise ValueError(f"{COMPRESSED} is {_described(data)}, for masks of the shape {shape}")
+    return decompress_masks(data, tuple(shape))
 
 
 def _networks(tensors: dict[str, Tensor], facts: dict[str, Any]) -> list[dict[str, Tensor]]:

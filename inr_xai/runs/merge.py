@@ -1,10 +1,11 @@
 """Runs of one configuration whose images were explained in folders of their own, joined to one: what may be, and how.
 
-Masks files and figures are the same files under a second name, or copies; all else is made anew. An image that several
-runs have counts once, as the first of them has it.
+Masks files and figures are the same files under a second name, or copies; an image of a tar gets a masks file of its
+own. All else is made anew. An image that several runs have counts once, as the first of them has it.
 """
 
 import logging
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,10 +16,12 @@ import torch
 from inr_xai.data.names import files_below
 from inr_xai.errors import UserError
 from inr_xai.runs.failures import FailureNotes
-from inr_xai.runs.files import link_or_copy, read_json, write_chunks
+from inr_xai.runs.files import link_or_copy, read_json, write_bytes, write_chunks
 from inr_xai.runs.folder import FIGURES, RUN, RunFolder, differences, is_free
-from inr_xai.runs.index import ResultIndex, StoredResults
+from inr_xai.runs.index import ResultIndex
+from inr_xai.runs.index_lines import moved_line
 from inr_xai.runs.lock import read_marks
+from inr_xai.runs.results import StoredResults
 from inr_xai.runs.shards import HASH
 
 POOLS = ("scoring_pool", "donor_pool")
@@ -64,18 +67,18 @@ def join_runs(folders: Sequence[RunFolder], into: RunFolder, out: Path) -> tuple
     known, unread = list[StoredResults](), list[str]()
     for folder in folders:
         results, unknown = ResultIndex(folder).known()
-        others = [sample_id for name in unknown if (sample_id := folder.id_of(name)) is not None]
+        others = [sample_id for place in unknown if (sample_id := folder.images.id_of(place)) is not None]
         repeated += [(sample_id, folder) for sample_id in (*results, *others) if sample_id in owners]
         new = [sample_id for sample_id in (*results, *others) if sample_id not in owners]
         owners |= dict.fromkeys(new, folder)
         for sample_id in new:
-            _take(folder.masks_file(sample_id), folder, into)
+            _take_image(sample_id, folder, into)
         for name, _ in files_below(folder.path / FIGURES, ""):
             _take(folder.path / FIGURES / name, folder, into)
         known.append(StoredResults({sample_id: results[sample_id] for sample_id in new if sample_id in results}))
         unread += [sample_id for sample_id in new if sample_id not in results]
         notes.take_over(folder)
-    write_chunks(index.file, (line for part in known for line in part.lines()), within=into.path)
+    write_chunks(index.file, (_line_in(into, *pair) for part in known for pair in part.lines()), within=into.path)
     for sample_id in unread:
         index.add(owners[sample_id].read(sample_id))
     _warn_of(repeated, owners)
@@ -104,6 +107,23 @@ def _take(file: Path, folder: RunFolder, into: RunFolder) -> None:
     target = into.path / file.relative_to(folder.path)
     if not target.exists():
         link_or_copy(file, target)
+
+
+def _take_image(sample_id: str, folder: RunFolder, into: RunFolder) -> None:
+    """Gives an image of a run a masks file in another folder, with the time at which it was stored."""
+    place = folder.images.existing(sample_id)
+    if not place.member:
+        _take(place.file, folder, into)
+        return
+    file = into.masks_file(sample_id)
+    write_bytes(file, place.read())
+    os.utime(file, ns=(place.mtime, place.mtime))
+
+
+def _line_in(into: RunFolder, sample_id: str, line: bytes) -> bytes:
+    """Returns an image's line of the index as it is in the folder that has taken the image."""
+    place = into.images.existing(sample_id)
+    return moved_line(line, into.images.name_of(place), place)
 
 
 def _warn_of(repeated: Sequence[tuple[str, RunFolder]], owners: Mapping[str, RunFolder]) -> None:

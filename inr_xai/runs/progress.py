@@ -150,11 +150,11 @@ def progress_of(path: str | Path) -> RunProgress:
     marks = read_marks(folder.path)
     begins = not folder.exists() and any(mark.alive for mark in marks)  # it still builds its classifier
     planned = None if begins else folder.read_run().get("planned")
-    times = sorted(stat.st_mtime for _, stat in folder.masks_files())
+    times = sorted(place.mtime / 1e9 for place in folder.images.places())
     failures = _failures(folder)
-    claims = (claim for claim in read_claims(folder.path) if claim.sample_id not in failures)
-    # Claims stay for a while when their images are done.
-    workers = _workers(marks, [claim for claim in claims if not folder.has(claim.sample_id)])
+    claims = [claim for claim in read_claims(folder.path) if claim.sample_id not in failures]
+    stored = folder.stored({claim.sample_id for claim in claims})  # claims stay for a while when their images are done
+    workers = _workers(marks, [claim for claim in claims if claim.sample_id not in stored])
     now, began = file_time(folder.path), _began(workers)
     return RunProgress(
         planned=planned,
@@ -207,7 +207,8 @@ def _failures(folder: RunFolder) -> dict[str, str]:
         time.sleep(0.1 * (attempt + 1))  # another process may be in the middle of a line
     else:
         failures = FailureNotes(folder).read(())
-    return {name: why for name, why in failures.items() if not folder.has(name)}
+    stored = folder.stored(failures)
+    return {name: why for name, why in failures.items() if name not in stored}
 
 
 def _workers(marks: Sequence[Mark], claims: Collection[Claim]) -> list[Worker]:

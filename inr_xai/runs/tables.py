@@ -9,7 +9,7 @@ from typing import Any
 from inr_xai.method import Method
 from inr_xai.runs.files import format_csv, write_chunks
 from inr_xai.runs.folder import RunFolder
-from inr_xai.runs.index import StoredResults
+from inr_xai.runs.results import StoredResults
 from inr_xai.scoring.summary import Summary
 
 

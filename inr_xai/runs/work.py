@@ -83,7 +83,8 @@ class Work:
         for sample_id in taken:
             if numbers[sample_id]:  # its worker has ended, perhaps a moment after it has stored the image
                 self._folder.look_anew(sample_id)
-        mine = [sample_id for sample_id in taken if not self._folder.has(sample_id)]  # done since the last look
+        stored = self._folder.stored(taken)  # some were, since the last look
+        mine = [sample_id for sample_id in taken if sample_id not in stored]
         self._tried.update(mine)
         if mine:
             yield mine

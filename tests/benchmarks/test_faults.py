@@ -57,7 +57,7 @@ def changed(file: Path, name: str) -> None:
     [
         (lambda run: None, []),
         (lambda run: (run / "inr_xai.log").write_text("another log"), []),
-        (lambda run: changed(run / "masks" / "00000-disc.safetensors", "masks"), ["masks/00000-disc.safetensors"]),
+        (lambda run: changed(run / "masks" / "00000-disc.safetensors", "masks.zlib"), ["masks/00000-disc.safetensors"]),
         (lambda run: (run / "masks" / "00001-square.safetensors").unlink(), ["masks/00001-square.safetensors"]),
         (lambda run: (run / "masks" / "00001-square.safetensors").write_bytes(b"x"), ["masks/00001-square"]),
         (lambda run: (run / "per_image.csv").write_text("sample_id\n"), ["per_image.csv"]),

@@ -170,7 +170,8 @@ def test_no_masks_file_is_opened_by_a_run_that_has_its_index(
     auto: Path, base: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Path] = []
-    monkeypatch.setattr("inr_xai.runs.masks_file.read_record", lambda file: opened.append(file) or read_record(file))
+    read = "inr_xai.runs.masks_file.read_record"
+    monkeypatch.setattr(read, lambda place: opened.append(place.file) or read_record(place))
     before = {name: (auto / name).read_bytes() for name in ("per_image.csv", "curves.csv", "summary.json")}
     explain(auto, *AUTO, base=base)
     assert opened == []

@@ -13,8 +13,9 @@ from inr_xai.errors import RunFault, UserError
 from inr_xai.runs import masks_file
 from inr_xai.runs.files import append_text, format_csv
 from inr_xai.runs.folder import RunFolder
-from inr_xai.runs.index import ResultIndex, StoredResults
+from inr_xai.runs.index import ResultIndex
 from inr_xai.runs.masks_file import SampleRecord
+from inr_xai.runs.results import StoredResults
 from inr_xai.runs.tables import write_run_tables
 from inr_xai.scoring import summarise
 from inr_xai.types import Row
@@ -35,7 +36,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the masks files that were read."""
     names: list[str] = []
     read = masks_file.read_record
-    monkeypatch.setattr(masks_file, "read_record", lambda file: names.append(file.stem) or read(file))
+    monkeypatch.setattr(masks_file, "read_record", lambda place: names.append(place.file.stem) or read(place))
     return names
 
 
@@ -145,6 +146,24 @@ def test_a_masks_file_that_changed_is_read_and_one_that_is_gone_does_not_count(
     commit(folder, index, record("a"))
     assert list(index.read()) == ["a", "b", "c"]
     assert len(opened) == 2
+
+
+def test_a_line_about_a_file_that_was_made_anew_does_not_count_wherever_it_is(
+    tmp_path: Path, opened: list[str]
+) -> None:
+    folder = RunFolder(tmp_path)
+    first, last = (ResultIndex(folder, (number, 2)) for number in range(2))
+    commit(folder, last, record("a"))
+    os.utime(folder.masks_file("a"), ns=(1, 1))
+    last.file.unlink()
+    last.add(record("a"))
+    folder.masks_file("a").unlink()
+    commit(folder, first, record("a", loss=7.0))  # its line is in the first file, the old one in the last
+    assert next(last.read().curves())[3] == [7.0]
+    assert opened == []
+    os.utime(folder.masks_file("a"), ns=(2, 2))  # now no line is about this file
+    assert next(last.read().curves())[3] == [7.0]
+    assert opened == ["a"]
 
 
 def test_torn_and_damaged_lines_are_made_again(

@@ -15,9 +15,12 @@ from inr_xai.errors import UserError
 from inr_xai.inr import FourierINR, PyramidINR
 from inr_xai.limits import Exclusion
 from inr_xai.method import Method
+from inr_xai.runs import masks_file
 from inr_xai.runs.folder import RunFolder
+from inr_xai.runs.index import ResultIndex
 from inr_xai.runs.load import Run, describe_drawing, draw_record, stored_method
 from inr_xai.runs.masks_file import SampleRecord, read_facts
+from inr_xai.runs.masks_place import MasksPlace
 from inr_xai.types import Frame
 
 STORED = Path(__file__).resolve().parent / "data" / "run_0.1.0"
@@ -193,11 +196,26 @@ def test_weights_that_are_not_those_of_the_inr_are_refused(change: str) -> None:
         draw_record(stored, [0.2], (24, 24), 1)
 
 
-def test_rows_are_read_one_image_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[Path] = []
-    monkeypatch.setattr("inr_xai.runs.load.read_facts", lambda file: opened.append(file) or read_facts(file))
+def test_rows_that_no_index_has_are_read_one_image_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[MasksPlace] = []
+    monkeypatch.setattr(masks_file, "read_facts", lambda place: opened.append(place) or read_facts(place))
     rows = inr_xai.load(STORED).rows
     opened.clear()  # what checked the type of the property has read some
     next(iter(rows))
     assert len(opened) == 1
     assert len(rows) == len(list(rows)) == 4
+
+
+def test_rows_that_the_index_has_are_read_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(shutil.copytree(STORED, tmp_path / "run"))
+    before = list(inr_xai.load(folder.path).rows)
+    ResultIndex(folder).add(folder.read("00001-square"))
+    opened: list[str] = []
+    monkeypatch.setattr(masks_file, "read_facts", lambda place: opened.append(place.file.stem) or read_facts(place))
+    rows = inr_xai.load(folder.path).rows
+    opened.clear()
+    assert list(iter(rows)) == before
+    assert opened == ["00000-disc"]
+    (tmp_path / "run" / "masks" / "00000-disc.safetensors").unlink()
+    with pytest.raises(UserError, match="has no masks of '00000-disc'"):
+        list(rows)

@@ -103,7 +103,7 @@ WRONG: dict[str, Callable[[dict[str, Tensor], dict[str, Any]], object]] = {
     r"areas is \[\]": lambda tensors, facts: facts.update(areas=[]),
     r"areas is \[2\.0\]": lambda tensors, facts: facts.update(areas=[2.0]),
     "its description says": lambda tensors, facts: facts.update(areas=[0.25]),
-    "format '2', and this version of inr_xai reads '1'": lambda tensors, facts: facts.update(format="2"),
+    "format '3', and this version of inr_xai reads '1' and '2'": lambda tensors, facts: facts.update(format="3"),
     "masks has values that do not lie": poison("masks", 1.5),
     "masks has values that": poison("masks", -0.25),
     "masks has values": poison("masks", torch.nan),

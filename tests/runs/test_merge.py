@@ -12,15 +12,24 @@ from inr_xai.runs.failures import FailureNotes
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.index import ResultIndex
 from inr_xai.runs.merge import join_runs, require_joinable
+from inr_xai.runs.store import ShardStore, Store
+from inr_xai.runs.tables import write_run_tables
 from tests.helpers.runs import FACTS, messages
 from tests.runs.test_folder import record
 from tests.runs.test_index import commit, content, opened  # noqa: F401
 from tests.runs.test_lock import ELSEWHERE, leave
 
 
-def make(path: Path, *names: str, shard: tuple[int, int] = (0, 1), indexed: bool = True, **facts: Any) -> RunFolder:
+def make(
+    path: Path,
+    *names: str,
+    shard: tuple[int, int] = (0, 1),
+    indexed: bool = True,
+    store: Store | None = None,
+    **facts: Any,
+) -> RunFolder:
     """Makes a run of some images, each with a figure."""
-    folder = RunFolder(path)
+    folder = RunFolder(path, store)
     folder.write_run(FACTS | facts)
     commit(folder, ResultIndex(folder, shard) if indexed else None, *(record(name) for name in names))
     for name in names:
@@ -62,6 +71,37 @@ def test_images_figures_and_index_are_those_of_all(tmp_path: Path, opened: list[
     assert facts["merged"] == [str(run.path) for run in runs]
     assert len(facts["wandb_id"]) == 8
     assert "sittings" not in facts
+
+
+def test_images_of_tars_get_files_of_their_own_and_the_run_is_that_of_all(
+    tmp_path: Path,
+    opened: list[str],  # noqa: F811
+) -> None:
+    names = ["a", "b/c", "x" * 300, "d", "f" * 120 + "/" + "n" * 90, "e"]
+    runs = [
+        make(tmp_path / "first", *names[:2], shard=(1, 2), store=ShardStore()),
+        make(tmp_path / "second", *names[2:5], shard=(0, 2), store=ShardStore()),
+        make(tmp_path / "third", names[5], "a"),
+    ]
+    whole = make(tmp_path / "whole", *names, store=ShardStore())
+    into, _ = join(tmp_path / "out", *runs[:2], runs[2])
+    opened.clear()
+    joined = RunFolder(into.path)
+    assert joined.done() == set(names)
+    assert not list((into.path / "masks").glob("*.tar"))
+    assert content(ResultIndex(joined).read()) == content(ResultIndex(whole).read())
+    for folder in (joined, whole):
+        write_run_tables(folder.path, ResultIndex(folder).read())
+    for table in ("per_image.csv", "curves.csv"):
+        assert (joined.path / table).read_bytes() == (whole.path / table).read_bytes()
+    assert opened == []
+    assert all(torch.equal(joined.read(name).masks, record(name).masks) for name in names)
+    place = runs[0].images.existing("a")
+    assert joined.images.existing("a")[1:] == (0, place.size, "", place.mtime)
+    again = RunFolder(into.path, ShardStore())  # it is continued in tars
+    assert not again.commit(record("a", loss=7.0))
+    commit(again, ResultIndex(again), record("late"))
+    assert len(ResultIndex(RunFolder(into.path)).known()[0]) == len(names) + 1
 
 
 @pytest.mark.parametrize("copied", [True, False])

@@ -13,6 +13,9 @@ from inr_xai.runs.check_files import FileCheck
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.index import ResultIndex
 from inr_xai.runs.load import load
+from inr_xai.runs.masks_file import pack_record
+from inr_xai.runs.store import ShardStore
+from inr_xai.runs.tar_members import TarWriter
 from inr_xai.runs.verify import main
 from tests.helpers.runs import explain
 
@@ -144,6 +147,27 @@ def test_nothing_is_wrong_with_a_run_that_ended(finished: Path) -> None:
     before = sorted((file, file.stat().st_mtime_ns) for file in finished.rglob("*"))
     assert faults(finished) == []
     assert sorted((file, file.stat().st_mtime_ns) for file in finished.rglob("*")) == before
+
+
+def test_whatever_is_wrong_with_tars_is_said(tmp_path: Path) -> None:
+    explain(tmp_path / "run", "data.limit=2", "store=shard")
+    folder = RunFolder(tmp_path / "run", ShardStore())
+    assert faults(folder.path) == []
+    place, record = folder.images.existing(ID), folder.read(ID)
+    whole = place.file.read_bytes()
+    flip(place.file, place.start + 4000)
+    (fault,) = faults(folder.path)
+    assert fault.startswith(f"{place.file} ({ID}.safetensors) is damaged (")
+    place.file.write_bytes(whole[: place.start + 4000])
+    assert f"{place.file} ends within '{ID}.safetensors', which is lost; the same command makes it again" in faults(
+        folder.path
+    )
+    flip(place.file, place.start - 500)  # a header
+    assert any(re.search(r"\.tar has \d+ bytes from \d+ on that are no member", fault) for fault in faults(folder.path))
+    place.file.write_bytes(whole)
+    TarWriter(folder.images.folder, 10**9).append(f"{ID}.safetensors", pack_record(record))
+    (fault,) = faults(folder.path)
+    assert re.search(rf"\.tar has '{ID}\.safetensors', which is also in masks/.*\.tar, which counts", fault)
 
 
 @pytest.mark.parametrize("name", ["run.json", f"masks/{ID}.safetensors"])

@@ -91,6 +91,32 @@ def test_what_is_lost_is_made_again(tmp_path: Path, whole: Path, lost: str, capl
     assert len(ResultIndex(RunFolder(run)).known()[0]) == 4
 
 
+@pytest.mark.slow
+def test_a_run_in_tars_and_one_in_files_are_the_same_and_each_continues_the_other(tmp_path: Path, whole: Path) -> None:
+    begun = Path(shutil.copytree(whole, tmp_path / "begun in files"))
+    last = sorted(RunFolder(begun).done())[2:]
+    for name in last:
+        RunFolder(begun).masks_file(name).unlink()
+    with pytest.raises(UserError, match=f"has no masks of '{last[0]}'"):
+        RunFolder(begun).read(last[0])
+    explain(begun, *ONE, "store=shard")
+    explain(tmp_path / "begun in tars", *ONE, "store=shard", "data.limit=1")
+    explain(tmp_path / "begun in tars", *ONE, "store.masks=float16")
+    for run in (begun, tmp_path / "begun in tars"):
+        kinds = [file.suffix for file in (run / "masks").iterdir()]
+        assert sorted(kinds) == [".safetensors"] * (4 - (2 if run == begun else 1)) + [".tar"]
+        assert same_masks(run, whole)
+        assert [(run / name).read_bytes() for name in TABLES] == [(whole / name).read_bytes() for name in TABLES]
+        assert summary(run) == summary(whole)
+        assert list(inr_xai.load(run).rows) == list(inr_xai.load(whole).rows)
+        assert ResultIndex(RunFolder(run)).known()[1] == []
+    assert RunFolder(begun).read_run()["config"]["store"] == {
+        "_target_": "inr_xai.runs.store.ShardStore",
+        "masks": "lossless",
+        "megabytes": 1000,
+    }
+
+
 def test_a_damaged_masks_file_ends_the_run_with_its_name_and_is_made_again_once_deleted(
     tmp_path: Path, whole: Path
 ) -> None:
