@@ -42,10 +42,17 @@ def merged(out: Path, *runs: Path) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("in_tars", [False, True])
 def test_shards_end_as_one_run(
-    tmp_path: Path, whole: Path, shards: list[Path], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, whole: Path, shards: list[Path], capsys: pytest.CaptureFixture[str], in_tars: bool
 ) -> None:
     out = tmp_path / "out"
+    if in_tars:
+        shards = [tmp_path / f"tars {index}" for index in range(2)]
+        for index, folder in enumerate(shards):
+            options = ["shard.count=2", f"shard.index={index}", "shard.steal=false", "store=shard"]
+            explain(folder, *OPTIONS, *options)
+            assert list(folder.glob("masks/*.tar"))
     assert [len(RunFolder(shard).done()) for shard in shards] == [2, 1]
     assert merged(out, *shards) == 0
     assert same_masks(out, whole)
@@ -62,7 +69,18 @@ def test_shards_end_as_one_run(
     assert verify([str(out)]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == 3
     assert inr_xai.load(out)["00000-disc"].mask(0.2).shape == (24, 24)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["out"]
+    assert not list(tmp_path.glob(f"{ASIDE}*"))
+
+
+@pytest.mark.slow
+def test_two_shards_in_tars_of_one_folder_are_the_whole_run(tmp_path: Path, whole: Path) -> None:
+    folder = tmp_path / "run"
+    for index in range(2):
+        explain(folder, *OPTIONS, "shard.count=2", f"shard.index={index}", "store=shard", "shard.steal=true")
+    assert len(list(folder.glob("masks/*.tar"))) >= 1
+    assert same_masks(folder, whole)
+    assert [(folder / name).read_bytes() for name in FILES] == [(whole / name).read_bytes() for name in FILES]
+    assert verify([str(folder)]) == 0
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.index import ResultIndex
 from inr_xai.runs.lock import DEAD_AFTER, Holder
 from inr_xai.runs.progress import ALIVE, DEAD, FINISHED, RUNNING, SILENT, STOPPED, Worker, progress_of
+from inr_xai.runs.store import ShardStore
 from tests.helpers.runs import FACTS
 from tests.runs.test_claims import worker
 from tests.runs.test_folder import record
@@ -48,6 +49,24 @@ def begin(run: Path, *, summary: bool = True, **facts: Any) -> Path:
     if summary:
         folder.write_summary({"images": 2})
     return run
+
+
+def test_images_in_tars_are_counted_by_when_they_were_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = begin(tmp_path, planned=12)
+    folder, now = RunFolder(run, ShardStore()), time.time()
+    for name, age in {"e": 500, "f": 900, "g": 20}.items():
+        monkeypatch.setattr("inr_xai.runs.tar_members.time.time", lambda age=age: now - age)
+        assert folder.commit(record(name))
+    monkeypatch.undo()
+    own = worker(run, 0, since=clock(1200))
+    for name in ("e", "h"):  # the first is done by now
+        assert own.take(name) == 0
+    FailureNotes(folder).add("g", "failed in the hands of another worker")
+    progress = progress_of(run)
+    assert (progress.done, progress.failed, progress.left, progress.in_flight) == (5, 1, 6, 1)
+    assert progress.recent == pytest.approx(3 / 10, rel=0.01)
+    assert progress.session == pytest.approx(4 / 20, rel=0.01)
+    assert progress.idle == pytest.approx(20, abs=3)
 
 
 def test_a_run_that_goes_on(tmp_path: Path) -> None:

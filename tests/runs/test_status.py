@@ -12,8 +12,10 @@ from inr_xai.runs import status
 from inr_xai.runs.failures import FailureNotes
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.status import main
+from inr_xai.runs.store import ShardStore
 from tests.helpers.runs import process
 from tests.runs.test_claims import worker
+from tests.runs.test_folder import record
 from tests.runs.test_lock import mark
 from tests.runs.test_progress import OLD_RUN, begin, clock, store
 
@@ -158,6 +160,7 @@ def test_nobody_waits_for_torch(tmp_path: Path) -> None:
     program = "import sys; from inr_xai.cli import do; status = do(sys.argv[1:]); sys.exit(10 + status)"
     check = program.replace("sys.exit", "assert {'torch', 'numpy', 'lightning'}.isdisjoint(sys.modules); sys.exit")
     run = begin(tmp_path / "run", planned=9)
+    assert RunFolder(run, ShardStore()).commit(record("e"))
     assert worker(run).take("x") == 0
     for folder, expected in ((OLD_RUN, 10), (run, 14)):
         done = process("status", str(folder), folder=tmp_path, program=check)

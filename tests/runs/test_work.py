@@ -12,9 +12,11 @@ from inr_xai.runs.claims import CLAIMS, read_claims
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.lock import MARK, ShardLock, read_mark
 from inr_xai.runs.shards import HASH, STRIDE, shard_of, split_ids
+from inr_xai.runs.store import ShardStore
 from inr_xai.runs.work import Work
 from tests.helpers.runs import FACTS
 from tests.runs.test_claims import worker
+from tests.runs.test_folder import record
 from tests.runs.test_lock import ELSEWHERE, leave
 
 IDS = [f"image {number:02d}" for number in range(24)]
@@ -138,8 +140,15 @@ def test_a_worker_tries_each_image_once_and_none_of_others_while_the_data_are_ou
     assert len(taken) == len(work.own) + 2
 
 
-def test_what_is_stored_between_look_and_claim_is_not_taken(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    store(folder, IDS[:5])
+@pytest.mark.parametrize("in_tars", [True, False])
+def test_what_is_stored_between_look_and_claim_is_not_taken(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, in_tars: bool
+) -> None:
+    if in_tars:
+        other = RunFolder(folder.path, ShardStore())
+        assert all(other.commit(record(name)) for name in IDS[:5])
+    else:
+        store(folder, IDS[:5])
     monkeypatch.setattr(RunFolder, "done", lambda self: set())  # a look from before
     with ExitStack() as stack:
         batches = shard(stack, folder, 1).batches()
