@@ -53,7 +53,7 @@ def test_the_shorthand_becomes_the_dimension_that_changes_fastest(composed: Dict
     ]
     parsed = OverridesParser.create().parse_overrides(list(cfg.hydra.overrides.task))
     last = BasicSweeper.split_arguments(parsed, None)[0][-1]
-    assert last == ["shards=3", "steps=100", "shard.count=3", "shard.steal=true", "shard.index=2"]
+    assert last == ["shards=3", "steps=100", "shard.count=3", "shard.steal=True", "shard.index=2"]
     assert [folder_of_job(number, 3) for number in range(6)] == [0, 0, 0, 1, 1, 1]
     subdir, name = OmegaConf.to_container(cfg.hydra.overrides.hydra, resolve=False)
     assert subdir == "hydra.sweep.subdir='${shards_folder:${hydra.job.num},3}'"

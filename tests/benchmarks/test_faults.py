@@ -26,6 +26,8 @@ AT_LEAST = {
     "int": 5,
     "hup": 5,
     "shards": 20,
+    "workers": 30,
+    "stopped": 30,
     "twice": 20,
     "disk": 5,
     "gone": 5,
