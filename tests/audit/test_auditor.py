@@ -186,7 +186,8 @@ def test_only_masks_that_changed_are_played_again(copied: Path, monkeypatch: pyt
     before = {name: values(copied, name) for name in IDS}
     folder = RunFolder(copied)
     record = folder.read(IDS[0])
-    folder.commit(replace(record, masks=record.masks.flip(-1)))
+    folder.masks_file(IDS[0]).unlink()
+    assert folder.commit(replace(record, masks=record.masks.flip(-1)))
     played = []
     play = measuring.play_coalitions
     monkeypatch.setattr(

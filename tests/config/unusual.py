@@ -23,7 +23,6 @@ UNUSUAL: list[tuple[list[str], str]] = [
     (["lock.wait=-1"], REFUSED),
     (["lock.wait=inf"], REFUSED),
     (["outage.wait=-1"], REFUSED),
-    (["outage.wait=null"], REFUSED),
     (["checkpoint_every=-1"], REFUSED),
     (["checkpoint_every=nan"], REFUSED),
     (["seed=-1"], REFUSED),
