@@ -1,4 +1,4 @@
-"""Where a fit starts: nowhere, from one gradient of the classifier, or from maps in a folder.
+"""Where a fit starts: nowhere, from one gradient of the classifier, from windows too, or from maps in a folder.
 
 A `Start` gives each image a map once, and each explanation the field that its INR draws at the first step. An amortised
 network is one more subclass: it sees the classifier, the images, their targets, the free pixels and the areas.
@@ -107,8 +107,8 @@ class WindowStart(Start):
     """Starts where windows of the image keep the class, and where one gradient points at what the image adds.
 
     Square windows on the mean colour take turns over the image, and each pixel has the mean log-probability of those
-    that show it. This map and the LayerCAM of what the image adds to its mean colour (see `feature_maps`) count equally.
-    A window that keeps nothing outweighs a feature map with evidence at places that the classifier does not need.
+    that show it. The LayerCAM of what the image adds to its mean colour (see `feature_maps`) is added, both with
+    deviation 1: it says where in a window, and the windows say where its evidence is enough for the class.
 
     It draws nothing. Forward passes count half.
 
@@ -118,7 +118,7 @@ class WindowStart(Start):
     """
 
     def __init__(self, *, scale: float = 0.5, gradient: float = 1.0):
-        require_numbers("start", scale=scale)
+        require_numbers("start", scale=scale, gradient=gradient)
         self.scale, self.gradient = scale, gradient
 
     @property
@@ -159,7 +159,8 @@ def window_maps(
         image, window = places[some].unbind(1)
         logits = classifier(torch.lerp(colour, batch.images[image], windows[window].unsqueeze(1)))
         shown = classifier.probability(logits, batch.targets[image])
-        return (shown if classifier.head == "none" else shown.clamp(min=torch.finfo(shown.dtype).tiny).log()).to(windows)
+        scores = shown if classifier.head == "none" else shown.clamp(min=torch.finfo(shown.dtype).tiny).log()
+        return scores.to(windows)
 
     kept = torch.cat(in_parts(ask, len(places), at_once)).view(len(batch), count, 1, 1)
     return (kept * windows).sum(1) / windows.sum(0)
