@@ -63,10 +63,11 @@ def evidence_maps(
     found: dict[int, Tensor] = {}
     # The hooks come after the pass: an activation that was changed in place has the gradient of what it is now.
     for place, activation in enumerate(activations):
-        features = as_feature_map(activation.detach(), images)
-        if features is not None and activation.requires_grad:
-            if comparable:
-                features = as_feature_map(activation.detach() - of_reference[place], images)
+        if not activation.requires_grad:
+            continue
+        added = activation.detach() - of_reference[place] if comparable else activation.detach()
+        features = as_feature_map(added, images)
+        if features is not None:
             activation.register_hook(partial(_note_map, found, place, features, images))
     (gradient,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), inputs, allow_unused=True)
     if gradient is not None:
