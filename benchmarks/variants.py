@@ -45,6 +45,8 @@ VARIANTS = {
     "large_steps": "optimizer.lr=0.02",
     "hard_from_the_start": "area_rule=projection_short",
     "large_start": "start.scale=0.8 decay=1",
+    "windows": "start=windows",
+    "windows_alone": "start=windows start.gradient=0",
     "smooth": "total_variation=0.3",
     "coarse": "inr.sides=[4,7,14]",
 }

@@ -119,6 +119,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "perturbation.levels": (2, 64),
     "perturbation.colour": (-1e6, 1e6),
     "start.scale": (1e-3, 100.0),
+    "start.gradient": (0.0, 100.0),
     "optimizer.lr": (0.0, 1e4),
     "optimizer.eps": (0.0, 1e4),
     "optimizer.weight_decay": (0.0, 1e4),

@@ -29,7 +29,9 @@ FLAT = 1e-4
 """A map whose values differ by less than this part of the largest is constant up to rounding."""
 
 
-def evidence_maps(classifier: Classifier, images: Images, targets: Targets) -> Float[Tensor, "b h w"]:
+def evidence_maps(
+    classifier: Classifier, images: Images, targets: Targets, *, reference: Images | None = None
+) -> Float[Tensor, "b h w"]:
     """Returns where each image has evidence for its target, by one forward and one backward pass.
 
     For the deepest feature map whose LayerCAM is not constant, this is the LayerCAM, enlarged bilinearly: the sum over
@@ -38,23 +40,34 @@ def evidence_maps(classifier: Classifier, images: Images, targets: Targets) -> F
     counts holds scores of classes, and is passed over. A plain function, a compiled module and a network without
     feature maps give the absolute gradient of the pixels instead, blurred. Each image has the deepest map of its own.
 
+    With a reference, by one more forward pass, activations are those of the image less those of the reference at the
+    same place. What a place has whatever the image shows is no evidence: the corners of a vision transformer have
+    tokens of little length and large gradients in every photo.
+
     Args:
         classifier: frozen on the device and in the dtype of the images.
+        reference: an image without evidence for each image, in the units of the input. It is left out if the
+            classifier's modules do not give it the same activations in the same order.
 
     Returns:
         Maps of at least 0, of any scale; NaN for an image without a gradient.
     """
+    of_reference = [] if reference is None else _activations_of(classifier, reference)
     inputs, size = images.detach().clone().requires_grad_(), images.shape[-2:]
     with _activations(classifier) as activations:
         logits = classifier(inputs)
+    comparable = [part.shape for part in of_reference] == [part.shape for part in activations]
     maps = images.new_full((len(images), *size), torch.nan)
     if not logits.requires_grad:
         return maps
     found: dict[int, Tensor] = {}
     # The hooks come after the pass: an activation that was changed in place has the gradient of what it is now.
     for place, activation in enumerate(activations):
-        features = as_feature_map(activation.detach(), images)
-        if features is not None and activation.requires_grad:
+        if not activation.requires_grad:
+            continue
+        added = activation.detach() - of_reference[place] if comparable else activation.detach()
+        features = as_feature_map(added, images)
+        if features is not None:
             activation.register_hook(partial(_note_map, found, place, features, images))
     (gradient,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), inputs, allow_unused=True)
     if gradient is not None:
@@ -64,6 +77,14 @@ def evidence_maps(classifier: Classifier, images: Images, targets: Targets) -> F
         enlarged = F.interpolate(found[place].unsqueeze(1), size=size, mode="bilinear").squeeze(1)
         maps = torch.where(maps.isnan(), enlarged, maps)
     return maps
+
+
+def _activations_of(classifier: Classifier, images: Images) -> list[Tensor]:
+    """Returns the outputs of all modules for these images, in the order in which they finish."""
+    inputs = images.detach().clone().requires_grad_()  # some modules take another way where there is no gradient
+    with _activations(classifier) as activations:
+        classifier(inputs)
+    return [activation.detach() for activation in activations]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Where a fit starts: nowhere, from one gradient of the classifier, or from maps in a folder.
+"""Where a fit starts: nowhere, from one gradient of the classifier, from windows too, or from maps in a folder.
 
 A `Start` gives each image a map once, and each explanation the field that its INR draws at the first step. An amortised
 network is one more subclass: it sees the classifier, the images, their targets, the free pixels and the areas.
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from inr_xai.blur import gaussian_blur
 from inr_xai.classifier.frozen import in_parts, room_of
 from inr_xai.errors import UserError
 from inr_xai.limits import require_numbers
@@ -20,6 +21,10 @@ StartMaps = tuple[Float[Tensor, "b h w"] | None, dict[int, str]]
 """A map for each image, of any scale; None if no image has one. And position in the batch -> why it cannot have one."""
 FLAT = 1e-6
 """Free pixels whose standard deviation is less than this part of the largest value are constant up to rounding."""
+
+
+WINDOWS, WINDOW, EDGE = 4, 0.42, 0.018
+"""Windows along each axis, their side and the deviation of the blur of their edges, as parts of the image's side."""
 
 
 class Start(ABC):
@@ -96,6 +101,89 @@ class GradientStart(Start):
             return evidence_maps(classifier, batch.images[some], batch.targets[some])
 
         return torch.cat(in_parts(trace, len(batch), at_once, room=room_of(classifier))), {}
+
+
+class WindowStart(Start):
+    """Starts where windows of the image keep the class, and where one gradient points at what the image adds.
+
+    Square windows on the mean colour take turns over the image, and each pixel has the mean log-probability of those
+    that show it. The LayerCAM of what the image adds to its mean colour (see `feature_maps`) is added, both with
+    deviation 1: it says where in a window, and the windows say where its evidence is enough for the class.
+
+    It draws nothing. Forward passes count half.
+
+    Args:
+        scale: standard deviation of the field at the first step.
+        gradient: weight of the feature map, whose deviation is 1 as that of the windows is; 0 leaves it out.
+    """
+
+    def __init__(self, *, scale: float = 0.5, gradient: float = 1.0):
+        require_numbers("start", scale=scale, gradient=gradient)
+        self.scale, self.gradient = scale, gradient
+
+    @property
+    def passes(self) -> float:  # type: ignore[override]
+        return WINDOWS**2 / 2 + (1.5 if self.gradient else 0)
+
+    def maps(self, classifier: Classifier, batch: Batch, *, at_once: int) -> StartMaps:
+        from inr_xai.classifier.feature_maps import evidence_maps  # late: other starts trace no classifier
+
+        colour = batch.images.new_tensor(classifier.colour_mean)[:, None, None]
+        maps = _standardised(window_maps(classifier, batch, colour, at_once=at_once))
+        if not self.gradient:
+            return maps, {}
+
+        def trace(some: slice) -> Float[Tensor, "m h w"]:
+            images = batch.images[some]
+            return evidence_maps(classifier, images, batch.targets[some], reference=colour.expand_as(images))
+
+        cams = _standardised(torch.cat(in_parts(trace, len(batch), at_once, room=room_of(classifier))))
+        return maps.nan_to_num(0.0) + self.gradient * cams.nan_to_num(0.0), {}
+
+
+def window_maps(
+    classifier: Classifier, batch: Batch, colour: Float[Tensor, "c 1 1"], *, at_once: int
+) -> Float[Tensor, "b h w"]:
+    """Returns for each pixel the mean log-probability of the target over the windows that show it.
+
+    Args:
+        colour: what stands around a window.
+        at_once: windows that may go through the classifier together.
+    """
+    windows = window_masks((batch.images.shape[-2], batch.images.shape[-1])).to(batch.images)
+    count = len(windows)
+    places = torch.cartesian_prod(torch.arange(len(batch)), torch.arange(count)).to(batch.targets)
+
+    @torch.no_grad()
+    def ask(some: slice) -> Float[Tensor, " m"]:
+        image, window = places[some].unbind(1)
+        logits = classifier(torch.lerp(colour, batch.images[image], windows[window].unsqueeze(1)))
+        shown = classifier.probability(logits, batch.targets[image])
+        scores = shown if classifier.head == "none" else shown.clamp(min=torch.finfo(shown.dtype).tiny).log()
+        return scores.to(windows)
+
+    kept = torch.cat(in_parts(ask, len(places), at_once, room=room_of(classifier))).view(len(batch), count, 1, 1)
+    return (kept * windows).sum(1) / windows.sum(0)
+
+
+def window_masks(size: tuple[int, int]) -> Float[Tensor, "n h w"]:
+    """Returns masks of square windows of soft edges, evenly spaced, which together show every pixel."""
+    sides = [round(WINDOW * side) for side in size]
+    masks = torch.zeros(WINDOWS**2, *size)
+    for place, mask in enumerate(masks):
+        top, left = (
+            round(number * (side - window) / (WINDOWS - 1))
+            for number, side, window in zip(divmod(place, WINDOWS), size, sides, strict=True)
+        )
+        mask[top : top + sides[0], left : left + sides[1]] = 1
+    return gaussian_blur(masks.unsqueeze(1), EDGE * min(size)).squeeze(1)
+
+
+def _standardised(maps: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    """Returns maps of mean 0 and deviation 1; NaN for a constant one."""
+    centred = maps - maps.mean((-2, -1), keepdim=True)
+    deviation = centred.square().mean((-2, -1), keepdim=True).sqrt()
+    return (centred / deviation).masked_fill(~(deviation > FLAT * maps.abs().amax((-2, -1), keepdim=True)), torch.nan)
 
 
 class MapStart(Start):

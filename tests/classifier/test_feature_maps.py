@@ -64,6 +64,38 @@ def test_the_map_is_layercam_computed_by_hand(inplace: bool) -> None:
     torch.testing.assert_close(maps, expected, rtol=1e-6, atol=1e-8)
 
 
+def test_with_a_reference_only_what_the_image_adds_to_it_is_evidence() -> None:
+    images, targets = pictures(2, SIDE).double(), torch.tensor([4, 0])
+    reference = pictures(3, SIDE).double()[2:].expand(2, -1, -1, -1).clone()
+    reference[:, :, :8] = images[:, :, :8]  # the upper two rows of patches add nothing
+    network = Pooled().double()
+    classifier = classifier_of(network)
+    with classifier.frozen("cpu", torch.float64):
+        maps = evidence_maps(classifier, images, targets, reference=reference)
+        nothing = evidence_maps(classifier, images, targets, reference=images)
+    features, others = (network.activation(network.convolution(of)).detach() for of in (images, reference))
+    weights = network.output.weight.detach()[targets][:, :, None, None] / 64
+    cam = ((features - others) * weights).clamp(min=0).sum(1, keepdim=True)
+    assert (cam[:, :, :2] == 0).all()
+    assert (cam[:, :, 2:] > 0).any()
+    torch.testing.assert_close(maps, F.interpolate(cam, size=(SIDE, SIDE), mode="bilinear")[:, 0])
+    # An image that adds nothing has no feature map that is not constant.
+    expected = [blurred_gradient(network, images[[place]], int(targets[place])) for place in range(2)]
+    torch.testing.assert_close(nothing, torch.cat(expected))
+
+
+def test_a_reference_that_takes_another_way_through_the_classifier_is_left_out() -> None:
+    class Skipping(Pooled):
+        def forward(self, images: Tensor) -> Tensor:
+            features = self.convolution(images)
+            return self.output((self.activation(features) if images.mean() > 0.2 else features).mean((2, 3)))
+
+    images, targets, classifier = pictures(2, SIDE), torch.tensor([1, 2]), classifier_of(Skipping())
+    with classifier.frozen("cpu", torch.float32):
+        expected = evidence_maps(classifier, images, targets)
+        assert torch.equal(evidence_maps(classifier, images, targets, reference=images * 0), expected)
+
+
 def test_a_map_of_class_scores_is_passed_over() -> None:
     class Scores(nn.Module):
         def __init__(self) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.classifier.feature_maps import evidence_maps
-from inr_xai.classifier.start import GradientStart, MapStart, NoStart, Start
+from inr_xai.classifier.start import GradientStart, MapStart, NoStart, Start, WindowStart, window_masks
 from inr_xai.errors import UserError
 from inr_xai.types import Batch
 from tests.conftest import SIDE, pictures
@@ -79,6 +79,41 @@ def test_where_memory_runs_out_fewer_images_are_mapped_at_once(tiny: FrozenClass
     assert maps is not None
     torch.testing.assert_close(maps, expected, rtol=0, atol=1e-9)
     assert NoStart().maps(tiny, batch, at_once=2) == (None, {})
+
+
+def test_windows_show_every_pixel_and_a_quarter_of_the_image_or_less() -> None:
+    masks = window_masks((SIDE, 2 * SIDE))
+    assert masks.shape == (16, SIDE, 2 * SIDE)
+    assert float(masks.min()) >= 0
+    assert float(masks.max()) <= 1 + 1e-6
+    assert float(masks.amax(0).min()) > 0.49
+    assert float(masks.mean((1, 2)).max()) < 0.25
+
+
+def test_a_window_start_adds_what_windows_keep_and_what_the_image_adds(tiny: FrozenClassifier) -> None:
+    batch = batch_of("a", "b")
+    colour = torch.tensor(tiny.colour_mean, dtype=torch.float64)[:, None, None]
+    masks = window_masks((SIDE, SIDE)).double()
+    with tiny.frozen("cpu", torch.float64):
+        expected = []
+        for image, target in zip(batch.images, batch.targets.tolist(), strict=True):
+            total = torch.zeros(SIDE, SIDE, dtype=torch.float64)
+            for mask in masks:
+                shown = mask * image + (1 - mask) * colour
+                total += mask * tiny(shown[None]).log_softmax(1)[0, target]
+            windows = (total / masks.sum(0)).detach().numpy()
+            expected.append((windows - windows.mean()) / windows.std())
+        reference = colour.expand_as(batch.images)
+        evidence = evidence_maps(tiny, batch.images, batch.targets, reference=reference).numpy()
+        for weight in (0.0, 1.0, 2.0):
+            for at_once in (1, 5, 64):
+                maps, failures = WindowStart(gradient=weight).maps(tiny, batch, at_once=at_once)
+                assert maps is not None
+                assert not failures
+                for image in range(2):
+                    cam = (evidence[image] - evidence[image].mean()) / evidence[image].std()
+                    np.testing.assert_allclose(maps[image].numpy(), expected[image] + weight * cam, rtol=0, atol=1e-7)
+    assert (WindowStart().passes, WindowStart(gradient=0.0).passes) == (9.5, 8)
 
 
 def test_maps_of_a_folder_are_read_and_an_image_without_one_fails_alone(tmp_path: Path, tiny: FrozenClassifier) -> None:

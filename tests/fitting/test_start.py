@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inr_xai.classifier import FrozenClassifier
-from inr_xai.classifier.start import GradientStart, MapStart, NoStart, StartMaps
+from inr_xai.classifier.start import GradientStart, MapStart, NoStart, StartMaps, WindowStart
 from inr_xai.data import Synthetic
 from inr_xai.fitting.fit import fit_masks
 from inr_xai.inr import INR, FeatureGridINR, FourierINR, GridINR, PyramidINR, SirenINR, WireINR
@@ -88,11 +88,13 @@ def test_with_a_penalty_the_next_explanation_starts_beside_the_earlier_masks(tin
     assert fitted.free == [None, None]
 
 
+@pytest.mark.slow
 def test_a_start_does_not_depend_on_the_other_images(tiny: FrozenClassifier, tmp_path: Path) -> None:
     images, targets = pictures(3), torch.tensor([0, 1, 2])
     for sample_id, spread in zip("abc", (1, 0, 1), strict=True):  # the map of b is constant: it starts as it was drawn
         np.save(tmp_path / f"{sample_id}.npy", 3 + spread * np.random.default_rng(0).random((24, 24)))
-    for start, moved in ((GradientStart(), [True] * 3), (MapStart(str(tmp_path)), [True, False, True])):
+    starts = (GradientStart(), [True] * 3), (WindowStart(), [True] * 3), (MapStart(str(tmp_path)), [True, False, True])
+    for start, moved in starts:
         method = replace(SHORT, images_per_fit=3, start=start)
         together = fit_masks(images, targets, list("abc"), tiny, method, trainer=DOUBLE)
         alone = fit_masks(images[1:2], targets[1:2], ["b"], tiny, method, trainer=DOUBLE)
@@ -137,6 +139,7 @@ def test_a_start_counts_as_one_pass_of_an_image_however_many_fits_it_has() -> No
         (("start=maps",), ["start.folder is required: start.folder=PATH"]),
         (("start=maps", "start.folder=nowhere/maps"), ["start.folder=nowhere/maps is no folder", "<image_id>.npy"]),
         (("start=gradient", "start.scale=0"), ["start.scale=0 is out of range"]),
+        (("start=windows", "start.gradient=-1"), ["start.gradient=-1 is out of range"]),
         (("start=gradients",), ["start=gradients", "did you mean start=gradient?"]),
         (("start=none", "start._target_=inr_xai.perturbation.Jitter"), ["start._target_", "is no Start"]),
     ],
