@@ -170,6 +170,7 @@ def test_failed_images_end_with_3(program: Program) -> None:
     assert len(program.started) == 1
 
 
+@pytest.mark.slow
 def test_images_that_are_not_audited_end_with_3(program: Program) -> None:
     program.unmeasured = 1
     assert program() == 3

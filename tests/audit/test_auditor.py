@@ -369,6 +369,7 @@ def test_runs_without_a_common_image(copied: Path, runs: list[Path], capsys: pyt
     assert "no image" in refusal(capsys, copied)
 
 
+@pytest.mark.slow
 def test_a_broken_image_costs_itself_alone(
     copied: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -396,6 +397,7 @@ def test_a_broken_image_costs_itself_alone(
     assert main([str(copied), "--control", "2"]) == 2
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_drawn_is_not_in_the_report(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def draw(report: ImageReport, *_: object, **__: object) -> bytes:
         if report.sample_id == IDS[0]:

@@ -137,6 +137,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return messages(caplog.records, of=progress_log.name)
 
 
+@pytest.mark.slow
 def test_progress_without_a_terminal_is_lines_with_the_time_left(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -112,6 +112,7 @@ def test_blur_agrees_with_a_loop(script: ModuleType) -> None:
         assert result[50 + down, 40 + across].item() == pytest.approx(expected, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_training_is_deterministic_and_leaves_one_file(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

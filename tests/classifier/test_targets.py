@@ -164,11 +164,13 @@ def test_the_wrong_class_of_a_run_does_not_depend_on_the_batch(whole: Path, tmp_
     assert targets_of(tmp_path) == {name: targets_of(whole)[name] for name in IDS[::2]}
 
 
+@pytest.mark.slow
 def test_the_wrong_class_of_a_run_depends_on_the_seed(whole: Path, tmp_path: Path) -> None:
     explain(tmp_path, "seed=1", base=WRONG)
     assert targets_of(tmp_path) != targets_of(whole)
 
 
+@pytest.mark.slow
 def test_an_image_without_a_wrong_class_fails_alone(tmp_path: Path) -> None:
     outcome = explain(tmp_path, f"+classifier.model.unsure='{IDS[1]}'", base=WRONG)
     assert outcome.failures == 1

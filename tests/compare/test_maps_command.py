@@ -43,6 +43,7 @@ def test_maps_of_a_run(tmp_path: Path) -> None:
     assert "'inr', which is no method" in refused.stderr
 
 
+@pytest.mark.slow
 def test_maps_of_other_settings_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     explain(tmp_path, "data.limit=2", "explanations=1", base=TINY)
     command = [str(tmp_path), "--methods", "random", "--limit"]
@@ -102,6 +103,7 @@ def test_maps_made_when_a_run_named_former_targets_are_accepted(tmp_path: Path, 
         require_same_settings(tmp_path, now | {"method": random | {"seed": 1}}, root=root)
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_read_costs_itself_alone_and_counts_for_every_method(tmp_path: Path) -> None:
     root, out = photos(tmp_path / "photos", "a.png", "b.png"), tmp_path / "run"
     explain(out, f"data.root={root}", "data.targets=predicted", "explanations=1", base=FOLDER)

@@ -96,6 +96,7 @@ def test_what_is_joined_is_continued_by_the_same_command(tmp_path: Path, whole: 
     assert (out / "evaluation/masks.csv").read_bytes() == (whole / "evaluation/masks.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_measurements_that_not_all_runs_have_are_not_joined(
     tmp_path: Path, shards: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:

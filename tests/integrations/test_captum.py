@@ -62,6 +62,7 @@ def test_it_is_a_perturbation_method_of_captum() -> None:
     assert ours.get_name() == "INR Importance"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("explain", ["captum", "importance"])
 def test_sensitivity_max_is_what_a_loop_gives(explain: str) -> None:
     images, samples = pictures(2), 2
@@ -145,6 +146,7 @@ def test_captum_draws_the_map() -> None:
     np.testing.assert_allclose(drawn, pixels[..., 0] / pixels[..., 0].max(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_class_may_be_given_in_every_form_of_captum() -> None:
     images, ours = pictures(2), method()
     expected = importance(images, 2)

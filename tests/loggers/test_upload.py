@@ -154,6 +154,7 @@ def check_upload(double: Double, images_done: list[int]) -> None:
     assert len(tables) == len(images_done) // 2
 
 
+@pytest.mark.slow
 def test_online_without_a_key_stays_offline_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = begin(tmp_path, "online")
     run.log({"a": 1.0}, images_done=1)

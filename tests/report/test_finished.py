@@ -122,6 +122,7 @@ def test_the_last_shard_writes_the_page_of_all_images(tmp_path: Path) -> None:
     assert len(content_of_page((tmp_path / "report.html").read_text())["images"]) == 2
 
 
+@pytest.mark.slow
 def test_two_runs_are_named_by_what_differs_and_shown_beside_maps(out: Path, tmp_path: Path) -> None:
     explain(tmp_path / "second", "steps=3", "data.size=2")
     names = list(load(tmp_path / "second"))
@@ -187,6 +188,7 @@ def test_images_that_the_page_lacks_are_counted(copied: Path, monkeypatch: pytes
     )
 
 
+@pytest.mark.slow
 def test_a_photo_that_is_gone_costs_its_picture_alone(tmp_path: Path) -> None:
     root = photos(tmp_path / "photos", "a.png", "b.png", "c.png")
     explain(tmp_path / "run", f"data.root={root}", "data.targets=1", base=FOLDER)

@@ -149,6 +149,7 @@ def test_nothing_is_wrong_with_a_run_that_ended(finished: Path) -> None:
     assert sorted((file, file.stat().st_mtime_ns) for file in finished.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_whatever_is_wrong_with_tars_is_said(tmp_path: Path) -> None:
     explain(tmp_path / "run", "data.limit=2", "store=shard")
     folder = RunFolder(tmp_path / "run", ShardStore())

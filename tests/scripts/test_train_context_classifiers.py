@@ -149,6 +149,7 @@ def test_scenes_of_a_setting(script: ModuleType, setting: str) -> None:
         assert targets[index].tolist() == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_training_is_deterministic_and_leaves_one_file(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

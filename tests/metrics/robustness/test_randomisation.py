@@ -339,6 +339,7 @@ def test_other_classes_are_uniform_over_all_but_the_target() -> None:
     assert torch.equal(other_classes(targets[5:6], 4, generators=[generator(0, 5)]), others[5:6])
 
 
+@pytest.mark.slow
 def test_fitted_masks_are_an_explanation() -> None:
     # Two steps each; the explainer is a closure over the options.
     def explain_with(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
