@@ -270,7 +270,7 @@ def _job_of_multirun(cfg: DictConfig, hydra_cfg: Any) -> float | None:
     note(RUNNING)
     try:
         with launchers.requeue_orderly(lambda: note(INTERRUPTED)), own_gpu():
-            _name_at_wandb(cfg, hydra_cfg, shard)
+            _name_at_wandb(cfg, hydra_cfg)
             outcome = _run(cfg, hydra_cfg)
     except Exception as error:
         message = sentence(error)
@@ -285,8 +285,8 @@ def _job_of_multirun(cfg: DictConfig, hydra_cfg: Any) -> float | None:
     return outcome.metric
 
 
-def _name_at_wandb(cfg: DictConfig, hydra_cfg: Any, shard: tuple[int, int] | None) -> None:
-    """Names a job's W&B run, unless it has a name: after the options that differ between jobs, and its shard."""
+def _name_at_wandb(cfg: DictConfig, hydra_cfg: Any) -> None:
+    """Names a job's W&B run, unless it has a name, after the options that differ between jobs."""
     wandb = OmegaConf.select(cfg, "logger.wandb")
     if not isinstance(wandb, DictConfig):
         return
@@ -294,9 +294,7 @@ def _name_at_wandb(cfg: DictConfig, hydra_cfg: Any, shard: tuple[int, int] | Non
         wandb.group = Path(hydra_cfg.sweep.dir).resolve().name
     if wandb.get("name") is None:
         options = re.sub(r"(^|,)\++", r"\1", hydra_cfg.job.override_dirname)
-        if shard is not None:
-            wandb.name = f"{options or cfg.name} {shard[0] + 1}of{shard[1]}"
-        elif options:
+        if options:
             wandb.name = options
 
 

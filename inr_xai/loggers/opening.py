@@ -1,6 +1,7 @@
 """How a W&B run is opened: written to the disk as W&B's offline runs are, and uploaded from there if it is online."""
 
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from glob import escape
 from pathlib import Path
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 LONGEST_TAG = 64
 OPEN_SECONDS = 30.0
 FLUSH_SECONDS = 5.0
+SHARD = re.compile(r" \d+of\d+$")
+"""How the name of a shard ends."""
 
 
 def open_wandb(
@@ -52,6 +55,8 @@ def open_wandb(
         job = None  # a second run of the agent's program, such as a comparison, is none of the sweep's
     group = before[1] or settings.group or (None if job is None else job.sweep_id)
     names = (tag.strip()[:LONGEST_TAG] for tag in [*map(str, settings.tags), *environment.tags(), *tags])
+    called = settings.name or before[0] or environment.name_or(name if job is None else job.name or name)
+    called = SHARD.sub("", called)
     options = {
         "project": str(settings.project),
         "entity": settings.entity,
@@ -59,7 +64,7 @@ def open_wandb(
         "tags": [tag for tag in dict.fromkeys(names) if tag],
         "dir": folder,
         "id": run_id if count == 1 else f"{run_id}-{index + 1}of{count}",
-        "name": settings.name or before[0] or environment.name_or(name if job is None else job.name or name),
+        "name": called if count == 1 else f"{called} {index + 1}of{count}",
         "config": dict(config) if job is None else {**config, **job.parameters},
         "job_type": environment.job_type_or(job_type),
         "resume": "allow",

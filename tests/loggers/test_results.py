@@ -312,6 +312,8 @@ def test_the_last_of_several_workers_makes_the_run_of_the_whole(tmp_path: Path) 
     kinds = {name: records(part, "run")[0]["job_type"] for name, part in found.items()}
     assert kinds == {run_id: "explain", f"{run_id}-1of2": "shard", f"{run_id}-2of2": "shard"}
     assert len({records(part, "run")[0]["run_group"] for part in found.values()}) == 1
+    names = {name.removeprefix(run_id): records(part, "run")[0]["display_name"] for name, part in found.items()}
+    assert names == {"": names[""], "-1of2": f"{names['']} 1of2", "-2of2": f"{names['']} 2of2"}
     whole, shard = summary(found[run_id])["summary"], summary(found[f"{run_id}-2of2"])["summary"]
     assert {"headline/preservation", "evaluation/insertion_auc", "tables/gallery", "charts/loss_table"} <= whole.keys()
     assert set(artifacts(found[run_id])) >= {"explanations", "evaluation"}
