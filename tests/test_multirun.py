@@ -135,15 +135,15 @@ def test_a_sweep_of_the_demo_has_one_table_in_its_folder_and_at_wandb(tmp_path: 
 def test_jobs_in_other_processes_have_their_table_although_one_is_refused(tmp_path: Path) -> None:
     launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     done = process(
-        "-m", *TINY, "data.size=1", "+ablation=default,no_jitter", "seed=0,-1", *launcher, "out=o", folder=tmp_path
+        "-m", *TINY, "data.size=1", "+ablation=default,no_decay", "seed=0,-1", *launcher, "out=o", folder=tmp_path
     )
     assert done.returncode == 2
     failed = "failed: seed=-1 is out of range; it must be a whole number, at least 0"
     assert [(row["ablation"], row["seed"], row["status"]) for row in rows(tmp_path / "o")] == [
         ("default", "0", "done"),
         ("default", "-1", failed),
-        ("no_jitter", "0", "done"),
-        ("no_jitter", "-1", failed),
+        ("no_decay", "0", "done"),
+        ("no_decay", "-1", failed),
     ]
     assert [row["best"] for row in rows(tmp_path / "o")].count("best") == 1
     assert not (tmp_path / "o" / "wandb").exists()
