@@ -90,7 +90,7 @@ class Worker:
 
 
 def processes(folder: Path, images: int) -> Figures:
-    """Explains images by one process, and by two workers in one folder; of many images the shorter of two tries each."""
+    """Explains images by one process, and by two workers in one folder; of many images, the shorter of two tries."""
     seconds: dict[int, list[float]] = {1: [], 2: []}
     megabytes: dict[int, list[float]] = {1: [], 2: []}
     for turn in range(2 if images >= MANY else 1):
