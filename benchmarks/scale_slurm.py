@@ -27,16 +27,11 @@ from typing import Any
 
 from fault_runs import differences
 from fault_workers import committed
-from scale import ROOT, Worker, require, stored
+from scale import OPTIONS, RESULTS, ROOT, Worker, require, stored
 
 from inr_xai.runs.files import write_json
 from inr_xai.runs.lock import MARK, read_mark
 
-RESULTS = Path("benchmarks/results/scale")
-OPTIONS = (
-    *("steps=5", "areas=[0.1]", "explanations=1", "logger=none", "report=false", "trainer.accelerator=cpu"),
-    *("callbacks.figures=null", "threads=1"),
-)
 JOBS = 4
 KILLED, PREEMPTED, LATE, HELD = range(JOBS)
 """The jobs that are killed twice, asked to stop, held back for a while, and for ever."""

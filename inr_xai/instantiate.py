@@ -30,13 +30,12 @@ from inr_xai.fitting.mask_module import device_of
 from inr_xai.limits import RANGES, Exclusion, Plateau, Stop, check_numbers
 from inr_xai.loggers import WandbSettings, environment
 from inr_xai.method import Method
-from inr_xai.runs.folder import RunFolder, is_free
+from inr_xai.runs.folder import POOLS, RunFolder, is_free
 from inr_xai.runs.load import Run
 from inr_xai.runs.lock import folder_lock
 from inr_xai.runs.shards import HASH, STRIDE
 from inr_xai.types import ImageData, TakesFolders
 
-POOLS = ("scoring_pool", "donor_pool")
 KEPT = (*POOLS, "split", "wandb_id", "wandb_name", "wandb_group", "seconds", "classifier_passes")
 """What run.json keeps of the session that began the run, and of those that ended."""
 OUTAGE = 300.0

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from inr_xai.config import check
 from inr_xai.errors import RunFault, UserError
 from inr_xai.instantiate import log_measured, threads_of, update_run
-from inr_xai.runner import ExplainedRun, explain, sample_plan, what_is_concluded
+from inr_xai.runner import ExplainedRun, explain, images_to_come, what_is_concluded
 from inr_xai.runs.files import write_bytes
 from inr_xai.runs.load import load
 from inr_xai.runs.lock import ShardLock, WorkLock, lock_of_results
@@ -147,7 +147,7 @@ def _report(cfg: DictConfig, explained: ExplainedRun) -> None:
             if len(finished) > MOST:
                 log.info("no page of %d images; inr-xai report %s makes one of the %d worst", len(finished), path, MOST)
                 return
-            if missing := _images_to_come(explained):
+            if missing := images_to_come(explained.folder, explained.parts.data):
                 log.info("no page yet: %d images of other shards are to come; the last shard writes it", missing)
                 return
             page, newest = path / PAGE, _newest_result(explained)
@@ -163,12 +163,6 @@ def _report(cfg: DictConfig, explained: ExplainedRun) -> None:
             *(str(error) if fault else reason_of(error), path),
             exc_info=is_unexpected(error) and not fault,
         )
-
-
-def _images_to_come(explained: ExplainedRun) -> int:
-    """Returns how many images of all shards are neither explained nor noted as failed."""
-    folder = explained.folder
-    return len(set(sample_plan(explained.parts.data)) - folder.done() - set(folder.read_failures()))
 
 
 def _newest_result(explained: ExplainedRun) -> int:

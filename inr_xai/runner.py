@@ -114,8 +114,7 @@ def concludes(cfg: DictConfig, folder: RunFolder, data: ImageData, conclusion: E
 
     If so, it keeps other workers from doing the same as long as `conclusion` is open.
     """
-    missing = len(set(sample_plan(data)) - folder.done() - set(folder.read_failures()))
-    if missing:
+    if missing := images_to_come(folder, data):
         log.info("%d images are in the hands of other workers; the last one of them concludes the run", missing)
         return False
     try:
@@ -127,6 +126,11 @@ def concludes(cfg: DictConfig, folder: RunFolder, data: ImageData, conclusion: E
         log.info("all images are explained, and another worker has concluded the run")
         return False
     return True
+
+
+def images_to_come(folder: RunFolder, data: ImageData) -> int:
+    """Returns how many images of all shards are neither explained nor noted as failed."""
+    return len(set(sample_plan(data)) - folder.done() - set(folder.read_failures()))
 
 
 def what_is_concluded(cfg: DictConfig, folder: RunFolder) -> str:

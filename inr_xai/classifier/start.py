@@ -95,12 +95,7 @@ class GradientStart(Start):
         self.scale = scale
 
     def maps(self, classifier: Classifier, batch: Batch, *, at_once: int) -> StartMaps:
-        from inr_xai.classifier.feature_maps import evidence_maps  # late: other starts trace no classifier
-
-        def trace(some: slice) -> Float[Tensor, "m h w"]:
-            return evidence_maps(classifier, batch.images[some], batch.targets[some])
-
-        return torch.cat(in_parts(trace, len(batch), at_once, room=room_of(classifier))), {}
+        return gradient_maps(classifier, batch, at_once=at_once), {}
 
 
 class WindowStart(Start):
@@ -126,19 +121,31 @@ class WindowStart(Start):
         return WINDOWS**2 / 2 + (1.5 if self.gradient else 0)
 
     def maps(self, classifier: Classifier, batch: Batch, *, at_once: int) -> StartMaps:
-        from inr_xai.classifier.feature_maps import evidence_maps  # late: other starts trace no classifier
-
         colour = batch.images.new_tensor(classifier.colour_mean)[:, None, None]
         maps = _standardised(window_maps(classifier, batch, colour, at_once=at_once))
         if not self.gradient:
             return maps, {}
-
-        def trace(some: slice) -> Float[Tensor, "m h w"]:
-            images = batch.images[some]
-            return evidence_maps(classifier, images, batch.targets[some], reference=colour.expand_as(images))
-
-        cams = _standardised(torch.cat(in_parts(trace, len(batch), at_once, room=room_of(classifier))))
+        cams = _standardised(gradient_maps(classifier, batch, at_once=at_once, reference=colour))
         return maps.nan_to_num(0.0) + self.gradient * cams.nan_to_num(0.0), {}
+
+
+def gradient_maps(
+    classifier: Classifier, batch: Batch, *, at_once: int, reference: Float[Tensor, "c 1 1"] | None = None
+) -> Float[Tensor, "b h w"]:
+    """Returns the maps of `feature_maps.evidence_maps`.
+
+    Args:
+        at_once: images that may go through the classifier together.
+        reference: the colour whose activations are taken off; None takes off nothing.
+    """
+    from inr_xai.classifier.feature_maps import evidence_maps  # late: other starts trace no classifier
+
+    def trace(some: slice) -> Float[Tensor, "m h w"]:
+        images = batch.images[some]
+        plain = None if reference is None else reference.expand_as(images)
+        return evidence_maps(classifier, images, batch.targets[some], reference=plain)
+
+    return torch.cat(in_parts(trace, len(batch), at_once, room=room_of(classifier)))
 
 
 def window_maps(

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inr_xai.config.programs import REPEATED
 from inr_xai.draws import GENERATOR
 from inr_xai.errors import RunFault, error_text
 from inr_xai.fitting.run_scorer import RunScorer
@@ -33,8 +34,6 @@ SIGNALS = [
     getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
 ]
 """Signals that wait for the end of a step: those that end a program, and those with which clusters announce the end."""
-REPEATED = 0.3
-"""Within so many seconds the same signal counts once: a terminal that closes sends its own twice."""
 DIGEST = 32
 """Bytes of the hash with which a file begins."""
 log = logging.getLogger(__name__)

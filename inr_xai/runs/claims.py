@@ -7,8 +7,8 @@ mark of its shard gave no sign of life for a minute; one that was only stopped f
 """
 
 import contextlib
+import itertools
 import json
-import os
 import re
 import time
 from collections.abc import Collection, Iterator
@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from inr_xai.runs.files import write_exclusively, writing
-from inr_xai.runs.lock import DEAD_AFTER, HEARTBEAT, Holder, file_time, read_mark
+from inr_xai.runs.lock import DEAD_AFTER, HEARTBEAT, Holder, file_time, is_alive, read_mark, read_with_age
 from inr_xai.runs.structure import require
 
 CLAIMS = "claims"
@@ -66,9 +66,7 @@ class Claims:
         Raises RunFault as `writing` does.
         """
         while True:
-            number = 0
-            while self._file(sample_id, number).exists():
-                number += 1
+            number = self._count(sample_id)
             if number and (held := is_held(self._run, self._file(sample_id, number - 1))) is not False:
                 if held:
                     return None
@@ -108,11 +106,12 @@ class Claims:
 
     def _remove(self, sample_id: str) -> None:
         """Removes all claims of an image, the last one first: one that is left over stands for all."""
-        number = 0
-        while self._file(sample_id, number).exists():
-            number += 1
-        for place in reversed(range(number)):
-            self._file(sample_id, place).unlink(missing_ok=True)
+        for number in reversed(range(self._count(sample_id))):
+            self._file(sample_id, number).unlink(missing_ok=True)
+
+    def _count(self, sample_id: str) -> int:
+        """Returns how many claims of an image there are."""
+        return next(number for number in itertools.count() if not self._file(sample_id, number).exists())
 
 
 def is_held(run: Path, file: Path) -> bool | None:
@@ -136,8 +135,7 @@ def silence(run: Path, claim: Claim, now: float) -> float | None:
     holder, age = read_mark(run / claim.mark, now)
     if age is None or (holder is not None and holder.token != claim.holder.token):
         return None  # the worker has ended, and another one may have its shard
-    alive = age < DEAD_AFTER and (holder is None or holder.is_alive(age))
-    return age if alive else None
+    return age if age < DEAD_AFTER and is_alive(holder, age) else None
 
 
 def read_claims(run: Path) -> Iterator[Claim]:
@@ -163,14 +161,9 @@ def doubtful(run: Path, sample_ids: Collection[str]) -> bool:
 
 def _read(file: Path, now: float) -> tuple[Claim | None, float | None]:
     """Returns a claim and the age of its file in seconds; None for what cannot be read, and for what is not there."""
-    try:
-        with file.open() as stream:
-            age = abs(now - os.fstat(stream.fileno()).st_mtime)
-            content = stream.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None, None
-    except OSError:  # what cannot be read may be there
-        return None, 0.0
+    content, age = read_with_age(file, now)
+    if content is None or age is None:
+        return None, age
     try:
         values = json.loads(content)
         require(values, SHAPE)

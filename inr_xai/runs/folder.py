@@ -134,6 +134,8 @@ RUN: dict[str, Shape] = {
     "merged?": [str],
 }
 """The shape of run.json."""
+POOLS = ("scoring_pool", "donor_pool")
+"""What run.json calls its pools of photos."""
 SUMMARY = {str: float, "unmeasured?": int}
 """The shape of summary.json."""
 FIGURES = "figures"

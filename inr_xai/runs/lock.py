@@ -197,7 +197,7 @@ class WorkLock:
                 holder, age = read_mark(file, now)
                 if age is None:
                     continue
-                if holder.is_alive(age) if holder is not None else age < DEAD_AFTER:
+                if is_alive(holder, age):
                     return self._sentence(file, holder, age)
                 _remove_dead(file, holder)
             marked = self._mark()
@@ -290,8 +290,17 @@ class Mark(NamedTuple):
 
     @property
     def work(self) -> str:
-        """What the process works on, such as "shard 0 of 4"."""
-        return unquote(self.name.removeprefix(MARK)).replace("-", " ")
+        """What the process works on, see `work_of`."""
+        return work_of(self.name)
+
+
+def work_of(mark: str) -> str:
+    """Returns what the process works on that has a mark of this name.
+
+    >>> work_of(".working-shard-0-of-4")
+    'shard 0 of 4'
+    """
+    return unquote(mark.removeprefix(MARK)).replace("-", " ")
 
 
 def read_marks(folder: Path) -> list[Mark]:
@@ -300,8 +309,7 @@ def read_marks(folder: Path) -> list[Mark]:
     for file in sorted(folder.glob(f"{MARK}*")):
         holder, age = read_mark(file, now)
         if age is not None:
-            alive = age < DEAD_AFTER if holder is None else holder.is_alive(age)
-            marks.append(Mark(file.name, holder, age, alive))
+            marks.append(Mark(file.name, holder, age, is_alive(holder, age)))
     return marks
 
 
@@ -331,18 +339,33 @@ def read_mark(file: Path, now: float = 0.0) -> tuple[Holder | None, float | None
 
     The holder is None if the mark cannot be read, and the age is None if there is no mark.
     """
+    content, age = read_with_age(file, now)
     try:
-        with file.open() as stream:  # opened first, so that a network file system asks for the time anew
-            age = abs(now - os.fstat(stream.fileno()).st_mtime)
-            content = stream.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None, None
-    except OSError:  # what cannot be read may be there
-        return None, 0.0
-    try:
-        return Holder(**json.loads(content)), age
+        return (None if content is None else Holder(**json.loads(content))), age
     except (ValueError, TypeError):
         return None, age
+
+
+def read_with_age(file: Path, now: float) -> tuple[str | None, float | None]:
+    """Returns the text of a small file, and how old it is in seconds.
+
+    The text is None if it cannot be read, and the age is None if there is no file; what cannot be read may be there.
+
+    Args:
+        now: the time, as the file's file system has it.
+    """
+    try:
+        with file.open() as stream:  # opened first, so that a network file system asks for the time anew
+            return stream.read(), abs(now - os.fstat(stream.fileno()).st_mtime)
+    except (FileNotFoundError, NotADirectoryError):
+        return None, None
+    except OSError:
+        return None, 0.0
+
+
+def is_alive(holder: Holder | None, age: float) -> bool:
+    """Returns whether the process of a mark still works; one that the mark does not say counts by its age."""
+    return age < DEAD_AFTER if holder is None else holder.is_alive(age)
 
 
 def _remove_dead(file: Path, holder: Holder | None) -> None:

@@ -17,14 +17,13 @@ from inr_xai.data.names import files_below
 from inr_xai.errors import UserError
 from inr_xai.runs.failures import FailureNotes
 from inr_xai.runs.files import link_or_copy, read_json, write_bytes, write_chunks
-from inr_xai.runs.folder import FIGURES, RUN, RunFolder, differences, is_free
+from inr_xai.runs.folder import FIGURES, POOLS, RUN, RunFolder, differences, is_free
 from inr_xai.runs.index import ResultIndex
 from inr_xai.runs.index_lines import moved_line
 from inr_xai.runs.lock import read_marks
 from inr_xai.runs.results import StoredResults
 from inr_xai.runs.shards import HASH
 
-POOLS = ("scoring_pool", "donor_pool")
 log = logging.getLogger(__name__)
 
 

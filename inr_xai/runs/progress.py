@@ -18,7 +18,7 @@ from inr_xai.errors import IMAGES_FAILED, LEFT_ALONE, WORKED_ON, UserError
 from inr_xai.runs.claims import DOUBTFUL, Claim, read_claims
 from inr_xai.runs.failures import FailureNotes
 from inr_xai.runs.folder import RunFolder
-from inr_xai.runs.lock import DEAD_AFTER, Mark, file_time, read_marks
+from inr_xai.runs.lock import DEAD_AFTER, Mark, file_time, read_marks, work_of
 
 RECENT = 600.0
 """Seconds over which the rate of now is measured."""
@@ -225,7 +225,7 @@ def _workers(marks: Sequence[Mark], claims: Collection[Claim]) -> list[Worker]:
         images = {claim.sample_id: claim.age for claim in claimed.pop(token, [])}
         workers.append(Worker(host, pid, mark.work, state, mark.age, since, images))
     for own in claimed.values():  # of workers whose marks are gone, or have become those of others
-        holder, work = own[0].holder, Mark(own[0].mark, None, 0.0, False).work
+        holder, work = own[0].holder, work_of(own[0].mark)
         images = {claim.sample_id: claim.age for claim in own}
         workers.append(Worker(holder.host, holder.pid, work, DEAD, None, holder.since, images))
     return workers

@@ -26,7 +26,7 @@ def split_ids(ids: Sequence[str], count: int, split: str = HASH) -> list[list[st
     >>> split_ids(["a", "b", "c", "d"], 2), split_ids(["a", "b", "c", "d"], 2, "stride")
     ([['a', 'b', 'c'], ['d']], [['a', 'c'], ['b', 'd']])
     """
-    if split == STRIDE:
+    if split == STRIDE or count == 1:  # all images are of the only shard, whatever their hashes are
         return [list(ids[index::count]) for index in range(count)]
     parts: list[list[str]] = [[] for _ in range(count)]
     for sample_id in ids:

@@ -12,25 +12,12 @@ from inr_xai.fitting.run_scorer import RunScorer
 from inr_xai.method import Method
 from inr_xai.types import Batch
 from tests.conftest import pictures
+from tests.helpers.memory import Scarce
 from tests.helpers.runs import messages
 
 METHOD = Method(areas=(0.1, 0.3), explanations=2, steps=3, images_per_fit=2, masks_per_forward=16)
 DOUBLE = {"accelerator": "cpu", "devices": 1, "precision": "64-true"}
 IDS, TARGETS = list("abcd"), torch.tensor([0, 1, 2, 3])
-
-
-class Scarce(nn.Module):
-    """A classifier whose device has memory for `most` images at a time, and counts how often it did not suffice."""
-
-    def __init__(self, network: nn.Module, most: float):
-        super().__init__()
-        self.network, self.most, self.refused = network, most, 0
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if len(images) > self.most:
-            self.refused += 1
-            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return self.network(images)
 
 
 def explained(tiny: FrozenClassifier, most: float) -> tuple[FitResult, RunScorer, Scarce]:

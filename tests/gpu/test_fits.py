@@ -18,6 +18,7 @@ from inr_xai.objective import Hybrid
 from inr_xai.perturbation import Jitter
 from tests.conftest import pictures
 from tests.helpers.compiled_fit import compiled_fit
+from tests.helpers.memory import Scarce
 from tests.helpers.scripts import script_module
 
 # Libraries and drivers of a GPU warn of what is not ours.
@@ -73,26 +74,12 @@ def test_a_stack_of_eight_gives_the_masks_of_single_images(tiny: FrozenClassifie
     require_exact_areas(fitted(tiny, replace(METHOD, images_per_fit=8), trainer), tuple(METHOD.areas))
 
 
-class Scarce(nn.Module):
-    """A classifier whose device has memory for a few images at a time."""
-
-    def __init__(self, network: nn.Module, most: int):
-        super().__init__()
-        self.network, self.most, self.refused = network, most, 0
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if len(images) > self.most:
-            self.refused += 1
-            raise torch.OutOfMemoryError(f"out of memory for {len(images)} images")
-        return self.network(images)
-
-
 def test_where_memory_runs_out_fewer_masks_pass_at_once(tiny: FrozenClassifier, trainer: Trainer) -> None:
     exact = {**trainer, "precision": "64-true"}
     method = replace(METHOD, images_per_fit=8, explanations=1, masks_per_forward=24)
     plenty = fitted(tiny, method, exact)
     assert isinstance(tiny.model, nn.Module)
-    scarce = Scarce(tiny.model, most=8)
+    scarce = Scarce(tiny.model, most=8, refusal=torch.OutOfMemoryError("out of memory"))
     halved = fitted(tiny.of(scarce), method, exact)
     assert scarce.refused >= 2, "24 and 12 are too many"
     assert (plenty.losses - halved.losses).abs().max() < 1e-6
