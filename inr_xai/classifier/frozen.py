@@ -285,6 +285,7 @@ def owner(model: nn.Module | Callable[[Tensor], Tensor]) -> nn.Module | None:
     return candidate if isinstance(candidate, nn.Module) and hasattr(candidate, "training") else None
 
 
+@dataclass
 class Room:
     """How many images may go through a classifier at once: as many as are asked for, until the memory did not suffice.
 
@@ -292,43 +293,33 @@ class Room:
 
     Attributes:
         most: the largest number; None as long as the memory suffices.
+        told: the number that was logged last.
     """
 
-    def __init__(self) -> None:
-        self.most: int | None = None
-        self._told: int | None = None
-
-    def images(self, asked: int) -> int:
-        """Returns how many images go through at once where a number is asked for."""
-        return asked if self.most is None else min(asked, self.most)
+    most: int | None = None
+    told: int | None = None
 
     def tell(self) -> None:
-        """Logs the number once it is found: the first as a warning, and smaller ones of later as a remark."""
-        if self.most != self._told:
-            level = logging.WARNING if self._told is None else logging.INFO
-            log.log(level, "the memory does not suffice; from here on masks_per_forward=%d", self.most)
-            self._told = self.most
+        """Logs the number: the first as a warning, and smaller ones of later as a remark."""
+        level = logging.WARNING if self.told is None else logging.INFO
+        log.log(level, "the memory does not suffice; from here on masks_per_forward=%d", self.most)
+        self.told = self.most
 
 
-def room_of(classifier: object) -> Room:
-    """Returns the room of a classifier; a new one if it has none."""
-    room = getattr(classifier, "room", None)
-    return room if isinstance(room, Room) else Room()
-
-
-def in_parts(ask: Callable[[slice], Answer], count: int, at_once: int, *, room: Room | None = None) -> list[Answer]:
+def in_parts(ask: Callable[[slice], Answer], count: int, at_once: int, *, of: object = None) -> list[Answer]:
     """Asks a classifier of `count` images, some at once, and of half as many whenever the memory does not suffice.
 
     Args:
         ask: returns the answer for a part of the images.
-        room: where the smaller number is kept.
+        of: the classifier, whose room keeps the smaller number; one without a room begins anew each time.
 
     >>> in_parts(lambda some: (some.start, some.stop), 5, 3)
     [(0, 3), (3, 6)]
     """
-    room, answers, first = room or Room(), [], 0
+    known, answers, first = getattr(of, "room", None), [], 0
+    room = known if isinstance(known, Room) else Room()
     while first < count:
-        size = room.images(at_once)
+        size = at_once if room.most is None else min(at_once, room.most)
         try:
             answers.append(ask(slice(first, first + size)))
         except (RuntimeError, MemoryError, UserError) as error:
@@ -337,7 +328,8 @@ def in_parts(ask: Callable[[slice], Answer], count: int, at_once: int, *, room: 
             room.most = (min(size, count) + 1) // 2
         else:
             first += size
-            room.tell()
+            if room.most != room.told:
+                room.tell()
     return answers
 
 

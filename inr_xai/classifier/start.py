@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inr_xai.blur import gaussian_blur
-from inr_xai.classifier.frozen import in_parts, room_of
+from inr_xai.classifier.frozen import in_parts
 from inr_xai.errors import UserError
 from inr_xai.limits import require_numbers
 from inr_xai.types import Areas, Batch, Classifier, Free
@@ -145,7 +145,7 @@ def gradient_maps(
         plain = None if reference is None else reference.expand_as(images)
         return evidence_maps(classifier, images, batch.targets[some], reference=plain)
 
-    return torch.cat(in_parts(trace, len(batch), at_once, room=room_of(classifier)))
+    return torch.cat(in_parts(trace, len(batch), at_once, of=classifier))
 
 
 def window_maps(
@@ -169,7 +169,7 @@ def window_maps(
         scores = shown if classifier.head == "none" else shown.clamp(min=torch.finfo(shown.dtype).tiny).log()
         return scores.to(windows)
 
-    kept = torch.cat(in_parts(ask, len(places), at_once, room=room_of(classifier))).view(len(batch), count, 1, 1)
+    kept = torch.cat(in_parts(ask, len(places), at_once, of=classifier)).view(len(batch), count, 1, 1)
     return (kept * windows).sum(1) / windows.sum(0)
 
 

@@ -24,31 +24,27 @@ class Course:
 
     Attributes:
         curves: the loss of each image at each of its steps; empty until its fit has ended.
-        passes: the classifier passes of each image. A check of `plateau` has no backward passes: they count half.
+        steps: what each image has cost, in steps. A check of `plateau` has no backward passes: they count half.
+        inr: the networks, of each image as its fit has ended.
     """
 
     def __init__(self, module: MaskModule):
         self._module, self._waiting = module, [module]
         self.curves: list[Float[Tensor, " s"]] = [torch.empty(0)] * len(module.rows)
-        self.passes = [0.0] * len(module.rows)
-
-    @property
-    def inr(self) -> INR[Any]:
-        """The networks, of each image as its fit has ended."""
-        return self._module.inr
+        self.steps = [0.0] * len(module.rows)
+        self.inr: INR[Any] = module.inr
 
     @property
     def lr(self) -> float:
         """The learning rate at the first step."""
         return self._module.lr
 
-    def run(self, make_trainer: Callable[[], lightning.Trainer], at_boundary: Callable[[], None]) -> None:
+    def run(self, make_trainer: Callable[[], lightning.Trainer], at_boundary: Callable[[], None] | None) -> None:
         """Fits the module, and those that go on after it.
 
         Args:
-            at_boundary: is called after each step, when `state` can be kept.
+            at_boundary: is called after each step, when `state` can be kept; None if nobody keeps it.
         """
-        module, per_step = self._module, self._module.method.objective.passes(len(self._module.areas))
         while self._waiting:
             part = self._waiting[0]
             part.at_boundary = at_boundary
@@ -59,14 +55,14 @@ class Course:
                 continue
             losses = torch.stack(part.losses, dim=1).float().cpu()
             for row, curve in zip(part.rows, losses, strict=True):
-                self.curves[row], self.passes[row] = curve, per_step * (len(curve) + part.checks * DRAWS / 2)
-            if part is not module:
+                self.curves[row], self.steps[row] = curve, len(curve) + part.checks * DRAWS / 2
+            if part is not self._module:
                 self._write(part.rows, part.inr)
 
     def replace(self, rows: Sequence[int], other: "Course") -> None:
-        """Replaces the fits of some images by those of another course, whose passes are added."""
-        for row, curve, passes in zip(rows, other.curves, other.passes, strict=True):
-            self.curves[row], self.passes[row] = curve, self.passes[row] + passes
+        """Replaces the fits of some images by those of another course, whose steps are added."""
+        for row, curve, steps in zip(rows, other.curves, other.steps, strict=True):
+            self.curves[row], self.steps[row] = curve, self.steps[row] + steps
         self._write(rows, other.inr)
 
     def state(self) -> dict[str, Any]:
@@ -77,14 +73,14 @@ class Course:
             "inr": dict(self.inr.state_dict()),
             "lr": self.lr,
             "curves": self.curves,
-            "passes": self.passes,
+            "steps": self.steps,
         }
 
     def go_on_from(self, state: Mapping[str, Any]) -> None:
         """Goes on where another course was that had begun, whose `state` is given."""
         self.inr.load_state_dict(state["inr"])
         self._module.lr = state["lr"]
-        self.curves, self.passes = list(state["curves"]), list(state["passes"])
+        self.curves, self.steps = list(state["curves"]), list(state["steps"])
         self._waiting = []
         for known in state["parts"]:
             part = self._module

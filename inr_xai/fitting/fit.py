@@ -146,17 +146,16 @@ def fit_masks(
                 if state is not None:
                     stack.go_on_from(state["stack"])
                     state = None
-                at_boundary = partial(_keep, checkpoint, stacks, stack)
+                at_boundary = None if checkpoint is None else partial(_keep, checkpoint, stacks, stack)
                 stacks.append(stack.explain(trainer, callbacks, keep, at_boundary))
     return _join(stacks, method, (images.shape[-2], images.shape[-1]))
 
 
-def _keep(checkpoint: FitKeeper | None, ended: Sequence[list[ImageResult]], stack: "Stack") -> None:
+def _keep(checkpoint: FitKeeper, ended: Sequence[list[ImageResult]], stack: "Stack") -> None:
     """Offers a checkpoint the state of a fit: the images of the stacks that have ended, and the one that is at work."""
-    if checkpoint is not None:
-        checkpoint.at_boundary(
-            lambda: {"ended": [[vars(image) for image in images] for images in ended], "stack": stack.state()}
-        )
+    checkpoint.at_boundary(
+        lambda: {"ended": [[vars(image) for image in images] for images in ended], "stack": stack.state()}
+    )
 
 
 def stack_size(method: Method, device: torch.device, images: int) -> int:
@@ -189,7 +188,10 @@ def _join(stacks: Sequence[list[ImageResult]], method: Method, size: tuple[int, 
         after = steps + method.steps * max([len(image.losses) for image in stack])
         spans += [(steps, after)] * len(stack)
         steps = after
-    counted = method.plateau.steps is not None or any(image.again for image in results)
+    again, passes = [image.again for image in results], None
+    if method.plateau.steps is not None or any(again):
+        per_step = method.objective.passes(len(method.areas))
+        passes = [per_step * image.steps + method.start.passes for image in results]
     return FitResult(
         masks=masks,
         free=[free[:, k] if limited[k] else None for k in range(explanations)],
@@ -198,6 +200,6 @@ def _join(stacks: Sequence[list[ImageResult]], method: Method, size: tuple[int, 
         fits=[len(image.losses) for image in results],
         failures={place: image.failure for place, image in enumerate(results) if image.failure is not None},
         spans=spans,
-        passes=[image.passes + method.start.passes for image in results] if counted else None,
-        again=[image.again for image in results],
+        passes=passes,
+        again=again,
     )

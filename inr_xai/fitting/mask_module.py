@@ -21,7 +21,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from inr_xai.area import FitProgress, Memory
-from inr_xai.classifier.frozen import in_parts, room_of
+from inr_xai.classifier.frozen import in_parts
 from inr_xai.draws import Draws
 from inr_xai.errors import UserError
 from inr_xai.inr.base import grid_points, interpolation, side_positions
@@ -266,8 +266,7 @@ class MaskModule(lightning.LightningModule):
         targets = self.mask_targets if a == len(self.areas) else self.targets.repeat_interleave(a)
         flat = images.flatten(0, 1)
         differentiate = partial(self._differentiate, score, flat, targets)
-        room = room_of(self._outside[0])
-        ask = partial(in_parts, differentiate, len(flat), self.method.masks_per_forward, room=room)
+        ask = partial(in_parts, differentiate, len(flat), self.method.masks_per_forward, of=self._outside[0])
         scores: Tensor = _Scores.apply(flat, ask)
         return scores.view(b, a)
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr_xai.classifier.frozen import in_parts, room_of
+from inr_xai.classifier.frozen import in_parts
 from inr_xai.draws import Draws
 from inr_xai.fitting.mask_module import MaskModule
 from inr_xai.masks import pixel_counts
@@ -160,7 +160,7 @@ class PlateauModule(MaskModule):
             values = score(classifier(flat[some]), targets[some], sigmoid=classifier.head == "sigmoid")
             return values.to(flat.dtype)
 
-        parts = in_parts(ask, len(flat), self.method.masks_per_forward, room=room_of(classifier))
+        parts = in_parts(ask, len(flat), self.method.masks_per_forward, of=classifier)
         return torch.cat(parts).view(images.shape[:2])
 
     def _part(self, rows: Sequence[int], spent: int, *, ends: bool) -> "PlateauModule":

@@ -48,7 +48,7 @@ class ImageResult:
         masks, free, networks: for each explanation that the image keeps, the mask as stored, the pixels that it could
             use (None for all), and the weights and buffers of the INR.
         losses: the loss curve of each fit, also of one that was not kept; shorter for a fit that ended early.
-        passes: the classifier passes of all fits.
+        steps: what all fits have cost, in steps, see `Course`.
         again: for each explanation that diverged, its number, and seed and learning rate of the second try.
         failure: why there is no mask; None if there is one.
     """
@@ -57,7 +57,7 @@ class ImageResult:
     free: list[Bool[Tensor, "a h w"] | None] = field(default_factory=list)
     networks: list[dict[str, Tensor]] = field(default_factory=list)
     losses: list[Float[Tensor, " s"]] = field(default_factory=list)
-    passes: float = 0.0
+    steps: float = 0.0
     again: list[dict[str, Any]] = field(default_factory=list)
     failure: str | None = None
 
@@ -129,14 +129,14 @@ class Stack:
         trainer: Mapping[str, Any],
         callbacks: Sequence[lightning.Callback],
         keep: KeepRule | None,
-        at_boundary: Callable[[], None],
+        at_boundary: Callable[[], None] | None,
     ) -> list[ImageResult]:
         """Fits all explanations, one after another, and returns the result of each image.
 
         Args:
             trainer: accelerator, devices and precision of the Lightning trainers, one for each explanation.
             keep: see `fit_masks`; None keeps every explanation.
-            at_boundary: is called after each step and each explanation, when `state` can be kept.
+            at_boundary: is called after each step and each explanation, when `state` can be kept; None if nobody does.
         """
         for explanation in range(self._explained + 1, self._method.most + 1):
             room = self._drawing.room  # masks of several areas may block more pixels than the largest area
@@ -161,7 +161,7 @@ class Stack:
             stays = [bool(curve.isfinite().all()) for curve in course.curves]
             for row, place in enumerate(self._remaining):
                 self.results[place].losses.append(course.curves[row])
-                self.results[place].passes += course.passes[row]
+                self.results[place].steps += course.steps[row]
                 if not stays[row]:
                     self.results[place].failure = DIVERGED
             rows = [row for row, stay in enumerate(stays) if stay]
@@ -177,7 +177,8 @@ class Stack:
                     self.results[place].networks.append(export_network(course.inr, row))
             self._narrow(stays)
             self._explained, self._courses = explanation, []
-            at_boundary()
+            if at_boundary is not None:
+                at_boundary()
         return list(self.results.values())
 
     def _fit(
@@ -185,7 +186,7 @@ class Stack:
         explanation: int,
         free: Free | None,
         make_trainer: Callable[[], lightning.Trainer],
-        at_boundary: Callable[[], None],
+        at_boundary: Callable[[], None] | None,
     ) -> Course:
         """Fits an explanation of all images; those that diverge once more, with other draws and more slowly."""
         kept, self._kept_courses = self._kept_courses, []

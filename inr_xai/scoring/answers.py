@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from inr_xai.classifier.frozen import in_parts, room_of
+from inr_xai.classifier.frozen import in_parts
 from inr_xai.types import Classifier, Images, Row
 
 MOST = 5
@@ -49,9 +49,8 @@ def ask_whole(classifier: Classifier, images: Images, *, at_once: int = 32) -> l
     """Returns what the classifier says of each image; an image without finite logits has an empty answer."""
     if classifier.head == "none":
         return [WholeAnswer()] * len(images)
-    room = room_of(classifier)
     with classifier.frozen(images.device, images.dtype):
-        parts = in_parts(lambda some: ask_frozen(classifier, images[some]), len(images), at_once, room=room)
+        parts = in_parts(lambda some: ask_frozen(classifier, images[some]), len(images), at_once, of=classifier)
         return [answer for part in parts for answer in part]
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from inr_xai.classifier.frozen import in_parts, room_of
+from inr_xai.classifier.frozen import in_parts
 from inr_xai.types import Classifier, Images, Targets
 
 AnyMasks = Float[Tensor, "b q h w"] | Bool[Tensor, "b q h w"]
@@ -80,7 +80,7 @@ class MaskedModel:
 
     def _in_parts(self, ask: Callable[[slice], Tensor], count: int) -> list[Tensor]:
         """Returns the answers for `count` masked copies; also of none, for which the classifier is asked as well."""
-        return in_parts(ask, max(1, count), self.masks_per_forward, room=room_of(self.classifier))
+        return in_parts(ask, max(1, count), self.masks_per_forward, of=self.classifier)
 
     def _ask(self, images: Images, targets: Targets) -> Float[Tensor, " b"]:
         logits = self.classifier(images)
