@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inr_xai.blur import gaussian_blur
+from inr_xai.classifier.feature_maps import evidence_maps
 from inr_xai.classifier.frozen import in_parts
 from inr_xai.errors import UserError
 from inr_xai.limits import require_numbers
@@ -94,8 +95,21 @@ class GradientStart(Start):
         require_numbers("start", scale=scale)
         self.scale = scale
 
-    def maps(self, classifier: Classifier, batch: Batch, *, at_once: int) -> StartMaps:
-        return gradient_maps(classifier, batch, at_once=at_once), {}
+    def maps(
+        self, classifier: Classifier, batch: Batch, *, at_once: int, reference: Float[Tensor, "c 1 1"] | None = None
+    ) -> StartMaps:
+        """Returns the maps of `feature_maps.evidence_maps`.
+
+        Args:
+            reference: the colour whose activations are taken off; None takes off nothing.
+        """
+
+        def trace(some: slice) -> Float[Tensor, "m h w"]:
+            images = batch.images[some]
+            plain = None if reference is None else reference.expand_as(images)
+            return evidence_maps(classifier, images, batch.targets[some], reference=plain)
+
+        return torch.cat(in_parts(trace, len(batch), at_once, of=classifier)), {}
 
 
 class WindowStart(Start):
@@ -125,27 +139,9 @@ class WindowStart(Start):
         maps = _standardised(window_maps(classifier, batch, colour, at_once=at_once))
         if not self.gradient:
             return maps, {}
-        cams = _standardised(gradient_maps(classifier, batch, at_once=at_once, reference=colour))
-        return maps.nan_to_num(0.0) + self.gradient * cams.nan_to_num(0.0), {}
-
-
-def gradient_maps(
-    classifier: Classifier, batch: Batch, *, at_once: int, reference: Float[Tensor, "c 1 1"] | None = None
-) -> Float[Tensor, "b h w"]:
-    """Returns the maps of `feature_maps.evidence_maps`.
-
-    Args:
-        at_once: images that may go through the classifier together.
-        reference: the colour whose activations are taken off; None takes off nothing.
-    """
-    from inr_xai.classifier.feature_maps import evidence_maps  # late: other starts trace no classifier
-
-    def trace(some: slice) -> Float[Tensor, "m h w"]:
-        images = batch.images[some]
-        plain = None if reference is None else reference.expand_as(images)
-        return evidence_maps(classifier, images, batch.targets[some], reference=plain)
-
-    return torch.cat(in_parts(trace, len(batch), at_once, of=classifier))
+        cams, _ = GradientStart().maps(classifier, batch, at_once=at_once, reference=colour)
+        assert cams is not None
+        return maps.nan_to_num(0.0) + self.gradient * _standardised(cams).nan_to_num(0.0), {}
 
 
 def window_maps(

@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Bool, Float, Float16
 from torch import Tensor
 
-from inr_xai.area import AreaRule
 from inr_xai.errors import UserError
 from inr_xai.inr.base import INR, grid_points, interpolation, side_positions
 from inr_xai.limits import Exclusion, check_exclusion
@@ -24,52 +23,32 @@ POINTS_AT_ONCE = 8192  # bounds the memory of a drawing at a high resolution
 
 
 class Drawing:
-    """Draws the explanations of a batch of images in turn, at given areas and one size.
+    """Draws the explanations of a batch of images in turn, at the areas of a method and one size.
 
     Args:
-        areas: areas of the masks, each in (0, 1).
+        method: earlier explanations block their hard masks at a itself and at the exclusion area, if that is larger;
+            none if only a penalty keeps them apart.
+        sample_ids: the random generators that order ties derive from them and the method's seed.
         size: height and width of the masks.
-        exclusion_area: a_x; earlier explanations block their hard masks at max(a, a_x), and those at a itself.
-        exclude: False if only a penalty keeps explanations apart.
-        sample_ids, seed: the random generators that order ties derive from them.
+
+    Raises:
+        UserError: the smallest area is less than one pixel.
     """
 
-    def __init__(
-        self,
-        areas: Sequence[float],
-        size: tuple[int, int],
-        *,
-        area_rule: AreaRule,
-        exclusion_area: float,
-        exclude: bool,
-        sample_ids: Sequence[str],
-        seed: int,
-    ):
-        pixels = size[0] * size[1]
+    def __init__(self, method: Method, sample_ids: Sequence[str], size: tuple[int, int]):
+        areas, pixels = method.areas, size[0] * size[1]
         if min(areas) * pixels < 1:
             raise UserError(f"area {min(areas):g} is less than one pixel of a mask of {size[0]} x {size[1]}")
-        self.size, self.area_rule, self.exclude = size, area_rule, exclude
-        self.sample_ids, self.seed = sample_ids, seed
-        partners = [max(area, exclusion_area) for area in areas]
+        self.size, self.area_rule, self.exclude = size, method.area_rule, method.exclusion.mode == "exclude"
+        self.sample_ids, self.seed = sample_ids, method.seed
+        partners = [max(area, method.exclusion_area) for area in areas]
         # max(., a_x) maps this set of areas to itself, so these areas are enough for any number of explanations.
-        self.areas = sorted({*areas, *partners}) if exclude else list(areas)
-        self._partner = [self.areas.index(max(area, exclusion_area)) for area in self.areas] if exclude else []
+        self.areas = sorted({*areas, *partners}) if self.exclude else list(areas)
+        blocked = [max(area, method.exclusion_area) for area in self.areas] if self.exclude else []
+        self._partner = [self.areas.index(area) for area in blocked]
         self._rows = [self.areas.index(area) for area in areas]
         self._blocked: Bool[Tensor, "b e h w"] | None = None
         self._count = 0
-
-    @classmethod
-    def of(cls, method: Method, sample_ids: Sequence[str], size: tuple[int, int]) -> "Drawing":
-        """Returns the drawing that a method describes, with masks of (height, width) `size`."""
-        return cls(
-            method.areas,
-            size,
-            area_rule=method.area_rule,
-            exclusion_area=method.exclusion_area,
-            exclude=method.exclusion.mode == "exclude",
-            sample_ids=sample_ids,
-            seed=method.seed,
-        )
 
     @property
     def free(self) -> Free | None:

@@ -47,7 +47,7 @@ def importance_maps(
     """Returns the heatmaps of the first explanations of a batch, in [0, 1], on the CPU."""
     areas = importance_areas(size)
     exclusion = Exclusion("penalty", 0.0)  # a single explanation excludes nothing
-    drawing = Drawing.of(replace(method, areas=areas, exclusion=exclusion), sample_ids, size)
+    drawing = Drawing(replace(method, areas=areas, exclusion=exclusion), sample_ids, size)
     inr = method.inr([torch.Generator()] * len(sample_ids)).to(torch.float32)
     load_networks(inr, [networks[0] for networks in result.networks])
     return weighted_mean(drawing.next(inr).to(torch.float32), areas)

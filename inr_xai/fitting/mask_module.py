@@ -46,6 +46,7 @@ class MaskModule(lightning.LightningModule):
 
     Args:
         explanation: number of the explanation, counted from 1.
+        rows: the places of the images in the stack; by default the stack holds them alone.
         donors: photos whose pixels a perturbation may use.
         free: the pixels that the masks may keep; None for all.
         earlier: the pixelwise maximum of the earlier masks, for the penalty of `exclusion.mode=penalty`.
@@ -53,14 +54,12 @@ class MaskModule(lightning.LightningModule):
         again: it is a second try: with random draws of its own, and the learning rate times SLOWER.
 
     Attributes:
-        at_boundary: is called after each step after which `state` can be kept.
+        at_boundary: is called between two steps, when `state` can be kept.
         lr: the learning rate at the first step.
     """
 
     at_boundary: Callable[[], None] | None = None
     lr = 0.0
-    rows: list[int]
-    """The places of the images in the stack that the fit began with."""
     checks = 0
     """Checks of `plateau` that were made."""
     first_step = 0
@@ -82,6 +81,7 @@ class MaskModule(lightning.LightningModule):
         explanation: int,
         classifier: Classifier,
         method: Method,
+        rows: Sequence[int] | None = None,
         donors: Float[Tensor, "_d c h w"] | None = None,
         free: Free | None = None,
         earlier: Masks | None = None,
@@ -98,7 +98,8 @@ class MaskModule(lightning.LightningModule):
         self.register_buffer("one", self.areas.new_ones(()), persistent=False)
         self.register_buffer("free", free, persistent=False)
         self.register_buffer("earlier", earlier, persistent=False)
-        self.donors, self.again, self.rows = donors, again, list(range(len(batch)))
+        self.donors, self.again = donors, again
+        self.rows = list(range(len(batch)) if rows is None else rows)
         seeds = [
             (second_seed(method.seed, sample_id) if again else method.seed, sample_id, explanation)
             for sample_id in self.sample_ids
@@ -213,6 +214,8 @@ class MaskModule(lightning.LightningModule):
         return self.method.area_rule.masks(logits, self.areas, self.free, progress=progress, memory=memory)
 
     def training_step(self, step: int, batch_idx: int) -> Tensor:
+        if self.at_boundary is not None and self.losses:
+            self.at_boundary()
         progress = self.progress[step]
         kept = self._masked.draw(step, progress=progress)
         if self._accelerated is None:
@@ -221,10 +224,6 @@ class MaskModule(lightning.LightningModule):
             loss = self._accelerated(kept, step)
         self.losses.append(loss.detach())
         return loss.sum()
-
-    def on_train_batch_end(self, outputs: Any, batch: int, batch_idx: int) -> None:
-        if self.at_boundary is not None:
-            self.at_boundary()
 
     def loss_of(
         self,

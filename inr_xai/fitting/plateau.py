@@ -86,12 +86,12 @@ class PlateauModule(MaskModule):
         """Whether images may still end early; False while they run the rest of their course."""
 
     def state(self) -> dict[str, Any]:
-        own = {"rows": self.rows, "progress": self.progress, "checks": self.checks, "watched": self.watched}
+        own = {"progress": self.progress, "checks": self.checks, "watched": self.watched}
         return super().state() | own | {"rules": [rule.state() for rule in self.rules]}
 
     def go_on_from(self, state: Mapping[str, Any]) -> None:
         super().go_on_from(state)
-        self.rows, self.progress = list(state["rows"]), list(state["progress"])
+        self.progress = list(state["progress"])
         self.checks, self.watched = state["checks"], state["watched"]
         for rule, known in zip(self.rules, state["rules"], strict=True):
             rule.go_on_from(known)
@@ -117,8 +117,6 @@ class PlateauModule(MaskModule):
         due = spent >= self.first_check and spent % self.every == 0
         if self.watched and due and spent + remaining_steps(spent) < self.method.steps:
             self._check(spent)
-        if not self.parts:
-            super().on_train_batch_end(outputs, batch, batch_idx)
 
     def _check(self, spent: int) -> None:
         """Ends the module after `spent` steps if an image has reached a plateau."""
@@ -175,14 +173,23 @@ class PlateauModule(MaskModule):
             now, count = self.progress[spent - 1], remaining_steps(spent)
             course = [(now * (count - step) + step) / count for step in range(1, count + 1)]
             progress = self.progress[:spent] + course
-        part = self.of_rows(rows)
+        part = PlateauModule(
+            Batch(self.images, self.targets, self.sample_ids).only(rows),
+            explanation=self.explanation,
+            classifier=self._outside[0],
+            method=self.method,
+            rows=[self.rows[row] for row in rows],
+            donors=self.donors,
+            free=None if self.free is None else self.free[list(rows)],
+            earlier=None if self.earlier is None else self.earlier[list(rows)],
+            again=self.again,
+        )
         part.go_on_from(
             {
                 "inr": {name: of_rows(value) for name, value in state["inr"].items()},
                 "optimizer": [{name: of_rows(value) for name, value in one.items()} for one in state["optimizer"]],
                 "memory": {name: of_rows(value) for name, value in state["memory"].items()},
                 "losses": state["losses"][:, list(rows)],
-                "rows": [self.rows[row] for row in rows],
                 "rules": [state["rules"][row] for row in rows],
                 "progress": progress,
                 "checks": self.checks,
@@ -190,19 +197,6 @@ class PlateauModule(MaskModule):
             }
         )
         return part
-
-    def of_rows(self, rows: Sequence[int]) -> "PlateauModule":
-        """Returns a new module of some of the images."""
-        return PlateauModule(
-            Batch(self.images, self.targets, self.sample_ids).only(rows),
-            explanation=self.explanation,
-            classifier=self._outside[0],
-            method=self.method,
-            donors=self.donors,
-            free=None if self.free is None else self.free[list(rows)],
-            earlier=None if self.earlier is None else self.earlier[list(rows)],
-            again=self.again,
-        )
 
 
 def _of_rows(value: Any, rows: Sequence[int], images: int) -> Any:

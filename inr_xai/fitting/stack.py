@@ -91,13 +91,13 @@ class Stack:
             for place, is_finite in zip(places, finite, strict=True)
         }
         ids = [batch.sample_ids[place] for place in places]
-        self._drawing = Drawing.of(method, ids, (batch.images.shape[-2], batch.images.shape[-1]))
+        self._drawing = Drawing(method, ids, (batch.images.shape[-2], batch.images.shape[-1]))
         self._start_maps: Float[Tensor, "b h w"] | None = None
         self._explained = 0
         """The number of explanations that have ended."""
-        self._courses: list[Course] = []
-        """The fits of the explanation that is at work: of all images, and the second try of those that diverged."""
-        self._kept_courses: list[dict[str, Any]] = []
+        self._course: Course | None = None
+        """The fit of the explanation that is at work."""
+        self._kept_course: dict[str, Any] | None = None
         self._narrow(finite)
         if self._remaining:
             self._start_maps, failures = method.start.maps(
@@ -114,7 +114,7 @@ class Stack:
             "remaining": self._remaining,
             "drawing": self._drawing.state(),
             "explained": self._explained,
-            "courses": [course.state() for course in self._courses],
+            "course": None if self._course is None else self._course.state(),
         }
 
     def go_on_from(self, state: Mapping[str, Any]) -> None:
@@ -122,7 +122,7 @@ class Stack:
         self._narrow([place in state["remaining"] for place in self._remaining])
         self.results = {place: ImageResult(**image) for place, image in state["results"].items()}
         self._drawing.go_on_from(state["drawing"])
-        self._explained, self._kept_courses = state["explained"], state["courses"]
+        self._explained, self._kept_course = state["explained"], state["course"]
 
     def explain(
         self,
@@ -147,8 +147,12 @@ class Stack:
             if not self._remaining:
                 break
             free = self._drawing.free
+            course = self._course = Course(partial(self._new_module, explanation, free), len(self._remaining))
+            if self._kept_course is not None:
+                course.go_on_from(self._kept_course)
+                self._kept_course = None
             try:
-                course = self._fit(explanation, free, partial(light_trainer, trainer, callbacks), at_boundary)
+                course.run(partial(light_trainer, trainer, callbacks), at_boundary)
             except SystemExit as ending:  # Lightning makes one of Ctrl-C, and of SIGTERM one whose status means success
                 if isinstance(ending.__context__, KeyboardInterrupt):
                     raise ending.__context__ from None
@@ -164,6 +168,10 @@ class Stack:
                 self.results[place].steps += course.steps[row]
                 if not stays[row]:
                     self.results[place].failure = DIVERGED
+            for row, lr in course.again.items():
+                image, sample_id = self.results[self._remaining[row]], self._batch.sample_ids[self._remaining[row]]
+                seed = second_seed(self._method.seed, sample_id)
+                image.again.append({"explanation": explanation, "seed": seed, "lr": lr})
             rows = [row for row, stay in enumerate(stays) if stay]
             if keep is not None and rows:
                 places = [self._remaining[row] for row in rows]
@@ -176,44 +184,13 @@ class Stack:
                     self.results[place].free.append(None if free is None else free[row])
                     self.results[place].networks.append(export_network(course.inr, row))
             self._narrow(stays)
-            self._explained, self._courses = explanation, []
+            self._explained, self._course = explanation, None
             if at_boundary is not None:
                 at_boundary()
         return list(self.results.values())
 
-    def _fit(
-        self,
-        explanation: int,
-        free: Free | None,
-        make_trainer: Callable[[], lightning.Trainer],
-        at_boundary: Callable[[], None] | None,
-    ) -> Course:
-        """Fits an explanation of all images; those that diverge once more, with other draws and more slowly."""
-        kept, self._kept_courses = self._kept_courses, []
-        every = range(len(self._remaining))
-        course = Course(self._new_module(explanation, free, every))
-        self._courses = [course]
-        if kept:
-            course.go_on_from(kept[0])
-        course.run(make_trainer, at_boundary)
-        diverged = [row for row in every if not bool(course.curves[row].isfinite().all())]
-        if not diverged:
-            return course
-        again = Course(self._new_module(explanation, free, diverged, again=True))
-        self._courses.append(again)
-        if len(kept) > 1:
-            again.go_on_from(kept[1])
-        again.run(make_trainer, at_boundary)
-        course.replace(diverged, again)
-        for place in [self._remaining[row] for row in diverged]:
-            seed = second_seed(self._method.seed, self._batch.sample_ids[place])
-            self.results[place].again.append({"explanation": explanation, "seed": seed, "lr": again.lr})
-        return course
-
-    def _new_module(
-        self, explanation: int, free: Free | None, rows: Sequence[int], *, again: bool = False
-    ) -> MaskModule:
-        """Returns the module of an explanation of some of the images that remain."""
+    def _new_module(self, explanation: int, free: Free | None, rows: Sequence[int], *, again: bool) -> MaskModule:
+        """Returns the module of an explanation of some of the images that remain; see `course.NewModule`."""
         places, earlier, chosen = [self._remaining[row] for row in rows], None, list(rows)
         free = None if free is None else free[chosen]
         if explanation > 1 and not self._drawing.exclude:
@@ -232,6 +209,7 @@ class Stack:
             explanation=explanation,
             classifier=self._classifier,
             method=self._method,
+            rows=chosen,
             donors=self._donors,
             free=free,
             earlier=earlier,

@@ -29,7 +29,7 @@ from inr_xai.seeding import sha256
 from inr_xai.types import Batch
 
 CHECKPOINTS, SUFFIX = "checkpoints", ".checkpoint"
-FORMAT = 1
+FORMAT = 2
 SIGNALS = [
     getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
 ]

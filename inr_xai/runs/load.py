@@ -249,7 +249,7 @@ def draw_record(
     for area in areas:
         exclusion = record.drawing["exclusion"]
         check_rendering(area, explanation, exclusion_area=exclusion["area"], exclude=exclusion["exclude"])
-    drawing = Drawing.of(stored_method(record, areas, allow_targets), [record.sample_id], size)
+    drawing = Drawing(stored_method(record, areas, allow_targets), [record.sample_id], size)
     for k in range(1, explanation):
         stored = _stored(record, drawing.areas, size, k)
         drawing.next(_network(record, k, allow_targets)) if stored is None else drawing.add(stored)
@@ -266,7 +266,7 @@ def draw_explanations(
     exclusion, count = record.drawing["exclusion"], len(record.inrs)
     for area in areas:
         check_rendering(area, count, exclusion_area=exclusion["area"], exclude=exclusion["exclude"])
-    drawing = Drawing.of(stored_method(record, areas, allow_targets), [record.sample_id], size)
+    drawing = Drawing(stored_method(record, areas, allow_targets), [record.sample_id], size)
     masks = [drawing.next(_network(record, k, allow_targets))[0].float() for k in range(1, count + 1)]
     return torch.stack(masks)
 

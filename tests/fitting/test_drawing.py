@@ -10,6 +10,7 @@ from inr_xai.errors import UserError
 from inr_xai.fitting.drawing import Drawing, separate
 from inr_xai.fitting.fit import fit_masks
 from inr_xai.inr import FourierINR
+from inr_xai.limits import Exclusion
 from inr_xai.masks import hard_masks
 from inr_xai.method import Method
 from inr_xai.runs.folder import RunFolder
@@ -34,15 +35,8 @@ def networks(seed: int) -> FourierINR:
 
 
 def new_drawing(areas: list[float], exclusion_area: float, exclude: bool = True) -> Drawing:
-    return Drawing(
-        areas,
-        (20, 20),
-        area_rule=AreaProjection(),
-        exclusion_area=exclusion_area,
-        exclude=exclude,
-        sample_ids=["a", "b"],
-        seed=0,
-    )
+    exclusion = Exclusion(mode="exclude" if exclude else "penalty", area=exclusion_area)
+    return Drawing(Method(areas=tuple(areas), exclusion=exclusion), ["a", "b"], (20, 20))
 
 
 def chosen(masks: torch.Tensor, areas: list[float]) -> torch.Tensor:

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from inr_xai import INRAttribution, Stop
-from inr_xai.area import AreaProjection
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.errors import UserError
 from inr_xai.fitting.drawing import Drawing
@@ -153,15 +152,8 @@ def test_an_image_that_fails_does_not_affect_others() -> None:
 
 def test_room_is_known_for_each_image() -> None:
     def drawing(area: float) -> Drawing:
-        return Drawing(
-            [0.1, area],
-            (20, 20),
-            area_rule=AreaProjection(),
-            exclusion_area=area,
-            exclude=True,
-            sample_ids=["a", "b"],
-            seed=0,
-        )
+        method = Method(areas=(0.1, area), exclusion=Exclusion(area=area), explanations=1)
+        return Drawing(method, ["a", "b"], (20, 20))
 
     half, more = drawing(0.5), drawing(0.51)
     for drawn in (half, more):

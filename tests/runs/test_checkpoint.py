@@ -158,7 +158,7 @@ def test_a_program_that_is_stopped_has_its_checkpoint(tmp_path: Path, number: si
         signal.signal(signal.SIGHUP, before)
     assert received == [number]
     (file,) = (tmp_path / "checkpoints").iterdir()
-    (course,) = read_fit_checkpoint(file)["fit"]["stack"]["courses"]
+    course = read_fit_checkpoint(file)["fit"]["stack"]["course"]
     assert [len(part["losses"]) for part in course["parts"]] == [3]
 
 
