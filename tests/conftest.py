@@ -24,9 +24,12 @@ SIDE = 24
 
 
 @pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    """Limits torch to one thread: with two cores and small tensors, more threads only wait for each other."""
+def one_thread() -> Iterator[None]:
+    """Limits torch to one thread, here and in programs that tests start: with two workers, more wait for each other."""
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

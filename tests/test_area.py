@@ -57,6 +57,7 @@ def test_gradient_includes_the_change_of_tau() -> None:
     assert torch.autograd.gradcheck(lambda f: rule.masks(f, AREAS, free, progress=0.0), logits, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_standardised_masks_have_the_right_gradient_and_do_not_depend_on_scale() -> None:
     free = free_region(6)
     rule = AreaProjection(0.7, end=0.7, standardise=True)

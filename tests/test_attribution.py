@@ -53,6 +53,7 @@ def test_ids_derive_from_the_images_by_default() -> None:
 
 
 @pytest.mark.parametrize("verb", ["attribute", "importance"])
+@pytest.mark.slow
 def test_a_tuple_gives_a_tuple_and_gradients_may_be_off_as_in_captums_metrics(verb: str) -> None:
     explain, images = getattr(INRAttribution(tiny_network(), steps=2), verb), pictures(2)
     expected = explain(images, target=1, areas=AREAS)
@@ -134,6 +135,7 @@ def test_statistics_that_are_none_are_refused(options: dict[str, object], senten
 
 
 @pytest.mark.parametrize("mean", [np.float32(0.5), torch.tensor(0.5), np.full(3, 0.5), torch.full((3,), 0.5), [0.5]])
+@pytest.mark.slow
 def test_statistics_may_be_of_numpy_and_torch(mean: object) -> None:
     call = {"inputs": pictures(1), "target": 0, "areas": 0.2, "explanations": np.int64(2)}
     expected = INRAttribution(tiny_network(), input_mean=0.5, steps=1).attribute(**call)  # type: ignore[arg-type]
@@ -169,6 +171,7 @@ def test_an_image_with_nan_logits_is_named() -> None:
 
 
 @pytest.mark.parametrize("areas", [0.25, np.float64(0.25), torch.tensor(0.25), [0.25], torch.tensor([0.25])])
+@pytest.mark.slow
 def test_a_single_area_may_be_a_number(areas: object) -> None:
     explainer = INRAttribution(tiny_network(), steps=1)
     expected = explainer.attribute(pictures(1), target=1, areas=(0.25,))
@@ -236,6 +239,7 @@ class Signs(nn.Module):
 
 
 @pytest.mark.parametrize("target", [0, 1])
+@pytest.mark.slow
 def test_a_single_logit_explains_both_of_its_classes(target: int) -> None:
     single, pair = (INRAttribution(Signs(both=both), head="sigmoid", steps=4) for both in (False, True))
     masks = single.attribute(pictures(2), target=target, areas=AREAS)

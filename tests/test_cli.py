@@ -110,6 +110,7 @@ def test_a_single_run_has_its_own_folder_with_a_log(program: Program, tmp_path: 
     assert cfg.logger.wandb.group is None
 
 
+@pytest.mark.slow
 def test_out_is_the_run_folder_and_can_be_used_again(program: Program, tmp_path: Path) -> None:
     assert program("out=here") == program("out=here") == 0
     assert [cfg.out for cfg in program.started] == [str(tmp_path / "here")] * 2
@@ -251,6 +252,7 @@ def test_a_bug_keeps_its_traceback(program: Program) -> None:
         cli.main()
 
 
+@pytest.mark.slow
 def test_interruption_ends_with_130(program: Program) -> None:
     program.act = fail(KeyboardInterrupt())
     assert program() == 130
@@ -259,6 +261,7 @@ def test_interruption_ends_with_130(program: Program) -> None:
     assert program() == 7
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_how_to_go_on(
     program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -295,6 +298,7 @@ def test_an_interrupted_multirun_notes_its_job_and_says_how_to_go_on(
     assert "interrupted |" in printed.out
 
 
+@pytest.mark.slow
 def test_a_fault_of_the_machine_is_one_sentence(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
     program.act = fail(RunFault("the disk is full; free space there"))
     assert program("out=here") == 1
@@ -319,6 +323,7 @@ def test_a_killed_worker_of_a_multirun_is_one_sentence(
 
 
 @pytest.mark.parametrize("flags", [[], ["-m"]])
+@pytest.mark.slow
 def test_relative_paths_are_those_of_the_starting_folder_also_with_chdir(
     program: Program, tmp_path: Path, flags: list[str]
 ) -> None:
@@ -332,6 +337,7 @@ def test_relative_paths_are_those_of_the_starting_folder_also_with_chdir(
     assert Path.cwd() == tmp_path
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_the_configuration_and_does_nothing(
     program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -383,6 +389,7 @@ NO_TORCH = "import sys, atexit; atexit.register(lambda: sys.stdout.write(f'torch
         ("data=image_folder", "error: data.root is required: data.root=PATH\n"),
     ],
 )
+@pytest.mark.slow
 def test_process_refuses_quickly_with_one_line(tmp_path: Path, override: str, message: str) -> None:
     done = python("-c", f"{NO_TORCH}\n{PROGRAM}", override, folder=tmp_path)
     assert (done.returncode, done.stderr) == (2, message)
@@ -390,6 +397,7 @@ def test_process_refuses_quickly_with_one_line(tmp_path: Path, override: str, me
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_process_help_is_short_and_needs_no_torch(tmp_path: Path) -> None:
     done = python("-c", f"{NO_TORCH}\n{PROGRAM}", "--help", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

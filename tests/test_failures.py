@@ -46,6 +46,7 @@ def test_a_root_without_images_is_refused_and_leaves_nothing(tmp_path: Path, mis
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_read_fail_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root, out = mixed(tmp_path / "root"), tmp_path / "out"
     base = [*FOLDER, ONE, "perturbation=mixture_no_photos"]  # a single photo has no others for donors
@@ -63,6 +64,7 @@ def test_files_that_cannot_be_read_fail_alone(tmp_path: Path, caplog: pytest.Log
     assert torch.equal(masks_of(tmp_path / "second")["a/good"], masks_of(out)["a/good"])
 
 
+@pytest.mark.slow
 def test_an_unexpected_error_while_loading_costs_that_image_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -101,6 +103,7 @@ class MovesAway(RunCallback):
             self.folder.rename(self.folder.with_name("away"))
 
 
+@pytest.mark.slow
 def test_images_that_were_out_of_reach_are_listed_and_explained_when_the_root_is_back(tmp_path: Path) -> None:
     root = photos(tmp_path / "root", *(f"{number}.png" for number in range(8)))
     arguments = [f"data.root={root}", "data.targets=3", "data.limit=3", "outage.wait=0", "image_batch_size=1", ONE]
@@ -117,6 +120,7 @@ def test_images_that_were_out_of_reach_are_listed_and_explained_when_the_root_is
     assert table(tmp_path / "out") == table(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_file_that_is_repaired_is_explained_when_the_run_is_continued(tmp_path: Path) -> None:
     root, out = mixed(tmp_path / "root"), tmp_path / "out"
     arguments = [f"data.root={root}", "data.targets=3", ONE]
@@ -159,6 +163,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_the_right_architecture_is_loaded(tmp_path: Path) -> None:
     state = network().state_dict()
     torch.save({"state_dict": {f"module.{name}": value / 2 for name, value in state.items()}}, tmp_path / "half.pth")
@@ -179,6 +184,7 @@ def test_a_class_that_does_not_exist_is_refused_and_can_be_corrected(tmp_path: P
     assert {row["target"] for row in table(tmp_path / "out")} == {"7"}
 
 
+@pytest.mark.slow
 def test_a_label_outside_the_classes_fails_its_image(tmp_path: Path) -> None:
     root = photos(tmp_path / "root", *(f"cat/{number}.png" for number in range(8)), "dog/1.png", "emu/1.png")
     out = tmp_path / "out"
@@ -192,6 +198,7 @@ def test_a_label_outside_the_classes_fails_its_image(tmp_path: Path) -> None:
     assert list(masks_of(out)) == [f"cat/{number}" for number in range(8)]
 
 
+@pytest.mark.slow
 def test_an_image_without_finite_logits_fails_alone(tmp_path: Path) -> None:
     picky = ["classifier.model._target_=tests.helpers.runs.Picky", "classifier.model.image=00001-square"]
     assert explain(tmp_path / "picky", *picky, "callbacks=evolution", "callbacks.evolution.every=1").failures == 1

@@ -83,6 +83,7 @@ def test_a_number_of_threads_holds_for_the_work_alone() -> None:
             assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 def test_a_run_stores_its_threads_and_warns_if_it_goes_on_with_others(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

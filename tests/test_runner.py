@@ -228,6 +228,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return files | {"summary.json": json.dumps(summary).encode()}
 
 
+@pytest.mark.slow
 def test_the_same_command_again_does_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -243,6 +244,7 @@ def test_the_same_command_again_does_nothing(
 
 
 @pytest.mark.parametrize("where", ["commit", "append_rows", "write_summary"])
+@pytest.mark.slow
 def test_a_broken_run_is_continued_to_the_files_of_an_unbroken_one(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -318,6 +320,7 @@ def test_another_configuration_is_refused_with_the_keys_that_differ(whole: Path)
     assert (list(files_below(whole)), (whole / "run.json").read_bytes()) == before
 
 
+@pytest.mark.slow
 def test_what_changes_no_result_may_change(tmp_path: Path, whole: Path) -> None:
     explain(tmp_path, "data.limit=1")
     assert list(masks_of(tmp_path)) == IDS[:1]

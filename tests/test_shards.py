@@ -109,6 +109,7 @@ def test_who_gives_the_folders_of_jobs_gives_no_shards(composed: DictConfig) -> 
         expand_shards(cfg)
 
 
+@pytest.mark.slow
 def test_a_single_run_has_no_shards(program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for count in (1, 8):
         assert program(f"shards={count}", "out=here") == 2

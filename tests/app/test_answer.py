@@ -25,6 +25,7 @@ def explanation() -> Explanation:
     return explained
 
 
+@pytest.mark.slow
 def test_a_long_name_is_cut_by_its_bytes(explanation: Explanation, tmp_path: Path) -> None:
     long = copy.copy(explanation)
     long.name = "\U0001f600" * 80

@@ -96,6 +96,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Page:
         (["areas=[2]"], r"areas must lie in (0, 1)"),
     ],
 )
+@pytest.mark.slow
 def test_refusals_come_before_anything_is_served(
     page: Page, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,6 +53,7 @@ def test_its_masks_are_those_of_explain_and_form_step_by_step(desk: Desk, photo:
 
 
 @pytest.mark.parametrize(("after", "kept"), [(6, 1), (8, 1), (10, 1), (11, 2)])
+@pytest.mark.slow
 def test_a_stop_keeps_what_had_ended(desk: Desk, photo: Path, after: int, kept: int) -> None:
     """Also a stop at the last step of an explanation, or while it gets its scores."""
     job = Seen(question_of(fields_of(photo), desk.classifiers, desk.method), after=after)

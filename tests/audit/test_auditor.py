@@ -85,6 +85,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MaskedModel, "probability", fail)
 
 
+@pytest.mark.slow
 def test_files(audited: Path) -> None:
     names = set(files_below(audited / "audit"))
     games = {f"plays/{folder}{name}.json" for folder in ("", "control/") for name in IDS}
@@ -182,6 +183,7 @@ def test_a_folder_may_have_an_equals_sign_in_its_name(
     assert (run / "audit" / "report.md").is_file()
 
 
+@pytest.mark.slow
 def test_only_masks_that_changed_are_played_again(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {name: values(copied, name) for name in IDS}
     folder = RunFolder(copied)
@@ -410,6 +412,7 @@ def test_an_image_that_cannot_be_drawn_is_not_in_the_report(copied: Path, monkey
     assert "- images: 1, and 1 that failed" in (copied / "audit" / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_can_end_with_its_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inr_xai.audit.auditor.draw_audit", lambda *_, **__: b"drawn")
     explain(tmp_path, "audit={area:0.3,control:1}", "data.limit=1", base=BASE)

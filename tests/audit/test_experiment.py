@@ -138,6 +138,7 @@ def test_both_experiments_differ_in_data_and_classifier_alone() -> None:
         ("context_audit", "classifier.head=sigmoid"),
     ],
 )
+@pytest.mark.slow
 def test_options_of_the_other_experiment_are_refused(experiment: str, override: str) -> None:
     root = ["data.root=."] if experiment == "photo_audit" else []
     cfg = configured(f"+experiment={experiment}", *root, override)
@@ -287,6 +288,7 @@ def test_an_old_classifier_of_scenes_may_be_that_of_other_cues() -> None:
         ({"checkpoint": "w.pth", "head": "sigmoid"}, ["classifier.checkpoint=w.pth", "classifier.head=sigmoid"]),
     ],
 )
+@pytest.mark.slow
 def test_old_nodes_of_photos_become_those_of_a_photo_audit(
     data: dict[str, Any], overrides: list[str], classifier: dict[str, Any], choices: list[str]
 ) -> None:

@@ -31,6 +31,7 @@ def drawn(game: ValueFunction, truth: torch.Tensor | None) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("truth", "panels"), [(None, 3), (TRUTH, 5)])
+@pytest.mark.slow
 def test_panels_show_the_image_each_explanation_and_if_known_object_and_context(
     truth: torch.Tensor | None, panels: int
 ) -> None:

@@ -54,6 +54,7 @@ class Changed(Run):
         return self.explained
 
 
+@pytest.mark.slow
 def test_values_are_the_scores_of_the_run(finished: list[Run], context: AuditContext, tmp_path: Path) -> None:
     """The run itself kept and removed the same hard masks under the same draws."""
     for area in (0.1, 0.3):
@@ -169,6 +170,7 @@ def test_an_object_that_is_unknown_or_outside_the_input(
 
 
 @pytest.mark.parametrize("change", ["masks", "area", "seed", "runs", "object", "version"])
+@pytest.mark.slow
 def test_games_are_played_anew_if_their_inputs_change(
     finished: list[Run], context: AuditContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:

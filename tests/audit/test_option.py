@@ -166,6 +166,7 @@ ONE = [*TINY, *CHEAP, "data.limit=1", "audit={area:0.3,control:1}"]
 
 
 @pytest.mark.parametrize(("failed", "messages"), [(0, []), (1, ["1 of 1 explained images could not be audited; "])])
+@pytest.mark.slow
 def test_images_without_an_audit_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failed: int, messages: list[str]
 ) -> None:
@@ -182,6 +183,7 @@ def test_images_without_an_audit_are_counted(
     assert folder.read_unmeasured() == 0
 
 
+@pytest.mark.slow
 def test_images_that_cannot_be_evaluated_are_counted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of two images fails in the metrics, then an evaluation that is refused fails for both."""
 

@@ -68,6 +68,7 @@ def changed(file: Path, name: str) -> None:
         (lambda run: (run / "masks" / ".writing-x").touch(), ["left over: masks/.writing-x"]),
     ],
 )
+@pytest.mark.slow
 def test_the_comparison_finds_what_differs(run: Path, tmp_path: Path, damage: object, found: list[str]) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)

@@ -48,6 +48,7 @@ def test_rows_have_the_paired_difference_to_the_default() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in program.VARIANTS if name != "extremal"])
+@pytest.mark.slow
 def test_every_variant_is_a_configuration(name: str) -> None:
     assert composed(*program.VARIANTS[name].split(), "explanations=1").explanations == 1
 

@@ -103,6 +103,7 @@ def test_options_of_figures_are_checked(options: dict[str, Any], message: str) -
         Figures(**options)
 
 
+@pytest.mark.slow
 def test_evolution_draws_the_masks_during_the_fit_and_changes_no_bit(tmp_path: Path) -> None:
     options = ["data.size=1", "steps=5"]
     explain(tmp_path / "with", *options, "callbacks=evolution", "callbacks.evolution.every=2", "callbacks.figures=null")

@@ -37,6 +37,7 @@ def probabilities(images: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("with_object", "with_texture", "least"), [(True, True, 0.97), (True, False, 0.90), (False, True, 0.90)]
 )
+@pytest.mark.slow
 def test_accuracy_with_each_cue(with_object: bool, with_texture: bool, least: float) -> None:
     images = scenes("accuracy", 400, with_object=with_object, with_texture=with_texture)
     right = probabilities(images).argmax(1) == torch.arange(400) % CLASSES

@@ -190,6 +190,7 @@ def test_class_names_are_those_of_the_configuration(hf: Any, models: dict[str, n
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_a_model_is_explained_as_it_is(models: dict[str, nn.Module], kind: str) -> None:
     model, images = models[kind], pictures(2, SIDE)
     model.train()

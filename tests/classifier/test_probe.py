@@ -403,6 +403,7 @@ def scores() -> nn.Module:
     return Then(lambda z: -1 - z[:, 0].square(), 1)
 
 
+@pytest.mark.slow
 def test_a_run_of_scores_has_them_in_its_columns_and_no_relative_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

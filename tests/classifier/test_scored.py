@@ -68,6 +68,7 @@ def share(masks: Tensor, corner: tuple[int, int]) -> float:
 
 
 @pytest.mark.parametrize("corner", [FIRST, SECOND])
+@pytest.mark.slow
 def test_a_region_of_a_segmentation_is_explained(corner: tuple[int, int]) -> None:
     region = torch.zeros(24, 24)
     region[corner[0] : corner[0] + SQUARE, corner[1] : corner[1] + SQUARE] = 1 / SQUARE**2
@@ -97,12 +98,14 @@ def test_the_similarity_of_embeddings_is_explained() -> None:
 
 
 @pytest.mark.parametrize("objective", [Preservation(), Deletion(), Hybrid(areas=None)], ids=lambda o: type(o).__name__)
+@pytest.mark.slow
 def test_one_output_of_a_regression_is_explained(objective: Objective) -> None:
     model = Output(lambda maps: torch.stack([maps[:, 2].mean((1, 2)), 10 * maps[:, 1].relu().mean((1, 2))], 1))
     explainer = INRAttribution(model, score=lambda output: output[:, 1], objective=objective, steps=50)
     assert share(explainer.attribute(planted(FIRST)[None], areas=AREAS), FIRST) > 0.9
 
 
+@pytest.mark.slow
 def test_a_score_of_a_column_gives_the_masks_of_the_logit_of_its_class() -> None:
     options = {"steps": 6}
     images = pictures(2)

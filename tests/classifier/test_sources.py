@@ -122,6 +122,7 @@ def test_untrained_weights_are_the_same_each_time_and_leave_the_generator_alone(
 
 @pytest.mark.parametrize("source", [from_timm, from_torchvision])
 @pytest.mark.parametrize("classes", [1000, 10])
+@pytest.mark.slow
 def test_the_head_follows_the_checkpoint(tmp_path: Path, source: Any, classes: int) -> None:
     import timm
     import torchvision
@@ -169,6 +170,7 @@ def test_a_foreign_checkpoint_is_refused(tmp_path: Path, source: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["vit_b_16", "inception_v3", "googlenet"])
+@pytest.mark.slow
 def test_torchvision_networks_are_built_as_their_weights_expect(name: str) -> None:
     classifier = from_torchvision(name)
     side = classifier.preprocessing.size[0]

@@ -147,6 +147,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_run_explains_classes_that_are_neither_label_nor_predicted(whole: Path) -> None:
     targets, data, classifier = targets_of(whole), Synthetic(size=6), custom(Sure(), input_size=24, resize=24)
     assert list(targets) == IDS

@@ -67,6 +67,7 @@ def open_clip(state: State) -> State:
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_a_checkpoint_of_another_size_is_built_at_its_size(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, options: dict[str, Any], side: int
 ) -> None:
@@ -119,6 +120,7 @@ def test_translated_names_are_built_at_the_checkpoints_size_too(tmp_path: Path, 
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_what_only_fits_after_a_change_is_refused(
     tmp_path: Path, options: dict[str, Any], given: dict[str, Any], message: str
 ) -> None:

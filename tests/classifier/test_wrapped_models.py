@@ -47,6 +47,7 @@ def expected() -> list[Tensor]:
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=[pytest.mark.slow] if "compiled" in kind else []) for kind in MODELS]
 )
+@pytest.mark.slow
 def test_it_has_the_masks_of_its_module(kind: str, expected: list[Tensor]) -> None:
     images, model = pictures(2), MODELS[kind]()
     module = model if isinstance(model, nn.Module) else model.__self__

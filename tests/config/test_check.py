@@ -192,6 +192,7 @@ def test_an_audit_of_fits_that_start_from_stored_maps_is_refused(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["mprt", "random_logit"])
+@pytest.mark.slow
 def test_metrics_that_refit_are_refused_if_fits_start_from_stored_maps(name: str, tmp_path: Path) -> None:
     cfg = configured("start=maps", f"start.folder={tmp_path}", "evaluate=[road]")
     check(cfg)
@@ -242,6 +243,7 @@ def test_accepted(overrides: list[str]) -> None:
 
 
 @pytest.mark.parametrize("file", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.slow
 def test_every_experiment_passes(file: Path) -> None:
     cfg = configured(f"+experiment={file.stem}")
     for key in OmegaConf.missing_keys(cfg):
@@ -258,6 +260,7 @@ def _rounds() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("choices", _rounds(), ids=" ".join)
+@pytest.mark.slow
 def test_every_choice_passes(choices: list[str]) -> None:
     cfg = configured(*choices)
     for key in OmegaConf.missing_keys(cfg):

@@ -28,6 +28,7 @@ TOUCH = "{_target_: os.system, command: touch ran}"
         ("hydra.searchpath=[pkg://antigravity]", ["would import the package antigravity"]),
     ],
 )
+@pytest.mark.slow
 def test_refused_before_it_runs(
     option: str, parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,6 +59,7 @@ def test_every_file_is_a_choice_here() -> None:
     assert {file.stem for file in (ROOT / "conf" / "inr").glob("*.yaml")} == {*CHOICES, "pyramid"}
 
 
+@pytest.mark.slow
 def test_a_choice_builds_its_family_as_the_file_says(choice: str, changed: Changed) -> None:
     cfg = changed()
     check(cfg)

@@ -59,6 +59,7 @@ def test_a_missing_plug_in_is_named_with_the_command(
         ),
     ],
 )
+@pytest.mark.slow
 def test_values_that_cannot_work_are_refused(option: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert status("-m", "seed=0,1", "hydra/launcher=slurm", f"hydra.launcher.{option}") == 2
     assert capsys.readouterr().err == f"error: {message}\n"
@@ -83,6 +84,7 @@ def test_slurm_is_asked_for_where_it_is(
 
 @needs_joblib
 @pytest.mark.parametrize(("options", "gpus", "jobs"), [([], 3, 3), (["trainer.accelerator=cpu"], 3, 1), ([], 0, 1)])
+@pytest.mark.slow
 def test_joblib_does_as_many_jobs_at_once_as_there_are_gpus(
     program: Program, monkeypatch: pytest.MonkeyPatch, options: list[str], gpus: int, jobs: int
 ) -> None:

@@ -56,12 +56,14 @@ def test_photos_with_any_names_are_the_data(folder: Path) -> None:
         ),
     ],
 )
+@pytest.mark.slow
 def test_classifiers(folder: Path, arguments: list[str], expected: dict[str, object]) -> None:
     overrides, _ = overrides_of([str(folder / "a.png"), *arguments])
     assert {key: value for key, value in composed(*overrides).classifier.items() if key in expected} == expected
 
 
 @pytest.mark.usefixtures("command_line")
+@pytest.mark.slow
 def test_refusals_and_help(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="needs a photo"):
         overrides_of(["steps=3"])

@@ -72,6 +72,7 @@ def test_unusual_but_right_runs(overrides: list[str], tmp_path: Path) -> None:
         ("score._target_=os.system", "error: score._target_=os.system is code of the package os, which is not run"),
     ],
 )
+@pytest.mark.slow
 def test_the_program_refuses_before_it_makes_a_folder(
     option: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,6 +91,7 @@ def test_the_program_refuses_before_it_makes_a_folder(
         (["classifier=timm", "classifier.checkpoint=none.pth"], "classifier.checkpoint='none.pth' is no file; give a "),
     ],
 )
+@pytest.mark.slow
 def test_files_that_are_not_there_are_refused_first(
     options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,7 @@ def test_shards_share_out_the_images_and_give_the_same_bits(whole: Path, tmp_pat
     assert sorted(rows, key=lambda row: row["sample_id"]) == sorted(table(whole), key=lambda row: row["sample_id"])
 
 
+@pytest.mark.slow
 def test_the_batch_changes_nothing(whole: Path, tmp_path: Path) -> None:
     explain(tmp_path, *FIVE, "image_batch_size=2")
     assert table(tmp_path, "curves.csv") == table(whole, "curves.csv")
@@ -75,6 +76,7 @@ def test_more_shards_than_images_leave_one_empty(tmp_path: Path) -> None:
     assert (outcome.metric, outcome.failures, masks_of(tmp_path)) == (None, 0, {})
 
 
+@pytest.mark.slow
 def test_shards_may_take_turns_in_one_folder(whole: Path, tmp_path: Path) -> None:
     for index in range(2):
         explain(tmp_path, *FIVE, f"shard.index={index}", "shard.count=2")

@@ -68,6 +68,7 @@ def test_a_run_is_measured(finished: Path) -> None:
     assert r"\toprule" in (finished / "evaluation" / "masks.tex").read_text()
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_not_measured_again(finished: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert main([str(finished), "--metrics", "sparseness"]) == 0
     before = results_of(finished).rows
@@ -172,6 +173,7 @@ def test_a_run_is_measured_with_its_own_parts(tmp_path: Path, monkeypatch: pytes
     assert set(results_of(tmp_path).values("random_logit")) == {IDS[0]}
 
 
+@pytest.mark.slow
 def test_photos_are_read_only_to_fit_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     explain(tmp_path, *ONE, "perturbation=donor")
     read = []
@@ -202,6 +204,7 @@ def test_marks_of_another_class_fail_alone(tiny_run: Path) -> None:
     assert results.rows[IDS[1]]["failed"] == ""
 
 
+@pytest.mark.slow
 def test_masks_of_no_class_and_of_some_photos_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A flat folder has objects without labels; a photo without a mask is not measured by metrics of marks."""
     root, masks, run = photos(tmp_path / "photos", "a.png", "b.png"), tmp_path / "masks", tmp_path / "run"

@@ -114,6 +114,7 @@ def test_measurements_that_not_all_runs_have_are_not_joined(
     assert f"audits are not joined; inr-xai audit {tmp_path / 'out'} makes one" in said
 
 
+@pytest.mark.slow
 def test_images_that_were_not_measured_are_counted(tmp_path: Path, shards: list[Path]) -> None:
     other = Path(shutil.copytree(shards[1], tmp_path / "other"))
     file = other / "evaluation/masks.csv"

@@ -44,6 +44,7 @@ OBJECT[50:100, 150:250] = True  # pixels 6 to 11 and 6 to 17 of the input
         (np.repeat(np.arange(400) < 100, 200).reshape(400, 200).T * 9.0 + OBJECT, 1.0),  # what the input does not show
     ],
 )
+@pytest.mark.slow
 def test_a_map_of_the_photo_goes_through_its_resize_and_crop(
     wide_photo: Path, heatmap: np.ndarray, mass: float
 ) -> None:

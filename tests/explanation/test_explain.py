@@ -44,6 +44,7 @@ def explained(photos: Path) -> Explanation:
     return result
 
 
+@pytest.mark.slow
 def test_each_square_is_an_explanation(explained: Explanation) -> None:
     """The hard masks are the two squares, for most pixels; either alone keeps the class, and chance does not."""
     assert (explained.name, explained.target, explained.target_name) == ("b-two", 1, "red")
@@ -62,6 +63,7 @@ def test_each_square_is_an_explanation(explained: Explanation) -> None:
     assert repr(explained).startswith("Explanation('b-two': 'red' p = 1.00, predicted; 6.25% alone keep ")
 
 
+@pytest.mark.slow
 def test_every_form_of_an_image_gives_the_same_masks(photos: Path) -> None:
     model, file = Normalised(), photos / "a-one.png"
     first = explain(model, file, **SHORT)
@@ -82,6 +84,7 @@ def test_every_form_of_an_image_gives_the_same_masks(photos: Path) -> None:
 
 
 @pytest.mark.usefixtures("command_line")
+@pytest.mark.slow
 def test_the_command_line_draws_the_same_masks(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,7 @@ def shown(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", ["fast", "best", "pyramid"])
+@pytest.mark.slow
 def test_a_preset_changes_what_the_command_line_changes(name: str) -> None:
     ours, before = Method(**preset_options(name)), Method()
     theirs, base = build_method(composed(f"+preset={name}")), build_method(composed())

@@ -120,6 +120,7 @@ def test_an_explanation_that_carries_nothing_is_grey_and_hatched() -> None:
     ],
     ids=["1x1", "5x1", "3x2", "5x6", "wide", "tall", "pixel", "odd"],
 )
+@pytest.mark.slow
 def test_nothing_overlaps_or_leaves_the_figure_and_all_text_prints(shown: FigureContent) -> None:
     figure = draw_explanation(shown)
     figure.draw_without_rendering()

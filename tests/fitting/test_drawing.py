@@ -124,6 +124,7 @@ def stored(folder: RunFolder) -> SampleRecord:
 
 
 @pytest.mark.parametrize("explanation", [1, 2])
+@pytest.mark.slow
 def test_fitted_areas_are_rendered_as_stored(stored: SampleRecord, explanation: int) -> None:
     for position, area in enumerate(METHOD.areas):
         again = draw_record(stored, [area], (24, 24), explanation)[0]

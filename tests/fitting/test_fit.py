@@ -108,6 +108,7 @@ def test_fitting_raises_the_class(tiny: FrozenClassifier, rule: AreaProjection |
     assert (fitted.losses[:, 0, -10:].mean(1) < fitted.losses[:, 0, :10].mean(1)).all()
 
 
+@pytest.mark.slow
 def test_masks_per_forward_changes_no_result(tiny: FrozenClassifier) -> None:
     method = replace(SHORT, objective=Hybrid(), steps=10, images_per_fit=3)
     images, targets = pictures(3), torch.tensor([0, 1, 2])

@@ -61,6 +61,7 @@ def test_regularity_has_the_value_and_gradient_of_its_formula() -> None:
 
 
 @pytest.mark.parametrize("inr", [FeatureGridINR, PyramidINR])
+@pytest.mark.slow
 def test_a_step_waits_for_nothing_and_gives_as_many_operators_for_any_number_of_images(
     tiny: FrozenClassifier, inr: type[INR]
 ) -> None:

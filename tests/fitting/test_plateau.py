@@ -128,6 +128,7 @@ def test_passes_are_those_that_were_made(tiny: FrozenClassifier, objective: Obje
     ],
     ids=["projection", "excluding", "hybrid", "rank_penalty"],
 )
+@pytest.mark.slow
 def test_an_image_ends_in_a_stack_where_it_ends_alone(tiny: FrozenClassifier, changes: dict[str, Any]) -> None:
     method = replace(ENDING, **changes)
     images, targets, ids = pictures(3), TARGETS[:3], list("abc")
@@ -157,6 +158,7 @@ def test_on_a_cpu_no_bit_depends_on_the_batch(tiny: FrozenClassifier) -> None:
 
 
 @pytest.mark.parametrize(("begin", "steps", "checks"), [(20, 9, 3), (20, 13, 0), (2, 4, 4), (2, 8, 0)])
+@pytest.mark.slow
 def test_a_fit_that_never_ends_early_is_that_without_the_option(
     tiny: FrozenClassifier, begin: int, steps: int, checks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +241,7 @@ def test_a_check_judges_hard_masks_under_draws_that_stay(tiny: FrozenClassifier,
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["twice", "once"])
+@pytest.mark.slow
 def test_an_image_whose_fit_diverges_has_a_second_try_alone(tiny: FrozenClassifier, again: bool) -> None:
     class Diverging(Preservation):
         begun = 0
@@ -289,6 +292,7 @@ def ended_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_stores_the_passes_that_it_spent(ended_run: Path) -> None:
     folder = RunFolder(ended_run)
     records = [folder.read(name) for name in sorted(folder.done())]

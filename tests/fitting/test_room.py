@@ -30,6 +30,7 @@ def explained(tiny: FrozenClassifier, most: float) -> tuple[FitResult, RunScorer
     return fit_masks(images, TARGETS, IDS, classifier, METHOD, trainer=DOUBLE, keep=scorer), scorer, model
 
 
+@pytest.mark.slow
 def test_the_memory_is_found_out_once_and_changes_no_result(
     tiny: FrozenClassifier, caplog: pytest.LogCaptureFixture
 ) -> None:

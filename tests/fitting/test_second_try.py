@@ -53,6 +53,7 @@ def fit(classifier: FrozenClassifier, *arguments: Any, rows: slice = slice(3), *
 
 
 @pytest.mark.parametrize("mode", ["exclude", "penalty"])
+@pytest.mark.slow
 def test_the_other_images_stay_to_the_bit_and_the_record_says_what_was_done(tiny: FrozenClassifier, mode: str) -> None:
     exclusion = Exclusion(mode)
     plain = fit(tiny, exclusion=exclusion)

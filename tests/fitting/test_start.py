@@ -144,6 +144,7 @@ def test_a_start_counts_as_one_pass_of_an_image_however_many_fits_it_has() -> No
         (("start=none", "start._target_=inr_xai.perturbation.Jitter"), ["start._target_", "is no Start"]),
     ],
 )
+@pytest.mark.slow
 def test_a_start_that_cannot_work_is_refused_before_any_work(options: tuple[str, ...], words: list[str]) -> None:
     sentence = refusal_of(*options)
     assert all(word in sentence for word in words), sentence

@@ -33,6 +33,7 @@ class StopAt(lightning.Callback):
 
 
 @pytest.mark.parametrize("plateau", [None, 2])
+@pytest.mark.slow
 def test_what_had_ended_is_kept_and_the_model_comes_back(tiny: FrozenClassifier, plateau: int | None) -> None:
     options = {"areas": (0.1, 0.3), "explanations": 3, "steps": 4, "plateau": Plateau(plateau)}
     images, targets, before = pictures(2), torch.tensor([0, 1]), tiny.model.training

@@ -77,6 +77,7 @@ def test_the_rule_at_its_edges(preservation: float, chance: float, share: float,
     assert should_keep(columns, share=share, baselines=("noise",)).tolist() == [kept]
 
 
+@pytest.mark.slow
 def test_each_image_has_as_many_explanations_as_it_has_cues(fitted: FitResult) -> None:
     assert fitted.counts == [1, 2]
     assert fitted.fits == [2, 3]  # one more was fitted and dropped
@@ -114,6 +115,7 @@ def test_kept_explanations_equal_those_of_a_fixed_number(fitted: FitResult) -> N
     assert (fixed.losses[0] - fitted.losses[1, :2]).abs().max() < 1e-6
 
 
+@pytest.mark.slow
 def test_the_python_api_pads_with_zeros_and_returns_the_counts() -> None:
     explainer = INRAttribution(Red(), input_mean=0.3, input_std=0.25, steps=25, stop=Stop(most=2))
     masks = explainer.attribute(images()[:2], target=1, areas=(0.0625,), explanations="auto", image_ids=NAMES[:2])

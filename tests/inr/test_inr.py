@@ -108,6 +108,7 @@ def test_film_starts_without_effect(family: str) -> None:
         (GridINR, {"table_size": 64}),
     ],
 )
+@pytest.mark.slow
 def test_a_network_starts_from_a_field_of_each_image_at_every_area(family: type[INR], options: dict[str, Any]) -> None:
     x, y = pixel_centres((16, 20), AREAS).T.unflatten(1, (16, 20))
     field = torch.stack([(2 * x).sin() * y.cos(), x * y])

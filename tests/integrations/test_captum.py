@@ -155,6 +155,7 @@ def test_a_class_may_be_given_in_every_form_of_captum() -> None:
         assert torch.equal(ours.attribute(images, target=target, **AREA), expected)
 
 
+@pytest.mark.slow
 def test_each_image_may_have_a_class() -> None:
     images = pictures(2)
     expected, ours = importance(images, [1, 3]), method()
@@ -171,6 +172,7 @@ class Maps(nn.Module):
         return nn.functional.avg_pool2d(amounts, 3, stride=1, padding=1) * factor
 
 
+@pytest.mark.slow
 def test_a_tuple_is_the_place_of_a_number_in_outputs_of_several_dimensions() -> None:
     images = torch.stack([planted((2, 2), (14, 14)), planted((2, 2), (14, 14))])
     places = [(0, 5, 5), (0, 17, 17)]
@@ -244,6 +246,7 @@ def test_arguments_that_all_images_share_are_given_as_they_are() -> None:
     assert torch.equal(maps, expected.expand_as(images))
 
 
+@pytest.mark.slow
 def test_baselines_replace_the_pixels_that_masks_hide() -> None:
     images, others, ours = pictures(2), pictures(2, seed=5), method()
     black = ours.attribute(images, baselines=0, target=1, **AREA)

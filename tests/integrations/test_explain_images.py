@@ -73,6 +73,7 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+@pytest.mark.slow
 def test_the_training_is_the_same_to_the_bit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -132,6 +133,7 @@ class Recording(Logger):
         self.pictures.append((tag, array.shape))
 
 
+@pytest.mark.slow
 def test_loggers_of_both_kinds_get_pictures_and_scores(tmp_path: Path) -> None:
     loggers = [Recording(of_wandb=True), Recording(of_wandb=False)]
     images = torch.rand(2, 3, 16, 16)

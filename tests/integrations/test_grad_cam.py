@@ -35,6 +35,7 @@ class ClassTarget:
         return output[..., self.category]
 
 
+@pytest.mark.slow
 def test_targets_are_classes_and_none_is_the_largest_output() -> None:
     images, network = pictures(3), tiny_network().eval()
     with cam_of(network) as cam:
@@ -112,6 +113,7 @@ def test_bad_input_is_refused_in_one_sentence(call: dict[str, Any], sentence: st
 
 
 @pytest.mark.parametrize("corner", [(2, 2), (14, 14)])
+@pytest.mark.slow
 def test_the_target_of_grad_cam_for_segmentations_finds_its_region(corner: tuple[int, int]) -> None:
     targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
     y, x = corner

@@ -60,6 +60,7 @@ def test_it_returns_the_importance_maps_and_leaves_all_else_as_it_was(network: n
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+@pytest.mark.slow
 def test_the_models_precision_counts_and_not_that_of_the_inputs(network: nn.Module, maps: np.ndarray) -> None:
     np.testing.assert_array_equal(explain_func(network, IMAGES.double().numpy(), TARGETS, **OPTIONS), maps)
     double = copy.deepcopy(network).double()

@@ -64,6 +64,7 @@ def test_the_environment_wins_over_our_defaults(tmp_path: Path, monkeypatch: pyt
     }
 
 
+@pytest.mark.slow
 def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     def chosen(*overrides: str) -> tuple[Any, ...]:
         found = settings(*overrides)

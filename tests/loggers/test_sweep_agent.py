@@ -56,6 +56,7 @@ def test_the_file_asks_for_what_a_run_has() -> None:
 
 
 @pytest.mark.parametrize("name", SWEEP["parameters"])
+@pytest.mark.slow
 def test_every_value_of_a_parameter_passes_and_no_misspelt_name_does(name: str) -> None:
     ends = values(SWEEP["parameters"][name])
     assert min(ends) <= CHOSEN[name] <= max(ends)
@@ -153,6 +154,7 @@ def test_the_server_learns_to_which_sweep_a_run_belongs(
     assert (config["one"]["decay"], "decay" in config["sweep-two"]) == ({"value": 0.25}, False)
 
 
+@pytest.mark.slow
 def test_an_agent_starts_no_multirun(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -59,6 +59,7 @@ def test_two_runs_in_one_process_are_two_runs_of_one_group(tmp_path: Path, figur
         assert table(folder)["data"][1][:2] == ["y", 2.5]
 
 
+@pytest.mark.slow
 def test_each_key_lies_on_its_axis(tmp_path: Path, figure: Path) -> None:
     run = begin(tmp_path)
     fill(run, figure)
@@ -83,6 +84,7 @@ def test_each_key_lies_on_its_axis(tmp_path: Path, figure: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_pictures_and_the_table_are_stored(tmp_path: Path, figure: Path) -> None:
     run = begin(tmp_path)
     fill(run, figure)
@@ -156,6 +158,7 @@ def test_a_folder_that_cannot_be_made_costs_only_wandb(tmp_path: Path, caplog: p
         assert "the run goes on without it" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_run_that_the_caller_has_open_is_left_alone(tmp_path: Path) -> None:
     theirs = wandb.init(mode="offline", dir=tmp_path, id="theirs", settings=wandb.Settings(silent=True))
     run = begin(tmp_path, run_id="ours")

@@ -26,6 +26,7 @@ CLASSES = [
 
 @pytest.mark.filterwarnings("ignore:The 'val_dataloader' does not have many workers")
 @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")  # of Lightning
+@pytest.mark.slow
 def test_python_of_the_page_runs(tmp_path: Path) -> None:
     names: dict[str, Any] = {}
     for block in blocks_of(TEXT):

@@ -40,6 +40,7 @@ def copied(out: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_page_at_the_end(out: Path, copied: Path) -> None:
     written = (out / "report.html").read_text()
     content = content_of_page(written)
@@ -61,6 +62,7 @@ def test_the_page_has_the_scores_of_the_table(out: Path) -> None:
         assert (entry["target"], entry["predicted"]) == (row["target_name"], row["predicted_name"])
 
 
+@pytest.mark.slow
 def test_a_run_of_many_images_has_no_page_until_it_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -26,6 +26,7 @@ def kind_and_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     return request.param, out
 
 
+@pytest.mark.slow
 def test_at_drawn_areas_the_mask_is_that_of_the_run_pixel_by_pixel(kind_and_run: tuple[str, Path]) -> None:
     kind, out = kind_and_run
     kinds = []

@@ -91,14 +91,15 @@ def wholes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("kind", "place"),
     [
-        pytest.param("plain", (1, 1), marks=pytest.mark.slow),
+        ("plain", (1, 1)),
         ("plain", (1, 4)),
         ("plain", (2, 4)),
-        pytest.param("plateau", (1, 15), marks=pytest.mark.slow),
-        pytest.param("plateau", (2, 5), marks=pytest.mark.slow),
+        ("plateau", (1, 15)),
+        ("plateau", (2, 5)),
         ("plateau", (2, 14)),
     ],
 )
+@pytest.mark.slow
 def test_a_broken_fit_goes_on_to_the_bits_of_an_unbroken_one(
     wholes: dict[str, Path], tmp_path: Path, kind: str, place: tuple[int, int]
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_broken_fit_goes_on_to_the_bits_of_an_unbroken_one(
     assert kept(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_signal_waits_for_the_checkpoint_and_then_has_its_effect(wholes: dict[str, Path], tmp_path: Path) -> None:
     """The handler is that of a launcher, which hands the job back and ends the process."""
     seen = []
@@ -232,6 +234,7 @@ def of_other_inputs(file: Path) -> None:
         (of_other_inputs, "it is of another fit, which differs in inputs"),
     ],
 )
+@pytest.mark.slow
 def test_a_checkpoint_that_is_none_of_this_fit_is_not_used(
     wholes: dict[str, Path],
     tmp_path: Path,

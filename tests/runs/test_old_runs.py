@@ -57,6 +57,7 @@ def test_it_is_not_continued_by_other_draws(old_run: Path) -> None:
     assert contents(old_run) == before
 
 
+@pytest.mark.slow
 def test_a_new_run_names_the_version_of_its_draws(tmp_path: Path) -> None:
     run(configured(*OPTIONS, "data.limit=1", f"out={tmp_path / 'run'}"))
     assert json.loads((tmp_path / "run" / "run.json").read_text())["draws"] == GENERATOR == 2

@@ -137,6 +137,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("words", DAMAGE)
+@pytest.mark.slow
 def test_whatever_is_wrong_is_said(run: Path, words: str) -> None:
     DAMAGE[words](run)
     found = faults(run)

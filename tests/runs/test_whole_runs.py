@@ -72,6 +72,7 @@ def test_shards_end_with_the_files_of_one_run(tmp_path: Path, whole: Path) -> No
 
 
 @pytest.mark.parametrize("lost", ["index", "a line", "per_image.csv", "curves.csv", "summary.json", "all"])
+@pytest.mark.slow
 def test_what_is_lost_is_made_again(tmp_path: Path, whole: Path, lost: str, caplog: pytest.LogCaptureFixture) -> None:
     run = Path(shutil.copytree(whole, tmp_path / "run"))
     index = run / "index" / "0-of-1.images"

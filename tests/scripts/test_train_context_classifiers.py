@@ -38,6 +38,7 @@ def measured_reliance(setting: str, images: int) -> Intervention:
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.slow
 def test_accuracy(setting: str) -> None:
     assert accuracy(setting, 64) >= 0.95
 
