@@ -67,7 +67,6 @@ def open_clip(state: State) -> State:
     ],
     ids=str,
 )
-@pytest.mark.slow
 def test_a_checkpoint_of_another_size_is_built_at_its_size(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, options: dict[str, Any], side: int
 ) -> None:

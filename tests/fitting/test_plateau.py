@@ -128,7 +128,6 @@ def test_passes_are_those_that_were_made(tiny: FrozenClassifier, objective: Obje
     ],
     ids=["projection", "excluding", "hybrid", "rank_penalty"],
 )
-@pytest.mark.slow
 def test_an_image_ends_in_a_stack_where_it_ends_alone(tiny: FrozenClassifier, changes: dict[str, Any]) -> None:
     method = replace(ENDING, **changes)
     images, targets, ids = pictures(3), TARGETS[:3], list("abc")

@@ -230,7 +230,7 @@ def of_other_inputs(file: Path) -> None:
     ("change", "reason"),
     [
         (damaged, "its content does not have the checksum that was written with it"),
-        pytest.param(cut, "its content does not have the checksum that was written with it", marks=pytest.mark.slow),
+        (cut, "its content does not have the checksum that was written with it"),
         (of_other_inputs, "it is of another fit, which differs in inputs"),
     ],
 )
