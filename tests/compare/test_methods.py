@@ -175,7 +175,7 @@ def test_occlusion_of_a_linear_model_is_the_mean_fall_over_the_windows() -> None
 
 @pytest.mark.parametrize("reward", ["simple_reward", pytest.param("contrastive_reward", marks=pytest.mark.slow)])
 def test_torchray_is_called_as_its_users_call_it(reward: str) -> None:
-    skip_without_torchray()
+    skip_without("torchray")
     torchray = require_module("torchray.attribution.extremal_perturbation", "torchray")
     classifier, image, target, name = demo_image()
     explainer = TorchRay(classifier, areas=AREAS, device=CPU, reward=reward, iterations=3)
@@ -196,12 +196,12 @@ def test_torchray_is_called_as_its_users_call_it(reward: str) -> None:
     assert maps.passes == 6
 
 
-def skip_without_torchray() -> None:
+def skip_without(package: str) -> None:
     """Skips the test if the package is missing; pytest.importorskip would fail at the warnings of its import."""
     try:
-        require_module("torchray", "torchray")
+        require_module(package, package)
     except UserError:
-        pytest.skip("torchray is not installed")
+        pytest.skip(f"{package} is not installed")
 
 
 def test_the_controls() -> None:
@@ -228,7 +228,8 @@ def make_factory(folder: Path) -> MethodFactory:
 def test_every_method_can_be_built(tmp_path: Path) -> None:
     pytest.importorskip("captum")
     pytest.importorskip("pytorch_grad_cam")
-    skip_without_torchray()
+    for package in ("torchray", "lime", "shap"):
+        skip_without(package)
     methods = {name: build_explainer(name, make_factory(tmp_path)) for name in METHODS}
     assert [name for name, method in methods.items() if method.fitted] == [
         "inr",

@@ -17,6 +17,7 @@ from inr_xai.errors import UserError
 from inr_xai.types import Image
 
 INSTALL = "pip install 'inr-xai[peers]'"
+BATCH_SIZE = 32  # images that go through the classifier together; only memory depends on it
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,12 @@ from torch import Tensor
 
 from inr_xai.blur import gaussian_blur
 from inr_xai.classifier import FrozenClassifier
-from inr_xai.compare.methods.base import Explainer, MethodMaps, Stopwatch, require_module
+from inr_xai.compare.methods.base import BATCH_SIZE, Explainer, MethodMaps, Stopwatch, require_module
 from inr_xai.compare.methods.counted_logits import CountedLogits
 from inr_xai.scoring.baselines import BLUR_SIDE
 from inr_xai.types import Image
 
 CAPTUM = ("captum.attr", "captum")
-BATCH_SIZE = 32  # images that go through the classifier together; only memory depends on it
 
 
 class IntegratedGradients(Explainer):

@@ -14,7 +14,10 @@ from inr_xai.compare.methods.captum_methods import IntegratedGradients, Occlusio
 from inr_xai.compare.methods.class_activation import CAM
 from inr_xai.compare.methods.controls import CentredDisc, RandomMasks
 from inr_xai.compare.methods.extremal_perturbation import TorchRay
+from inr_xai.compare.methods.lime import LIME
 from inr_xai.compare.methods.ours import FirstExplanation, MaskFitter, SecondExplanation
+from inr_xai.compare.methods.rise import RISE
+from inr_xai.compare.methods.shap import PartitionSHAP
 from inr_xai.compare.methods.with_reference import InFreeRegion, Reseeded
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.errors import UserError, did_you_mean
@@ -31,7 +34,7 @@ class MethodSetup:
     Args:
         areas: the areas of methods that make a mask for each area.
         layer: name of the module that class activation maps read; None takes the last feature map.
-        seed: the seed of our fits and of random masks.
+        seed: the seed of our fits, of random masks, and of other methods that draw.
     """
 
     classifier: FrozenClassifier
@@ -57,6 +60,9 @@ OTHER_METHODS: dict[str, Callable[[MethodSetup], Explainer]] = {
     "layercam": partial(_cam, kind="LayerCAM"),
     "integrated_gradients": lambda setup: IntegratedGradients(setup.classifier, device=setup.device),
     "occlusion": lambda setup: Occlusion(setup.classifier, device=setup.device),
+    "rise": lambda setup: RISE(setup.classifier, device=setup.device, seed=setup.seed),
+    "lime": lambda setup: LIME(setup.classifier, device=setup.device, seed=setup.seed),
+    "shap": lambda setup: PartitionSHAP(setup.classifier, device=setup.device, seed=setup.seed),
     "random": lambda setup: RandomMasks(seed=setup.seed),
     "disc": lambda setup: CentredDisc(),
 }
