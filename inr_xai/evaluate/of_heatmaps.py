@@ -27,6 +27,23 @@ def deletion_auc(image: ExplainedImage) -> MetricValues:
     return {"deletion_auc": float(value)}
 
 
+def pixel_flipping(image: ExplainedImage) -> MetricValues:
+    """Returns the area under the curve of the probability as pixels are inverted, the most important first."""
+    value = metrics.pixel_flipping(
+        image.score, image.images, image.targets, image.maps, generators=image.generators("ties")
+    )
+    return {"pixel_flipping": float(value)}
+
+
+def faithfulness_correlation(image: ExplainedImage) -> MetricValues:
+    """Returns the correlation of the heatmap's sums over random pixels with what the loss of these pixels costs."""
+    subsets = metrics.random_subsets(image.images, generators=image.generators("subsets"))
+    value = metrics.faithfulness_correlation(
+        image.score, image.images, image.targets, image.maps, baseline=image.mean_colour, subsets=subsets
+    )
+    return {"faithfulness_correlation": float(value)}
+
+
 def average_drop(image: ExplainedImage) -> MetricValues:
     """Returns the share of the probability that is lost if the image is scaled by its heatmap."""
     return {"average_drop": float(metrics.average_drop(*image.kept_and_whole))}

@@ -18,13 +18,20 @@ from inr_xai.metrics.faithfulness.games import DeletionRatio, PreservationRatio,
 from inr_xai.metrics.faithfulness.insertion_deletion import (
     DeletionAUC,
     InsertionAUC,
+    PixelFlipping,
     deletion_auc,
     deletion_curve,
     insertion_auc,
     insertion_curve,
+    pixel_flipping,
     rise_blur,
 )
 from inr_xai.metrics.faithfulness.map_infidelity import Infidelity, gaussian_noise, infidelity, square_removal
+from inr_xai.metrics.faithfulness.removal_correlation import (
+    FaithfulnessCorrelation,
+    faithfulness_correlation,
+    random_subsets,
+)
 from inr_xai.metrics.faithfulness.remove_and_debias import ROAD, linear_imputation, road, road_scores
 from inr_xai.metrics.inputs import probability_score
 from inr_xai.metrics.localisation.grid_pointing import GridPointingGame, grid_pointing_game
@@ -92,6 +99,7 @@ __all__ = [
     "DeletionRatio",
     "EfficientMPRT",
     "EnergyPointingGame",
+    "FaithfulnessCorrelation",
     "Grayness",
     "GridPointingGame",
     "Infidelity",
@@ -102,6 +110,7 @@ __all__ = [
     "NestingViolation",
     "Overlap",
     "Perimeter",
+    "PixelFlipping",
     "PointingGame",
     "Precision",
     "PreservationRatio",
@@ -128,6 +137,7 @@ __all__ = [
     "deletion_curve",
     "efficient_mprt",
     "energy_pointing_game",
+    "faithfulness_correlation",
     "gaussian_noise",
     "grayness",
     "grid_pointing_game",
@@ -149,11 +159,13 @@ __all__ = [
     "overlap",
     "paired_difference",
     "perimeter",
+    "pixel_flipping",
     "pointing_hits",
     "precision",
     "preservation",
     "probability_score",
     "random_logit",
+    "random_subsets",
     "randomisable_layers",
     "randomised",
     "rank_violation",
