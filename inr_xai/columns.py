@@ -43,6 +43,7 @@ METRICS = (
     "road",
     "infidelity",
     "faithfulness_correlation",
+    "single_deletion",
     "sparseness",
     "complexity",
     "pointing_game",

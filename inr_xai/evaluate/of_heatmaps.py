@@ -74,6 +74,13 @@ def infidelity(image: ExplainedImage) -> MetricValues:
     return {"infidelity": float(value)}
 
 
+def single_deletion(image: ExplainedImage) -> MetricValues:
+    """Returns the rank correlation of the heatmap's sums over 4 x 4 patches with what each patch adds to the logit."""
+    score = metrics.logit_score(image.classifier, batch_size=image.masks_per_forward)
+    value = metrics.single_deletion(score, image.images, image.targets, image.maps, baseline=image.mean_colour)
+    return {"single_deletion": float(value)}
+
+
 def sparseness(image: ExplainedImage) -> MetricValues:
     """Returns the Gini index of the heatmap."""
     return {"sparseness": float(metrics.sparseness(image.maps))}

@@ -48,6 +48,7 @@ REGISTRY: Mapping[str, EvaluationMetric] = {
     "road": EvaluationMetric(of_heatmaps.road, True),
     "infidelity": EvaluationMetric(of_heatmaps.infidelity, False),
     "faithfulness_correlation": EvaluationMetric(of_heatmaps.faithfulness_correlation, True),
+    "single_deletion": EvaluationMetric(of_heatmaps.single_deletion, True),
     "sparseness": EvaluationMetric(of_heatmaps.sparseness, True),
     "complexity": EvaluationMetric(of_heatmaps.complexity, False),
     "pointing_game": EvaluationMetric(of_objects.pointing_game, True, marks=True),

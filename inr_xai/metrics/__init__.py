@@ -27,13 +27,14 @@ from inr_xai.metrics.faithfulness.insertion_deletion import (
     rise_blur,
 )
 from inr_xai.metrics.faithfulness.map_infidelity import Infidelity, gaussian_noise, infidelity, square_removal
+from inr_xai.metrics.faithfulness.patch_deletion import SingleDeletion, single_deletion
 from inr_xai.metrics.faithfulness.removal_correlation import (
     FaithfulnessCorrelation,
     faithfulness_correlation,
     random_subsets,
 )
 from inr_xai.metrics.faithfulness.remove_and_debias import ROAD, linear_imputation, road, road_scores
-from inr_xai.metrics.inputs import probability_score
+from inr_xai.metrics.inputs import logit_score, probability_score
 from inr_xai.metrics.localisation.grid_pointing import GridPointingGame, grid_pointing_game
 from inr_xai.metrics.localisation.pointing import PointingGame, pointing_hits, smoothed
 from inr_xai.metrics.localisation.relevance import (
@@ -121,6 +122,7 @@ __all__ = [
     "RelevanceRankAccuracy",
     "SeedStability",
     "ShareAboveHalf",
+    "SingleDeletion",
     "Sparseness",
     "area_error",
     "average_drop",
@@ -149,6 +151,7 @@ __all__ = [
     "insertion_curve",
     "intersection_over_union",
     "linear_imputation",
+    "logit_score",
     "mask_iou",
     "masked_images",
     "matched_area_mask",
@@ -179,6 +182,7 @@ __all__ = [
     "shapley_values",
     "share_above_half",
     "sign_flip_p_value",
+    "single_deletion",
     "size_bin",
     "smoothed",
     "sparseness",
