@@ -44,6 +44,8 @@ METRICS = (
     "infidelity",
     "faithfulness_correlation",
     "single_deletion",
+    "sic",
+    "aic",
     "sparseness",
     "complexity",
     "pointing_game",

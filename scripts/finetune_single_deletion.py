@@ -7,8 +7,8 @@
 
 The second command explains the fine-tuned classifier and measures it. As in Hesse, Schaub-Meyer, Roth, NeurIPS 2024,
 half of the training images have one random patch of a 4 x 4 grid at the mean colour, and the target stays as it was.
-Images and targets are those of the demo's own training. It prints the accuracy on whole scenes, and on scenes without
-the one patch that hides most of the object, before and after.
+Images and targets are those of the demo's own training. It prints the accuracy and the mean
+probability of the class on whole scenes, and on scenes without the patch that has most of the object, before and after.
 """
 
 import argparse
@@ -89,17 +89,21 @@ def patches() -> Bool[Tensor, "n h w"]:
 
 @torch.no_grad()
 def report(network: DemoNetwork, when: str, *, images: int, seed: int) -> None:
-    """Logs the accuracy on whole scenes, and on scenes without the patch that covers most of the object."""
-    random, right = generator(seed, "test of single deletion"), torch.zeros(2)
+    """Logs accuracy and mean probability on whole scenes, and without the patch that has most of the object."""
+    random, sums = generator(seed, "test of single deletion"), torch.zeros(2, 2)
     for start in range(0, images, 128):
         kinds: Int[Tensor, " b"] = torch.arange(start, min(start + 128, images)) % CLASSES
         both = torch.ones(len(kinds), dtype=torch.bool)
         scenes = scenes_of(kinds, random, with_object=both, with_texture=both)
         covered = (scenes.coverage[:, None] * patches()).sum((2, 3)).argmax(1)
         for place, shown in enumerate((scenes.images, delete(scenes.images, patches()[covered]))):
-            right[place] += (network(normalised(shown)).argmax(1) == kinds).sum()
-    whole, rest = (right / images).tolist()
-    log.info("%s: accuracy %.4f, without the patch of the object %.4f (%d scenes)", when, whole, rest, images)
+            answers = network(normalised(shown)).softmax(1)
+            sums[place, 0] += (answers.argmax(1) == kinds).sum()
+            sums[place, 1] += answers.gather(1, kinds[:, None]).sum()
+    log.info(
+        "%s: accuracy %.4f and probability %.3f; without the patch of the object %.4f and %.3f (%d scenes)",
+        *(when, *(sums / images).flatten().tolist(), images),
+    )
 
 
 if __name__ == "__main__":

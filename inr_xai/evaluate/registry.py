@@ -49,6 +49,8 @@ REGISTRY: Mapping[str, EvaluationMetric] = {
     "infidelity": EvaluationMetric(of_heatmaps.infidelity, False),
     "faithfulness_correlation": EvaluationMetric(of_heatmaps.faithfulness_correlation, True),
     "single_deletion": EvaluationMetric(of_heatmaps.single_deletion, True),
+    "sic": EvaluationMetric(of_heatmaps.sic, True),
+    "aic": EvaluationMetric(of_heatmaps.aic, True),
     "sparseness": EvaluationMetric(of_heatmaps.sparseness, True),
     "complexity": EvaluationMetric(of_heatmaps.complexity, False),
     "pointing_game": EvaluationMetric(of_objects.pointing_game, True, marks=True),

@@ -15,6 +15,7 @@ from inr_xai.metrics.faithfulness.average_drop_gain import (
     masked_images,
 )
 from inr_xai.metrics.faithfulness.games import DeletionRatio, PreservationRatio, deletion, preservation
+from inr_xai.metrics.faithfulness.information_curves import InformationAUC, information_auc
 from inr_xai.metrics.faithfulness.insertion_deletion import (
     DeletionAUC,
     InsertionAUC,
@@ -34,7 +35,7 @@ from inr_xai.metrics.faithfulness.removal_correlation import (
     random_subsets,
 )
 from inr_xai.metrics.faithfulness.remove_and_debias import ROAD, linear_imputation, road, road_scores
-from inr_xai.metrics.inputs import logit_score, probability_score
+from inr_xai.metrics.inputs import accuracy_score, logit_score, probability_score
 from inr_xai.metrics.localisation.grid_pointing import GridPointingGame, grid_pointing_game
 from inr_xai.metrics.localisation.pointing import PointingGame, pointing_hits, smoothed
 from inr_xai.metrics.localisation.relevance import (
@@ -104,6 +105,7 @@ __all__ = [
     "Grayness",
     "GridPointingGame",
     "Infidelity",
+    "InformationAUC",
     "InsertionAUC",
     "IntersectionOverUnion",
     "Interval",
@@ -124,6 +126,7 @@ __all__ = [
     "ShareAboveHalf",
     "SingleDeletion",
     "Sparseness",
+    "accuracy_score",
     "area_error",
     "average_drop",
     "average_gain",
@@ -147,6 +150,7 @@ __all__ = [
     "histogram_entropy",
     "independent",
     "infidelity",
+    "information_auc",
     "insertion_auc",
     "insertion_curve",
     "intersection_over_union",

@@ -34,7 +34,9 @@ ExplainWith = Callable[[nn.Module, Images, Targets], Maps]
 """A function like `Explain` whose first argument is the model to explain; it may keep nothing of an earlier model."""
 
 Score = Callable[[Images, Targets], Float[Tensor, " b"]]
-"""A function of images b x c x h x w and class indices, which returns probabilities (or logits) without gradients.
+"""A function of images b x c x h x w and class indices, which returns one number each without gradients.
+
+It is a probability, unless a metric asks for something else.
 
 It takes any number of images at once.
 """
@@ -132,6 +134,15 @@ def logit_score(classifier: Classifier, *, batch_size: int = 32) -> Score:
         return logits.gather(1, targets.unsqueeze(1)).squeeze(1)
 
     return _score_by(classifier, logit, batch_size)
+
+
+def accuracy_score(classifier: Classifier, *, batch_size: int = 32) -> Score:
+    """Returns a function that gives 1 where the target class has the largest logit, else 0, as `probability_score`."""
+
+    def right(logits: Logits, targets: Targets) -> Float[Tensor, " b"]:
+        return (logits.argmax(1) == targets).to(logits)
+
+    return _score_by(classifier, right, batch_size)
 
 
 def _score_by(classifier: Classifier, read: Callable[[Logits, Targets], Float[Tensor, " b"]], batch_size: int) -> Score:
