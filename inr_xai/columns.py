@@ -34,6 +34,8 @@ METRICS = (
     "rank_violation",
     "grayness",
     "nesting_violation",
+    "hallucination",
+    "random_fidelity",
     "insertion_auc",
     "deletion_auc",
     "pixel_flipping",

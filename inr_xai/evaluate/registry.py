@@ -39,6 +39,8 @@ REGISTRY: Mapping[str, EvaluationMetric] = {
     "rank_violation": EvaluationMetric(of_masks.rank_violation, False, of_masks=True),
     "grayness": EvaluationMetric(of_masks.grayness, False, of_masks=True),
     "nesting_violation": EvaluationMetric(of_masks.nesting_violation, False, of_masks=True),
+    "hallucination": EvaluationMetric(of_masks.hallucination, False, of_masks=True),
+    "random_fidelity": EvaluationMetric(of_masks.random_fidelity, True, of_masks=True),
     "insertion_auc": EvaluationMetric(of_heatmaps.insertion_auc, True),
     "deletion_auc": EvaluationMetric(of_heatmaps.deletion_auc, False),
     "pixel_flipping": EvaluationMetric(of_heatmaps.pixel_flipping, False),

@@ -29,6 +29,7 @@ from inr_xai.metrics.faithfulness.insertion_deletion import (
 )
 from inr_xai.metrics.faithfulness.map_infidelity import Infidelity, gaussian_noise, infidelity, square_removal
 from inr_xai.metrics.faithfulness.patch_deletion import SingleDeletion, single_deletion
+from inr_xai.metrics.faithfulness.random_removal import RandomFidelity, random_fidelity, removal_cost
 from inr_xai.metrics.faithfulness.removal_correlation import (
     FaithfulnessCorrelation,
     faithfulness_correlation,
@@ -57,6 +58,7 @@ from inr_xai.metrics.localisation.segmentation import (
     recall,
     size_bin,
 )
+from inr_xai.metrics.masked_edges import Hallucination, hallucination
 from inr_xai.metrics.masks import AreaError, Grayness, NestingViolation, Overlap, RankViolation, ShareAboveHalf
 from inr_xai.metrics.robustness.randomisation import (
     EfficientMPRT,
@@ -104,6 +106,7 @@ __all__ = [
     "FaithfulnessCorrelation",
     "Grayness",
     "GridPointingGame",
+    "Hallucination",
     "Infidelity",
     "InformationAUC",
     "InsertionAUC",
@@ -117,6 +120,7 @@ __all__ = [
     "PointingGame",
     "Precision",
     "PreservationRatio",
+    "RandomFidelity",
     "RandomisationSimilarity",
     "RankViolation",
     "Recall",
@@ -146,6 +150,7 @@ __all__ = [
     "gaussian_noise",
     "grayness",
     "grid_pointing_game",
+    "hallucination",
     "hard_masks",
     "histogram_entropy",
     "independent",
@@ -171,6 +176,7 @@ __all__ = [
     "precision",
     "preservation",
     "probability_score",
+    "random_fidelity",
     "random_logit",
     "random_subsets",
     "randomisable_layers",
@@ -180,6 +186,7 @@ __all__ = [
     "recall",
     "relevance_mass_accuracy",
     "relevance_rank_accuracy",
+    "removal_cost",
     "rise_blur",
     "road",
     "road_scores",
