@@ -8,6 +8,7 @@ out: the classifier is not fine-tuned on images with random parts removed, the p
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
@@ -39,9 +40,9 @@ def random_fidelity(
     better). If the mask and the rest have most / share of the image or more, both lose equally many pixels. Arguments
     and errors are those of `removal_cost`.
     """
-    options = {"baseline": baseline, "generators": generators, "share": share, "most": most, "draws": draws}
-    of_mask = removal_cost(score, images, targets, masks, **options)
-    return of_mask - removal_cost(score, images, targets, ~masks, **options)
+    cost = partial(removal_cost, score, images, targets, baseline=baseline, generators=generators)
+    of_mask, of_rest = (cost(part, share=share, most=most, draws=draws) for part in (masks, ~masks))
+    return of_mask - of_rest
 
 
 def removal_cost(
