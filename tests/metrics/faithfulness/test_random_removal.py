@@ -16,7 +16,7 @@ REGION[:, 0, 4:16:2, 10] = True  # six pixels
 
 def test_the_cost_is_the_mean_over_all_sets() -> None:
     images = 5 * photos() % 1
-    count = 4000
+    count = 1000
     call = score, images, TARGETS, REGION
     result = removal_cost(*call, baseline=GREY, generators=draws(3), share=0.34, draws=count)  # 2 of 6 pixels
     for i in range(3):
