@@ -1,7 +1,14 @@
 """The metrics of an explained image that read its heatmap and, but for the last two, ask the classifier."""
 
+from collections.abc import Callable
+
 from inr_xai import metrics
+from inr_xai.blur import gaussian_blur
 from inr_xai.evaluate.explained_image import ExplainedImage, MetricValues
+from inr_xai.metrics.inputs import Score
+
+BLUR = 20 / 224
+"""Standard deviation, as a share of the shorter side, of the blur from which an image's information comes back."""
 
 
 def insertion_auc(image: ExplainedImage) -> MetricValues:
@@ -25,6 +32,23 @@ def deletion_auc(image: ExplainedImage) -> MetricValues:
         generators=image.generators("ties"),
     )
     return {"deletion_auc": float(value)}
+
+
+def pixel_flipping(image: ExplainedImage) -> MetricValues:
+    """Returns the area under the curve of the probability as pixels are inverted, the most important first."""
+    value = metrics.pixel_flipping(
+        image.score, image.images, image.targets, image.maps, generators=image.generators("ties")
+    )
+    return {"pixel_flipping": float(value)}
+
+
+def faithfulness_correlation(image: ExplainedImage) -> MetricValues:
+    """Returns the correlation of the heatmap's sums over random pixels with what the loss of these pixels costs."""
+    subsets = metrics.random_subsets(image.images, generators=image.generators("subsets"))
+    value = metrics.faithfulness_correlation(
+        image.score, image.images, image.targets, image.maps, baseline=image.mean_colour, subsets=subsets
+    )
+    return {"faithfulness_correlation": float(value)}
 
 
 def average_drop(image: ExplainedImage) -> MetricValues:
@@ -57,6 +81,23 @@ def infidelity(image: ExplainedImage) -> MetricValues:
     return {"infidelity": float(value)}
 
 
+def single_deletion(image: ExplainedImage) -> MetricValues:
+    """Returns the rank correlation of the heatmap's sums over 4 x 4 patches with what each patch adds to the logit."""
+    score = metrics.logit_score(image.classifier, batch_size=image.masks_per_forward)
+    value = metrics.single_deletion(score, image.images, image.targets, image.maps, baseline=image.mean_colour)
+    return {"single_deletion": float(value)}
+
+
+def sic(image: ExplainedImage) -> MetricValues:
+    """Returns the area under the softmax information curve; no value where it is undefined."""
+    return _information("sic", image, metrics.probability_score)
+
+
+def aic(image: ExplainedImage) -> MetricValues:
+    """Returns the area under the accuracy information curve; no value where it is undefined."""
+    return _information("aic", image, metrics.accuracy_score)
+
+
 def sparseness(image: ExplainedImage) -> MetricValues:
     """Returns the Gini index of the heatmap."""
     return {"sparseness": float(metrics.sparseness(image.maps))}
@@ -65,3 +106,16 @@ def sparseness(image: ExplainedImage) -> MetricValues:
 def complexity(image: ExplainedImage) -> MetricValues:
     """Returns the entropy of the heatmap."""
     return {"complexity": float(metrics.complexity(image.maps))}
+
+
+def _information(name: str, image: ExplainedImage, score_of: Callable[..., Score]) -> MetricValues:
+    """Returns no value for an image that is blurred without a loss, such as one of which the class is not predicted."""
+    value = metrics.information_auc(
+        score_of(image.classifier, batch_size=image.masks_per_forward),
+        image.images,
+        image.targets,
+        image.maps,
+        blurred=gaussian_blur(image.images, BLUR * min(image.images.shape[-2:])).clamp(0, 1),
+        generators=image.generators("ties"),
+    )
+    return {} if bool(value.isnan()) else {name: float(value)}

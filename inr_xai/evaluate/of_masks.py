@@ -1,6 +1,7 @@
-"""The metrics of an explained image that read the geometry of its masks, with a value for each area."""
+"""The metrics of an explained image that read its masks, most with a value for each area."""
 
 from inr_xai import masks as geometry
+from inr_xai import metrics
 from inr_xai.evaluate.explained_image import ExplainedImage, MetricValues
 
 
@@ -22,3 +23,22 @@ def grayness(image: ExplainedImage) -> MetricValues:
 def nesting_violation(image: ExplainedImage) -> MetricValues:
     """Returns how much smaller masks keep that larger ones do not, one value for all areas."""
     return {"nesting_violation": float(geometry.nesting_violation(image.mask_batch, image.area_tensor))}
+
+
+def hallucination(image: ExplainedImage) -> MetricValues:
+    """Returns the new edges that the image on the mean colour has under each mask, per edge of the image."""
+    values = metrics.hallucination(image.images, image.mask_batch, baseline=image.mean_colour)
+    return image.per_area("hallucination", values)
+
+
+def random_fidelity(image: ExplainedImage) -> MetricValues:
+    """Returns what random parts of each hard mask cost the class, less what random parts of the rest cost it."""
+    values = metrics.random_fidelity(
+        image.score,
+        image.images,
+        image.targets,
+        image.hard,
+        baseline=image.mean_colour,
+        generators=image.generators("random fidelity"),
+    )
+    return image.per_area("random_fidelity", values)

@@ -15,18 +15,28 @@ from inr_xai.metrics.faithfulness.average_drop_gain import (
     masked_images,
 )
 from inr_xai.metrics.faithfulness.games import DeletionRatio, PreservationRatio, deletion, preservation
+from inr_xai.metrics.faithfulness.information_curves import InformationAUC, information_auc
 from inr_xai.metrics.faithfulness.insertion_deletion import (
     DeletionAUC,
     InsertionAUC,
+    PixelFlipping,
     deletion_auc,
     deletion_curve,
     insertion_auc,
     insertion_curve,
+    pixel_flipping,
     rise_blur,
 )
 from inr_xai.metrics.faithfulness.map_infidelity import Infidelity, gaussian_noise, infidelity, square_removal
+from inr_xai.metrics.faithfulness.patch_deletion import SingleDeletion, single_deletion
+from inr_xai.metrics.faithfulness.random_removal import RandomFidelity, random_fidelity, removal_cost
+from inr_xai.metrics.faithfulness.removal_correlation import (
+    FaithfulnessCorrelation,
+    faithfulness_correlation,
+    random_subsets,
+)
 from inr_xai.metrics.faithfulness.remove_and_debias import ROAD, linear_imputation, road, road_scores
-from inr_xai.metrics.inputs import probability_score
+from inr_xai.metrics.inputs import accuracy_score, logit_score, probability_score
 from inr_xai.metrics.localisation.grid_pointing import GridPointingGame, grid_pointing_game
 from inr_xai.metrics.localisation.pointing import PointingGame, pointing_hits, smoothed
 from inr_xai.metrics.localisation.relevance import (
@@ -48,6 +58,7 @@ from inr_xai.metrics.localisation.segmentation import (
     recall,
     size_bin,
 )
+from inr_xai.metrics.masked_edges import Hallucination, hallucination
 from inr_xai.metrics.masks import AreaError, Grayness, NestingViolation, Overlap, RankViolation, ShareAboveHalf
 from inr_xai.metrics.robustness.randomisation import (
     EfficientMPRT,
@@ -92,9 +103,12 @@ __all__ = [
     "DeletionRatio",
     "EfficientMPRT",
     "EnergyPointingGame",
+    "FaithfulnessCorrelation",
     "Grayness",
     "GridPointingGame",
+    "Hallucination",
     "Infidelity",
+    "InformationAUC",
     "InsertionAUC",
     "IntersectionOverUnion",
     "Interval",
@@ -102,9 +116,11 @@ __all__ = [
     "NestingViolation",
     "Overlap",
     "Perimeter",
+    "PixelFlipping",
     "PointingGame",
     "Precision",
     "PreservationRatio",
+    "RandomFidelity",
     "RandomisationSimilarity",
     "RankViolation",
     "Recall",
@@ -112,7 +128,9 @@ __all__ = [
     "RelevanceRankAccuracy",
     "SeedStability",
     "ShareAboveHalf",
+    "SingleDeletion",
     "Sparseness",
+    "accuracy_score",
     "area_error",
     "average_drop",
     "average_gain",
@@ -128,17 +146,21 @@ __all__ = [
     "deletion_curve",
     "efficient_mprt",
     "energy_pointing_game",
+    "faithfulness_correlation",
     "gaussian_noise",
     "grayness",
     "grid_pointing_game",
+    "hallucination",
     "hard_masks",
     "histogram_entropy",
     "independent",
     "infidelity",
+    "information_auc",
     "insertion_auc",
     "insertion_curve",
     "intersection_over_union",
     "linear_imputation",
+    "logit_score",
     "mask_iou",
     "masked_images",
     "matched_area_mask",
@@ -149,11 +171,14 @@ __all__ = [
     "overlap",
     "paired_difference",
     "perimeter",
+    "pixel_flipping",
     "pointing_hits",
     "precision",
     "preservation",
     "probability_score",
+    "random_fidelity",
     "random_logit",
+    "random_subsets",
     "randomisable_layers",
     "randomised",
     "rank_violation",
@@ -161,12 +186,14 @@ __all__ = [
     "recall",
     "relevance_mass_accuracy",
     "relevance_rank_accuracy",
+    "removal_cost",
     "rise_blur",
     "road",
     "road_scores",
     "shapley_values",
     "share_above_half",
     "sign_flip_p_value",
+    "single_deletion",
     "size_bin",
     "smoothed",
     "sparseness",

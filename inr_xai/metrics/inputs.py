@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from inr_xai.masks import require_one_each
 from inr_xai.seeding import generator, sha256
-from inr_xai.types import Classifier, Images, Targets
+from inr_xai.types import Classifier, Images, Logits, Targets
 
 Maps = Float[Tensor, "b h w"]
 """Importance maps of any real values; larger is more important."""
@@ -34,7 +34,9 @@ ExplainWith = Callable[[nn.Module, Images, Targets], Maps]
 """A function like `Explain` whose first argument is the model to explain; it may keep nothing of an earlier model."""
 
 Score = Callable[[Images, Targets], Float[Tensor, " b"]]
-"""A function of images b x c x h x w and class indices, which returns probabilities without gradients.
+"""A function of images b x c x h x w and class indices, which returns one number each without gradients.
+
+It is a probability, unless a metric asks for something else.
 
 It takes any number of images at once.
 """
@@ -122,6 +124,29 @@ def probability_score(classifier: Classifier, *, batch_size: int = 32) -> Score:
     Args:
         batch_size: images that go through the classifier at once (memory).
     """
+    return _score_by(classifier, classifier.probability, batch_size)
+
+
+def logit_score(classifier: Classifier, *, batch_size: int = 32) -> Score:
+    """Returns a function that computes the classifier's logit of the target class, as `probability_score` does."""
+
+    def logit(logits: Logits, targets: Targets) -> Float[Tensor, " b"]:
+        return logits.gather(1, targets.unsqueeze(1)).squeeze(1)
+
+    return _score_by(classifier, logit, batch_size)
+
+
+def accuracy_score(classifier: Classifier, *, batch_size: int = 32) -> Score:
+    """Returns a function that gives 1 where the target class has the largest logit, else 0, as `probability_score`."""
+
+    def right(logits: Logits, targets: Targets) -> Float[Tensor, " b"]:
+        return (logits.argmax(1) == targets).to(logits)
+
+    return _score_by(classifier, right, batch_size)
+
+
+def _score_by(classifier: Classifier, read: Callable[[Logits, Targets], Float[Tensor, " b"]], batch_size: int) -> Score:
+    """Returns a function that reads one number of each image from the logits of a frozen classifier."""
 
     @torch.no_grad()
     def score(images: Images, targets: Targets) -> Float[Tensor, " b"]:
@@ -130,6 +155,6 @@ def probability_score(classifier: Classifier, *, batch_size: int = 32) -> Score:
             logits = [(classifier(part).float(), classes) for part, classes in parts]
         if not all(bool(values.isfinite().all()) for values, _ in logits):
             raise ValueError("expected finite logits, got NaN or infinity; leave out the images that failed")
-        return torch.cat([classifier.probability(values, classes) for values, classes in logits])
+        return torch.cat([read(values, classes) for values, classes in logits])
 
     return score

@@ -89,7 +89,9 @@ def test_every_metric_that_fits_nothing_anew(finished: Path) -> None:
     results = results_of(finished, "everything")
     measured = {column.split("/")[0] for column in results.columns}
     assert measured == REGISTRY.keys() - set(METRICS_THAT_REFIT)
-    assert all(set(results.values(column)) == set(IDS) for column in results.columns)
+    curves = {"sic", "aic"}  # which exist only for images whose blur loses the class
+    assert all(set(results.values(column)) == set(IDS) for column in set(results.columns) - curves)
+    assert all(set(results.values(column)) for column in curves)
 
 
 def test_maps_of_another_tool(finished: Path, tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
-"""Insertion and deletion: how the probability of a class changes as pixels come or go, the most important first.
+"""Insertion, deletion and flipping: how p_t changes as pixels come, go or are inverted, the most important first.
 
 Petsiuk, Das, Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018, section 4.1. The
 constants are those of its code, github.com/eclique/RISE at fac5d54, evaluation.py. RISE measures the class that the
 model predicts; here the caller gives the class.
+
+Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance Propagation", PLoS
+ONE 2015 (pixel flipping, on MNIST).
 """
 
 from collections.abc import Sequence
@@ -109,6 +112,29 @@ def deletion_auc(
     return _area_under(curve)
 
 
+def pixel_flipping(
+    score: Score,
+    images: Images,
+    targets: Targets,
+    maps: Maps,
+    *,
+    generators: Sequence[torch.Generator],
+    step: int | None = None,
+    tie_draws: int = 3,
+) -> Float[Tensor, " b"]:
+    """Returns `deletion_auc` if a pixel x of an image in [0, 1] changes to 1 - x, in [0, 1]; lower is better.
+
+    That is the flip of a binary pixel. Greys near 1/2 hardly change by it: deletion is the pixel flipping that gives
+    pixels a baseline. Other arguments and errors are those of `insertion_curve`. Raises ValueError for images that
+    leave [0, 1].
+    """
+    if not ((images >= 0) & (images <= 1)).all():
+        raise ValueError("expected images in [0, 1] to flip to 1 - x; pass them before the model's normalisation")
+    return deletion_auc(
+        score, images, targets, maps, baseline=1 - images, generators=generators, step=step, tie_draws=tie_draws
+    )
+
+
 def rise_blur(
     images: Images, *, outside: Float[Tensor, " c"] | None = None, kernel: int = 11, sigma: float = 5.0
 ) -> Images:
@@ -149,6 +175,15 @@ class InsertionAUC(MeanOfValues):
 
 class DeletionAUC(MeanOfValues):
     """Mean over images of `deletion_auc`."""
+
+    higher_is_better = False
+    is_differentiable = False
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+
+
+class PixelFlipping(MeanOfValues):
+    """Mean over images of `pixel_flipping`."""
 
     higher_is_better = False
     is_differentiable = False

@@ -1,6 +1,7 @@
 """Insertion and deletion: against a plain loop, RISE's blur, Quantus where it can be compared, and known values."""
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from inr_xai.metrics.faithfulness.insertion_deletion import (
     COPIES,
     DeletionAUC,
     InsertionAUC,
+    PixelFlipping,
     deletion_auc,
     deletion_curve,
     insertion_auc,
     insertion_curve,
+    pixel_flipping,
     rise_blur,
 )
 from tests.helpers.metric_inputs import (
@@ -62,6 +65,28 @@ def test_curves_and_areas_against_a_loop(maps: torch.Tensor, orders: int, step: 
             np.testing.assert_allclose(curve[image].numpy(), expected, rtol=0, atol=1e-12)
             rise = (expected.sum() - expected[0] / 2 - expected[-1] / 2) / (len(expected) - 1)
             assert float(area[image]) == pytest.approx(rise, abs=1e-12)
+
+
+@pytest.mark.parametrize("maps", [distinct_maps(), tied_maps()])
+def test_flipped_pixels_against_a_loop(maps: torch.Tensor) -> None:
+    images = photos()
+    result = pixel_flipping(score, images, TARGETS, maps, generators=draws(3), step=130, tie_draws=1)
+    for image, draw in enumerate(draws(3)):
+        pixels = order(maps[image], draw)
+        curve = loop_curve(images[image], 1 - images[image], int(TARGETS[image]), pixels, 130)
+        area = sum((before + after) / 2 for before, after in itertools.pairwise(curve)) / (len(curve) - 1)
+        assert float(result[image]) == pytest.approx(area, abs=1e-12)
+
+
+def test_a_flipped_digit_is_its_negative_and_grey_stays() -> None:
+    def corner(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return images[:, 0, 0, 0]
+
+    digits = torch.tensor([0.0, 1.0, 0.5]).reshape(3, 1, 1, 1).expand(-1, 1, 4, 4)
+    maps = torch.zeros(3, 4, 4)
+    maps[:, 0, 0] = 1  # flipped first: the curve is its start, and then the other value
+    result = pixel_flipping(corner, digits, TARGETS, maps, generators=draws(3))
+    assert result.tolist() == [7 / 8, 1 / 8, 1 / 2]
 
 
 def test_more_steps_than_copies_are_made_at_once() -> None:
@@ -176,6 +201,17 @@ def test_quantus_flips_the_pixels_of_one_channel_alike() -> None:
     theirs = quantus.PixelFlipping(features_in_step=24, **options)(**data)
     np.testing.assert_allclose(ours[:, 1:].numpy(), np.array(theirs), rtol=0, atol=1e-6)
 
+    def invert(arr: np.ndarray, indices: np.ndarray, **_: object) -> np.ndarray:
+        flipped = arr.copy()
+        np.put_along_axis(flipped, indices, 1 - np.take_along_axis(arr, indices, axis=1), axis=1)
+        return flipped
+
+    area = pixel_flipping(*call, generators=draws(3))
+    theirs = np.array(quantus.PixelFlipping(features_in_step=24, perturb_func=invert, **options)(**data))
+    curve = np.hstack([grey_score(images, TARGETS).numpy()[:, None], theirs])
+    expected = ((curve[:, :-1] + curve[:, 1:]) / 2).mean(1)
+    np.testing.assert_allclose(area.numpy(), expected, rtol=0, atol=1e-6)
+
     # Regions of one pixel are pixels; what it returns is the drop.
     ours = deletion_curve(*call, baseline=baseline, generators=draws(3), step=1)
     theirs = quantus.RegionPerturbation(patch_size=1, regions_evaluation=576, **options)(**data)
@@ -200,11 +236,13 @@ def test_bad_maps_and_kernels_are_one_sentence() -> None:
     call = {"baseline": GREY, "generators": draws(3)}
     with pytest.raises(ValueError, match="NaN or infinity"):
         insertion_auc(score, photos(), TARGETS, distinct_maps() / 0, **call)
+    with pytest.raises(ValueError, match=r"images in \[0, 1\] to flip"):
+        pixel_flipping(score, photos() - 1, TARGETS, distinct_maps(), generators=draws(3))
     with pytest.raises(ValueError, match="odd number of pixels as the side of the kernel, got 10"):
         rise_blur(photos(), kernel=10)
 
 
-@pytest.mark.parametrize(("metric", "better"), [(InsertionAUC, True), (DeletionAUC, False)])
+@pytest.mark.parametrize(("metric", "better"), [(InsertionAUC, True), (DeletionAUC, False), (PixelFlipping, False)])
 def test_classes_are_means_over_all_processes(metric, better: bool) -> None:
     first, second = metric(), metric()
     first.update(torch.tensor([0.25]))
