@@ -195,7 +195,7 @@ class Gate(Callback):
         try:
             shards = expand_shards(config)
             if not config.dry_run:
-                launchers.check_slurm(config.hydra.launcher)
+                launchers.check_slurm(config.hydra.launcher, config.hydra.runtime.choices["hydra/launcher"])
         except UserError as error:
             raise ExitProgram(REFUSED, error) from error
         folder = str(config.hydra.sweep.dir)

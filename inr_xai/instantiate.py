@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from torch import nn
 
 from inr_xai.callbacks.base import RunCallback
 from inr_xai.classifier.frozen import FrozenClassifier
@@ -23,18 +21,18 @@ from inr_xai.config.targets import build
 from inr_xai.data.outage import DataFolders
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.data.pools import is_synthetic
-from inr_xai.digests import file_digest, manifest_digest, weights_digest
 from inr_xai.draws import GENERATOR
-from inr_xai.errors import UserError, error_text
+from inr_xai.errors import RunFault, UserError, error_text
 from inr_xai.fitting.mask_module import device_of
 from inr_xai.limits import RANGES, Exclusion, Plateau, Stop, check_numbers
 from inr_xai.loggers import WandbSettings, environment
+from inr_xai.loggers.explained import digests_of
 from inr_xai.method import Method
 from inr_xai.runs.folder import POOLS, RunFolder, is_free
 from inr_xai.runs.load import Run
 from inr_xai.runs.lock import folder_lock
 from inr_xai.runs.shards import HASH, STRIDE
-from inr_xai.types import ImageData, TakesFolders
+from inr_xai.types import Image, ImageData, TakesFolders
 
 KEPT = (*POOLS, "split", "wandb_id", "wandb_name", "wandb_group", "seconds", "classifier_passes")
 """What run.json keeps of the session that began the run, and of those that ended."""
@@ -137,29 +135,6 @@ def wandb_settings(node: Any) -> WandbSettings | None:
     return instantiate(node["wandb"]) if on else None
 
 
-def digests_of(data: ImageData, classifier: FrozenClassifier, checkpoint: Any = None) -> dict[str, str]:
-    """Returns hashes of what is explained: the classifier's weights, its file if it is known, and the ids of the data.
-
-    One that cannot be computed is left out with a warning.
-
-    Args:
-        checkpoint: the option `classifier.checkpoint`.
-    """
-    model = classifier.model
-    ways: dict[str, Callable[[], str]] = {"data_manifest": lambda: manifest_digest(data.ids)}
-    if isinstance(model, nn.Module):
-        ways["classifier_weights"] = lambda: weights_digest(model.state_dict())
-    if isinstance(checkpoint, str | Path) and Path(checkpoint).is_file():
-        ways["classifier_checkpoint"] = lambda: file_digest(Path(checkpoint))
-    digests = {}
-    for name, compute in ways.items():
-        try:
-            digests[name] = compute()
-        except Exception as error:  # a model may hold anything; the run does not depend on its hash
-            log.warning("W&B does not get the digest %s: %s", name, error_text(error))
-    return digests
-
-
 def log_measured(
     kinds: Sequence[str],
     run: Run,
@@ -173,11 +148,11 @@ def log_measured(
     """Logs what was measured of a finished run to W&B, if the run's logger is on.
 
     It goes into the W&B run of the explanations, or beside it in its group if that is not one W&B run alone. Of workers
-    that share a folder, the last one makes the W&B run of the whole. Whatever fails is a warning: what was measured is
-    in the run's folder.
+    that share a folder, the last one makes the W&B run of the whole. If the data or the classifier are not here, it has
+    neither pictures nor digests. Whatever fails is a warning: what was measured is in the run's folder.
 
     Args:
-        kinds: some of "explanations" (of workers that share a folder), "evaluation" and "audit".
+        kinds: some of "explanations" (if no other W&B run has them), "evaluation" and "audit".
         cfg: the configuration of the run.
         parts: its data and classifier; None to build them.
         digests: hashes of these two; None to compute them.
@@ -186,15 +161,13 @@ def log_measured(
     """
     try:
         settings = wandb_settings(OmegaConf.select(cfg, "logger"))
-        if settings is None:
+        if settings is None or settings.mode == "disabled":
             return
         # Late: many runs have no W&B.
         from inr_xai.loggers.measured import OWN
         from inr_xai.loggers.results import log_beside, log_measurements
 
-        data, classifier = parts or build_data_and_classifier(cfg)
-        if digests is None:
-            digests = digests_of(data, classifier, cfg.classifier.get("checkpoint"))
+        load, digests = _what_was_explained(cfg, parts, digests)
         whole = OmegaConf.select(cfg, "shard.count", default=1) == 1 or OmegaConf.select(cfg, "shard.steal") is True
         if other is None and (shard is not None or whole):
             log_measurements(
@@ -202,7 +175,7 @@ def log_measured(
                 settings,
                 run.folder,
                 run.rows,
-                lambda sample_id: data.load(sample_id, classifier.preprocessing).image,
+                load,
                 digests=digests,
                 shard=shard or (0, 1),
             )
@@ -211,6 +184,20 @@ def log_measured(
             log_beside(kind, other or "all", settings, run.folder, digests=digests, stem=other or OWN.stem)
     except Exception as error:
         log.warning("W&B does not get what was measured: %s", error_text(error), exc_info=True)
+
+
+def _what_was_explained(
+    cfg: DictConfig, parts: tuple[ImageData, FrozenClassifier] | None, digests: Mapping[str, str] | None
+) -> tuple[Callable[[str], Image] | None, Mapping[str, str]]:
+    """Returns what loads an image of a run, and hashes of what was explained; None and no hashes if it is not here."""
+    try:
+        data, classifier = parts or build_data_and_classifier(cfg)
+    except (UserError, RunFault) as error:
+        log.warning("W&B gets neither pictures nor digests of what was explained: %s", error)
+        return None, {}
+    if digests is None:
+        digests = digests_of(data, classifier, cfg.classifier.get("checkpoint"))
+    return lambda sample_id: data.load(sample_id, classifier.preprocessing).image, digests
 
 
 def build_method(cfg: DictConfig) -> Method:

@@ -57,11 +57,14 @@ def test_jobs_of_submitit_on_this_machine_share_a_run(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("slurm")
 def test_jobs_of_slurm_share_a_run(tmp_path: Path) -> None:
+    """Under the plug-in's own name of the launcher; the other tests take ours."""
     options = ["steps=2", "explanations=1", "data.size=6", "logger=none", "report=false", "callbacks.figures=null"]
     options += ["trainer.accelerator=cpu", "threads=1", "out=o"]
-    done = process("-m", *options, "shards=3", *SLURM, folder=tmp_path)
+    done = process("-m", *options, "shards=3", "hydra/launcher=submitit_slurm", *SLURM[1:], folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert_one_run(tmp_path / "o", images=6, shards=3)
+    (script,) = (tmp_path / "o" / ".submitit").glob("*/*_submission.sh")
+    assert {"#SBATCH --gpus-per-task=1", "#SBATCH --job-name=demo"} <= set(script.read_text().splitlines())
 
 
 def jobs(name: str) -> dict[str, tuple[str, str]]:

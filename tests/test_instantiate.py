@@ -8,14 +8,10 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
-from torch import nn
 
-from inr_xai.classifier import demo
-from inr_xai.data.scenes.synthetic import Synthetic
-from inr_xai.digests import file_digest, manifest_digest
 from inr_xai.draws import GENERATOR
 from inr_xai.errors import UserError
-from inr_xai.instantiate import begin_session, digests_of, log_measured, plain, threads_of, update_run, wandb_settings
+from inr_xai.instantiate import begin_session, log_measured, plain, threads_of, update_run, wandb_settings
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.load import Run
 from tests.helpers.runs import TINY, configured_fast, explain, masks_of, messages
@@ -106,19 +102,6 @@ def test_a_run_stores_its_threads_and_warns_if_it_goes_on_with_others(
 @pytest.mark.parametrize("node", [None, "none", {}, {"wandb": None}, 3])
 def test_a_logger_that_is_no_mapping_or_has_no_wandb_is_off(node: Any) -> None:
     assert wandb_settings(OmegaConf.create({"logger": node}).logger) is None
-
-
-def test_a_digest_that_cannot_be_computed_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    class Odd(nn.Linear):
-        def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-            raise RuntimeError("packed")
-
-    data, classifier, file = Synthetic(size=2), demo(), tmp_path / "weights.pt"
-    file.write_bytes(b"weights")
-    classifier.model = Odd(1, 1)
-    digests = digests_of(data, classifier, file)
-    assert digests == {"data_manifest": manifest_digest(data.ids), "classifier_checkpoint": file_digest(file)}
-    assert messages(caplog.records) == ["W&B does not get the digest classifier_weights: packed"]
 
 
 def test_what_fails_after_the_measurement_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from inr_xai.config.allowed import check_allow_targets, is_within, locate
-from inr_xai.config.launchers import check_launcher
+from inr_xai.config.launchers import check_launcher, register_launchers
 from inr_xai.errors import UserError
 
 CALLBACKS = (
@@ -30,12 +31,17 @@ STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 
 @contextmanager
 def hydra_nodes_checked() -> Iterator[None]:
-    """Lets every configuration that Hydra composes be checked before Hydra uses it; UserError comes out of Hydra."""
+    """Lets every configuration that Hydra composes be checked before Hydra uses it; UserError comes out of Hydra.
+
+    If it is of a multirun or chooses a launcher, the launchers have got our values before.
+    """
     load = ConfigLoaderImpl.load_configuration
 
     @functools.wraps(load)
     def checked(self: Any, config_name: str | None, overrides: list[str], *rest: Any, **options: Any) -> DictConfig:
         _check_searchpath(overrides)
+        if RunMode.MULTIRUN in (*rest, *options.values()) or any("hydra/launcher" in given for given in overrides):
+            register_launchers()  # single runs do not wait for files that they do not need
         cfg = load(self, config_name, overrides, *rest, **options)
         check_hydra_nodes(cfg)
         return cfg

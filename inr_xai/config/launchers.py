@@ -1,4 +1,4 @@
-"""Hydra's launchers of a multirun's jobs: what is refused beforehand, and what becomes of jobs that end on their own.
+"""Hydra's launchers of a multirun's jobs: their values, what is refused, and how jobs that end too early are told.
 
 The launchers themselves are plug-ins (joblib, submitit); their options stand in conf/hydra/launcher.
 """
@@ -10,11 +10,17 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from omegaconf import OmegaConf
+
+from inr_xai.config.compose import conf_folder
 from inr_xai.config.programs import Interruption
 from inr_xai.errors import RunFault, UserError, error_text
 
@@ -22,6 +28,8 @@ SUBMITIT = "hydra_plugins.hydra_submitit_launcher.submitit_launcher"
 SLURM = f"{SUBMITIT}.SlurmLauncher"
 ONE_MACHINE = (f"{SUBMITIT}.LocalLauncher", "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher")
 """Launchers that run several jobs at once on the machine of the command."""
+FILES = {"joblib": "local", "submitit_local": "local_submitit", "submitit_slurm": "slurm"}
+"""A plug-in's own name of a launcher -> the file in conf/hydra/launcher with the values that it has here."""
 SMALLEST = {
     "n_jobs": -1,
     "timeout_min": 1,
@@ -36,8 +44,26 @@ SMALLEST = {
     "tasks_per_node": 1,
 }
 """Options of launchers that are whole numbers -> the smallest one that makes sense."""
+SINFO_SECONDS = 20.0
+"""How long Slurm may take to name its nodes."""
 EARLIER, LEAST = 60, 30
 """Seconds by which Slurm may send a signal too early, and those that a job should have before it."""
+
+
+def register_launchers() -> None:
+    """Gives the launchers the values of our files under the plug-ins' own names too; what is not installed is left out.
+
+    It changes the nodes that the plug-ins have put into Hydra's store. Files of these names would not do: Hydra takes a
+    node of the same name for the schema of a file, and warns of it, and such a file cannot build on the node.
+    """
+    Plugins.instance()  # loads the plug-ins
+    nodes = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
+    for plugin, file in FILES.items():
+        if f"{plugin}.yaml" in nodes:
+            node = nodes[f"{plugin}.yaml"].node
+            values = OmegaConf.load(conf_folder() / "hydra" / "launcher" / f"{file}.yaml")
+            known = {key: values._get_node(key) for key in values if key in node}  # older plug-ins have fewer keys
+            node.merge_with(known)
 
 
 def check_launcher(node: Mapping[str, Any]) -> None:
@@ -55,13 +81,39 @@ def check_launcher(node: Mapping[str, Any]) -> None:
         _check_times(node.get("timeout_min"), node.get("signal_delay_s"))
 
 
-def check_slurm(node: Mapping[str, Any]) -> None:
-    """Raises UserError if jobs are meant for Slurm, and this machine has no command to submit them."""
-    if node.get("_target_") == SLURM and not (shutil.which("sbatch") and shutil.which("srun")):
+def check_slurm(node: Mapping[str, Any], name: str) -> None:
+    """Raises UserError if jobs are meant for Slurm, and could not be submitted from this machine or would never start.
+
+    Args:
+        node: the node `hydra.launcher`.
+        name: the name by which the launcher was chosen.
+    """
+    if node.get("_target_") != SLURM:
+        return
+    if not (shutil.which("sbatch") and shutil.which("srun")):
         raise UserError(
-            "hydra/launcher=slurm needs Slurm's sbatch and srun, which are not on this machine; start the "
-            "command on a login node of the cluster, or use hydra/launcher=local"
+            f"hydra/launcher={name} needs Slurm's sbatch and srun, which are not on this machine; start the command "
+            "on a login node of the cluster, or use hydra/launcher=local"
         )
+    cpus, most = node.get("cpus_per_task"), _cores_of_nodes(node)
+    if cpus is not None and most and cpus > most:
+        raise UserError(
+            f"hydra.launcher.cpus_per_task={cpus} is more than a node of Slurm has, and the jobs would wait without "
+            f"end; give hydra.launcher.cpus_per_task={most} or fewer"
+        )
+
+
+def _cores_of_nodes(node: Mapping[str, Any]) -> int | None:
+    """Returns the most cores that a node has of those where Slurm may run the jobs; None if that is not known."""
+    if node.get("additional_parameters"):  # they may name another cluster, or other partitions
+        return None
+    partition = ["--partition", str(node["partition"])] if node.get("partition") else []
+    command = ["sinfo", "--all", "--exact", "--noheader", "--format=%c", *partition]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=SINFO_SECONDS, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return max((int(number) for number in re.findall(r"\d+", said)), default=None)
 
 
 def _check_times(minutes: int | None, delay: int | None) -> None:

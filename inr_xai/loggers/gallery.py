@@ -70,7 +70,7 @@ def gallery_images(rows: Iterable[Row], areas: Sequence[float]) -> list[GalleryI
 def gallery_table(
     images: Sequence[GalleryImage],
     folder: RunFolder,
-    load: Load,
+    load: Load | None,
     *,
     seed: int,
     pictures: int,
@@ -79,6 +79,7 @@ def gallery_table(
     """Returns the columns and rows of the gallery.
 
     Args:
+        load: returns an image of the run; None for a gallery without pictures.
         seed: that of the run, by which ties between the pixels of a mask are broken.
         pictures: the first images, so many, have pictures.
         more: column -> image id -> cell, for columns of an evaluation or an audit.
@@ -87,7 +88,9 @@ def gallery_table(
     columns = [*PICTURES, *FACTS, *(f"{name} {k}" for k in range(1, most + 1) for name in PER_EXPLANATION), *more]
     rows = []
     for place, image in enumerate(images[:ROWS]):
-        cells = _pictures(image, folder, load, seed) if place < pictures else [None] * len(PICTURES)
+        cells = (
+            _pictures(image, folder, load, seed) if load is not None and place < pictures else [None] * len(PICTURES)
+        )
         empty = [None] * len(PER_EXPLANATION) * (most - len(image.explanations))
         scores = [cell for of_explanation in image.explanations for cell in of_explanation]
         extra = [values.get(image.sample_id) for values in more.values()]

@@ -29,12 +29,12 @@ MOST_SIGNS = 64
 JOB_TYPES = {EVALUATION: "evaluate", AUDIT: "audit"}
 
 
-def log_results(wandb: WandbRun, folder: RunFolder, rows: Collection[Row], load: Load) -> None:
+def log_results(wandb: WandbRun, folder: RunFolder, rows: Collection[Row], load: Load | None) -> None:
     """Logs all that W&B shows of a run's explanations, except for the losses.
 
     Args:
         rows: the scores of the run, those of an image one after another.
-        load: returns an image of the run.
+        load: returns an image of the run; None if its images are not here.
     """
     config, summary = folder.read_run()["config"], folder.read_summary()
     images = gallery_images(rows, config["areas"])
@@ -84,7 +84,7 @@ def log_measurements(
     settings: WandbSettings,
     folder: RunFolder,
     rows: Collection[Row],
-    load: Load,
+    load: Load | None,
     *,
     digests: Mapping[str, str],
     shard: tuple[int, int],

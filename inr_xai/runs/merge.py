@@ -151,11 +151,12 @@ def _facts(folders: Sequence[RunFolder], out: Path, *, ended: int) -> dict[str, 
     planned = [run["planned"] for run in runs if "planned" in run]
     config = runs[0]["config"]
     devices = dict.fromkeys(run["device"] for run in runs if "device" in run)
-    left_out = ("sittings", "wandb_name", "wandb_group", "concluded")
+    groups = {run.get("wandb_group") for run in runs}
+    left_out = ("sittings", "concluded", *(("wandb_group",) if len(groups) > 1 else ()))
     return {
         **{key: value for key, value in runs[0].items() if key not in left_out},
         "config": config | {"out": str(out.absolute()), "shard": {"index": 0, "count": 1, "steal": False}},
-        "wandb_id": secrets.token_hex(4),  # a W&B run of its own, if it is continued
+        "wandb_id": secrets.token_hex(4),  # a W&B run of its own
         "sessions": sum(run.get("sittings", run.get("sessions", 0)) for run in runs),
         "split": HASH,
         **({"planned": max(*planned, ended)} if planned else {}),

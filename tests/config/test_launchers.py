@@ -12,21 +12,65 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.core.config_store import ConfigStore
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigNode, ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
+from omegaconf import OmegaConf
 
-from inr_xai.config import launchers
-from inr_xai.config.launchers import check_launcher, lost_jobs_told, refusal_of_slurm, requeue_orderly
+from inr_xai.config import launchers, register
+from inr_xai.config.hydra_nodes import hydra_nodes_checked
+from inr_xai.config.launchers import (
+    check_launcher,
+    check_slurm,
+    lost_jobs_told,
+    refusal_of_slurm,
+    register_launchers,
+    requeue_orderly,
+)
 from inr_xai.config.programs import Interruption
 from inr_xai.errors import RunFault, UserError
 from tests.helpers.program import Program, needs_joblib, needs_submitit, status
 from tests.helpers.runs import ROOT
 
-FILES = {file.stem: file for file in (ROOT / "conf" / "hydra" / "launcher").glob("*.yaml")}
-
 
 def test_the_launchers_are_there() -> None:
-    assert FILES.keys() == {"local", "local_submitit", "slurm"}
+    files = {file.stem for file in (ROOT / "conf" / "hydra" / "launcher").glob("*.yaml")}
+    assert files == {"local", "local_submitit", "slurm"} == set(launchers.FILES.values())
+
+
+def launcher_of(name: str) -> dict[str, Any]:
+    """Returns what Hydra composes for a launcher."""
+    register()
+    GlobalHydra.instance().clear()
+    with hydra_nodes_checked(), initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", overrides=[f"hydra/launcher={name}"], return_hydra_config=True)
+    node = OmegaConf.to_container(cfg.hydra.launcher, resolve=False)
+    assert isinstance(node, dict)
+    return {str(key): value for key, value in node.items()}
+
+
+@needs_joblib
+@needs_submitit
+@pytest.mark.parametrize(("plugin", "ours"), launchers.FILES.items())
+def test_a_plug_in_s_own_name_means_the_same(plugin: str, ours: str) -> None:
+    file = OmegaConf.to_container(OmegaConf.load(ROOT / "conf/hydra/launcher" / f"{ours}.yaml"), resolve=False)
+    assert isinstance(file, dict)
+    values = {key: value for key, value in file.items() if key != "defaults"}
+    node = launcher_of(plugin)
+    assert node == launcher_of(ours)
+    assert values == {key: node[key] for key in values}
+
+
+@needs_joblib
+def test_a_key_that_a_plug_in_does_not_have_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    Plugins.instance()
+    stored = ConfigStore.instance().repo["hydra"]["launcher"]
+    older = OmegaConf.create({"_target_": "older", "n_jobs": 7})
+    OmegaConf.set_struct(older, True)
+    monkeypatch.setitem(stored, "joblib.yaml", ConfigNode("joblib.yaml", older, "hydra/launcher", None, None))
+    register_launchers()
+    assert older == {"_target_": "older", "n_jobs": 0}
 
 
 @pytest.mark.usefixtures("command_line")
@@ -73,20 +117,50 @@ def test_a_short_limit_goes_with_a_short_delay() -> None:
 
 
 @needs_submitit
+@pytest.mark.parametrize("name", ["slurm", "submitit_slurm"])
 def test_slurm_is_asked_for_where_it_is(
-    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert program("-m", "shards=2", "hydra/launcher=slurm", "out=here") == 2
-    assert capsys.readouterr().err.startswith("error: hydra/launcher=slurm needs Slurm's sbatch and srun")
+    assert program("-m", "shards=2", f"hydra/launcher={name}", "out=here") == 2
+    assert capsys.readouterr().err.startswith(f"error: hydra/launcher={name} needs Slurm's sbatch and srun")
     assert not (tmp_path / "here").exists()
 
 
+def test_jobs_that_no_node_could_start_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("sbatch", "srun", "sinfo"):
+        (tmp_path / name).write_text('#!/bin/sh\n[ "$5" = --partition ] && echo 4 || printf "2\\n16\\n"\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    node = {"_target_": launchers.SLURM, "cpus_per_task": 16}
+    check_slurm(node, "slurm")
+    check_slurm(node | {"cpus_per_task": 32, "additional_parameters": {"clusters": "other"}}, "slurm")
+    check_slurm(node | {"cpus_per_task": None}, "slurm")
+    for partition, most in ((None, 16), ("small", 4)):
+        with pytest.raises(UserError) as refused:
+            check_slurm(node | {"cpus_per_task": 32, "partition": partition}, "slurm")
+        assert str(refused.value) == (
+            "hydra.launcher.cpus_per_task=32 is more than a node of Slurm has, and the jobs would wait without end; "
+            f"give hydra.launcher.cpus_per_task={most} or fewer"
+        )
+    (tmp_path / "sinfo").write_text("#!/bin/sh\nexit 1\n")
+    check_slurm(node | {"cpus_per_task": 32}, "slurm")
+
+
 @needs_joblib
-@pytest.mark.parametrize(("options", "gpus", "jobs"), [([], 3, 3), (["trainer.accelerator=cpu"], 3, 1), ([], 0, 1)])
+@pytest.mark.parametrize(
+    ("name", "options", "gpus", "jobs"),
+    [
+        ("local", [], 3, 3),
+        ("joblib", [], 3, 3),
+        ("local", ["trainer.accelerator=cpu"], 3, 1),
+        ("local", [], 0, 1),
+        ("joblib", [], 0, 1),
+    ],
+)
 @pytest.mark.slow
 def test_joblib_does_as_many_jobs_at_once_as_there_are_gpus(
-    program: Program, monkeypatch: pytest.MonkeyPatch, options: list[str], gpus: int, jobs: int
+    program: Program, monkeypatch: pytest.MonkeyPatch, name: str, options: list[str], gpus: int, jobs: int
 ) -> None:
     started: list[tuple[int, str]] = []
 
@@ -98,7 +172,7 @@ def test_joblib_does_as_many_jobs_at_once_as_there_are_gpus(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(launchers, "cores", lambda: 4)
     monkeypatch.setattr(import_module("hydra_plugins.hydra_joblib_launcher._core"), "launch", launch)
-    assert program("-m", "shards=1", "hydra/launcher=local", "threads=4", "out=here", *options) == 0
+    assert program("-m", "shards=1", f"hydra/launcher={name}", "threads=4", "out=here", *options) == 0
     assert started == [(jobs, "0,1,2" if jobs == 3 else "")]
     assert "INR_XAI_GPUS" not in os.environ
 

@@ -9,12 +9,17 @@ import pytest
 import inr_xai
 from inr_xai.data.names import ASIDE
 from inr_xai.evaluate.merge import main
+from inr_xai.loggers import results
 from inr_xai.runs import merge as merge_module
 from inr_xai.runs.folder import RunFolder
 from inr_xai.runs.progress import progress_of
 from inr_xai.runs.verify import main as verify
-from tests.helpers.runs import explain, messages, same_masks, table
+from tests.helpers.runs import explain, masks_of, messages, same_masks, table
+from tests.helpers.wandb_double import Double
+from tests.helpers.wandb_read import artifact_files, parts, records, summary
+from tests.helpers.wandb_read import table as table_of
 
+pytest_plugins = ["tests.helpers.wandb_fixtures"]
 OPTIONS = ["explanations=1", "data.size=3", "evaluate=[sparseness,complexity]"]
 FILES = ("per_image.csv", "failures.csv", "evaluation/masks.csv", "evaluation/masks.md", "evaluation/masks.tex")
 
@@ -36,9 +41,9 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return folders
 
 
-def merged(out: Path, *runs: Path) -> int:
+def merged(out: Path, *runs: Path, options: tuple[str, ...] = ()) -> int:
     """Runs the command."""
-    return main([*map(str, runs), "--out", str(out), "--allow-targets", "tests"])
+    return main([*map(str, runs), *options, "--out", str(out), "--allow-targets", "tests"])
 
 
 @pytest.mark.slow
@@ -150,3 +155,92 @@ def test_an_end_in_the_middle_leaves_nothing(
     assert merged(tmp_path / "out", *shards) == 2
     assert f"{tmp_path / 'out'} is no empty folder" in capsys.readouterr().err
     assert not list(tmp_path.glob(f"{ASIDE}*"))
+
+
+@pytest.fixture
+def logged(tmp_path: Path, shards: list[Path]) -> list[Path]:
+    """Copies of the shards, as if each had an offline W&B run in one group."""
+    copies = [Path(shutil.copytree(shard, tmp_path / "logged" / shard.name)) for shard in shards]
+    for place, run in enumerate(map(RunFolder, copies), start=1):
+        facts = run.read_run()
+        options = {"mode": "offline", "finish_timeout": 60}
+        facts["config"]["logger"] = {"wandb": {"_target_": "inr_xai.loggers.WandbSettings", **options}}
+        run.write_run(facts | {"wandb_name": f"called {place}of2", "wandb_group": "mine"})
+    return copies
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fresh_wandb")
+def test_the_whole_is_one_run_at_wandb_in_the_group_of_the_shards(tmp_path: Path, logged: list[Path]) -> None:
+    out = tmp_path / "out"
+    assert merged(out, *logged) == 0
+    (part,) = parts(out)
+    facts, (run,) = RunFolder(out).read_run(), records(part, "run")[:1]
+    assert (run["run_id"], run["display_name"]) == (facts["wandb_id"], "called")
+    assert (run["job_type"], run["run_group"]) == ("explain", "mine")
+    assert facts["wandb_id"] not in {RunFolder(path).read_run()["wandb_id"] for path in logged}
+    values, stored = summary(part)["summary"], RunFolder(out).read_summary()
+    assert values["headline/preservation"] == pytest.approx(stored["preservation_hard_mean_rel/k1"])
+    assert values["run/images"] == 3
+    gallery = table_of(part, "tables/gallery")
+    assert sorted(row[gallery["columns"].index("image")] for row in gallery["data"]) == sorted(masks_of(out))
+    assert all(row[gallery["columns"].index("photo")] is not None for row in gallery["data"])
+    sets = {item["type"]: artifact_files(item) for item in records(part, "artifact")}
+    assert {f"masks/{name}.safetensors" for name in masks_of(out)} < set(sets["explanations"])
+    assert "masks.csv" in sets["evaluation"]
+    assert set(summary(part)["config"]["digests"]) == {"classifier_weights", "data_manifest"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fresh_wandb")
+def test_a_server_or_a_classifier_that_is_not_there_does_not_cost_the_merge(
+    tmp_path: Path, logged: list[Path], double: Double, caplog: pytest.LogCaptureFixture
+) -> None:
+    out, double.status = tmp_path / "out", 503
+    options = ["logger.wandb.mode=online", "--out", str(out)]  # without leave to import the classifier
+    (logged[1] / "run.json").write_text((logged[1] / "run.json").read_text().replace('"mine"', '"other"'))
+    assert main([*map(str, logged), *options]) == 0
+    assert len(RunFolder(out).done()) == 3
+    (part,) = parts(out)
+    assert "run_group" not in records(part, "run")[0]  # the shards are in two
+    assert [row[:2] for row in table_of(part, "tables/gallery")["data"]] == [[None, None]] * 3
+    assert "digests" not in summary(part)["config"]
+    said = "\n".join(messages(caplog.records))
+    assert "W&B gets neither pictures nor digests of what was explained: classifier" in said
+    assert f"this run stays offline, upload it later with `wandb sync {part}`" in said
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fresh_wandb")
+def test_the_whole_is_uploaded_where_that_is_asked_for(tmp_path: Path, logged: list[Path], double: Double) -> None:
+    out = tmp_path / "out"
+    assert merged(out, *logged, options=("logger.wandb.mode=online",)) == 0
+    stored = double.runs[RunFolder(out).read_run()["wandb_id"]]
+    assert stored.complete
+    assert "headline/preservation" in json.loads(stored.files["wandb-summary.json"])
+
+
+def test_no_run_at_wandb_unless_the_runs_had_one(
+    tmp_path: Path, logged: list[Path], shards: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr(results, "open_wandb", lambda *arguments, **options: opened.append(arguments))
+    assert merged(tmp_path / "none", *logged, options=("logger=none",)) == 0
+    assert merged(tmp_path / "stored", *shards) == 0
+    assert opened == []
+    assert merged(tmp_path / "whole", *logged) == 0
+    assert len(opened) == 1
+
+
+def test_options_of_anything_else_are_refused(
+    tmp_path: Path, shards: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in ("steps=3", "loggers=none"):
+        assert merged(tmp_path / "out", *shards, options=(option,)) == 2
+        assert capsys.readouterr().err == (
+            f"error: {option} says nothing of the W&B run of the whole, and all else stays as it is; leave it out, or "
+            "give options of classifier, data, logger\n"
+        )
+    assert merged(tmp_path / "out", *shards, options=("data.nothing=3",)) == 2
+    assert "data.nothing=3 names no option of the run" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
