@@ -18,7 +18,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from inr_xai.config.compose import conf_folder
 from inr_xai.config.programs import Interruption
@@ -62,8 +62,9 @@ def register_launchers() -> None:
         if f"{plugin}.yaml" in nodes:
             node = nodes[f"{plugin}.yaml"].node
             values = OmegaConf.load(conf_folder() / "hydra" / "launcher" / f"{file}.yaml")
-            known = {key: values._get_node(key) for key in values if key in node}  # older plug-ins have fewer keys
-            node.merge_with(known)
+            assert isinstance(values, DictConfig)
+            known = [str(key) for key in values if key in node]  # without `defaults`; older plug-ins have fewer keys
+            node.merge_with(OmegaConf.masked_copy(values, known))
 
 
 def check_launcher(node: Mapping[str, Any]) -> None:
