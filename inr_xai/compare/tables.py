@@ -32,7 +32,11 @@ NO_RANDOM_NUMBER = frozenset(
         "gradcam",
         "gradcam_plus_plus",
         "layercam",
+        "gradcam_margin",
         "integrated_gradients",
+        "integrated_gradients_margin",
+        "attention_rollout",
+        "attnlrp",
         "occlusion",
         "disc",
     }

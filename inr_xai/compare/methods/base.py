@@ -16,7 +16,6 @@ from torch import Tensor
 from inr_xai.errors import UserError
 from inr_xai.types import Image
 
-INSTALL = "pip install 'inr-xai[peers]'"
 BATCH_SIZE = 32  # images that go through the classifier together; only memory depends on it
 
 
@@ -62,6 +61,8 @@ class Explainer(ABC):
     """Whether the method optimises masks for a class; only then does the wrong-target control say something of it."""
     modules: Sequence[tuple[str, str]] = ()
     """The modules of other packages that `explain` imports, each with the package to install."""
+    extra = "peers"
+    """The extra of this package that brings them."""
 
     @property
     @abstractmethod
@@ -75,7 +76,7 @@ class Explainer(ABC):
     def require_packages(self) -> None:
         """Raises UserError if a package that the method needs cannot be imported."""
         for module, package in self.modules:
-            require_module(module, package)
+            require_module(module, package, extra=self.extra)
 
 
 class Stopwatch:
@@ -104,11 +105,15 @@ class Stopwatch:
         return time.perf_counter()
 
 
-def require_module(module: str, package: str) -> ModuleType:
-    """Imports a module of another method's package. Raises UserError with the command that installs the package."""
+def require_module(module: str, package: str, *, extra: str = "peers") -> ModuleType:
+    """Imports a module of another method's package.
+
+    Raises UserError with the command that installs the package, which `extra` of this package brings.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # some of these packages are years old
             return importlib.import_module(module)
     except ImportError as error:
-        raise UserError(f"this method needs the package {package}, which cannot be imported; {INSTALL}") from error
+        install = f"pip install 'inr-xai[{extra}]'"
+        raise UserError(f"this method needs the package {package}, which cannot be imported; {install}") from error

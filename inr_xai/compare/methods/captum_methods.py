@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inr_xai.blur import gaussian_blur
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.compare.methods.base import BATCH_SIZE, Explainer, MethodMaps, Stopwatch, require_module
 from inr_xai.compare.methods.counted_logits import CountedLogits
+from inr_xai.compare.methods.margin import LogitMargin, require_two_classes
+from inr_xai.compare.methods.pixel_attributions import smoothed_positive_part
 from inr_xai.scoring.baselines import BLUR_SIDE
 from inr_xai.types import Image
 
@@ -22,44 +23,63 @@ CAPTUM = ("captum.attr", "captum")
 
 
 class IntegratedGradients(Explainer):
-    """Integrated gradients of the logit from the mean colour to the image.
+    """Integrated gradients of the logit, or of the margin, from the mean colour to the image.
 
-    The map is what captum's `visualize_image_attr` shows with sign="positive": the attributions summed over channels,
-    of which values below 0 become 0. The map is smoothed, because the largest pixels of the raw map lie scattered, and
-    scattered pixels make a poor mask.
+    The map is what captum's `visualize_image_attr` shows with sign="positive", smoothed.
 
     Args:
         steps: points of the Gauss-Legendre rule; each costs a forward and a backward.
         sigma: width of the smoothing Gaussian, in pixels of an image of side 224; scaled with the shorter side.
+        margin: explain the logit less that of the best other class (`LogitMargin`), which costs one forward more.
+
+    Raises:
+        UserError: `margin` is true and the classifier has no second class.
     """
 
     modules = (CAPTUM,)
 
-    def __init__(self, classifier: FrozenClassifier, *, device: torch.device, steps: int = 50, sigma: float = 8.0):
+    def __init__(
+        self,
+        classifier: FrozenClassifier,
+        *,
+        device: torch.device,
+        steps: int = 50,
+        sigma: float = 8.0,
+        margin: bool = False,
+    ):
         self._classifier, self._device, self._steps, self._sigma = classifier, device, steps, sigma
+        self._margin = margin
+        if margin:
+            require_two_classes(classifier)
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        return {"integrated_gradients": self._steps, "sigma": self._sigma}
+        return {"integrated_gradients": self._steps, "sigma": self._sigma} | ({"margin": True} if self._margin else {})
 
     def explain(self, image: Image, target: int, image_id: str) -> MethodMaps:
+        with Stopwatch(self._device) as watch:
+            attributions = self.attributions(image, target)
+        return MethodMaps(
+            smoothed_positive_part(attributions, self._sigma),
+            passes=self._steps + self._margin / 2,
+            seconds=watch.seconds,
+        )
+
+    def attributions(self, image: Image, target: int) -> Image:
+        """Returns the attributions with their signs, on the device of the method; they are linear in the score."""
         inputs = image[None].to(self._device, torch.float32)
         captum, model = require_module(*CAPTUM), CountedLogits(self._classifier)
-        with (
-            self._classifier.frozen(self._device, torch.float32),
-            torch.enable_grad(),
-            Stopwatch(self._device) as watch,
-        ):
-            attributions = captum.IntegratedGradients(model).attribute(
+        with self._classifier.frozen(self._device, torch.float32), torch.enable_grad():
+            attributions = captum.IntegratedGradients(
+                LogitMargin(model, inputs, target) if self._margin else model
+            ).attribute(
                 inputs,
                 baselines=_mean_colour(self._classifier, inputs),
-                target=target,
+                target=None if self._margin else target,
                 n_steps=self._steps,
                 internal_batch_size=BATCH_SIZE,
             )
-        positive = attributions.detach().sum(1, keepdim=True).clamp(min=0)
-        heatmap = gaussian_blur(positive, self._sigma * min(image.shape[-2:]) / BLUR_SIDE)
-        return MethodMaps(heatmap[0].float().cpu(), passes=float(self._steps), seconds=watch.seconds)
+        return attributions[0].detach()
 
 
 class Occlusion(Explainer):

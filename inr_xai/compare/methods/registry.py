@@ -9,6 +9,8 @@ import torch
 
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.compare.comparison import MapMaker
+from inr_xai.compare.methods.attention_rollout import AttentionRollout
+from inr_xai.compare.methods.attn_lrp import AttnLRP
 from inr_xai.compare.methods.base import Explainer
 from inr_xai.compare.methods.captum_methods import IntegratedGradients, Occlusion
 from inr_xai.compare.methods.class_activation import CAM
@@ -48,8 +50,12 @@ def _torchray(setup: MethodSetup, *, reward: str) -> TorchRay:
     return TorchRay(setup.classifier, areas=setup.areas, device=setup.device, reward=reward)
 
 
-def _cam(setup: MethodSetup, *, kind: str) -> CAM:
-    return CAM(setup.classifier, device=setup.device, kind=kind, layer=setup.layer)
+def _cam(setup: MethodSetup, *, kind: str, margin: bool = False) -> CAM:
+    return CAM(setup.classifier, device=setup.device, kind=kind, layer=setup.layer, margin=margin)
+
+
+def _integrated_gradients(setup: MethodSetup, *, margin: bool = False) -> IntegratedGradients:
+    return IntegratedGradients(setup.classifier, device=setup.device, margin=margin)
 
 
 OTHER_METHODS: dict[str, Callable[[MethodSetup], Explainer]] = {
@@ -58,7 +64,11 @@ OTHER_METHODS: dict[str, Callable[[MethodSetup], Explainer]] = {
     "gradcam": partial(_cam, kind="GradCAM"),
     "gradcam_plus_plus": partial(_cam, kind="GradCAMPlusPlus"),
     "layercam": partial(_cam, kind="LayerCAM"),
-    "integrated_gradients": lambda setup: IntegratedGradients(setup.classifier, device=setup.device),
+    "gradcam_margin": partial(_cam, kind="GradCAM", margin=True),
+    "integrated_gradients": _integrated_gradients,
+    "integrated_gradients_margin": partial(_integrated_gradients, margin=True),
+    "attention_rollout": lambda setup: AttentionRollout(setup.classifier, device=setup.device),
+    "attnlrp": lambda setup: AttnLRP(setup.classifier, device=setup.device),
     "occlusion": lambda setup: Occlusion(setup.classifier, device=setup.device),
     "rise": lambda setup: RISE(setup.classifier, device=setup.device, seed=setup.seed),
     "lime": lambda setup: LIME(setup.classifier, device=setup.device, seed=setup.seed),

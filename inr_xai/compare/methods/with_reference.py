@@ -25,7 +25,7 @@ class InFreeRegion(Explainer):
 
     def __init__(self, explainer: Explainer, second: ReferenceMaps, *, second_settings: Mapping[str, Any]):
         self._explainer, self._second, self._second_settings = explainer, second, second_settings
-        self.modules = explainer.modules
+        self.modules, self.extra = explainer.modules, explainer.extra
 
     @property
     def settings(self) -> Mapping[str, Any]:
