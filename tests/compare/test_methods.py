@@ -225,12 +225,18 @@ def make_factory(folder: Path) -> MethodFactory:
     return MethodFactory(MethodSetup(demo_image()[0], CPU, AREAS), compose, MapMaker(MapCache(folder), {}))
 
 
-def test_every_method_can_be_built(tmp_path: Path) -> None:
+OF_TRANSFORMERS = ("attention_rollout", "attnlrp")
+
+
+def test_every_method_can_be_built_or_says_which_classifier_it_needs(tmp_path: Path) -> None:
     pytest.importorskip("captum")
     pytest.importorskip("pytorch_grad_cam")
     for package in ("torchray", "lime", "shap"):
         skip_without(package)
-    methods = {name: build_explainer(name, make_factory(tmp_path)) for name in METHODS}
+    for name in OF_TRANSFORMERS:
+        with pytest.raises(UserError, match=f"{name} needs .*VisionTransformer.*inr_xai.DemoNetwork"):
+            build_explainer(name, make_factory(tmp_path))
+    methods = {name: build_explainer(name, make_factory(tmp_path)) for name in METHODS if name not in OF_TRANSFORMERS}
     assert [name for name, method in methods.items() if method.fitted] == [
         "inr",
         "inr_hybrid",

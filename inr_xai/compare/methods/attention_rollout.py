@@ -10,11 +10,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from inr_xai.classifier import FrozenClassifier
-from inr_xai.classifier.frozen import owner
-from inr_xai.compare.methods.base import Explainer, MethodMaps, Stopwatch
+from inr_xai.compare.methods.base import Explainer, MethodMaps, Stopwatch, network_name
 from inr_xai.compare.methods.counted_logits import CountedLogits
 from inr_xai.errors import UserError
 from inr_xai.types import Image
@@ -71,7 +70,7 @@ def rollout(matrices: Sequence[Float[Tensor, "b k n n"]]) -> Float[Tensor, "b n 
 
 
 @contextmanager
-def attention_matrices(transformer: nn.Module) -> Iterator[AttentionMatrices]:
+def attention_matrices(transformer: Any) -> Iterator[AttentionMatrices]:
     """Collects the attention of every block of timm's vision transformer while images pass through it.
 
     Fused attention, which makes no matrices, is switched off during the block. At its end the switches are as they
@@ -91,14 +90,14 @@ def attention_matrices(transformer: nn.Module) -> Iterator[AttentionMatrices]:
 
 def _require_class_token(classifier: FrozenClassifier) -> Any:
     """Returns the transformer. Raises UserError if it is none of timm's, or rollout says nothing of its head."""
-    from timm.models.vision_transformer import Attention, VisionTransformer  # takes seconds
+    from timm.models import vision_transformer  # takes seconds
 
-    model = owner(classifier.model)
-    if type(model) is not VisionTransformer:
-        reason = f"this classifier is a {type(classifier.model if model is None else model).__name__}"
+    model: Any = classifier.model
+    if type(model) is not vision_transformer.VisionTransformer:
+        reason = f"this classifier is a {network_name(classifier)}"
     elif model.global_pool != "token":
         reason = f"this one's head reads its tokens by global_pool={model.global_pool!r}"
-    elif not all(type(getattr(block, "attn", None)) is Attention for block in model.blocks):
+    elif not all(type(getattr(block, "attn", None)) is vision_transformer.Attention for block in model.blocks):
         reason = "this one has attention of another kind"
     else:
         return model

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import vision_transformer
 
 from inr_xai.classifier import FrozenClassifier
@@ -31,8 +30,7 @@ class AttnLRP(Explainer):
     lxt's rules for them are those of the paper but for the softmax: within attention, the weights are constants
     (CP-LRP). Linear layers and the convolution have zennit's Gamma rule. The map is the positive part, smoothed.
 
-    The Gamma rule runs these layers five times more, forward and backward. So the passes are the floating-point
-    operations of all this over twice those of a forward.
+    The Gamma rule runs these layers five times more, which the passes count (`passes_with_rules`).
 
     Args:
         gamma_convolution, gamma_linear: how much more positive weights count than negative ones. lxt names no best
@@ -68,20 +66,17 @@ class AttnLRP(Explainer):
         images, model = image[None].to(self._device, torch.float32).requires_grad_(), CountedLogits(self._classifier)
         with (
             self._classifier.frozen(self._device, torch.float32),
-            relevance_rules(model.model, self._gammas),
+            relevance_rules(model, self._gammas),
             torch.enable_grad(),
             Stopwatch(self._device) as watch,
-            FlopCounterMode(display=False) as operations,
         ):
-            logits = model(images)
-            forward = operations.get_total_flops()
-            logits[0, target].backward()
+            model(images)[0, target].backward()
         assert images.grad is not None
         # The normalised input times its gradient: the standard deviation cancels.
         relevance = (images.detach() - self._zero_of_input(images)) * images.grad
         return MethodMaps(
             smoothed_positive_part(relevance[0], self._sigma),
-            passes=operations.get_total_flops() / (2 * forward),
+            passes=passes_with_rules(self._classifier.model),
             seconds=watch.seconds,
         )
 
@@ -89,6 +84,19 @@ class AttnLRP(Explainer):
         """Returns the colour that is 0 for the network."""
         mean = images.new_tensor(self._classifier.preprocessing.mean)[:, None, None]
         return mean if self._classifier.normalise else torch.zeros_like(mean)
+
+
+def passes_with_rules(network: Any) -> float:
+    """Returns the passes of torchvision's VisionTransformer with the Gamma rule, from the multiplications of a forward.
+
+    The whole network runs once, forward and backward, and the layers with the rule five times more: for two signs of
+    the input with two changes of the weights, and once as they are.
+    """
+    tokens, width, layers = network.seq_length, network.hidden_dim, len(network.encoder.layers)
+    ends = network.conv_proj.weight.numel() * (tokens - 1) + network.heads.head.weight.numel()
+    with_rule = layers * 2 * tokens * width * network.mlp_dim + ends
+    attention = layers * (4 * tokens * width**2 + 2 * tokens**2 * width)
+    return 1 + 5 * with_rule / (with_rule + attention)
 
 
 @contextmanager

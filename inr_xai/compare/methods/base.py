@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from inr_xai.classifier import FrozenClassifier
 from inr_xai.errors import UserError
 from inr_xai.types import Image
 
@@ -103,6 +104,12 @@ class Stopwatch:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         return time.perf_counter()
+
+
+def network_name(classifier: FrozenClassifier) -> str:
+    """Returns the package and the class of a classifier's network, for messages, such as torchvision.ResNet."""
+    network = type(classifier.model)
+    return f"{network.__module__.partition('.')[0]}.{network.__name__}"
 
 
 def require_module(module: str, package: str, *, extra: str = "peers") -> ModuleType:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
 from inr_xai.classifier import FrozenClassifier
-from inr_xai.classifier.frozen import owner, words_of
+from inr_xai.classifier.frozen import words_of
+from inr_xai.compare.methods.base import network_name
 from inr_xai.errors import UserError
 from inr_xai.seeding import generator
 
@@ -51,12 +52,11 @@ def as_torchvision_vit(classifier: FrozenClassifier, *, device: torch.device, me
     """
     from timm.models import vision_transformer as timm_vit  # takes seconds
 
-    model = owner(classifier.model)
+    model = classifier.model
     if type(model) is VisionTransformer:
         return classifier
     if type(model) is not timm_vit.VisionTransformer:
-        network = type(classifier.model if model is None else model).__name__
-        raise _refusal(method, f"this classifier is a {network}")
+        raise _refusal(method, f"this classifier is a {network_name(classifier)}")
     try:
         converted = classifier.of(_converted(model))
         difference = _largest_difference(classifier, converted, device)
