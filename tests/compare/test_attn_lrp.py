@@ -115,6 +115,7 @@ def test_torch_and_zennit_are_left_as_they_were(fails: bool) -> None:
         assert torch.equal(explainer.explain(image, 0, "x").maps, first)
         assert not torch.equal(explainer.explain(image, 1, "x").maps, first)
     assert [dict(vars(changed)) for changed in (*CHANGED, hook)] == before
+    assert not any(hasattr(changed, "original_forward") for changed in CHANGED)
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())
     assert all(parameter.grad is None for parameter in classifier.model.parameters())
 

@@ -93,11 +93,12 @@ def _require_class_token(classifier: FrozenClassifier) -> Any:
     from timm.models import vision_transformer  # takes seconds
 
     model: Any = classifier.model
-    if type(model) is not vision_transformer.VisionTransformer:
+    timm_vit: Any = vision_transformer  # whose Attention lies elsewhere in some versions
+    if type(model) is not timm_vit.VisionTransformer:
         reason = f"this classifier is a {network_name(classifier)}"
     elif model.global_pool != "token":
         reason = f"this one's head reads its tokens by global_pool={model.global_pool!r}"
-    elif not all(type(getattr(block, "attn", None)) is vision_transformer.Attention for block in model.blocks):
+    elif not all(type(getattr(block, "attn", None)) is timm_vit.Attention for block in model.blocks):
         reason = "this one has attention of another kind"
     else:
         return model
