@@ -93,8 +93,8 @@ def test_the_transformer_is_left_as_it_was(fails: bool) -> None:
 def test_what_is_no_such_transformer_is_refused() -> None:
     torchvision_vit = models.VisionTransformer(24, 8, num_layers=1, num_heads=1, hidden_dim=8, mlp_dim=8)
     cases = {
-        "this classifier is a inr_xai.DemoNetwork": demo_image()[0],
-        "this classifier is a torchvision.VisionTransformer": random_vit().of(torchvision_vit),
+        "the network of this classifier is inr_xai.DemoNetwork": demo_image()[0],
+        "the network of this classifier is torchvision.VisionTransformer": random_vit().of(torchvision_vit),
         "head reads its tokens by global_pool='avg'": random_vit(global_pool="avg"),
     }
     for reason, classifier in cases.items():

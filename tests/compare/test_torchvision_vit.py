@@ -73,5 +73,5 @@ def test_a_part_without_a_counterpart_is_refused(options: dict[str, Any], reason
 
 
 def test_another_network_is_refused() -> None:
-    with pytest.raises(UserError, match=r"needs torchvision's Vis.*this classifier is a inr_xai\.DemoNetwork; leave"):
+    with pytest.raises(UserError, match=r"needs torchvision's .*the network of this classifier is inr_xai\.Demo"):
         converted(demo_image()[0])

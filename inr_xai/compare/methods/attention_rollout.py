@@ -95,7 +95,7 @@ def _require_class_token(classifier: FrozenClassifier) -> Any:
     model: Any = classifier.model
     timm_vit: Any = vision_transformer  # whose Attention lies elsewhere in some versions
     if type(model) is not timm_vit.VisionTransformer:
-        reason = f"this classifier is a {network_name(classifier)}"
+        reason = f"the network of this classifier is {network_name(classifier)}"
     elif model.global_pool != "token":
         reason = f"this one's head reads its tokens by global_pool={model.global_pool!r}"
     elif not all(type(getattr(block, "attn", None)) is timm_vit.Attention for block in model.blocks):

@@ -56,7 +56,7 @@ def as_torchvision_vit(classifier: FrozenClassifier, *, device: torch.device, me
     if type(model) is VisionTransformer:
         return classifier
     if type(model) is not timm_vit.VisionTransformer:
-        raise _refusal(method, f"this classifier is a {network_name(classifier)}")
+        raise _refusal(method, f"the network of this classifier is {network_name(classifier)}")
     try:
         converted = classifier.of(_converted(model))
         difference = _largest_difference(classifier, converted, device)
