@@ -152,9 +152,10 @@ def test_jobs_in_other_processes_have_their_table_although_one_is_refused(tmp_pa
 @needs_joblib
 @pytest.mark.slow
 def test_a_worker_that_is_killed_ends_with_one_sentence_and_the_jobs_go_on_later(tmp_path: Path) -> None:
-    options = [*TINY, "data.size=1", "explanations=1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "out=o"]
+    options = [*TINY, "data.size=1", "explanations=1", "out=o"]
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     killed = "{_target_:tests.helpers.runs.Killed},null"
-    done = process("-m", *options, f"callbacks.scores={killed}", folder=tmp_path)
+    done = process("-m", *options, *launcher, f"callbacks.scores={killed}", folder=tmp_path)
     assert done.returncode == 1
     line = done.stderr.splitlines()[-1]
     assert line.startswith("error: a process that worked on a job was killed")

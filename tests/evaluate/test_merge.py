@@ -220,6 +220,7 @@ def test_the_whole_is_uploaded_where_that_is_asked_for(tmp_path: Path, logged: l
     assert "headline/preservation" in json.loads(stored.files["wandb-summary.json"])
 
 
+@pytest.mark.slow
 def test_no_run_at_wandb_unless_the_runs_had_one(
     tmp_path: Path, logged: list[Path], shards: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
