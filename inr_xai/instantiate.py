@@ -26,7 +26,7 @@ from inr_xai.data.pools import is_synthetic
 from inr_xai.digests import file_digest, manifest_digest, weights_digest
 from inr_xai.draws import GENERATOR
 from inr_xai.errors import UserError, error_text
-from inr_xai.fitting.mask_module import device_of
+from inr_xai.fitting.trainers import device_of
 from inr_xai.limits import RANGES, Exclusion, Plateau, Stop, check_numbers
 from inr_xai.loggers import WandbSettings, environment
 from inr_xai.method import Method

@@ -17,7 +17,8 @@ from inr_xai.callbacks.curves import strip
 from inr_xai.callbacks.progress import log as progress_log
 from inr_xai.classifier import demo
 from inr_xai.errors import UserError
-from inr_xai.fitting.mask_module import MaskModule, light_trainer
+from inr_xai.fitting.mask_module import MaskModule
+from inr_xai.fitting.trainers import light_trainer
 from inr_xai.method import Method
 from inr_xai.perturbation import Constant
 from inr_xai.runs.figure import content_of
