@@ -38,7 +38,7 @@ def light_trainer(settings: Mapping[str, Any], callbacks: Sequence[lightning.Cal
 
 @contextlib.contextmanager
 def dismissed(trainer: lightning.Trainer) -> Iterator[lightning.Trainer]:
-    """A context with a trainer, at whose end the trainer holds nothing any more, is of no use, and nobody has its module.
+    """A context with a trainer, at whose end the trainer is empty and of no use, and nobody has its module.
 
     A trainer and its parts refer to each other, and they to the module. Python looks for such cycles so seldom that the
     tensors of a hundred fits would lie in memory, and on a GPU their graphs, too.
