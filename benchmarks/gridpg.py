@@ -41,7 +41,7 @@ from inr_xai.config.environment import stored_form
 from inr_xai.data.mosaic import Grid
 from inr_xai.digests import digest
 from inr_xai.errors import UserError
-from inr_xai.fitting.mask_module import device_of
+from inr_xai.fitting.trainers import device_of
 from inr_xai.instantiate import build_method, instantiate, make_photo_pool, plain
 from inr_xai.loggers.tables import log_tables
 from inr_xai.runs.files import read_json, write_json

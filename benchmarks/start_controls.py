@@ -28,7 +28,7 @@ from inr_xai.compare.methods.ours import MaskFitter
 from inr_xai.compare.report import format_markdown
 from inr_xai.config import composed, exit_status
 from inr_xai.evaluate.by_refitting import refit
-from inr_xai.fitting.mask_module import device_of
+from inr_xai.fitting.trainers import device_of
 from inr_xai.instantiate import build_data_and_classifier, build_method, make_photo_pool, plain
 from inr_xai.metrics.robustness.randomisation import mprt, randomisable_layers
 from inr_xai.metrics.statistics.bootstrap import interval_columns, mean_interval, paired_difference

@@ -30,7 +30,7 @@ from step_startup import measure_startup
 from step_table import format_report
 
 from inr_xai.config import exit_status
-from inr_xai.fitting.mask_module import device_of
+from inr_xai.fitting.trainers import device_of
 from inr_xai.method import Method
 from inr_xai.runs.files import write_bytes, write_json
 

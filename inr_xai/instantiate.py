@@ -23,7 +23,7 @@ from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.data.pools import is_synthetic
 from inr_xai.draws import GENERATOR
 from inr_xai.errors import RunFault, UserError, error_text
-from inr_xai.fitting.mask_module import device_of
+from inr_xai.fitting.trainers import device_of
 from inr_xai.limits import RANGES, Exclusion, Plateau, Stop, check_numbers
 from inr_xai.loggers import WandbSettings, environment
 from inr_xai.loggers.explained import digests_of

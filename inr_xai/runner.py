@@ -135,8 +135,9 @@ def images_to_come(folder: RunFolder, data: ImageData) -> int:
 
 def what_is_concluded(cfg: DictConfig, folder: RunFolder) -> str:
     """Returns a name of the images that the run has now, and of what is measured of them."""
-    newest = max((known.st_mtime_ns for _, known in folder.images.files()), default=0)
-    facts = {"done": len(folder.done()), "failed": len(folder.read_failures()), "newest": newest}
+    files = [(known.st_size, known.st_mtime_ns) for _, known in folder.images.files()]
+    size, newest = sum(size for size, _ in files), max((time for _, time in files), default=0)
+    facts = {"files": len(files), "size": size, "newest": newest, "failed": len(folder.read_failures())}
     return digest(facts | {key: value for key, value in plain(cfg).items() if key in MEASURED})
 
 

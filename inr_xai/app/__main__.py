@@ -59,7 +59,7 @@ def _serve(args: argparse.Namespace) -> int:
 
     from inr_xai.app.classifiers import Classifiers, embedded
     from inr_xai.app.desk import Desk
-    from inr_xai.fitting.mask_module import device_of
+    from inr_xai.fitting.trainers import device_of
     from inr_xai.instantiate import build_method, instantiate, plain, threads_of
 
     device = device_of(plain(cfg.trainer))

@@ -21,7 +21,7 @@ from inr_xai.classifier.probe import examine_alone
 from inr_xai.data.labels import class_label
 from inr_xai.data.names import id_file
 from inr_xai.errors import UserError
-from inr_xai.fitting.mask_module import device_of
+from inr_xai.fitting.trainers import device_of
 from inr_xai.instantiate import build_data_and_classifier, make_photo_pool, plain
 from inr_xai.limits import check_audit, require_probabilities
 from inr_xai.runs.files import all_columns, format_csv, write_bytes

@@ -31,5 +31,6 @@ class Figures(RunCallback):
         class_name = self.state.class_name(record.target)
         figure = draw_explanation(content_of(record, image, class_name), cell=self.cell)
         data = figure_bytes(figure, self.format, dpi=self.dpi)
+        figure.clear()  # its parts refer to each other, and their pixels would stay until Python looks for cycles
         file = self.state.folder.figure_file(record.sample_id, f".{self.format}")
         write_bytes(file, data, within=self.state.folder.begun)

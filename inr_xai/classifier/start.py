@@ -104,7 +104,7 @@ class GradientStart(Start):
             reference: the colour whose activations are taken off; None takes off nothing.
         """
 
-        def trace(some: slice) -> Float[Tensor, "m h w"]:
+        def trace(some: slice) -> Tensor:
             images = batch.images[some]
             plain = None if reference is None else reference.expand_as(images)
             return evidence_maps(classifier, images, batch.targets[some], reference=plain)
@@ -158,7 +158,7 @@ def window_maps(
     places = torch.cartesian_prod(torch.arange(len(batch)), torch.arange(count)).to(batch.targets)
 
     @torch.no_grad()
-    def ask(some: slice) -> Float[Tensor, " m"]:
+    def ask(some: slice) -> Tensor:
         image, window = places[some].unbind(1)
         logits = classifier(torch.lerp(colour, batch.images[image], windows[window].unsqueeze(1)))
         shown = classifier.probability(logits, batch.targets[image])

@@ -30,7 +30,7 @@ from inr_xai.compare.tables import common_photos, load_scores
 from inr_xai.config import composed, exit_status
 from inr_xai.config.environment import stored_form
 from inr_xai.errors import UserError
-from inr_xai.fitting.mask_module import device_of
+from inr_xai.fitting.trainers import device_of
 from inr_xai.instantiate import build_data_and_classifier, build_method, instantiate, make_photo_pool, plain
 from inr_xai.limits import require_probabilities
 from inr_xai.loggers.tables import log_tables

@@ -25,7 +25,7 @@ from inr_xai.config import exit_status
 from inr_xai.config.environment import stored_form
 from inr_xai.data.names import id_file
 from inr_xai.errors import UserError
-from inr_xai.fitting.mask_module import device_of
+from inr_xai.fitting.trainers import device_of
 from inr_xai.instantiate import build_data_and_classifier, plain, stored_configuration
 from inr_xai.moved import with_new_paths, with_old_paths
 from inr_xai.runs.files import read_json, write_bytes, write_json

@@ -21,7 +21,7 @@ from inr_xai.evaluate.explained_image import ExplainedImage
 from inr_xai.evaluate.registry import REGISTRY, EvaluationMetric, measure
 from inr_xai.evaluate.results import DIGEST, FAILED, Results, join_reasons, split_reasons
 from inr_xai.evaluate.sources import Source
-from inr_xai.fitting.mask_module import device_of
+from inr_xai.fitting.trainers import device_of
 from inr_xai.instantiate import build_data_and_classifier, build_method, make_photo_pool, plain
 from inr_xai.method import Method
 from inr_xai.metrics.inputs import ExplainWith

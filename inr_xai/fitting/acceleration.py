@@ -9,6 +9,7 @@ and what the area rule remembers. So it is offered for our own games and area ru
 
 import copy
 import logging
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -50,7 +51,7 @@ class Accelerated:
 
     def __init__(self, module: "MaskModule"):
         method, device = module.method, module.images.device.type
-        self._module, self._is_first = module, True
+        self._reference, self._is_first = weakref.ref(module), True  # the module has this one
         self._progress = module.images.new_tensor(module.progress)
         self._now = self._progress.new_zeros(())
         self._graphs: dict[tuple[int, bool], ReplayedStep] = {}
@@ -63,6 +64,12 @@ class Accelerated:
             self._replays = not fall_back("cuda_graphs", f"{foreign} may do other work at each step")
         if self._replays and device != GRAPHED:
             self._replays = not fall_back("cuda_graphs", f"the device is {device}")
+
+    @property
+    def _module(self) -> "MaskModule":
+        module = self._reference()
+        assert module is not None  # it alone asks
+        return module
 
     def __call__(self, kept: Kept, step: int) -> Float[Tensor, " b"]:
         """Returns the loss of each image in a step with these draws."""
@@ -123,7 +130,7 @@ class Accelerated:
         module = self._module
         own_masks, own_images = compiled() if self._compiles else (masks_of, images_of)
 
-        def show(masks: Masks) -> Float[Tensor, "b a c h w"]:
+        def show(masks: Masks) -> Tensor:
             with torch.autocast(masks.device.type, enabled=False):
                 images: Tensor = own_images(kept, masks)
             return images

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from inr_xai.fitting.mask_module import MaskModule
 from inr_xai.fitting.plateau import DRAWS
+from inr_xai.fitting.trainers import dismissed
 from inr_xai.inr import INR
 
 
@@ -54,7 +55,8 @@ class Course:
         while self._waiting:
             part = self._waiting[0]
             part.at_boundary = at_boundary
-            make_trainer().fit(part, train_dataloaders=list(range(part.first_step, len(part.progress))))
+            with dismissed(make_trainer()) as trainer:
+                trainer.fit(part, train_dataloaders=list(range(part.first_step, len(part.progress))))
             self._waiting = [*self._waiting[1:], *part.parts]
             if part.parts:
                 continue

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from inr_xai.classifier.frozen import FrozenClassifier
 from inr_xai.errors import UserError
-from inr_xai.fitting.mask_module import device_of, quiet_lightning
 from inr_xai.fitting.stack import ImageResult, Stack
 from inr_xai.fitting.stopping import KeepRule, NoiseRule
+from inr_xai.fitting.trainers import device_of, quiet_lightning
 from inr_xai.method import Method
 from inr_xai.objective import Logit, ScoreFunction
 from inr_xai.types import Batch, Classifier, Free, Images, Targets

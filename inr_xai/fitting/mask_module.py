@@ -1,29 +1,22 @@
-"""One explanation of a batch of images as a LightningModule, and the light trainer that fits it.
+"""One explanation of a batch of images as a LightningModule.
 
 Images share nothing: each has its own weights, its own generators, and its own term in a SUM of losses (a mean or a
 clipped global gradient would couple them), so that a mask does not depend on the images fitted beside it.
 """
 
-import contextlib
-import logging
-import signal
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import lightning
 import torch
 from jaxtyping import Float
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from inr_xai.area import FitProgress, Memory
 from inr_xai.classifier.frozen import in_parts
 from inr_xai.draws import Draws
-from inr_xai.errors import UserError
 from inr_xai.inr.base import grid_points, interpolation, side_positions
 from inr_xai.method import Method
 from inr_xai.objective import IN_PLACE_OF, Regularity, ScoreFunction
@@ -295,53 +288,3 @@ class _Scores(torch.autograd.Function):
     def backward(ctx, upstream):  # type: ignore[no-untyped-def]
         (gradients,) = ctx.saved_tensors
         return upstream.view(-1, 1, 1, 1) * gradients, None
-
-
-def light_trainer(settings: Mapping[str, Any], callbacks: Sequence[lightning.Callback]) -> lightning.Trainer:
-    """Returns a trainer for one fit, which prints and writes nothing by itself.
-
-    If somebody cares for SIGTERM, as our programs and the launchers of clusters do, it leaves that to him.
-    """
-    # LightningEnvironment: requeueing is the task of a cluster's launcher, not of the many small fits.
-    trainer = lightning.Trainer(
-        **settings,
-        max_epochs=1,
-        logger=False,
-        callbacks=list(callbacks),
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        plugins=[LightningEnvironment()],
-    )
-    if callable(signal.getsignal(signal.SIGTERM)):  # else Lightning ends the fit, whatever that handler decides
-        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    return trainer
-
-
-def device_of(settings: Mapping[str, Any]) -> torch.device:
-    """Returns the device on which a trainer with these settings fits. Raises UserError if it is not available."""
-    try:
-        with quiet_lightning():
-            return light_trainer(settings, ()).strategy.root_device
-    except MisconfigurationException as error:
-        raise UserError(
-            f"trainer.accelerator={settings.get('accelerator')} is not available on this machine ({error}); "
-            "use trainer.accelerator=auto or cpu"
-        ) from error
-
-
-@contextlib.contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Silences Lightning, whose trainers, one for each fit, would otherwise all report their hardware."""
-    names = ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.pytorch")
-    loggers = [logging.getLogger(name) for name in names]
-    before = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, before, strict=True):
-                logger.setLevel(level)

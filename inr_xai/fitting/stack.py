@@ -15,9 +15,10 @@ from inr_xai.classifier.frozen import require_class
 from inr_xai.errors import TERMINATED
 from inr_xai.fitting.course import Course
 from inr_xai.fitting.drawing import Drawing, export_network
-from inr_xai.fitting.mask_module import MaskModule, light_trainer
+from inr_xai.fitting.mask_module import MaskModule
 from inr_xai.fitting.plateau import PlateauModule
 from inr_xai.fitting.stopping import Candidate, KeepRule
+from inr_xai.fitting.trainers import light_trainer
 from inr_xai.method import Method
 from inr_xai.seeding import second_seed
 from inr_xai.types import Batch, Classifier, Free
@@ -161,6 +162,8 @@ class Stack:
                 for place in self._remaining:
                     self.results[place].failure = None if self.results[place].masks else STOPPED
                 break
+            finally:
+                self._course = None  # which has the stack, and would stay with it
             masks = self._drawing.next(course.inr.to(self._batch.images.device))
             stays = [bool(curve.isfinite().all()) for curve in course.curves]
             for row, place in enumerate(self._remaining):
@@ -184,7 +187,7 @@ class Stack:
                     self.results[place].free.append(None if free is None else free[row])
                     self.results[place].networks.append(export_network(course.inr, row))
             self._narrow(stays)
-            self._explained, self._course = explanation, None
+            self._explained = explanation
             if at_boundary is not None:
                 at_boundary()
         return list(self.results.values())

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from inr_xai.draws import Draws, Rows
@@ -86,7 +86,7 @@ class BoundMixture(Bound):
         source = self.source[at]
         counts = [rows.first[step + 1] - rows.first[step] for _, rows in self.parts]
 
-        def keep(masks: Float[Tensor, "n h w"]) -> Images:
+        def keep(masks: Tensor) -> Images:
             pairs = zip(images[source].split(counts), masks[source].split(counts), strict=True)
             present = [pair for pair, count in zip(pairs, counts, strict=True) if count]
             kept = [

@@ -40,7 +40,7 @@ class MaskedModel:
     def whole(self) -> Float[Tensor, " b"]:
         """Returns p_t of the images as they are."""
 
-        def ask(some: slice) -> Float[Tensor, " m"]:
+        def ask(some: slice) -> Tensor:
             return self._ask(self.images[some], self.targets[some])
 
         return torch.cat(self._in_parts(ask, len(self.images)))
@@ -69,7 +69,7 @@ class MaskedModel:
         sizes = len(self.images), *draws.shape
         cases = torch.cartesian_prod(*(torch.arange(size) for size in sizes))
 
-        def ask(some: slice) -> Float[Tensor, " m"]:
+        def ask(some: slice) -> Tensor:
             image, mask, place = cases[some].unbind(1)
             draw, image, mask = draws[mask, place].to(masks.device), image.to(masks.device), mask.to(masks.device)
             weight = masks[image, mask].unsqueeze(1).to(self.images.dtype)

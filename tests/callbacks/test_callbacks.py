@@ -1,5 +1,6 @@
 """Callbacks: what they draw, print and log, that they change no result, and what W&B holds of runs in the end."""
 
+import gc
 import itertools
 import logging
 import re
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.image import AxesImage
 from PIL import Image
 
 from inr_xai.callbacks import Figures, Progress, RunState, Scores
@@ -17,7 +19,8 @@ from inr_xai.callbacks.curves import strip
 from inr_xai.callbacks.progress import log as progress_log
 from inr_xai.classifier import demo
 from inr_xai.errors import UserError
-from inr_xai.fitting.mask_module import MaskModule, light_trainer
+from inr_xai.fitting.mask_module import MaskModule
+from inr_xai.fitting.trainers import light_trainer
 from inr_xai.method import Method
 from inr_xai.perturbation import Constant
 from inr_xai.runs.figure import content_of
@@ -88,6 +91,19 @@ def test_a_figure_is_written_in_its_format(tmp_path: Path, format: str, start: b
     figures.on_sample(record(), torch.ones(3, 8, 8))
     assert list(files_below(tmp_path)) == [f"figures/image.{format}"]
     assert (tmp_path / "figures" / f"image.{format}").read_bytes().startswith(start)
+
+
+def test_the_pixels_of_a_figure_do_not_wait_until_python_looks_for_cycles(tmp_path: Path) -> None:
+    figures = Figures(dpi=50)
+    figures.on_run_start(RunState(RunFolder(tmp_path), Method(), total=1))
+    gc.collect()
+    gc.disable()
+    try:
+        figures.on_sample(record(), torch.ones(3, 8, 8))
+        pictures = [part for part in gc.get_objects() if type(part) is AxesImage]
+    finally:
+        gc.enable()
+    assert pictures == []
 
 
 @pytest.mark.parametrize(

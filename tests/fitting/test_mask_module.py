@@ -12,7 +12,8 @@ from torch import nn
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.errors import UserError
 from inr_xai.fitting.drawing import draw_logits
-from inr_xai.fitting.mask_module import MaskModule, light_trainer, quiet_lightning
+from inr_xai.fitting.mask_module import MaskModule
+from inr_xai.fitting.trainers import light_trainer, quiet_lightning
 from inr_xai.inr import INR, FeatureGridINR, PyramidINR
 from inr_xai.method import Method
 from inr_xai.objective import Regularity, total_variation

@@ -20,9 +20,9 @@ from inr_xai.compare.methods.ours import FirstExplanation, MaskFitter
 from inr_xai.errors import UserError
 from inr_xai.fitting import plateau
 from inr_xai.fitting.fit import fit_masks
-from inr_xai.fitting.mask_module import light_trainer, quiet_lightning
 from inr_xai.fitting.plateau import DRAWS, PlateauModule, PlateauRule, remaining_steps
 from inr_xai.fitting.stack import DIVERGED
+from inr_xai.fitting.trainers import light_trainer, quiet_lightning
 from inr_xai.inr import FeatureGridINR, PyramidINR
 from inr_xai.limits import Exclusion, Plateau, Stop
 from inr_xai.masks import hard_masks

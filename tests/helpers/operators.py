@@ -7,7 +7,8 @@ import torch
 
 from benchmarks.operator_count import OperatorCount
 from inr_xai.classifier import FrozenClassifier
-from inr_xai.fitting.mask_module import MaskModule, light_trainer, quiet_lightning
+from inr_xai.fitting.mask_module import MaskModule
+from inr_xai.fitting.trainers import light_trainer, quiet_lightning
 from inr_xai.method import Method
 from inr_xai.types import Batch
 from tests.conftest import pictures
