@@ -25,7 +25,7 @@ from inr_xai.compare.comparison import DEFAULTS
 from inr_xai.compare.report import format_markdown
 from inr_xai.config import composed, exit_status
 from inr_xai.errors import UserError
-from inr_xai.fitting.mask_module import device_of
+from inr_xai.fitting.trainers import device_of
 from inr_xai.instantiate import build_data_and_classifier, make_photo_pool, plain, stored_configuration
 from inr_xai.masks import hard_masks
 from inr_xai.metrics.statistics.bootstrap import interval_columns, mean_interval

@@ -4,6 +4,7 @@ It can be kept after every step, and taken up where it was.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
 import lightning
@@ -13,7 +14,6 @@ from torch import Tensor
 
 from inr_xai.fitting.mask_module import MaskModule
 from inr_xai.fitting.plateau import DRAWS
-from inr_xai.fitting.trainers import dismissed
 from inr_xai.inr import INR
 
 
@@ -46,7 +46,11 @@ class Course:
         self.curves: list[Float[Tensor, " s"]] = [torch.empty(0)] * images
         self.steps, self.again = [0.0] * images, dict[int, float]()
 
-    def run(self, make_trainer: Callable[[], lightning.Trainer], at_boundary: Callable[[], None] | None) -> None:
+    def run(
+        self,
+        make_trainer: Callable[[], AbstractContextManager[lightning.Trainer]],
+        at_boundary: Callable[[], None] | None,
+    ) -> None:
         """Fits the images.
 
         Args:
@@ -55,7 +59,7 @@ class Course:
         while self._waiting:
             part = self._waiting[0]
             part.at_boundary = at_boundary
-            with dismissed(make_trainer()) as trainer:
+            with make_trainer() as trainer:
                 trainer.fit(part, train_dataloaders=list(range(part.first_step, len(part.progress))))
             self._waiting = [*self._waiting[1:], *part.parts]
             if part.parts:

@@ -15,10 +15,15 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from inr_xai.errors import UserError
 
 
-def light_trainer(settings: Mapping[str, Any], callbacks: Sequence[lightning.Callback]) -> lightning.Trainer:
-    """Returns a trainer for one fit, which prints and writes nothing by itself.
+@contextlib.contextmanager
+def light_trainer(settings: Mapping[str, Any], callbacks: Sequence[lightning.Callback]) -> Iterator[lightning.Trainer]:
+    """A context with a trainer for one fit, which prints and writes nothing by itself.
 
     If somebody cares for SIGTERM, as our programs and the launchers of clusters do, it leaves that to him.
+
+    At the end the trainer is empty and of no use, and nobody has its module. A trainer and its parts refer to each
+    other, and they to the module. Python looks for such cycles so seldom that the tensors of a hundred fits would lie
+    in memory, and on a GPU their graphs, too.
     """
     # LightningEnvironment: requeueing is the task of a cluster's launcher, not of the many small fits.
     trainer = lightning.Trainer(
@@ -33,16 +38,6 @@ def light_trainer(settings: Mapping[str, Any], callbacks: Sequence[lightning.Cal
     )
     if callable(signal.getsignal(signal.SIGTERM)):  # else Lightning ends the fit, whatever that handler decides
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    return trainer
-
-
-@contextlib.contextmanager
-def dismissed(trainer: lightning.Trainer) -> Iterator[lightning.Trainer]:
-    """A context with a trainer, at whose end the trainer is empty and of no use, and nobody has its module.
-
-    A trainer and its parts refer to each other, and they to the module. Python looks for such cycles so seldom that the
-    tensors of a hundred fits would lie in memory, and on a GPU their graphs, too.
-    """
     try:
         yield trainer
     finally:
@@ -55,7 +50,7 @@ def dismissed(trainer: lightning.Trainer) -> Iterator[lightning.Trainer]:
 def device_of(settings: Mapping[str, Any]) -> torch.device:
     """Returns the device on which a trainer with these settings fits. Raises UserError if it is not available."""
     try:
-        with quiet_lightning(), dismissed(light_trainer(settings, ())) as trainer:
+        with quiet_lightning(), light_trainer(settings, ()) as trainer:
             return trainer.strategy.root_device
     except MisconfigurationException as error:
         raise UserError(

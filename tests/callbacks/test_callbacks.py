@@ -212,18 +212,21 @@ def test_the_steps_of_the_first_image_tell_the_time_left(
 ) -> None:
     """Three images of 2 x 10 steps of 4 seconds: a line is due after 10 seconds, and none after the first image."""
     caplog.set_level(logging.INFO)
-    clock, trainer = itertools.count(100.0, 4.0), light_trainer({"accelerator": "cpu", "devices": 1}, ())
+    clock = itertools.count(100.0, 4.0)
     monkeypatch.setattr("inr_xai.callbacks.progress.time.monotonic", lambda: next(clock))
     progress = Progress(seconds=10)
     progress.on_run_start(RunState(RunFolder(tmp_path), Method(steps=10, explanations=2), total=3))
-    for explanation in (1, 2):
-        batch = Batch(torch.rand(1, 3, 8, 8), torch.tensor([0]), ["a"])
-        method = Method(steps=10, explanations=2, areas=(0.25,), perturbation=Constant())
-        module = MaskModule(batch, explanation=explanation, classifier=demo(), method=method, donors=None, free=None)
-        for step in range(10 if explanation == 1 else 2):
-            progress.on_train_batch_end(trainer, module, None, step, step)
-    progress.on_sample(record(), torch.ones(3, 8, 8))
-    progress.on_train_batch_end(trainer, module, None, 5, 5)
+    with light_trainer({"accelerator": "cpu", "devices": 1}, ()) as trainer:
+        for explanation in (1, 2):
+            batch = Batch(torch.rand(1, 3, 8, 8), torch.tensor([0]), ["a"])
+            method = Method(steps=10, explanations=2, areas=(0.25,), perturbation=Constant())
+            module = MaskModule(
+                batch, explanation=explanation, classifier=demo(), method=method, donors=None, free=None
+            )
+            for step in range(10 if explanation == 1 else 2):
+                progress.on_train_batch_end(trainer, module, None, step, step)
+        progress.on_sample(record(), torch.ones(3, 8, 8))
+        progress.on_train_batch_end(trainer, module, None, 5, 5)
     assert lines(caplog) == [
         "0 of 3 images, step 3 of 20 of the first image, about 3:48 left",
         "0 of 3 images, step 6 of 20 of the first image, about 3:36 left",

@@ -22,6 +22,7 @@ from inr_xai.types import Batch
 from tests.conftest import pictures
 from tests.helpers.operators import count_steps
 
+DOUBLE = {"accelerator": "cpu", "precision": "64-true"}
 SHORT = Method(areas=(0.1, 0.3), explanations=2, steps=4)
 
 
@@ -101,15 +102,15 @@ def test_out_of_memory_halves_the_masks_per_forward(tiny: FrozenClassifier, capl
         batch = Batch(pictures(3).double(), torch.tensor([0, 1, 2]), list("abc"))
         with classifier.frozen("cpu", torch.float64), quiet_lightning():
             module = MaskModule(batch, explanation=1, classifier=classifier, method=SHORT)
-            light_trainer({"accelerator": "cpu", "precision": "64-true"}, ()).fit(module, list(range(SHORT.steps)))
+            with light_trainer(DOUBLE, ()) as trainer:
+                trainer.fit(module, list(range(SHORT.steps)))
         losses.append(torch.stack(module.losses))
     torch.testing.assert_close(losses[1], losses[0], rtol=0, atol=1e-6)
     assert [record.getMessage().split()[-1] for record in caplog.records] == ["masks_per_forward=2"]
     model.most = 0
     with classifier.frozen("cpu", torch.float64), quiet_lightning():
         module = MaskModule(batch, explanation=1, classifier=classifier, method=SHORT)
-        trainer = light_trainer({"accelerator": "cpu", "precision": "64-true"}, ())
-        with pytest.raises(UserError, match="out of memory"):
+        with light_trainer(DOUBLE, ()) as trainer, pytest.raises(UserError, match="out of memory"):
             trainer.fit(module, list(range(SHORT.steps)))
 
 
@@ -138,7 +139,8 @@ def test_the_learning_rate_falls_by_the_decay(tiny: FrozenClassifier, decay: flo
     batch = Batch(pictures(1), torch.tensor([0]), ["a"])
     with tiny.frozen("cpu", torch.float32), quiet_lightning():
         module = MaskModule(batch, explanation=1, classifier=tiny, method=replace(SHORT, steps=5, decay=decay))
-        light_trainer({"accelerator": "cpu"}, [Rates()]).fit(module, list(range(5)))
+        with light_trainer({"accelerator": "cpu"}, [Rates()]) as trainer:
+            trainer.fit(module, list(range(5)))
     assert rates == pytest.approx([0.01 * decay ** (step / 4) for step in range(5)])
 
 

@@ -208,9 +208,8 @@ def test_a_check_judges_hard_masks_under_draws_that_stay(tiny: FrozenClassifier,
     allowed[:, :, :10] = not free
     batch = Batch(pictures(2).double(), TARGETS[:2], list("ab"))
     method = replace(ENDING, objective=Hybrid(4.0, areas=ENDING.areas))
-    with tiny.frozen("cpu", torch.float64), quiet_lightning():
+    with tiny.frozen("cpu", torch.float64), quiet_lightning(), light_trainer(DOUBLE, ()) as trainer:
         module = PlateauModule(batch, explanation=1, classifier=tiny, method=method, free=allowed if free else None)
-        trainer = light_trainer(DOUBLE, ())
         trainer.strategy._lightning_module = module
         module.trainer = trainer
         module.on_fit_start()

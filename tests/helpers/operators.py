@@ -40,7 +40,8 @@ def count_steps(classifier: FrozenClassifier, method: Method, images: int) -> St
     with classifier.frozen("cpu", torch.float32), quiet_lightning():
         module = MaskModule(batch, explanation=1, classifier=classifier, method=method, donors=pictures(4, seed=9))
         steps = list(range(method.steps))
-        light_trainer({"accelerator": "cpu"}, [counts]).fit(module, train_dataloaders=steps)
+        with light_trainer({"accelerator": "cpu"}, [counts]) as trainer:
+            trainer.fit(module, train_dataloaders=steps)
         with OperatorCount() as own:
             inputs = batch.images.repeat_interleave(len(method.areas), 0).requires_grad_()
             logits = classifier(inputs)
