@@ -19,7 +19,6 @@ from inr_xai.classifier.frozen import FrozenClassifier, require_head
 from inr_xai.classifier.probe import doubts, examine
 from inr_xai.errors import UserError, did_you_mean, in_python, speaking_python
 from inr_xai.fitting.fit import FitResult, fit_masks
-from inr_xai.fitting.importance import importance_maps
 from inr_xai.fitting.stack import NOT_FINITE
 from inr_xai.method import Method
 from inr_xai.objective import Logit, ScoreFunction
@@ -160,6 +159,8 @@ class INRAttribution:
             inputs, target, areas, image_ids: as of `attribute`.
             callbacks: callbacks of Lightning, which see every step of the fits.
         """
+        from inr_xai.fitting.importance import importance_maps  # late: most ask for masks alone
+
         images, ids, areas = _arguments(inputs, image_ids, areas)
         method = replace(self.method, areas=areas, explanations=1)
         result = self._fit(images, target, method, ids, callbacks)
