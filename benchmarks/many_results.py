@@ -7,8 +7,9 @@ Each part is done in a process of its own, which prints one JSON object: the sec
 processor, and by how many megabytes the process grew beyond what it held after its imports. The images have three
 explanations at four areas, all columns of scores, and 20 steps each. "load" is `inr_xai.load` with the ids of all
 images and one record, "continue" what a run does before its first image, "end" what it does after its last (and
-"continue" before that), "status" a look of `inr-xai status`, "rows" a walk over `Run.rows`, and "rebuild" reads all
-masks files, as a run does that has no index.
+"continue" before that), "status" a look of `inr-xai status`, "rows" a walk over `Run.rows`, "merge" joins the run with
+one of a single further image, without the tables that "end" makes, and "rebuild" reads all masks files, as a run does
+that has no index.
 """
 
 import argparse
@@ -39,6 +40,7 @@ from inr_xai.runs.index import ResultIndex
 from inr_xai.runs.index_lines import INDEX
 from inr_xai.runs.load import describe_drawing, load
 from inr_xai.runs.masks_file import SampleRecord
+from inr_xai.runs.merge import join_runs
 from inr_xai.runs.progress import progress_of
 from inr_xai.runs.store import ImageStore, ShardStore, Store
 from inr_xai.runs.work import batches
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = args.folder or Path(tempfile.mkdtemp(prefix="many_results_"))
     try:
         for store in args.store:
-            for part in ("make", "end", "load", "rows", "continue", "status", "rebuild"):
+            for part in PARTS:
                 size = ["--images", str(args.images), "--explanations", str(args.explanations)]
                 options = [*size, "--folder", str(folder / store), "--part", part, "--store", store]
                 subprocess.run([sys.executable, __file__, *options], check=True)
@@ -171,6 +173,20 @@ def look(folder: Path, args: argparse.Namespace) -> None:
     assert progress_of(folder).done == args.images
 
 
+def merge(folder: Path, args: argparse.Namespace) -> None:
+    """Joins the run with one of a single image that it does not have."""
+    other, joined = (RunFolder(folder.with_name(f"{folder.name}-{name}")) for name in ("other", "joined"))
+    record = made_up(args.images, args.explanations, describe_drawing(Method(areas=AREAS)), random.Random(1))
+    other.write_run(FACTS)
+    other.commit(record)
+    ResultIndex(other).add(record)
+    joined.path.mkdir()
+    stored, failures = join_runs([RunFolder(folder), other], joined, joined.path)
+    assert (len(stored), failures) == (args.images + 1, {})
+    for made in (other, joined):
+        shutil.rmtree(made.path)
+
+
 def rebuild(folder: Path, args: argparse.Namespace) -> None:
     """Reads what is stored if there is no index."""
     shutil.rmtree(folder / INDEX)
@@ -191,6 +207,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], object]] = {
     "rows": read_rows,
     "continue": continue_run,
     "status": look,
+    "merge": merge,
     "rebuild": rebuild,
 }
 

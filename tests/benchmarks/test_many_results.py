@@ -23,7 +23,7 @@ def test_a_run_of_many_results_is_made_ended_and_continued(
     program = runpy.run_path(str(ROOT / "benchmarks" / "many_results.py"))
     args = argparse.Namespace(folder=tmp_path, images=IMAGES, explanations=3, store=[store])
     program["make"](tmp_path, args)
-    for part in ("end", "load", "rows", "continue", "status", "rebuild"):
+    for part in ("end", "load", "rows", "continue", "status", "merge", "rebuild"):
         figures = program["measured"](program["PARTS"][part], args)
         assert set(figures) == {"seconds", "processor", "megabytes"}
         assert figures["megabytes"] < 100
