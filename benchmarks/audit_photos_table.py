@@ -14,21 +14,13 @@ from pathlib import Path
 
 from audit_photos import EVEN, EVERY, ODD, RESULTS, in_split
 from photo_estimates import Values, estimates_of
+from photo_intervals import correlation, correlation_within, mean_over_photos
 from photo_swaps import BACK, KEEP_BLOB, KEEP_GROUND, KEEP_OBJECT, KEEP_REST
-from photo_truth import (
-    GONE,
-    SWAPPED,
-    Kinds,
-    MeasuredPhoto,
-    correlation,
-    correlation_within,
-    mean_over_photos,
-    read_truths,
-)
+from photo_truth import GONE, SWAPPED, Kinds, MeasuredPhoto, read_truths
 
 from inr_xai.config import exit_status
 from inr_xai.errors import UserError
-from inr_xai.metrics.statistics.bootstrap import Interval, interval_columns
+from inr_xai.metrics.statistics.bootstrap import interval_columns
 from inr_xai.runs.files import all_columns, format_csv, markdown_table, write_bytes
 from inr_xai.types import Row
 
@@ -116,7 +108,7 @@ def loss_rows(samples: Sequence[MeasuredPhoto]) -> list[Row]:
     """
     return [
         {"what": name, "classifier": classifier, "photos": SPLITS[split], "n": len(values)}
-        | interval_columns("mean", mean_over_photos(members, values))
+        | interval_columns("mean", mean_over_photos([sample.photo for sample in members], values))
         | {"mean of sizes": sum(map(abs, values)) / len(values)}
         for split in (ODD, EVERY)
         for classifier, chosen in by_classifier([sample for sample in samples if in_split(sample.sample_id, split)])
@@ -180,25 +172,27 @@ def correlation_rows(name: str, pairs: Sequence[Pair]) -> list[Row]:
     """Returns a row for each classifier and for all, with a correlation for each choice of photos."""
     classifiers = sorted({sample.classifier for sample, _, _ in pairs})
     choices = {one: [pair for pair in pairs if pair[0].classifier == one] for one in classifiers}
-    rows: list[Row] = [correlations(correlation, chosen, name, one) for one, chosen in choices.items()]
+    rows = [correlations(chosen, name, one) for one, chosen in choices.items()]
     if len(classifiers) > 1:
-        rows += [correlations(correlation_within, pairs, name, WITHIN), correlations(correlation, pairs, name, ALL)]
+        rows += [correlations(pairs, name, one) for one in (WITHIN, ALL)]
     return rows
 
 
-def correlations(
-    statistic: Callable[[Sequence[MeasuredPhoto], Sequence[float], Sequence[float]], Interval],
-    pairs: Sequence[Pair],
-    name: str,
-    classifier: str,
-) -> Row:
+def correlations(pairs: Sequence[Pair], name: str, classifier: str) -> Row:
     """Returns a row of correlations with their intervals and numbers of samples, for each choice of photos."""
     row: Row = {"what": name, "classifier": classifier}
     for split, title in SPLITS.items():
         chosen = [pair for pair in pairs if in_split(pair[0].sample_id, split)]
         row[f"n, {split}"] = len(chosen)
-        if len(chosen) >= FEWEST:
-            row |= interval_columns(title, statistic(*map(list, zip(*chosen, strict=True))))
+        if len(chosen) < FEWEST:
+            continue
+        samples, first, second = (list(column) for column in zip(*chosen, strict=True))
+        photos = [sample.photo for sample in samples]
+        if classifier == WITHIN:
+            groups = [sample.classifier for sample in samples]
+            row |= interval_columns(title, correlation_within(photos, first, second, groups))
+        else:
+            row |= interval_columns(title, correlation(photos, first, second))
     return row
 
 

@@ -1,23 +1,17 @@
-"""What the interventions on a photo say: two losses, the object's part of them, and correlations over photos."""
+"""What the interventions on a photo say: two losses, the object's part of them, and the floors beside them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from audit_table import object_part
 from photo_swaps import BACK, KEEP_BLOB, KEEP_GROUND, KEEP_OBJECT, KEEP_REST, photo_of
-from torch import Tensor
 
 from inr_xai.audit.verdict import LEAST_PROBABILITY
 from inr_xai.evaluate.results import Results
-from inr_xai.metrics.robustness.similarity import spearman
-from inr_xai.metrics.statistics.bootstrap import Interval, resamples
 
 LEAST_LOSS = 0.05
 """If both losses are smaller, the part of one of them is a quotient of two numbers near 0."""
-DRAWS = 500
-"""Resamples of photos behind an interval."""
 WHOLE_BLOB = 0.95
 """A blob is as large as the object if it has at least this part of its pixels."""
 GONE = ("mean", "blur", "texture", "objects")
@@ -120,61 +114,3 @@ def read_truths(folder: Path) -> list[MeasuredPhoto]:
         if file.stem != "table"
         for sample_id, row in sorted(Results(file).rows.items())
     ]
-
-
-def over_photos(samples: Sequence[MeasuredPhoto], statistic: Callable[[list[int]], float]) -> Interval:
-    """Returns a statistic of samples, with its 95 % bootstrap interval over photos.
-
-    A photo is drawn with all its samples, those of all classifiers. Resamples in which the statistic is not defined do
-    not count.
-
-    Args:
-        statistic: gets the positions of samples, some of them several times.
-    """
-    members: dict[str, list[int]] = {}
-    for place, sample in enumerate(samples):
-        members.setdefault(sample.photo, []).append(place)
-    groups = list(members.values())
-    value = statistic(list(range(len(samples))))
-    drawn = [
-        statistic([place for photo in row for place in groups[photo]])
-        for rows in resamples(len(groups), draws=DRAWS, seed=0)
-        for row in rows.tolist()
-    ]
-    values = torch.tensor(drawn, dtype=torch.float64)
-    values = values[values.isfinite()]
-    if len(groups) < 2 or len(values) == 0:
-        return Interval(value, torch.nan, torch.nan)
-    low, high = values.quantile(values.new_tensor([0.025, 0.975])).tolist()
-    return Interval(value, low, high)
-
-
-def mean_over_photos(samples: Sequence[MeasuredPhoto], values: Sequence[float]) -> Interval:
-    """Returns the mean over samples with its interval over photos."""
-    numbers = torch.tensor(values, dtype=torch.float64)
-    return over_photos(samples, lambda places: float(numbers[places].mean()))
-
-
-def correlation(samples: Sequence[MeasuredPhoto], first: Sequence[float], second: Sequence[float]) -> Interval:
-    """Returns Spearman's correlation with its interval over photos; it is NaN if one of both is constant."""
-    pairs = torch.tensor([first, second], dtype=torch.float64)
-    return over_photos(samples, lambda places: _spearman(pairs[:, places]))
-
-
-def correlation_within(samples: Sequence[MeasuredPhoto], first: Sequence[float], second: Sequence[float]) -> Interval:
-    """Returns the mean over classifiers of the rank correlation among the samples of each."""
-    pairs = torch.tensor([first, second], dtype=torch.float64)
-    names = [sample.classifier for sample in samples]
-
-    def statistic(places: list[int]) -> float:
-        by_classifier: dict[str, list[int]] = {}
-        for place in places:
-            by_classifier.setdefault(names[place], []).append(place)
-        values = [_spearman(pairs[:, members]) for members in by_classifier.values()]
-        return sum(values) / len(values)
-
-    return over_photos(samples, statistic)
-
-
-def _spearman(pairs: Tensor) -> float:
-    return float(spearman(pairs[:1, None], pairs[1:, None]))
