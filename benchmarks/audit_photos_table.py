@@ -158,11 +158,14 @@ def rank_rows(samples: Sequence[MeasuredPhoto], estimates: Sequence[Values]) -> 
 def agreement_rows(samples: Sequence[MeasuredPhoto]) -> list[Row]:
     """Returns the rank correlation between two truths of the same samples."""
     admitted = [sample for sample in samples if sample.has_truth]
-    return [
-        row
+    pairs = {
+        name: [(sample, sample.truth(first), sample.truth(second)) for sample in admitted]
         for name, (first, second) in AGREEMENTS.items()
-        for row in correlation_rows(name, [(s, s.truth(first), s.truth(second)) for s in admitted])
+    }
+    pairs["truth / with a floor as the ground's loss"] = [
+        (sample, sample.truth(), sample.floor_part()) for sample in admitted
     ]
+    return [row for name, chosen in pairs.items() for row in correlation_rows(name, chosen)]
 
 
 Pair = tuple[MeasuredPhoto, float, float]

@@ -14,7 +14,9 @@ LEAST_LOSS = 0.05
 """If both losses are smaller, the part of one of them is a quotient of two numbers near 0."""
 WHOLE_BLOB = 0.95
 """A blob is as large as the object if it has at least this part of its pixels."""
-GONE = ("mean", "blur", "texture", "objects")
+FILLS = ("mean", "blur", "texture")
+"""The fills of a hole."""
+GONE = (*FILLS, "objects")
 """What takes the place of the object: three fills of its ground, and objects of other photos."""
 SWAPPED = ("mean", "blur", "grounds")
 """What takes the place of the ground: two images made of it, and grounds of other photos."""
@@ -82,6 +84,13 @@ class MeasuredPhoto:
         """Returns the object's part of both losses, as on drawn scenes (`audit_table.object_part`)."""
         return object_part(*self.losses(kinds))
 
+    def floor_part(self) -> float:
+        """Returns the truth with a floor in place of the ground's loss: that of the object back on its own ground.
+
+        What it has in common with the truth may come from the paste, and not from the ground.
+        """
+        return object_part(self.losses()[0], self.loss(BACK, FILLS))
+
     @property
     def seen(self) -> bool:
         """Whether the classifier sees the class at all."""
@@ -99,9 +108,9 @@ class MeasuredPhoto:
         The object back on its own filled ground, by the kind of the fill; and, if the blob is as large as the object,
         a hole of that size in the ground, by its fill.
         """
-        floors = {f"{BACK}/{kind}": self.loss(BACK, [kind]) for kind in ("mean", "blur", "texture")}
+        floors = {f"{BACK}/{kind}": self.loss(BACK, [kind]) for kind in FILLS}
         if float(self.row["blob_area"]) >= WHOLE_BLOB * float(self.row["object_area"]):
-            floors |= {f"{KEEP_REST}/{kind}": self.loss(KEEP_REST, [kind]) for kind in ("mean", "blur", "texture")}
+            floors |= {f"{KEEP_REST}/{kind}": self.loss(KEEP_REST, [kind]) for kind in FILLS}
             floors |= {f"{KEEP_BLOB}/{kind}": self.loss(KEEP_BLOB, [kind]) for kind in SWAPPED}
         return floors
 

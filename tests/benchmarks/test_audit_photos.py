@@ -133,6 +133,9 @@ def test_floors_by_hand(truths: ModuleType) -> None:
     sample = truths.MeasuredPhoto("net", "a", cells(back_mean="0.7", rest_blur="0.85", blob_mean="0.1"))
     expected = {"back/mean": 0.1, "rest/blur": -0.05, "blob/mean": 0.7}
     assert {name: value for name, value in sample.floors.items() if abs(value) > 1e-9} == pytest.approx(expected)
+    # The object: .8 less a mean of .8, .8, .8 and .4; the floor: a mean of .1, 0 and 0.
+    floor = truths.MeasuredPhoto("net", "a", cells(back_mean="0.7", ground_mean="0.4"))
+    assert floor.floor_part() == pytest.approx(0.1 / (0.1 + 0.1 / 3))
     small = truths.MeasuredPhoto("net", "a", cells(rest_blur="0.85") | {"blob_area": "0.18"})
     assert {name.split("/")[0] for name in small.floors} == {"back"}
 
