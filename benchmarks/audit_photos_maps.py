@@ -46,6 +46,7 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", help="options of the comparison: the data and the classifier")
     parser.add_argument("--set", required=True, help="name of the comparison's set of photos")
     parser.add_argument("--methods", default="gradcam,occlusion", help="names with commas between (%(default)s)")
+    parser.add_argument("--layer", help="module that class activation maps read, as in the comparison")
     parser.add_argument("--area", type=float, default=AREA, help="area of a region (%(default)s)")
     parser.add_argument("--rows", type=Path, default=Path("benchmarks/results"), help="where the comparison's CSVs are")
     parser.add_argument("--cache", type=Path, default=Path("outputs/compare"), help="where its maps are")
@@ -63,7 +64,7 @@ def measure(args: argparse.Namespace) -> int:
         raise UserError(
             f"--area {args.area:g} was not compared; choose one of {', '.join(f'{area:g}' for area in areas)}"
         )
-    setup = MethodSetup(classifier, device_of(plain(cfg.trainer)), tuple(areas), seed=cfg.seed)
+    setup = MethodSetup(classifier, device_of(plain(cfg.trainer)), tuple(areas), layer=args.layer, seed=cfg.seed)
     for method in args.methods.split(","):
         explainer, scored = build_other_method(method, setup), rows.read(method)
         found = []

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from audit_photos import EVEN, EVERY, ODD, RESULTS, in_split
-from photo_estimates import Values, estimates_of
+from photo_estimates import AREA, Values, estimates_of
 from photo_intervals import correlation, correlation_within, mean_over_photos
 from photo_swaps import BACK, KEEP_BLOB, KEEP_GROUND, KEEP_OBJECT, KEEP_REST
 from photo_truth import GONE, SWAPPED, Kinds, MeasuredPhoto, read_truths
@@ -35,6 +35,8 @@ AGREEMENTS = {
     "truth / without objects": (Kinds(), Kinds(GONE[:3], SWAPPED)),
 }
 """Pairs of truths of the same photo: how far its interventions agree with one another."""
+NEARLY_ALL = 0.95
+"""A truth above it says that all of what is lost is lost with the object."""
 FEWEST = 5
 """Fewer samples have no correlation."""
 
@@ -134,6 +136,12 @@ def losses_of(samples: list[MeasuredPhoto]) -> Losses:
         yield name, samples, [value(sample) for sample in samples]
     admitted = [sample for sample in samples if sample.has_truth]
     yield "truth", admitted, [sample.truth() for sample in admitted]
+    yield f"share of truths above {NEARLY_ALL:g}", admitted, [float(sample.truth() > NEARLY_ALL) for sample in admitted]
+    yield (
+        "share of losses of the ground within the floor",
+        admitted,
+        [float(sample.within_floor) for sample in admitted],
+    )
     floors = [sample.floors for sample in samples]
     names = {BACK: "floor: object back, ground", KEEP_REST: "floor: hole in the ground", KEEP_BLOB: "blob on"}
     for name in dict.fromkeys(name for values in floors for name in values):
@@ -143,15 +151,20 @@ def losses_of(samples: list[MeasuredPhoto]) -> Losses:
 
 
 def rank_rows(samples: Sequence[MeasuredPhoto], estimates: Sequence[Values]) -> list[Row]:
-    """Returns the rank correlation of every estimate with the truth, of samples that have both."""
-    rows = []
+    """Returns the rank correlation of every estimate with the truth, of samples that have both.
+
+    A method that has not all samples has the object's area of its own samples beside it.
+    """
+    rows, known = [], [(sample, values) for sample, values in zip(samples, estimates, strict=True) if sample.has_truth]
+    methods: set[str] = set()
     for name in dict.fromkeys(name for values in estimates for name in values):
-        pairs = [
-            (sample, sample.truth(), values[name])
-            for sample, values in zip(samples, estimates, strict=True)
-            if name in values and math.isfinite(values[name]) and sample.has_truth
-        ]
-        rows += correlation_rows(name, pairs)
+        having = [(sample, values) for sample, values in known if math.isfinite(values.get(name, math.nan))]
+        method, _, form = name.partition(": ")
+        if form and method not in methods and len(having) < len(known):
+            area = [(sample, sample.truth(), values[AREA]) for sample, values in having]
+            rows += correlation_rows(f"{AREA}, of the samples of {method}", area)
+            methods.add(method)
+        rows += correlation_rows(name, [(sample, sample.truth(), values[name]) for sample, values in having])
     return rows
 
 

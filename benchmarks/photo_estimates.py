@@ -24,6 +24,9 @@ USED = tuple(name for name in BASELINES if name != "photo")
 MAPS = "maps"
 """Folder of the CSVs of other methods, within that of the results."""
 
+AREA = "the object's area"
+"""The estimate that knows no classifier: the object's share of the photo."""
+
 Values = dict[str, float]
 """Name of an estimate -> its value."""
 
@@ -77,7 +80,7 @@ def estimates_of(samples: list[MeasuredPhoto], folder: Path, runs: Mapping[str, 
     others = {name: other_estimates(folder, name) for name in {sample.classifier for sample in samples}}
     rows: list[Values] = []
     for sample in samples:
-        values: Values = {"the object's area": float(sample.row["object_area"])}
+        values: Values = {AREA: float(sample.row["object_area"])}
         if sample.classifier in runs:
             values |= own_estimates(runs[sample.classifier], sample.sample_id)
         rows.append(values | others[sample.classifier].get(sample.sample_id, {}))

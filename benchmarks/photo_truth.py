@@ -92,6 +92,11 @@ class MeasuredPhoto:
         return object_part(self.losses()[0], self.loss(BACK, FILLS))
 
     @property
+    def within_floor(self) -> bool:
+        """Whether the loss of the ground is no larger than what the object back on its own ground changes."""
+        return self.losses()[1] <= max(abs(self.loss(BACK, [kind])) for kind in FILLS)
+
+    @property
     def seen(self) -> bool:
         """Whether the classifier sees the class at all."""
         return self.probability >= LEAST_PROBABILITY

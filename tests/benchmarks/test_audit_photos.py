@@ -136,6 +136,9 @@ def test_floors_by_hand(truths: ModuleType) -> None:
     # The object: .8 less a mean of .8, .8, .8 and .4; the floor: a mean of .1, 0 and 0.
     floor = truths.MeasuredPhoto("net", "a", cells(back_mean="0.7", ground_mean="0.4"))
     assert floor.floor_part() == pytest.approx(0.1 / (0.1 + 0.1 / 3))
+    for lost, within in (("0.53", True), ("0.47", False)):  # losses of .09 and .11, beside a floor of .1
+        row = cells(object_mean=lost, back_blur="0.9")
+        assert truths.MeasuredPhoto("net", "a", row).within_floor == within
     small = truths.MeasuredPhoto("net", "a", cells(rest_blur="0.85") | {"blob_area": "0.18"})
     assert {name.split("/")[0] for name in small.floors} == {"back"}
 
@@ -204,6 +207,8 @@ def test_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert {"mean within", "all together"} <= {name for what, name in ranks if what == "the object's area"}
     gradcam = ranks["gradcam: removal test", "one"]
     assert (gradcam["n, all"], gradcam["n, odd"], gradcam["all photos"]) == ("20", "10", "1.0")
+    beside = ranks["the object's area, of the samples of gradcam", "one"]
+    assert float(beside["all photos"]) == pytest.approx(spearmanr(area[:20], range(20))[0])
     losses = {
         (row["what"], row["photos"]): float(row["mean"])
         for row in lines
