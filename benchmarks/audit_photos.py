@@ -28,7 +28,7 @@ from inr_xai.config import composed, exit_status
 from inr_xai.config.environment import stored_form
 from inr_xai.digests import digest
 from inr_xai.evaluate.results import DIGEST, Results
-from inr_xai.fitting.mask_module import device_of
+from inr_xai.fitting.trainers import device_of
 from inr_xai.instantiate import build_data_and_classifier, plain
 from inr_xai.limits import require_probabilities
 from inr_xai.runs.loop import each_image

@@ -27,7 +27,7 @@ from inr_xai.compare.store import MapCache, RowStore
 from inr_xai.config import composed, exit_status
 from inr_xai.config.environment import stored_form
 from inr_xai.errors import UserError
-from inr_xai.fitting.mask_module import device_of
+from inr_xai.fitting.trainers import device_of
 from inr_xai.instantiate import build_data_and_classifier, plain
 from inr_xai.runs.csv_store import TextRow
 from inr_xai.runs.files import format_csv, write_bytes
