@@ -67,9 +67,8 @@ class MeasuredImage:
 
     @property
     def truth(self) -> float:
-        """The object's share of what both interventions take away, in [0, 1]; effects below 0 count as 0."""
-        effects = [max(0.0, float(self.row[name])) for name in ("object_effect", "background_effect")]
-        return effects[0] / max(sum(effects), 1e-9)
+        """See `object_part`."""
+        return object_part(float(self.row["object_effect"]), float(self.row["background_effect"]))
 
     def estimates(self, area: float, explanations: int, *, draws: int = 1) -> Estimates:
         """Returns the estimates for the first explanations; all later regions belong to the rest.
@@ -83,6 +82,12 @@ class MeasuredImage:
         size = float(self.row["object_size"])
         image = AuditedImage([game], [shares[: explanations + 1]], size, [random_values], area)
         return Estimates(image, draws=draws)
+
+
+def object_part(object_effect: float, background_effect: float) -> float:
+    """Returns the object's part of what both interventions take away, in [0, 1]; effects below 0 count as 0."""
+    effects = [max(0.0, effect) for effect in (object_effect, background_effect)]
+    return effects[0] / max(sum(effects), 1e-9)
 
 
 def unpacked(text: str) -> Tensor:

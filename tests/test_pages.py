@@ -30,7 +30,7 @@ VERBS = ("evaluate", "audit", "compare", "maps", "table", "report", "dashboard",
 RUN_ELSEWHERE = {"docs/any_score.md": "test_any_score.py", "docs/metrics.md": "metrics/test_documentation.py"}
 """Pages whose Python another test runs, and asserts more of."""
 LANGUAGES = {"bash", "python", "yaml", "text", ""}
-MOST_NOT_RUN = 11
+MOST_NOT_RUN = 12
 QUIET = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
 """One thread, and nothing for the account of whoever runs the tests."""
 SMALLER = {"vit_tiny_patch16_224": "test_vit.r160_in1k", "pretrained=True": "pretrained=False"}

@@ -159,6 +159,11 @@ def measure_regions(
     return AuditedImage(games, shares, float(truth.double().mean()), random_values, area)
 
 
+def read_games(file: Path) -> AuditedImage:
+    """Returns the games of an image as an audit stored them. Raises UserError if the file cannot be read."""
+    return _from_plain(read_json(file))
+
+
 def _read_cache(file: Path) -> dict[str, Any]:
     """Returns the stored games of an image; a damaged file has no key, so that the image is measured again."""
     try:
