@@ -131,7 +131,7 @@ def pack_record(record: SampleRecord, coding: Coding = "float16") -> bytes:
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(meta)
-    # The same bytes as of safetensors.torch.save, which keeps 3 kB for each size of compressed masks in the process.
+    # The same file as of safetensors.torch.save, which keeps 3 kB for each size of compressed masks in the process.
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     return safetensors.numpy.save(arrays, metadata={FACTS: text, CHECKSUM: _checksum(text, tensors)})
 
