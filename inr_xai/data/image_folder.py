@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
+from inr_xai.data.crops import CropNames
 from inr_xai.data.files import safe_name, walk
 from inr_xai.data.image_file import KINDS
 from inr_xai.data.labels import (
@@ -60,9 +61,15 @@ class ImageFolder:
         segmentations: folder with masks of the objects, see `find_masks`; a photo without a mask has no segmentation.
         limit, every: explain every n-th photo, and at most `limit` of them.
         range: values of black and white in photos of more than 8 bits; None for the rule of `data.value_range`.
+        photo: a regular expression whose first group is, in an image's id, the photo of which it is a crop: crops of
+            one photo are no baselines of each other. By default every image is a photo of its own.
         pool_size: photos in each of the two pools of baselines.
 
+    Raises:
+        UserError: an option is wrong, or there are no photos, or no labels if they are asked for.
+
     Attributes:
+        photo_of: returns the photo of a sample id.
         folders: say how long an outage of the folders is waited for; by default it is not.
     """
 
@@ -76,10 +83,11 @@ class ImageFolder:
         limit: int | None = None,
         every: int = 1,
         range: Sequence[float] | None = None,
+        photo: str | None = None,
         pool_size: int = POOL_SIZE,
     ) -> None:
         check_selection(limit=limit, every=every)
-        self._reader = PhotoReader(range)
+        self._reader, self.photo_of = PhotoReader(range), CropNames(photo).photo_of
         self.targets = parse_targets(targets)
         self.limit = limit
         self.every = every

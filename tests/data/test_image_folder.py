@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -83,6 +84,29 @@ def test_photos_with_an_at_in_their_names_are_baselines_of_each_other(tmp_path: 
     photos = pool.following("IMG@0")
     assert data.scoring_ids == ["IMG@0", "IMG@2", "IMG@4", "IMG@6"]
     assert torch.equal(photos, torch.stack([data.load(f"IMG@{number}", SMALL).image for number in (2, 4, 6)]))
+
+
+def test_crops_of_a_photo_are_no_baselines_of_each_other(tmp_path: Path) -> None:
+    names = [f"x/{photo}_{crop}.jpg" for photo in "abcd" for crop in "12"]
+    data = ImageFolder(put(tmp_path, *names), targets=0, pool_size=8, photo=r"(\w)_\d")
+    assert [data.photo_of(name) for name in ("x/b_2", "other")] == ["b", "other"]
+    pool = PhotoPool(data.ids, data, SMALL)
+    photos = pool.following("x/b_1")
+    assert torch.equal(photos, torch.stack([data.load(f"x/{name}", SMALL).image for name in ("c_1", "c_2", "d_1")]))
+    plain = ImageFolder(tmp_path, targets=0, pool_size=8)
+    assert torch.equal(PhotoPool(plain.ids, plain, SMALL).following("x/b_1")[0], plain.load("x/b_2", SMALL).image)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("(", "data.photo='(' is no regular expression (missing ), unterminated subpattern at position 0); give one"),
+        (r"\d+", "has no group that names the photo; put its name into (), as in '(.*)_'"),
+    ],
+)
+def test_a_pattern_that_names_no_photo_is_refused(tmp_path: Path, pattern: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        ImageFolder(put(tmp_path, "a.jpg"), targets=0, photo=pattern)
 
 
 def test_only_regular_files_are_photos(
