@@ -111,6 +111,7 @@ HARD_FIELDS = {
 
 @pytest.mark.parametrize("kind", HARD_FIELDS)
 @pytest.mark.parametrize("few", [False, True])
+@pytest.mark.slow
 def test_the_area_of_every_step_of_a_fit_is_exact(kind: str, few: bool) -> None:
     """The tau of the step before is the start, while the field drifts by several percent of its spread a step."""
     areas = torch.tensor([0.002, 0.05, 1 / 3, 0.5, 0.99])

@@ -208,6 +208,7 @@ def test_donors_are_checked_as_the_inputs_are(donors: object, sentence: str) -> 
 
 
 @pytest.mark.parametrize("transform", [lambda x: x, lambda x: (x - 0.45) / 0.22, lambda x: 255 * x])
+@pytest.mark.slow
 def test_donors_in_the_units_of_the_inputs_are_taken(transform: Callable[[torch.Tensor], torch.Tensor]) -> None:
     images, donors = transform(pictures(1)), transform(pictures(4, seed=3))
     with_donors = INRAttribution(tiny_network(), steps=5, donors=donors).attribute(images, target=0)
@@ -249,6 +250,7 @@ def test_a_single_logit_explains_both_of_its_classes(target: int) -> None:
 
 @pytest.mark.parametrize("objective", [Deletion(), Hybrid()], ids=["deletion", "hybrid"])
 @pytest.mark.parametrize("score", [LogProbability(), Contrastive()], ids=["log_probability", "contrastive"])
+@pytest.mark.slow
 def test_probabilities_give_the_masks_of_their_logits(objective: Objective, score: ScoreFunction) -> None:
     # A gradient's map is that of the logits or that of the probabilities, so a start would differ.
     method = Method(steps=6, areas=AREAS, objective=objective, score=score, start=NoStart())
@@ -272,6 +274,7 @@ def test_sigmoids_give_the_masks_of_their_logits() -> None:
 
 
 @pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.slow
 def test_a_scalar_score_is_explained_without_a_target(flat: bool) -> None:
     network = tiny_network(1).eval()
     options = {"steps": 6, "start": NoStart()}

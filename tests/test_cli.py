@@ -84,6 +84,7 @@ def test_the_package_as_a_program_is_the_same_program(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("command_line")
+@pytest.mark.slow
 def test_a_single_run_is_checked_by_the_gate_and_by_the_pipeline_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     for module in (cli, pipeline):
@@ -98,6 +99,7 @@ def test_a_single_run_is_checked_by_the_gate_and_by_the_pipeline_alone(monkeypat
     assert calls == ["inr_xai.cli", "inr_xai.pipeline"]
 
 
+@pytest.mark.slow
 def test_a_single_run_has_its_own_folder_with_a_log(program: Program, tmp_path: Path) -> None:
     assert program("steps=7", "name=mine") == 0
     (cfg,) = program.started
@@ -165,6 +167,7 @@ def test_a_job_returns_its_metric_to_the_sweeper(program: Program) -> None:
     assert Recorder.values == [0.25, 0.25]
 
 
+@pytest.mark.slow
 def test_failed_images_end_with_3(program: Program) -> None:
     program.failures = 2
     assert program() == 3
@@ -205,6 +208,7 @@ def test_a_refusal_is_one_line_and_leaves_nothing_behind(
     assert program.started == []
 
 
+@pytest.mark.slow
 def test_a_refusal_during_the_run_is_one_line_and_in_the_log(
     program: Program, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -216,6 +220,7 @@ def test_a_refusal_during_the_run_is_one_line_and_in_the_log(
     assert "no photo there; give data.root=PATH" in Path("here/inr_xai.log").read_text()
 
 
+@pytest.mark.slow
 def test_full_errors_where_the_user_asks(
     program: Program, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +251,7 @@ def test_one_refused_job_is_reported_and_the_others_run(program: Program, capsys
     assert "Traceback" not in printed.err + printed.out
 
 
+@pytest.mark.slow
 def test_a_bug_keeps_its_traceback(program: Program) -> None:
     program.act = fail(ValueError("a bug in the mathematics"))
     with pytest.raises(ValueError, match="mathematics"):
@@ -413,6 +419,7 @@ def test_process_help_is_short_and_needs_no_torch(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_process_ends_a_bug_with_1_and_its_traceback(tmp_path: Path) -> None:
     stub = (
         "import sys, types, inr_xai.cli\n"

@@ -176,6 +176,7 @@ def test_a_checkpoint_of_the_right_architecture_is_loaded(tmp_path: Path) -> Non
     assert p_full["same"] == table(tmp_path / "none")[0]["p_full"] != p_full["half"]
 
 
+@pytest.mark.slow
 def test_a_class_that_does_not_exist_is_refused_and_can_be_corrected(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"class 8 does not exist: the classifier has 8 classes \(0 to 7\)"):
         explain(tmp_path / "out", "data.targets=8")

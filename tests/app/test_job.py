@@ -35,6 +35,7 @@ def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EVERY", 0.0)
 
 
+@pytest.mark.slow
 def test_its_masks_are_those_of_explain_and_form_step_by_step(desk: Desk, photo: Path) -> None:
     question = question_of(fields_of(photo), desk.classifiers, desk.method)
     job = Seen(question)

@@ -34,6 +34,7 @@ def test_fields_replace_the_options_of_the_start(desk: Desk, photo: Path) -> Non
         ({"target": "unicorn"}, "class 'unicorn' is the name of no class"),
     ],
 )
+@pytest.mark.slow
 def test_refusals(desk: Desk, photo: Path, changes: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         question_of(fields_of(photo, **changes), desk.classifiers, desk.method)

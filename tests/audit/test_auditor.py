@@ -161,6 +161,7 @@ def test_the_limit_is_that_of_the_control(audited: Path) -> None:
         assert int(row["admitted"]) == (float(row["joint"]) > limit and float(row["p_full"]) >= LEAST_PROBABILITY)
 
 
+@pytest.mark.slow
 def test_a_second_audit_computes_nothing(
     copied: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -173,6 +174,7 @@ def test_a_second_audit_computes_nothing(
     assert before["report.md"].decode() in caplog.text
 
 
+@pytest.mark.slow
 def test_a_folder_may_have_an_equals_sign_in_its_name(
     audited: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +205,7 @@ def test_only_masks_that_changed_are_played_again(copied: Path, monkeypatch: pyt
     assert changed[..., 1].abs().min() > 0
 
 
+@pytest.mark.slow
 def test_two_runs(copied: Path, runs: list[Path]) -> None:
     """Values are means over both runs; an image of only one of them is left out."""
     (copied / "masks" / f"{IDS[1]}.safetensors").unlink()
@@ -219,6 +222,7 @@ def test_two_runs(copied: Path, runs: list[Path]) -> None:
     assert stored[1, 1, [1, 2]].tolist() == pytest.approx(grey, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_another_area_and_groups_of_the_user(copied: Path, tmp_path: Path) -> None:
     groups = tmp_path / "groups.csv"
     groups.write_text("class,group\n0,round\nsquare on dots,pointed\n")
@@ -231,6 +235,7 @@ def test_another_area_and_groups_of_the_user(copied: Path, tmp_path: Path) -> No
     assert [row["group"] for row in table(copied / "audit", "groups.csv")] == ["all images", "pointed", "round"]
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version(copied: Path) -> None:
     """The control is fitted although the run.json has no option `audit`."""
     shutil.rmtree(copied / "audit")
@@ -422,6 +427,7 @@ def test_a_run_can_end_with_its_audit(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(inr_xai.load(tmp_path / "audit" / "control")) == 1
 
 
+@pytest.mark.slow
 def test_an_audit_that_is_refused_costs_no_explanation(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """No class is absent from an image if the classifier is not sure of any class."""
     unsure = [option for option in BASE if option != SURE]

@@ -83,6 +83,7 @@ def test_regions_are_disjoint_and_of_the_area(finished: list[Run], context: Audi
         assert mask[region].min() > mask[~region].max()
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_image(finished: list[Run], context: AuditContext, tmp_path: Path) -> None:
     """Both are masked with the baselines of the first; each has its own number of regions."""
     both = measure_image(finished, ID, context, area=AREA, cache=tmp_path)
@@ -112,6 +113,7 @@ def same(first: AuditedImage, second: AuditedImage) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_stored_games_are_read_back(
     finished: list[Run], context: AuditContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +155,7 @@ def change_object(monkeypatch: pytest.MonkeyPatch, change: Callable[[torch.Tenso
 
 
 @pytest.mark.parametrize("change", [lambda segmentation: None, torch.zeros_like])
+@pytest.mark.slow
 def test_an_object_that_is_unknown_or_outside_the_input(
     finished: list[Run],
     context: AuditContext,

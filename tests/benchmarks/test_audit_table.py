@@ -83,6 +83,7 @@ def test_truth_and_estimates_by_hand(script: ModuleType) -> None:
     assert script.on_object(script.MeasuredImage("both", {**image.row, "mass": "0.25"}), 0.1, 1) == 0.25
 
 
+@pytest.mark.slow
 def test_the_table(script: ModuleType, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script.write_table(folder)
     printed = capsys.readouterr().out

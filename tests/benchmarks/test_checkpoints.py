@@ -9,6 +9,7 @@ from tests.helpers.runs import ROOT
 from tests.helpers.scripts import script_status
 
 
+@pytest.mark.slow
 def test_a_small_fit_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = tmp_path / "checkpoints.json"
     options = ["--images", "1", "2", "--side", "32", "--steps", "1", "--results", result]

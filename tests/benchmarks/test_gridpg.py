@@ -85,6 +85,7 @@ def test_a_refusal_is_one_sentence(
     assert not (tmp_path / "benchmarks").exists()
 
 
+@pytest.mark.slow
 def test_another_choice_of_photos_is_refused(
     tmp_path: Path, gridpg: GridPG, capsys: pytest.CaptureFixture[str]
 ) -> None:

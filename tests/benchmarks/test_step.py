@@ -162,6 +162,7 @@ def test_an_exponent_of_synthetic_timings_is_exact() -> None:
     assert exponents.exponent([1, 2, 4], [1.0, 6.0, 9.0]) == pytest.approx(1.584962500721156)
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_the_work_alone() -> None:
     peak_memory = script_module("step_memory").peak_memory
     floats = 2**20 // 4

@@ -85,6 +85,7 @@ def test_a_figure_says_what_later_columns_know() -> None:
 
 
 @pytest.mark.parametrize(("format", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
+@pytest.mark.slow
 def test_a_figure_is_written_in_its_format(tmp_path: Path, format: str, start: bytes) -> None:
     figures = Figures(format=format, dpi=50)
     figures.on_run_start(RunState(RunFolder(tmp_path), Method(), total=1))

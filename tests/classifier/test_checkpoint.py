@@ -79,6 +79,7 @@ def test_the_weights_under_one_prefix_are_taken(
 
 @pytest.mark.parametrize("raw", ["state_dict", "model", "model_state", "net", "student", "state_dict.model"])
 @pytest.mark.parametrize("averaged", ["state_dict_ema", "model_ema", "ema", "ema_state_dict", "params_ema", "teacher"])
+@pytest.mark.slow
 def test_averaged_weights_come_before_raw_ones_unless_one_chooses(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, raw: str, averaged: str
 ) -> None:

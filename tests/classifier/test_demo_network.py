@@ -45,6 +45,7 @@ def test_accuracy_with_each_cue(with_object: bool, with_texture: bool, least: fl
     assert right.reshape(50, 8).float().mean(0).min() >= least - 0.15  # no class is left out
 
 
+@pytest.mark.slow
 def test_the_classifier_is_unsure_if_nothing_can_be_seen(script: ModuleType) -> None:
     images = scenes("nothing", 128)
     colour = images.mean((2, 3), True).expand_as(images)

@@ -384,6 +384,7 @@ def blind() -> nn.Module:
     return Then(lambda logits: 1e-6 * logits, 8)
 
 
+@pytest.mark.slow
 def test_a_run_says_at_its_beginning_and_beside_its_table_that_the_classifier_is_blind(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -79,6 +79,7 @@ def test_a_region_of_a_segmentation_is_explained(corner: tuple[int, int]) -> Non
     assert share(masks, corner) > 0.9
 
 
+@pytest.mark.slow
 def test_the_boxes_of_a_detector_are_explained() -> None:
     image = planted(SECOND)[None]
     image[..., 2:8, 2:8] = torch.tensor([0.0, 0.0, 1.0])[:, None, None]  # as large, and blue
@@ -87,6 +88,7 @@ def test_the_boxes_of_a_detector_are_explained() -> None:
     assert share(masks, SECOND) > 0.6
 
 
+@pytest.mark.slow
 def test_the_similarity_of_embeddings_is_explained() -> None:
     model = Output(lambda maps: (10 * F.relu(maps[:, 1:]).mean((2, 3)) + 0.5, "attention"))
     with torch.no_grad():

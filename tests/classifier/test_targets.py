@@ -160,6 +160,7 @@ def test_a_run_explains_classes_that_are_neither_label_nor_predicted(whole: Path
     assert all(float(row["p_full"]) < 1e-3 for row in table(whole))
 
 
+@pytest.mark.slow
 def test_the_wrong_class_of_a_run_does_not_depend_on_the_batch(whole: Path, tmp_path: Path) -> None:
     explain(tmp_path, "data.every=2", "image_batch_size=1", base=WRONG)
     assert targets_of(tmp_path) == {name: targets_of(whole)[name] for name in IDS[::2]}

@@ -139,6 +139,7 @@ def test_what_only_fits_after_a_change_is_refused(
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_arguments_of_the_builder_are_given(tmp_path: Path, options: dict[str, Any], given: dict[str, Any]) -> None:
     model = made(tmp_path, **options)
     assert same_logits(from_timm(SMALL, checkpoint=tmp_path / "a.pth", **given), model)

@@ -70,6 +70,7 @@ def test_settings_hold_what_masks_depend_on_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("kind", ["GradCAM", "GradCAMPlusPlus", "LayerCAM"])
+@pytest.mark.slow
 def test_class_activation_maps(kind: str) -> None:
     pytest.importorskip("pytorch_grad_cam")
     classifier, image, target, name = demo_image()

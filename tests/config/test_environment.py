@@ -65,6 +65,7 @@ def test_a_run_stores_and_logs_the_name_alone(tmp_path: Path) -> None:
     assert stored_configuration(facts["config"], []).name == SECRET
 
 
+@pytest.mark.slow
 def test_a_changed_value_is_seen_when_a_run_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = ["name=${oc.env:MY_SECRET}", "data.limit=1", "explanations=1"]
     explain(tmp_path, *options, base=TINY)
@@ -86,6 +87,7 @@ def test_a_refusal_does_not_tell_the_value(option: str) -> None:
 
 
 @pytest.mark.usefixtures("command_line")
+@pytest.mark.slow
 def test_what_is_shown_is_the_interpolation(capsys: pytest.CaptureFixture[str]) -> None:
     assert status("dry_run=true", "name=${oc.env:MY_SECRET}") == 0
     printed = capsys.readouterr()

@@ -41,6 +41,7 @@ def test_refused_before_it_runs(
 
 
 @pytest.mark.usefixtures("command_line")
+@pytest.mark.slow
 def test_logging_without_code_is_left_to_hydra(capsys: pytest.CaptureFixture[str]) -> None:
     assert status("dry_run=true", "hydra/job_logging=stdout", "hydra.verbose=false") == 0
     assert "steps: 100" in capsys.readouterr().out

@@ -98,11 +98,13 @@ def test_nested_masks_need_one_field(choice: str, changed: Changed, conditioning
         ({"omega_zero": 1.0}, "inr.omega_zero=1.0 is not an argument"),
     ],
 )
+@pytest.mark.slow
 def test_bad_arguments_are_refused_before_any_work(changed: Changed, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         check(changed(**options))
 
 
+@pytest.mark.slow
 def test_bad_arguments_that_one_family_has_are_refused_too() -> None:
     wrong = {"siren": "first_omega=0", "wire": "scale=-1", "hash_grid": "table_size=100", "dense_grid": "growth=0.5"}
     for name, option in wrong.items():

@@ -105,6 +105,7 @@ def slow_mask_to_image(mask: np.ndarray, frame: Frame) -> np.ndarray:
 
 @pytest.mark.parametrize("original", [(23, 41), (41, 23), (6, 9)])
 @pytest.mark.parametrize("cells", [(16, 16), (7, 5), (40, 33), (1, 1)])
+@pytest.mark.slow
 def test_mask_to_image_agrees_with_a_loop_over_pixels(original: tuple[int, int], cells: tuple[int, int]) -> None:
     for resize in (20, 12, (18, 20)):
         frame = frame_of(original, preprocessing((16, 16), resize, "bilinear"))

@@ -94,6 +94,7 @@ def test_every_metric_that_fits_nothing_anew(finished: Path) -> None:
     assert all(set(results.values(column)) for column in curves)
 
 
+@pytest.mark.slow
 def test_maps_of_another_tool(finished: Path, tmp_path: Path) -> None:
     """A map that is the segmentation itself lies only on the object; one of no known shape costs itself alone."""
     segmentation = Synthetic(3).load(IDS[0], PREPROCESSING).segmentation
@@ -165,6 +166,7 @@ def test_a_run_may_end_with_its_evaluation(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "summary.json").read_text())["images"] == 1
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_with_its_own_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def made_again(*_: object) -> None:
         raise AssertionError("data, classifier and method are there already")
@@ -196,6 +198,7 @@ def test_what_fits_anew(finished: Path) -> None:
     assert set(results.values("efficient_mprt")) == set(IDS)
 
 
+@pytest.mark.slow
 def test_marks_of_another_class_fail_alone(tiny_run: Path) -> None:
     command = [str(tiny_run), "--name", "marks", "--metrics", "sparseness,relevance_mass,pointing_game"]
     assert main(command) == 3

@@ -23,6 +23,7 @@ def broken(*_: object) -> dict[str, float]:
     raise RuntimeError("CUDA out of\nmemory")
 
 
+@pytest.mark.slow
 def test_a_metric_that_fails_costs_itself_alone(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -66,6 +67,7 @@ def test_changed_maps_are_measured_again(tiny_run: Path, tmp_path: Path, caplog:
     assert after.rows[IDS[1]] == before.rows[IDS[1]]
 
 
+@pytest.mark.slow
 def test_another_classifier_measures_again(tiny_run: Path) -> None:
     command = [str(tiny_run), "--name", "classifiers", "--metrics", "insertion_auc"]
     assert main(command) == 0

@@ -114,6 +114,7 @@ def test_a_list_costs_no_image_its_neighbour(photos: Path, caplog: pytest.LogCap
         explain(model, [photos / "absent.png"] * 2, **SHORT)
 
 
+@pytest.mark.slow
 def test_classes_by_name_and_by_index(photos: Path) -> None:
     model, options = Normalised(), SHORT | {"classes": ["grey", "red"], "steps": 1}
     file = photos / "a-one.png"
@@ -168,6 +169,7 @@ def test_real_photos_take_the_place_of_drawn_ones(photos: Path) -> None:
     assert not torch.equal(with_photos.masks, explain(Normalised(), photos / "a-one.png", **options).masks)
 
 
+@pytest.mark.slow
 def test_a_classifier_of_the_package_takes_images_in_0_to_1_and_names_of_the_caller() -> None:
     classifier, data = demo(), Synthetic(size=1)
     image = data.load(data.ids[0], classifier.preprocessing).image

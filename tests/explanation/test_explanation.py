@@ -83,6 +83,7 @@ def test_a_notebook_shows_the_table_with_a_smaller_figure(explained: Explanation
     assert not hasattr(explained, "_repr_png_")  # a notebook would store it a second time
 
 
+@pytest.mark.slow
 def test_a_figure_of_its_own_and_in_given_axes(explained: Explanation, tmp_path: Path) -> None:
     figure = explained.plot()
     words = " ".join(text.get_text() for text in figure.findobj(Text))

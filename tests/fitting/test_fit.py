@@ -147,6 +147,7 @@ def test_the_model_is_not_changed(tiny: FrozenClassifier, callbacks: tuple[light
     assert all(part.training for part in tiny.model.modules())
 
 
+@pytest.mark.slow
 def test_an_image_without_finite_logits_fails_alone(tiny: FrozenClassifier) -> None:
     images, targets = pictures(3), torch.tensor([0, 1, 2])
     good = fit_masks(images, targets, list("abc"), tiny, SHORT)

@@ -150,6 +150,7 @@ def test_a_start_that_cannot_work_is_refused_before_any_work(options: tuple[str,
     assert all(word in sentence for word in words), sentence
 
 
+@pytest.mark.slow
 def test_a_run_notes_the_images_without_a_map(tmp_path: Path) -> None:
     for sample_id in Synthetic(size=3).ids[:2]:
         np.save(tmp_path / f"{sample_id}.npy", np.random.default_rng(1).random((24, 24)))

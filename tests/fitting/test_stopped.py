@@ -61,6 +61,7 @@ def test_what_is_no_list_of_callbacks_is_refused(callbacks: Any, tiny: FrozenCla
         explain(tiny, pictures(1)[0], 1, callbacks=callbacks)
 
 
+@pytest.mark.slow
 def test_explain_takes_callbacks_and_gives_what_had_ended(tiny: FrozenClassifier) -> None:
     image = pictures(1)[0]
     options: dict[str, Any] = {"areas": (0.1, 0.3), "steps": 4, "names": ["a"], "progress": False}

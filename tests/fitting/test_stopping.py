@@ -98,6 +98,7 @@ def test_each_image_has_as_many_explanations_as_it_has_cues(fitted: FitResult) -
             assert free is None if k == 0 else bool(free[image].any()) == (k < count)
 
 
+@pytest.mark.slow
 def test_an_image_has_the_same_explanations_alone_and_in_a_batch(fitted: FitResult) -> None:
     alone = fit_masks(images()[1:2], TARGETS[1:2], NAMES[1:2], classifier(), AUTO, trainer=CPU64)
     assert (alone.counts, alone.fits, alone.spans) == ([2], [3], [(0, 75)])

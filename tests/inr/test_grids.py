@@ -77,6 +77,7 @@ def test_the_configuration_of_the_pyramid_is_its_default() -> None:
         ({"scale": -1.0}, "inr.scale=-1 is out of range"),
     ],
 )
+@pytest.mark.slow
 def test_wrong_options_of_a_pyramid_are_refused_before_any_work(options: dict[str, object], sentence: str) -> None:
     cfg = configured("inr=pyramid")
     for name, value in options.items():

@@ -43,6 +43,7 @@ def drawn_alike(explainer: INRAttribution, images: Tensor, **call: Any) -> Tenso
     return explainer.importance(images, image_ids=[SHARED_ID] * len(images), **call)
 
 
+@pytest.mark.slow
 def test_the_map_is_that_of_inr_attribution_in_the_shape_of_the_inputs() -> None:
     images = pictures(2)
     maps = method().attribute(images, target=1, **AREA)
@@ -86,6 +87,7 @@ def test_sensitivity_max_is_what_a_loop_gives(explain: str) -> None:
     assert min(expected) > 0
 
 
+@pytest.mark.slow
 def test_draws_of_each_changed_image_would_be_measured_instead() -> None:
     images, ours = pictures(2), method(start=NoStart())
 
@@ -126,6 +128,7 @@ def test_infidelity_is_what_a_loop_gives() -> None:
     assert values.tolist() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_noise_tunnel_is_the_mean_over_noisy_images() -> None:
     images = pictures(2)
     torch.manual_seed(4)
@@ -269,6 +272,7 @@ def test_perturbations_per_eval_limits_what_passes_the_model_at_once() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"plateau": Plateau(steps=1)}])
+@pytest.mark.slow
 def test_progress_counts_the_steps_of_all_images(options: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     method(**options).attribute(pictures(2), target=1, show_progress=True, **AREA)
     assert "INR Importance attribution: 100%" in (shown := capsys.readouterr().err)

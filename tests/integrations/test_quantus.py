@@ -48,6 +48,7 @@ def maps(network: nn.Module) -> np.ndarray:
     return importance(network, IMAGES)
 
 
+@pytest.mark.slow
 def test_it_returns_the_importance_maps_and_leaves_all_else_as_it_was(network: nn.Module, maps: np.ndarray) -> None:
     network = copy.deepcopy(network).train()
     state = torch.random.get_rng_state()
@@ -71,6 +72,7 @@ def test_the_models_precision_counts_and_not_that_of_the_inputs(network: nn.Modu
         np.testing.assert_array_equal(explain_func(network, IMAGES.numpy(), TARGETS.tolist(), **OPTIONS), maps)
 
 
+@pytest.mark.slow
 def test_an_image_has_the_same_map_alone_in_any_batch_and_at_any_place(network: nn.Module, maps: np.ndarray) -> None:
     order = [2, 0, 1]
     again = explain_func(network, IMAGES[order].numpy(), TARGETS[order], **OPTIONS)

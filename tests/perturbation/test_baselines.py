@@ -62,6 +62,7 @@ def test_random_colours_have_the_mean_and_deviation_of_the_data() -> None:
     torch.testing.assert_close(colours.std(0), AROUND.colour_std, atol=0.01, rtol=0)
 
 
+@pytest.mark.slow
 def test_donors_are_photos_shifted_cyclically_and_half_of_them_mirrored() -> None:
     drawn = baselines(Donor(), IMAGES[:1], slots=4, steps=15).flatten(0, 2)
     photos = torch.cat([AROUND.donors, AROUND.donors.flip(-1)])

@@ -16,6 +16,7 @@ def test_a_mask_of_ones_returns_the_image(perturbation: Perturbation) -> None:
 
 @pytest.mark.parametrize("jitter", [STILL, Jitter(0.1), Jitter(0.1, per_mask=True)], ids=["still", "image", "mask"])
 @pytest.mark.parametrize("perturbation", ALL, ids=name_of)
+@pytest.mark.slow
 def test_no_image_depends_on_its_neighbours(perturbation: Perturbation, jitter: Jitter) -> None:
     together = shown(perturbation, jitter=jitter, steps=20)
     alone = [

@@ -83,6 +83,7 @@ def test_a_run_of_many_images_has_no_page_until_it_is_asked_for(
 
 
 @pytest.mark.parametrize("fault", [RunFault("no space left"), RuntimeError("a bug")])
+@pytest.mark.slow
 def test_a_page_that_fails_costs_the_run_nothing(
     fault: Exception, out: Path, copied: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -104,6 +105,7 @@ def test_a_page_with_half_a_character_is_written(copied: Path, monkeypatch: pyte
     assert (copied / "report.html").read_text() == "a \\ud800"
 
 
+@pytest.mark.slow
 def test_a_page_is_drawn_again_only_if_something_is_newer(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[int] = []
     monkeypatch.setattr(finished, "report_of", lambda runs: str(drawn.append(len(runs[0].run))))

@@ -45,6 +45,7 @@ def test_at_drawn_areas_the_mask_is_that_of_the_run_pixel_by_pixel(kind_and_run:
     assert kind in kinds
 
 
+@pytest.mark.slow
 def test_between_drawn_areas_a_nested_mask_differs_by_rounding_alone(tmp_path: Path) -> None:
     explain(tmp_path, "data.size=1", *OVERRIDES["ranks"])
     (explained,) = load(tmp_path, ["tests"]).values()

@@ -164,6 +164,7 @@ def test_a_program_that_is_stopped_has_its_checkpoint(tmp_path: Path, number: si
     assert [len(part["losses"]) for part in course["parts"]] == [3]
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_after_the_checkpoint(wholes: dict[str, Path], tmp_path: Path) -> None:
     Acts.act, Acts.place = lambda: os.kill(os.getpid(), signal.SIGINT), (1, 3)
     with pytest.raises(KeyboardInterrupt):
@@ -174,6 +175,7 @@ def test_ctrl_c_is_one_after_the_checkpoint(wholes: dict[str, Path], tmp_path: P
     assert kept(tmp_path) == [], "all its images are done"
 
 
+@pytest.mark.slow
 def test_a_handler_that_returns_lets_the_work_go_on(wholes: dict[str, Path], tmp_path: Path) -> None:
     seen = []
     before = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(len(kept(tmp_path))))

@@ -113,6 +113,7 @@ def test_the_header_is_the_last_thing_written(tmp_path: Path, monkeypatch: pytes
     assert found[-1] == {"a.safetensors", "b.safetensors"}
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_at_any_moment_leaves_what_it_had_committed(tmp_path: Path) -> None:
     data, draw = os.urandom(200_000), random.Random(0)
     for kill in range(10):

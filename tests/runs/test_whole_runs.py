@@ -118,6 +118,7 @@ def test_a_run_in_tars_and_one_in_files_are_the_same_and_each_continues_the_othe
     }
 
 
+@pytest.mark.slow
 def test_a_damaged_masks_file_ends_the_run_with_its_name_and_is_made_again_once_deleted(
     tmp_path: Path, whole: Path
 ) -> None:

@@ -172,6 +172,7 @@ def status(script: ModuleType, patch: pytest.MonkeyPatch, *arguments: str) -> in
     return script.main()
 
 
+@pytest.mark.slow
 def test_a_single_setting_starts_from_the_network_of_the_package(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

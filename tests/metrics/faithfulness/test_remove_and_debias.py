@@ -80,6 +80,7 @@ def test_known_pixels_stay_and_a_slope_is_restored() -> None:
 
 @pytest.mark.parametrize("most_first", [True, False])
 @pytest.mark.parametrize("kind", ["maps", "tied"])
+@pytest.mark.slow
 def test_scores_against_a_loop(most_first: bool, kind: str) -> None:
     images, maps = small()["images"], small()[kind]
     percentages = (0, 7, 50, 95.5)

@@ -163,6 +163,7 @@ def test_half_precision_maps_are_compared_in_single() -> None:
     torch.testing.assert_close(result.double(), expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_fitted_masks_are_an_explanation() -> None:
     explainer = INRAttribution(tiny_network(), steps=2)
 
