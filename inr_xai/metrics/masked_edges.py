@@ -44,8 +44,8 @@ def hallucination(images: Images, masks: Masks, *, baseline: Images, threshold: 
     for weight in weights.unsqueeze(2).unbind(1):  # one mask at a time: memory
         new = edges(weight * images + (1 - weight) * replaced, threshold) & ~near
         counts.append(new.sum((1, 2)))
-    exact = torch.promote_types(images.dtype, torch.float32)
-    return torch.stack(counts, dim=1).to(exact) / own.sum((1, 2)).to(exact).unsqueeze(1)
+    total = own.sum((1, 2)).to(torch.promote_types(images.dtype, torch.float32)).unsqueeze(1)
+    return torch.stack(counts, dim=1) / total.where(total > 0, torch.nan)
 
 
 def edges(images: Images, threshold: float) -> Bool[Tensor, "b h w"]:

@@ -59,10 +59,10 @@ def test_a_mask_along_the_edges_of_the_image_adds_none_and_one_across_does() -> 
     assert hallucination(image, across, baseline=image).item() == 0
 
 
-def test_an_image_without_edges_has_no_value() -> None:
-    assert hallucination(
-        torch.full((1, 1, 8, 8), 0.5), torch.ones(1, 1, 8, 8), baseline=torch.zeros(1, 1, 8, 8)
-    ).isnan()
+def test_an_image_without_edges_has_no_value_whether_or_not_a_mask_adds_some() -> None:
+    masks = torch.ones(1, 2, 8, 8)
+    masks[:, 1, :4] = 0
+    assert hallucination(torch.full((1, 1, 8, 8), 0.5), masks, baseline=torch.zeros(1, 1, 8, 8)).isnan().all()
 
 
 @pytest.mark.parametrize("name", ["images", "masks", "baselines"])
