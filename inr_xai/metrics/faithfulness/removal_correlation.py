@@ -42,7 +42,8 @@ def faithfulness_correlation(
         raise ValueError(f"expected at least two subsets to correlate, got {subsets.shape[1]}; raise draws")
     values, removed = maps_of(images, maps), baseline.to(images)
     chosen = subsets.to(images.device)
-    sums = torch.einsum("bnhw,bhw->bn", chosen.to(values), values)
+    first = values[:, :1, :1]  # taken off, so that the sums of a constant map are equal and not only up to rounding
+    sums = torch.einsum("bnhw,bhw->bn", chosen.to(values), values - first) + first[..., 0] * chosen.sum((2, 3))
     # One subset of every image at a time: memory.
     after = [score(torch.where(subset.unsqueeze(1), removed, images), targets) for subset in chosen.unbind(1)]
     return _pearson(sums, score(images, targets).unsqueeze(1) - torch.stack(after, dim=1))

@@ -77,9 +77,16 @@ def test_the_contributions_of_a_linear_model_are_faithful_at_any_scale_and_offse
         torch.testing.assert_close(result, torch.ones(3, dtype=torch.float64), rtol=0, atol=1e-9)
     result = faithfulness_correlation(linear, images, TARGETS, -exact, **call)
     torch.testing.assert_close(result, -torch.ones(3, dtype=torch.float64), rtol=0, atol=1e-9)
-    assert faithfulness_correlation(linear, images, TARGETS, torch.full((3, 24, 24), 0.1), **call).isnan().all()
     still = faithfulness_correlation(lambda inputs, _: torch.ones(len(inputs)), images, TARGETS, exact, **call)
     assert still.isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [0.1, 1 / 3, -7.3])
+def test_a_constant_map_has_no_correlation_whatever_its_value(value: float, dtype: torch.dtype) -> None:
+    images, subsets = photos(), random_subsets(photos(), generators=draws(3), draws=20, size=101)
+    maps = torch.full((3, 24, 24), value, dtype=dtype)
+    assert faithfulness_correlation(score, images, TARGETS, maps, baseline=GREY, subsets=subsets).isnan().all()
 
 
 def test_an_image_does_not_depend_on_its_neighbours() -> None:
