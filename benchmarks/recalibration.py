@@ -34,7 +34,13 @@ from inr_xai.runs.files import read_json, write_json
 from inr_xai.runs.load import load
 from inr_xai.scoring.baselines import scoring_baselines
 from inr_xai.scoring.masked_model import MaskedModel
-from inr_xai.scoring.recalibration import fit_temperature, label_entropy, masked_logits, tempered
+from inr_xai.scoring.recalibration import (
+    fit_temperature,
+    label_entropy,
+    masked_logits,
+    require_softmax,
+    tempered,
+)
 from inr_xai.seeding import generator
 from inr_xai.types import Row, Targets
 
@@ -69,9 +75,10 @@ def fit(cfg: DictConfig, masks: int) -> list[Row]:
     """Returns a row for each area: its temperature, and the cross-entropy of the labels without and with it.
 
     The photos at even places in the order of their ids are fitted, and the others are held out. Raises UserError if
-    there are fewer than two photos with a label.
+    there are fewer than two photos with a label, or the classifier's head is no softmax.
     """
     data, classifier = build_data_and_classifier(cfg)
+    require_softmax(classifier)
     device, pool = device_of(plain(cfg.trainer)), make_photo_pool(data.scoring_ids, data, classifier)
     logits, labels = [], []
     for sample_id in sample_plan(data):

@@ -62,17 +62,22 @@ def label_entropy(logits: Logits, labels: Targets, temperature: float) -> float:
     return float(F.cross_entropy(logits.detach().double() / temperature, labels.to(logits.device)))
 
 
+def require_softmax(classifier: FrozenClassifier) -> None:
+    """Raises UserError for another head than a softmax: the temperature of `fit_temperature` is that of a softmax."""
+    if classifier.head != "softmax":
+        raise UserError(
+            f"the temperature is that of a softmax over logits, and the classifier has classifier.head="
+            f"{classifier.head}; use one that returns the logits of classes of which an image has one "
+            "(classifier.head=softmax)"
+        )
+
+
 def tempered(classifier: FrozenClassifier, temperature: float) -> FrozenClassifier:
     """Returns a classifier whose logits are those of another one divided by a temperature.
 
-    Raises UserError for a head whose outputs are no logits (`probabilities` and `none`), and for a temperature that is
-    not positive.
+    Raises UserError as `require_softmax` does, and for a temperature that is not positive.
     """
-    if classifier.head not in ("softmax", "sigmoid"):
-        raise UserError(
-            f"a temperature divides logits, and classifier.head={classifier.head} has none; use a classifier that "
-            "returns its logits (classifier.head=softmax or sigmoid)"
-        )
+    require_softmax(classifier)
     if not 0 < temperature < math.inf:
         raise UserError(f"a temperature must be positive, got {temperature:g}; fit it with fit_temperature")
     if not isinstance(classifier.model, nn.Module):

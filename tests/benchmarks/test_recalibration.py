@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from inr_xai.runs.files import read_json
-from tests.helpers.runs import allowing, explain
+from tests.helpers.runs import TINY, allowing, explain
 from tests.helpers.scripts import script_module
 
 
@@ -22,6 +22,11 @@ def test_each_area_has_its_temperature_and_half_of_the_photos_is_held_out() -> N
     assert [row["recalibrated"] for row in (small, large)] == pytest.approx([least] * 2)
     assert [row["held_out"] for row in (small, large)] == [10, 10]
     assert least < small["plain"] < large["plain"]
+
+
+def test_a_classifier_that_is_no_softmax_is_refused_before_any_pass(capsys: pytest.CaptureFixture[str]) -> None:
+    assert script_module("recalibration").main(["data.size=2", *TINY, "classifier.head=sigmoid"]) == 2
+    assert "the temperature is that of a softmax over logits, and the classifier has" in capsys.readouterr().err
 
 
 @pytest.mark.slow

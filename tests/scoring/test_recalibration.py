@@ -93,9 +93,10 @@ def test_what_cannot_be_tempered_is_one_sentence(tiny: FrozenClassifier) -> None
     function = FrozenClassifier(tiny.model.forward, preprocessing=tiny.preprocessing)
     with pytest.raises(UserError, match=r"only a torch\.nn\.Module"):
         tempered(function, 2.0)
-    shares = FrozenClassifier(tiny.model, preprocessing=tiny.preprocessing, head="probabilities")
-    with pytest.raises(UserError, match=r"classifier\.head=probabilities has none"):
-        tempered(shares, 2.0)
+    for head in ("sigmoid", "probabilities", "none"):
+        other = FrozenClassifier(tiny.model, preprocessing=tiny.preprocessing, head=head)
+        with pytest.raises(UserError, match=rf"a softmax over logits, and .* has classifier\.head={head}; use one"):
+            tempered(other, 2.0)
 
 
 class Mean(torch.nn.Module):
