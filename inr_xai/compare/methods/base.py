@@ -72,7 +72,10 @@ class Explainer(ABC):
 
     @abstractmethod
     def explain(self, image: Image, target: int, image_id: str) -> MethodMaps:
-        """Returns the maps of one image, with values in [0, 1] and on the CPU. The classifier is left as it was."""
+        """Returns the maps of one image, on the CPU. The classifier is left as it was.
+
+        Masks of areas have values in [0, 1], heatmaps any finite ones.
+        """
 
     def require_packages(self) -> None:
         """Raises UserError if a package that the method needs cannot be imported."""
