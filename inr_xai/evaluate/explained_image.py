@@ -7,13 +7,18 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from inr_xai.blur import gaussian_blur
 from inr_xai.classifier import FrozenClassifier
 from inr_xai.errors import UserError
 from inr_xai.masks import hard_masks
 from inr_xai.metrics.faithfulness.average_drop_gain import masked_images
-from inr_xai.metrics.inputs import ExplainWith, Score, probability_score
+from inr_xai.metrics.faithfulness.information_curves import information_aucs
+from inr_xai.metrics.inputs import ExplainWith, Score, accuracy_score, probability_score
 from inr_xai.seeding import generator
 from inr_xai.types import Images, Sample, Targets
+
+BLUR = 20 / 224
+"""Standard deviation, as a share of the shorter side, of the blur from which an image's information comes back."""
 
 MetricValues = dict[str, float]
 """Column -> value of one image. A metric has one column of its own name, or one for each area, `<name>/a<area>`."""
@@ -84,6 +89,18 @@ class ExplainedImage:
         """The probability of the image scaled by its heatmap over the mean colour, and that of the image."""
         scaled = masked_images(self.images, self.maps, baseline=self.mean_colour)
         return self.score(scaled, self.targets), self.score(self.images, self.targets)
+
+    @cached_property
+    def information(self) -> tuple[float, float]:
+        """The areas under the softmax and the accuracy information curve; NaN where a curve is undefined."""
+        scores = [
+            make(self.classifier, batch_size=self.masks_per_forward) for make in (probability_score, accuracy_score)
+        ]
+        blurred = gaussian_blur(self.images, BLUR * min(self.images.shape[-2:])).clamp(0, 1)
+        softmax, accuracy = information_aucs(
+            scores, self.images, self.targets, self.maps, blurred=blurred, generators=self.generators("ties")
+        )
+        return float(softmax), float(accuracy)
 
     @property
     def mean_colour(self) -> Images:

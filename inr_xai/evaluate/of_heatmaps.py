@@ -1,14 +1,7 @@
 """The metrics of an explained image that read its heatmap and, but for the last two, ask the classifier."""
 
-from collections.abc import Callable
-
 from inr_xai import metrics
-from inr_xai.blur import gaussian_blur
 from inr_xai.evaluate.explained_image import ExplainedImage, MetricValues
-from inr_xai.metrics.inputs import Score
-
-BLUR = 20 / 224
-"""Standard deviation, as a share of the shorter side, of the blur from which an image's information comes back."""
 
 
 def insertion_auc(image: ExplainedImage) -> MetricValues:
@@ -89,13 +82,13 @@ def single_deletion(image: ExplainedImage) -> MetricValues:
 
 
 def sic(image: ExplainedImage) -> MetricValues:
-    """Returns the area under the softmax information curve; no value where it is undefined."""
-    return _information("sic", image, metrics.probability_score)
+    """Returns the area under the softmax information curve; NaN if the blur does not lose the class's probability."""
+    return {"sic": image.information[0]}
 
 
 def aic(image: ExplainedImage) -> MetricValues:
-    """Returns the area under the accuracy information curve; no value where it is undefined."""
-    return _information("aic", image, metrics.accuracy_score)
+    """Returns the area under the accuracy information curve; NaN if the blur does not lose the class's first place."""
+    return {"aic": image.information[1]}
 
 
 def sparseness(image: ExplainedImage) -> MetricValues:
@@ -106,16 +99,3 @@ def sparseness(image: ExplainedImage) -> MetricValues:
 def complexity(image: ExplainedImage) -> MetricValues:
     """Returns the entropy of the heatmap."""
     return {"complexity": float(metrics.complexity(image.maps))}
-
-
-def _information(name: str, image: ExplainedImage, score_of: Callable[..., Score]) -> MetricValues:
-    """Returns no value for an image that is blurred without a loss, such as one of which the class is not predicted."""
-    value = metrics.information_auc(
-        score_of(image.classifier, batch_size=image.masks_per_forward),
-        image.images,
-        image.targets,
-        image.maps,
-        blurred=gaussian_blur(image.images, BLUR * min(image.images.shape[-2:])).clamp(0, 1),
-        generators=image.generators("ties"),
-    )
-    return {} if bool(value.isnan()) else {name: float(value)}

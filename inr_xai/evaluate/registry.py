@@ -26,12 +26,14 @@ class EvaluationMetric:
         higher_is_better: None if neither direction is better.
         of_masks: it reads the masks, which maps of other tools do not have.
         marks: it needs a segmentation or boxes, and is left out for samples that have none.
+        partial: it is NaN for some images by its definition, which is no failure.
     """
 
     compute: Callable[[ExplainedImage], MetricValues]
     higher_is_better: bool | None
     of_masks: bool = False
     marks: bool = False
+    partial: bool = False
 
 
 REGISTRY: Mapping[str, EvaluationMetric] = {
@@ -39,7 +41,7 @@ REGISTRY: Mapping[str, EvaluationMetric] = {
     "rank_violation": EvaluationMetric(of_masks.rank_violation, False, of_masks=True),
     "grayness": EvaluationMetric(of_masks.grayness, False, of_masks=True),
     "nesting_violation": EvaluationMetric(of_masks.nesting_violation, False, of_masks=True),
-    "hallucination": EvaluationMetric(of_masks.hallucination, False, of_masks=True),
+    "hallucination": EvaluationMetric(of_masks.hallucination, False, of_masks=True, partial=True),
     "random_fidelity": EvaluationMetric(of_masks.random_fidelity, True, of_masks=True),
     "insertion_auc": EvaluationMetric(of_heatmaps.insertion_auc, True),
     "deletion_auc": EvaluationMetric(of_heatmaps.deletion_auc, False),
@@ -51,8 +53,8 @@ REGISTRY: Mapping[str, EvaluationMetric] = {
     "infidelity": EvaluationMetric(of_heatmaps.infidelity, False),
     "faithfulness_correlation": EvaluationMetric(of_heatmaps.faithfulness_correlation, True),
     "single_deletion": EvaluationMetric(of_heatmaps.single_deletion, True),
-    "sic": EvaluationMetric(of_heatmaps.sic, True),
-    "aic": EvaluationMetric(of_heatmaps.aic, True),
+    "sic": EvaluationMetric(of_heatmaps.sic, True, partial=True),
+    "aic": EvaluationMetric(of_heatmaps.aic, True, partial=True),
     "sparseness": EvaluationMetric(of_heatmaps.sparseness, True),
     "complexity": EvaluationMetric(of_heatmaps.complexity, False),
     "pointing_game": EvaluationMetric(of_objects.pointing_game, True, marks=True),
@@ -123,7 +125,7 @@ def measure(image: ExplainedImage, metrics: Mapping[str, EvaluationMetric]) -> t
             if is_unexpected(error):
                 log.warning("%s of %s", name, image.sample.sample_id, exc_info=error)
             continue
-        undefined = [column for column, value in columns.items() if not math.isfinite(value)]
+        undefined = [column for column, value in columns.items() if not (metric.partial or math.isfinite(value))]
         if undefined:
             reasons[name] = f"{', '.join(undefined)} is NaN or infinite for this image, so it has no value"
         values |= {column: value for column, value in columns.items() if column not in undefined}

@@ -45,12 +45,12 @@ class Results:
         return self._store.columns
 
     def has(self, sample_id: str, metric: str) -> bool:
-        """Returns whether the sample has every value of a metric."""
+        """Returns whether the sample has every value of a metric, or NaN where it was measured and there is none."""
         values = [value for column, value in self._row(sample_id).items() if metric_of(column) == metric]
         return bool(values) and all(values)
 
     def add(self, sample_id: str, values: Mapping[str, object], *, anew: bool = False) -> None:
-        """Adds values to the sample's row, in the file too. What is not finite is no value.
+        """Adds values to the sample's row, in the file too. NaN is measured and no value; infinity is left out.
 
         Args:
             anew: the row loses what it had.
@@ -140,5 +140,5 @@ def split_reasons(failed: str) -> dict[str, str]:
 
 def _text(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.6g}" if math.isfinite(value) else ""
+        return "" if math.isinf(value) else f"{value:.6g}"
     return str(value)

@@ -10,6 +10,7 @@ import pytest
 import inr_xai
 from inr_xai.digests import digest
 from inr_xai.evaluate.__main__ import main as evaluate
+from inr_xai.evaluate.explained_image import ExplainedImage
 from inr_xai.evaluate.registry import REGISTRY, EvaluationMetric
 from inr_xai.evaluate.sources import FolderSource, RunSource
 from inr_xai.runs.folder import facts_of
@@ -48,6 +49,26 @@ def test_a_metric_that_fails_costs_itself_alone(
     assert {row["failed"] for row in results.rows.values()} == {f"road: RuntimeError: CUDA out of memory; {undefined}"}
     assert command("road") == 0
     assert {row["failed"] for row in results_of(tiny_run, "parts").rows.values()} == {undefined}
+
+
+def test_a_metric_without_a_value_by_its_definition_is_no_failure_and_not_measured_again(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def of_second(image: ExplainedImage) -> dict[str, float]:
+        asked.append(image.sample.sample_id)
+        return {"aic": 0.5 if image.sample.sample_id == IDS[1] else np.nan}
+
+    monkeypatch.setitem(REGISTRY, "aic", EvaluationMetric(of_second, True, partial=True))
+    command = [str(tiny_run), "--name", "partial", "--metrics", "sparseness,aic"]
+    assert main(command) == main(command) == 0
+    results = results_of(tiny_run, "partial")
+    assert asked == IDS
+    assert results.values("aic") == {IDS[1]: 0.5}
+    assert [results.rows[name]["aic"] for name in IDS] == ["nan", "0.5"]
+    assert not any(results.failed(name) for name in IDS)
+    assert "Images: sparseness 2, aic 1." in (tiny_run / "evaluation" / "partial.md").read_text()
 
 
 def test_changed_maps_are_measured_again(tiny_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -43,10 +43,11 @@ def test_a_new_column_writes_the_file_once(tmp_path: Path, monkeypatch: pytest.M
     assert len(written) == 2
 
 
-def test_what_is_not_finite_is_no_value(tmp_path: Path) -> None:
+def test_nan_is_measured_and_no_value_and_infinity_is_left_out(tmp_path: Path) -> None:
     file = tmp_path / "masks.csv"
     Results(file).add("a", {"target": 1, "difficult": 0, "mprt": float("nan"), "road": float("inf"), "failed": ""})
-    assert file.read_text().splitlines()[1] == "a,1,0,,,"
+    assert file.read_text().splitlines()[1] == "a,1,0,nan,,"
+    assert [Results(file).has("a", metric) for metric in ("mprt", "road", "iou")] == [True, False, False]
     file.write_text("sample_id,target,difficult,mprt,failed\na,1,0,nan,\nb,1,0,0.5,\n")
     assert Results(file).values("mprt") == {"b": 0.5}
 

@@ -53,19 +53,39 @@ def information_auc(
         blurred: the images without any detail.
         generators: one CPU generator per image, for the order of tied pixels.
     """
+    (areas,) = information_aucs(
+        [score], images, targets, maps, blurred=blurred, generators=generators, thresholds=thresholds
+    )
+    return areas
+
+
+def information_aucs(
+    scores: Sequence[Score],
+    images: Images,
+    targets: Targets,
+    maps: Maps,
+    *,
+    blurred: Images,
+    generators: Sequence[torch.Generator],
+    thresholds: Sequence[float] = THRESHOLDS,
+) -> Float[Tensor, "s b"]:
+    """Returns `information_auc` of each of several scores, for all of which the images are compressed only once.
+
+    Arguments and errors are those of `information_auc`.
+    """
     require_one_each(generators, len(images))
     _require_unit_range(images, blurred)
     levels = [0.0, *thresholds, 1.0]
     if any(low >= high for low, high in itertools.pairwise(levels)):
         raise ValueError(f"expected thresholds that rise within (0, 1), got {list(thresholds)}")
-    areas = []
+    areas: list[list[float]] = [[] for _ in scores]
     for i, values in enumerate(maps_of(images, maps)):
         ranks = descending_ranks(values[None], generators=[generators[i]])[0]
         shown = [ranks < round(level * ranks.numel()) for level in levels]
         copies = torch.stack([torch.where(mask, images[i], blurred[i].to(images)) for mask in shown])
-        scores = score(copies, targets[i : i + 1].expand(len(copies)))
-        sizes = [compressed_size(copy) for copy in copies]
-        areas.append(_area(sizes, scores.double().tolist()))
+        sizes, target = [compressed_size(copy) for copy in copies], targets[i : i + 1].expand(len(copies))
+        for of_score, score in zip(areas, scores, strict=True):
+            of_score.append(_area(sizes, score(copies, target).double().tolist()))
     return images.new_tensor(areas, dtype=torch.promote_types(images.dtype, torch.float32))
 
 

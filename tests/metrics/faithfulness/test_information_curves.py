@@ -14,6 +14,7 @@ from inr_xai.metrics.faithfulness.information_curves import (
     InformationAUC,
     compressed_size,
     information_auc,
+    information_aucs,
 )
 from inr_xai.metrics.faithfulness.insertion_deletion import rise_blur
 from inr_xai.metrics.inputs import accuracy_score
@@ -94,6 +95,26 @@ def test_what_a_blur_does_not_lose_has_no_curve() -> None:
     call |= {"blurred": NOISE}
     rises = information_auc(lambda images, _: -images.var((1, 2, 3)), flat, TARGETS, distinct_maps(), **call)
     assert rises.isnan().all()  # the blur needs more bytes than the image
+
+
+def test_several_scores_have_their_own_areas_and_share_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def redness(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return images[:, 0].mean((1, 2))
+
+    def call() -> dict[str, object]:
+        return {"blurred": 0.5 * BLURRED, "generators": draws(3)}
+
+    alone = [information_auc(each, NOISE, TARGETS, distinct_maps(), **call()) for each in (score, redness)]
+    written = []
+    monkeypatch.setattr(
+        "inr_xai.metrics.faithfulness.information_curves.compressed_size",
+        lambda image: written.append(image) or compressed_size(image),
+    )
+    together = information_aucs([score, redness], NOISE, TARGETS, distinct_maps(), **call())
+    torch.testing.assert_close(together, torch.stack(alone), equal_nan=True)
+    assert len(written) == 3 * (len(THRESHOLDS) + 2)
+    assert not torch.equal(together[0], together[1])
+    assert together[1].isfinite().all()
 
 
 def test_the_size_is_that_of_a_file() -> None:
