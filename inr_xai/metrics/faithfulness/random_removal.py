@@ -59,8 +59,9 @@ def removal_cost(
 ) -> Float[Tensor, "b a"]:
     """Returns p_t(x) - p_t(x with random pixels of a region R at the baseline), the mean over draws, in [-1, 1].
 
-    Each draw removes min(floor(share |R|), floor(most N)) pixels of R; all sets of that many are equally likely. It is
-    0 for a region of which no pixel is removed. Raises ValueError for shares outside (0, 1] and without draws.
+    Each draw removes min(floor(share |R|), floor(most N)) pixels of R; all sets of that many are equally likely. The
+    regions of an image have the same random numbers, so that none depends on the others. It is 0 for a region of which
+    no pixel is removed. Raises ValueError for shares outside (0, 1] and without draws.
 
     Args:
         regions: True on the pixels of each region.
@@ -77,9 +78,10 @@ def removal_cost(
     replaced, limit = baseline.to(images), int(most * regions[0, 0].numel() + ROUNDING)
     whole, costs = score(images, targets), []
     for i, draw in enumerate(generators):
+        keys = torch.rand(draws, *regions.shape[2:], generator=draw, dtype=torch.float64).to(regions.device)
         for region in regions[i]:
             count = min(int(share * int(region.sum()) + ROUNDING), limit)
-            removed = _random_parts(region, count, draws=draws, generator=draw)
+            removed = _random_parts(region, count, keys)
             copies = torch.where(removed.unsqueeze(1), replaced[i], images[i])
             costs.append(whole[i] - score(copies, targets[i : i + 1].expand(draws)).mean())
     return torch.stack(costs).reshape(regions.shape[:2])
@@ -98,11 +100,7 @@ class RandomFidelity(MeanMetric):
         self.accumulate(values)
 
 
-def _random_parts(
-    region: Bool[Tensor, "h w"], count: int, *, draws: int, generator: torch.Generator
-) -> Bool[Tensor, "{draws} h w"]:
-    """Returns random sets of `count` pixels of a region."""
-    keys = torch.rand(draws, region.numel(), generator=generator, dtype=torch.float64).to(region.device)
-    chosen = keys.masked_fill(~region.flatten(), -1).topk(count, dim=1).indices
-    parts = torch.zeros_like(keys, dtype=torch.bool).scatter_(1, chosen, True)
-    return parts.reshape(draws, *region.shape)
+def _random_parts(region: Bool[Tensor, "h w"], count: int, keys: Float[Tensor, "n h w"]) -> Bool[Tensor, "n h w"]:
+    """Returns the `count` pixels of a region with the largest keys, for each draw of random keys in [0, 1)."""
+    chosen = keys.masked_fill(~region, -1).flatten(1).topk(count, dim=1).indices
+    return torch.zeros_like(keys, dtype=torch.bool).flatten(1).scatter_(1, chosen, True).reshape(keys.shape)

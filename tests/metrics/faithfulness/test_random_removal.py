@@ -75,6 +75,17 @@ def test_fidelity_is_the_difference_and_does_not_depend_on_neighbours() -> None:
         torch.testing.assert_close(together[place], parts[0] - parts[1], rtol=0, atol=1e-9)
 
 
+def test_a_mask_does_not_depend_on_the_other_areas() -> None:
+    images = photos()
+    masks = torch.rand(3, 3, 24, 24, generator=torch.Generator().manual_seed(1)) > 0.7
+    call = score, images, TARGETS
+    together = random_fidelity(*call, masks, baseline=GREY, generators=draws(3), draws=4)
+    for area in range(3):
+        alone = random_fidelity(*call, masks[:, [area]], baseline=GREY, generators=draws(3), draws=4)
+        torch.testing.assert_close(alone, together[:, [area]], rtol=0, atol=1e-12)
+    assert (together - together[:, :1]).abs()[:, 1:].min() > 1e-9
+
+
 @pytest.mark.parametrize("option", [{"share": 0.0}, {"most": 1.5}, {"draws": 0}])
 def test_bad_options_are_one_sentence(option: dict[str, float]) -> None:
     ((name, value),) = option.items()
