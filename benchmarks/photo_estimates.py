@@ -61,8 +61,10 @@ def own_estimates(run: Path, sample_id: str) -> Values:
 def other_estimates(folder: Path, classifier: str) -> dict[str, dict[str, Values]]:
     """Returns what other methods say, from the CSVs of benchmarks/audit_photos_maps.py: sample -> estimate -> value."""
     found: dict[str, dict[str, Values]] = {}
-    for file in sorted((folder / MAPS).glob(f"{classifier}.*.csv")):
-        method = file.name.split(".")[1]
+    for file in sorted((folder / MAPS).glob("*.csv")):
+        explained, _, method = file.stem.rpartition(".")
+        if explained != classifier:  # its name may have dots
+            continue
         for row in csv.DictReader(file.read_text().splitlines()):
             values = found.setdefault(row["sample_id"], {})
             for name in ("on the object", "removal test"):

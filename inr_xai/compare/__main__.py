@@ -124,7 +124,9 @@ def compare(args: argparse.Namespace) -> int:
     explainers = {name: build_explainer(name, factory) for name in args.methods.split(",") if name}
     explainers |= {f"inr_{name}": factory.variant(*options) for name, options in variants.items()}
     context = ComparisonContext(
-        data, classifier, scoring, setup.areas, cfg.seed, setup.device, masks_per_forward=cfg.masks_per_forward
+        *(data, classifier, scoring, setup.areas, cfg.seed, setup.device),
+        masks_per_forward=cfg.masks_per_forward,
+        crops=cfg.data.get("photo"),
     )
     rows = RowStore(args.results / args.set)
     photos = split_ids(sample_plan(data), cfg.shard.count)[cfg.shard.index]

@@ -20,8 +20,11 @@ from inr_xai.types import Image, ImageData
 
 DEFAULTS = ("areas=[0.05,0.1,0.2,0.4]", "explanations=1")
 """Options of a comparison, before those of the command line."""
-LEFT_OUT = {"data": ("root", "limit", "every", "size", "targets", "segmentations"), "classifier": ()}
-"""Options that change no map: which photos there are, and where objects lie. The class is stored with the map."""
+LEFT_OUT = {"data": ("root", "limit", "every", "size", "targets", "segmentations", "photo"), "classifier": ()}
+"""Options that change no map: which photos there are, where objects lie, and which photos are baselines.
+
+The class is stored with the map.
+"""
 PATHS = ("checkpoint", "classes")
 log = logging.getLogger(__name__)
 
@@ -98,6 +101,7 @@ class ComparisonContext:
         seed: the seed of the scoring's draws and of the wrong targets.
         device: the device on which images are scored.
         masks_per_forward: how many masked copies go through the classifier at once (memory).
+        crops: the option data.photo, on which the baselines of a photo depend.
     """
 
     data: ImageData
@@ -107,6 +111,7 @@ class ComparisonContext:
     seed: int
     device: torch.device
     masks_per_forward: int = 32
+    crops: str | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,7 @@ class Comparison:
         self._context, self._explainers, self._maker, self._rows = context, explainers, maker, rows
         scoring = {"areas": list(context.areas), "seed": context.seed}
         scoring |= {"targets": context.data.targets, "version": VERSION}
+        scoring |= {} if context.crops is None else {"photo": context.crops}
         self.accepted_settings = {
             name: tuple(digest({"maps": maps, "scoring": scoring}) for maps in maker.accepted_settings(explainer))
             for name, explainer in explainers.items()

@@ -40,7 +40,9 @@ def hydra_nodes_checked() -> Iterator[None]:
     @functools.wraps(load)
     def checked(self: Any, config_name: str | None, overrides: list[str], *rest: Any, **options: Any) -> DictConfig:
         _check_searchpath(overrides)
-        if RunMode.MULTIRUN in (*rest, *options.values()) or any("hydra/launcher" in given for given in overrides):
+        # Hydra composes every run as a multirun first, without this check, to read nothing but its mode.
+        is_multirun = RunMode.MULTIRUN in (*rest, *options.values()) and options.get("validate_sweep_overrides", True)
+        if is_multirun or any("hydra/launcher" in given for given in overrides):
             register_launchers()  # single runs do not wait for files that they do not need
         cfg = load(self, config_name, overrides, *rest, **options)
         check_hydra_nodes(cfg)

@@ -106,12 +106,16 @@ def check_slurm(node: Mapping[str, Any], name: str) -> None:
 
 def _cores_of_nodes(node: Mapping[str, Any]) -> int | None:
     """Returns the most cores that a node has of those where Slurm may run the jobs; None if that is not known."""
-    if node.get("additional_parameters"):  # they may name another cluster, or other partitions
+    # They may name another cluster, or other partitions.
+    if node.get("additional_parameters") or os.environ.get("SBATCH_CLUSTERS"):
         return None
+    environment = {name: value for name, value in os.environ.items() if name != "SINFO_PARTITION"}  # not sbatch's
     partition = ["--partition", str(node["partition"])] if node.get("partition") else []
     command = ["sinfo", "--all", "--exact", "--noheader", "--format=%c", *partition]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=SINFO_SECONDS, check=True).stdout
+        said = subprocess.run(
+            command, capture_output=True, text=True, timeout=SINFO_SECONDS, check=True, env=environment
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
     return max((int(number) for number in re.findall(r"\d+", said)), default=None)

@@ -31,6 +31,6 @@ class CropNames:
             )
 
     def photo_of(self, image_id: str) -> str:
-        """Returns the name of the photo; the id itself where the pattern is not found."""
+        """Returns the name of the photo; the id itself where the pattern is not found, or finds no name."""
         found = None if self._pattern is None else self._pattern.search(image_id)
-        return image_id if found is None or found[1] is None else found[1]
+        return image_id if found is None else found[1] or image_id

@@ -34,7 +34,7 @@ class FitKeeper(Protocol):
         """A context for a fit; its value is the state from which the fit goes on, or None."""
 
     def at_boundary(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Is called after each step and each explanation with what returns the state, tensors and plain values."""
+        """Is called between steps and after each explanation with what returns the state, tensors and plain values."""
 
 
 @dataclass

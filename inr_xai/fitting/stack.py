@@ -137,7 +137,7 @@ class Stack:
         Args:
             trainer: accelerator, devices and precision of the Lightning trainers, one for each explanation.
             keep: see `fit_masks`; None keeps every explanation.
-            at_boundary: is called after each step and each explanation, when `state` can be kept; None if nobody does.
+            at_boundary: is called between steps and after each explanation, when `state` can be kept; None for nobody.
         """
         for explanation in range(self._explained + 1, self._method.most + 1):
             room = self._drawing.room  # masks of several areas may block more pixels than the largest area

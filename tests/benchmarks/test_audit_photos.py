@@ -242,6 +242,14 @@ def test_own_estimates_are_those_of_the_games_without_the_photos(tmp_path: Path)
     assert script_module("photo_estimates").own_estimates(tmp_path, "n/2_a") == {}
 
 
+def test_names_of_classifiers_may_have_dots(tmp_path: Path) -> None:
+    for name, value in (("net", 1), ("net.a", 2), ("net.a.b", 3)):
+        row = {"sample_id": "n/1_a", "on the object": value, "removal test": value}
+        write_bytes(tmp_path / "maps" / f"{name}.gradcam.csv", format_csv([row]).encode())
+    values = script_module("photo_estimates").other_estimates(tmp_path, "net.a")
+    assert values == {"n/1_a": {"gradcam: on the object": 2, "gradcam: removal test": 2}}
+
+
 def test_what_a_map_says_by_hand() -> None:
     """The object is the left half; its seam is a column more. The baseline of photos counts nothing."""
     part = torch.zeros(16, 16, dtype=torch.bool)

@@ -1,5 +1,6 @@
 """The comparison: what is done stays, what is stale is done again, and a failure costs one photo of one method."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,14 @@ def test_other_settings_make_rows_and_maps_stale(tiny: FrozenClassifier, tmp_pat
     after = stored_rows(tmp_path)
     assert after[IDS[2]] == before[IDS[2]]
     assert len({row["settings"] for rows in after.values() for row in rows}) == 2
+
+
+def test_other_baselines_make_rows_stale_and_no_map(tiny: FrozenClassifier, tmp_path: Path) -> None:
+    context, ramp = make_context(tiny), Ramp()
+    make_comparison(context, tmp_path, ramp=ramp).run(IDS[:1])
+    make_comparison(replace(context, crops="(.*)_"), tmp_path, ramp=ramp).run(IDS)
+    assert [name for name, _ in ramp.explained] == IDS
+    assert len({row["settings"] for rows in stored_rows(tmp_path).values() for row in rows}) == 1
 
 
 def test_maps_and_rows_of_the_time_when_segmentations_were_in_the_settings_are_used(
@@ -243,6 +252,7 @@ def test_the_prediction_is_explained(tiny: FrozenClassifier, tmp_path: Path) -> 
 
 def test_options_that_change_no_map_are_no_facts() -> None:
     data = {"_target_": "x", "root": "/photos", "limit": 3, "targets": "label", "classes": "/lists/classes.txt"}
+    data["photo"] = "(.*)_"
     config = {"data": data, "classifier": {"name": "y", "checkpoint": "/files/weights.pth"}, "steps": 3}
     assert module.map_facts(config) == {
         "data": {"_target_": "x", "classes": "classes.txt"},

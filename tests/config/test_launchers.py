@@ -18,7 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
-from inr_xai.config import launchers, register
+from inr_xai.config import hydra_nodes, launchers, register
 from inr_xai.config.hydra_nodes import hydra_nodes_checked
 from inr_xai.config.launchers import (
     check_launcher,
@@ -71,6 +71,16 @@ def test_a_key_that_a_plug_in_does_not_have_is_left_out(monkeypatch: pytest.Monk
     monkeypatch.setitem(stored, "joblib.yaml", ConfigNode("joblib.yaml", older, "hydra/launcher", None, None))
     register_launchers()
     assert older == {"_target_": "older", "n_jobs": 0}
+
+
+@pytest.mark.slow
+def test_single_runs_read_no_file_of_a_launcher(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(hydra_nodes, "register_launchers", lambda: asked.append(True))
+    assert program("dry_run=true") == 0
+    assert asked == []
+    assert program("-m", "seed=0,1", "dry_run=true") == 0
+    assert asked == [True]
 
 
 @pytest.mark.usefixtures("command_line")
@@ -129,9 +139,11 @@ def test_slurm_is_asked_for_where_it_is(
 
 def test_jobs_that_no_node_could_start_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("sbatch", "srun", "sinfo"):
-        (tmp_path / name).write_text('#!/bin/sh\n[ "$5" = --partition ] && echo 4 || printf "2\\n16\\n"\n')
+        script = '#!/bin/sh\n[ "$5" = --partition -o -n "$SINFO_PARTITION" ] && echo 4 || printf "2\\n16\\n"\n'
+        (tmp_path / name).write_text(script)
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SINFO_PARTITION", "small")  # which sbatch does not read
     node = {"_target_": launchers.SLURM, "cpus_per_task": 16}
     check_slurm(node, "slurm")
     check_slurm(node | {"cpus_per_task": 32, "additional_parameters": {"clusters": "other"}}, "slurm")
@@ -143,6 +155,9 @@ def test_jobs_that_no_node_could_start_are_refused(tmp_path: Path, monkeypatch: 
             "hydra.launcher.cpus_per_task=32 is more than a node of Slurm has, and the jobs would wait without end; "
             f"give hydra.launcher.cpus_per_task={most} or fewer"
         )
+    with monkeypatch.context() as patch:
+        patch.setenv("SBATCH_CLUSTERS", "other")
+        check_slurm(node | {"cpus_per_task": 32}, "slurm")
     (tmp_path / "sinfo").write_text("#!/bin/sh\nexit 1\n")
     check_slurm(node | {"cpus_per_task": 32}, "slurm")
 

@@ -13,6 +13,7 @@ from PIL import ExifTags, Image
 from torchvision import datasets
 
 from inr_xai.data import ImageFolder, imagenet
+from inr_xai.data.crops import CropNames
 from inr_xai.data.photo_pool import PhotoPool
 from inr_xai.data.transform import read_image, to_input
 from inr_xai.errors import UserError
@@ -90,6 +91,7 @@ def test_crops_of_a_photo_are_no_baselines_of_each_other(tmp_path: Path) -> None
     names = [f"x/{photo}_{crop}.jpg" for photo in "abcd" for crop in "12"]
     data = ImageFolder(put(tmp_path, *names), targets=0, pool_size=8, photo=r"(\w)_\d")
     assert [data.photo_of(name) for name in ("x/b_2", "other")] == ["b", "other"]
+    assert CropNames(r"(\d*)_crop").photo_of("x/horse_crop1") == "x/horse_crop1"  # it finds an empty name
     pool = PhotoPool(data.ids, data, SMALL)
     photos = pool.following("x/b_1")
     assert torch.equal(photos, torch.stack([data.load(f"x/{name}", SMALL).image for name in ("c_1", "c_2", "d_1")]))
