@@ -198,6 +198,8 @@ def arguments_of(command: str, folder: Path) -> list[str]:
     program = [sys.executable, "-m", "inr_xai", *words]
     if words[:1] == ["audit"]:
         return [*program, "--control", "2"]
+    if words[:1] == ["evaluate"] and "--metrics" not in words:
+        return [*program, "--metrics", "deletion_auc,pointing_game,relevance_mass"]
     if words[:1] == ["compare"]:
         if "--table" in words:
             shutil.copytree(ROOT / "benchmarks" / "results", folder / "results", dirs_exist_ok=True)

@@ -95,7 +95,7 @@ def test_no_file_takes_the_memory_or_the_time_of_others(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=rf"cannot read the image '.*{name}' \("):
             read_image(file)
         assert peak() - before < 150, name
-        assert time.process_time() - started < 5, name
+        assert time.process_time() - started < 60, name  # of a busy machine; read to its end, such a file takes hours
         file.unlink()
 
 
